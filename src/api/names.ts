@@ -1,0 +1,49 @@
+/** Names that other systems, manifests and users rely on. Changing one is a breaking change. */
+
+export const namespace = 'buildkit-system'
+export const serviceName = 'buildkitd'
+/** The port clients use, its alias (buildkitd's customary one), and the agents' port for gateways. */
+export const ports = { clients: 2375, clientsAlias: 1234, agent: 2376, metrics: 9375 } as const
+
+export const group = 'insitu.build'
+
+export const labels = {
+  /** On our pods: `gateway`, `agent`, `controller`. */
+  role: `${group}/role`,
+  /** On a namespace: `allow` lets its pods talk to port 2375 in plaintext. */
+  plaintext: `${group}/plaintext`,
+} as const
+
+export const annotations = {
+  /** On an agent pod: a NodeReport as JSON. */
+  nodeReport: `${group}/node-report`,
+  /** On a pod that waited for an image: when insitu made the kubelet look again (RFC 3339). */
+  imageReady: `${group}/image-ready`,
+} as const
+
+export const configMaps = {
+  /** The user's buildkitd.toml under the key `buildkitd.toml`. */
+  buildkitd: 'buildkitd.toml',
+  /** Our own configuration under the key `insitu.toml`. */
+  insitu: 'insitu.toml',
+  /** The certificate of the cluster's CA under the key `ca.crt`, readable by our roles. */
+  ca: 'insitu-ca',
+} as const
+
+/** The Secret with the CA's key: `tls.crt` and `tls.key`. Only gateways may read it. */
+export const caSecret = 'insitu-ca'
+
+export const serviceAccounts = {
+  gateway: 'insitu-gateway',
+  agent: 'insitu-agent',
+  controller: 'insitu-controller',
+} as const
+
+/** Audience of the service account tokens that agents and gateways prove themselves with. */
+export const tokenAudience = 'insitu.build'
+
+/** Frontend options, build args and exporter attributes with this prefix are ours and are removed before relaying. */
+export const optionPrefix = 'insitu.'
+
+/** The default image. `insitu install --image` replaces it. */
+export const image = 'ghcr.io/insitu-build/insitu'

@@ -1,0 +1,28 @@
+import { Command, CommanderError } from 'commander'
+import { describeError, exitCode, InsituError } from '../kernel/errors.ts'
+import { commands } from './commands.ts'
+import { version } from './version.ts'
+
+/**
+ * Runs one command line. Every command registers itself in `commands.ts` and loads its role only when it is run, so
+ * that an agent does not pay for the gateway's memory.
+ * @returns the process exit code: 0, 1 for a failure, 2 for a wrong command line.
+ */
+export async function runCli(argv: readonly string[]): Promise<number> {
+  const program = new Command('insitu')
+    .description('Builds container images in place: inside the containerd of the Kubernetes node that will run them.')
+    .version(version())
+    .exitOverride()
+    .showHelpAfterError('(run with --help for the options)')
+    .showSuggestionAfterError()
+  for (const command of commands) program.addCommand(command().exitOverride().copyInheritedSettings(program))
+  try {
+    await program.parseAsync([...argv], { from: 'user' })
+    return 0
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+    process.stderr.write(`insitu: ${describeError(error)}\n`)
+    if (error instanceof InsituError && error.fix) process.stderr.write(`  fix: ${error.fix}\n`)
+    return exitCode(error)
+  }
+}

@@ -1,0 +1,22 @@
+import type { Duplex } from 'node:stream'
+import type { NodeReport } from '../../api/node-report.ts'
+
+/** A node whose daemon builds can go to. */
+export interface BuildNode {
+  readonly name: string
+  /** Absent for fixed nodes (`--node`), which report nothing. */
+  readonly report: NodeReport | undefined
+  /** False while it must get no new builds. */
+  readonly ready: boolean
+  /** A fresh byte stream to the node's buildkitd that speaks HTTP/2 cleartext (h2c); transport security is done. */
+  dial(signal?: AbortSignal): Promise<Duplex>
+  /** The proxy variables (either case, as in the agent's environment) that RUN steps on this node should have. */
+  proxy(): Promise<Readonly<Record<string, string>>>
+}
+
+/** Who can build. Implementations: fixed nodes from the command line, and agents watched in Kubernetes. */
+export interface Directory {
+  /** All nodes known now, sorted by name, ready or not. */
+  nodes(): readonly BuildNode[]
+  node(name: string): BuildNode | undefined
+}
