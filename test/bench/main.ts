@@ -1,0 +1,49 @@
+import { writeFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
+import { type Report, table } from './report.ts'
+
+export interface BenchOptions {
+  /** Counted runs of each subject in each case. */
+  readonly runs: number
+  /** One line of progress on standard error. */
+  readonly progress: (text: string) => void
+}
+
+const benches: Record<
+  string,
+  { readonly what: string; readonly load: () => Promise<(options: BenchOptions) => Promise<Report>> }
+> = {
+  run: {
+    what: 'from `buildctl build` to a Running pod, against build + push to a registry + pull (needs root; uses the lab)',
+    load: async () => (await import('./run.ts')).benchRun,
+  },
+}
+
+const usage = `Usage: npm run -s bench -- NAME [--runs N] [--json FILE]
+
+Prints a table; --json also writes it to FILE. Ratios are against the reference named in the case, in the same run.
+
+${Object.entries(benches)
+  .map(([name, bench]) => `  ${name.padEnd(8)} ${bench.what}`)
+  .join('\n')}`
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: 'string' }, runs: { type: 'string', default: '5' }, help: { type: 'boolean', short: 'h' } },
+})
+const [name] = positionals
+const bench = name === undefined ? undefined : benches[name]
+const runs = Number(values.runs)
+if (values.help) {
+  console.log(usage)
+} else if (!bench || positionals.length !== 1 || !Number.isInteger(runs) || runs < 1) {
+  console.error(name !== undefined && !bench ? `bench: no such benchmark: ${name}\n\n${usage}` : usage)
+  process.exitCode = 2
+} else {
+  const started = Date.now()
+  const report = await (
+    await bench.load()
+  )({ runs, progress: (text) => console.error(`[${((Date.now() - started) / 1000).toFixed(0).padStart(4)}s] ${text}`) })
+  console.log(table(report))
+  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(report, undefined, 2)}\n`)
+}
