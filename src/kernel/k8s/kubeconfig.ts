@@ -1,0 +1,50 @@
+import type { RequestOptions } from 'node:https'
+import { KubeConfig } from '@kubernetes/client-node'
+import { InsituError } from '../errors.ts'
+import type { Endpoint, EndpointOptions } from './endpoint.ts'
+
+/**
+ * The API server of a kubeconfig, with every way to authenticate that the library knows (certificates, tokens, exec
+ * plug-ins, OIDC) and its `proxy-url`.
+ * @throws InsituError KUBECONFIG_BROKEN
+ */
+export function kubeconfigEndpoint(options: EndpointOptions): Endpoint {
+  const config = new KubeConfig()
+  try {
+    if (options.kubeconfig === undefined) config.loadFromDefault()
+    else config.loadFromFile(options.kubeconfig)
+    if (options.context !== undefined) config.setCurrentContext(options.context)
+  } catch (cause) {
+    throw broken(`the kubeconfig ${options.kubeconfig ?? ''} cannot be read`.replace('  ', ' '), cause)
+  }
+  const cluster = config.getCurrentCluster()
+  const context = config.getContextObject(config.getCurrentContext())
+  if (!cluster || !context) {
+    const known = config.getContexts().map((c) => c.name)
+    throw broken(
+      `the kubeconfig has no usable context "${config.getCurrentContext()}" (it has: ${known.join(', ') || 'none'})`,
+    )
+  }
+  return {
+    server: cluster.server.replace(/\/+$/, ''),
+    namespace: context.namespace ?? 'default',
+    async credentials() {
+      const request: RequestOptions = {}
+      try {
+        await config.applyToHTTPSOptions(request)
+      } catch (cause) {
+        throw broken(`the credentials of user "${context.user}" in the kubeconfig cannot be used`, cause)
+      }
+      // The library's agent opens a connection per request; ours keeps them. Only a proxy needs the library's.
+      if (!cluster.proxyUrl) delete request.agent
+      return request
+    },
+  }
+}
+
+const broken = (message: string, cause?: unknown): InsituError =>
+  new InsituError('KUBECONFIG_BROKEN', message, {
+    cause,
+    status: 'FAILED_PRECONDITION',
+    fix: 'Check it with `kubectl --kubeconfig FILE version`.',
+  })

@@ -1,0 +1,125 @@
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
+import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } from 'node:https'
+import { setTimeout as startTimer, clearTimeout } from 'node:timers'
+import type { Endpoint } from './endpoint.ts'
+import { KubernetesError, refusal, unreachable, type Attempt } from './failure.ts'
+import type { Status } from './objects.ts'
+
+export interface HttpCall {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  /** Path with query, as in `/api/v1/pods?limit=500`. */
+  readonly path: string
+  readonly body?: unknown
+  readonly contentType?: string
+  readonly signal?: AbortSignal | undefined
+  /** Milliseconds until the answer's headers must be here (for `json`: until all of it is). */
+  readonly timeout: number
+  readonly attempt: Attempt
+}
+
+/** Speaks HTTP with one API server and knows nothing of objects. */
+export interface Transport {
+  /** @returns the parsed body. @throws KubernetesError */
+  json(call: HttpCall): Promise<unknown>
+  /** A response whose body is read as it comes, on a connection of its own. @throws KubernetesError */
+  stream(call: HttpCall): Promise<IncomingMessage>
+  close(): void
+}
+
+export function createTransport(endpoint: Endpoint, userAgent: string): Transport {
+  const secure = endpoint.server.startsWith('https:')
+  const agent = secure ? new HttpsAgent({ keepAlive: true, maxSockets: 32 }) : new HttpAgent({ keepAlive: true })
+  const base = new URL(endpoint.server)
+  const prefix = base.pathname === '/' ? '' : base.pathname
+
+  async function send(call: HttpCall, own: boolean, signal: AbortSignal): Promise<IncomingMessage> {
+    const { headers, ...credentials } = await endpoint.credentials()
+    const body = call.body === undefined ? undefined : JSON.stringify(call.body)
+    const options: RequestOptions = {
+      // Streams get a connection of their own, which dies with them. A proxy's agent in the credentials wins.
+      agent: own ? false : agent,
+      ...credentials,
+      host: base.hostname.replace(/^\[|\]$/g, ''),
+      port: base.port || (secure ? 443 : 80),
+      path: prefix + call.path,
+      method: call.method,
+      signal,
+      headers: {
+        ...(headers as Record<string, string> | undefined),
+        accept: 'application/json',
+        'user-agent': userAgent,
+        ...(body === undefined
+          ? {}
+          : {
+              'content-type': call.contentType ?? 'application/json',
+              'content-length': Buffer.byteLength(body),
+            }),
+      },
+    }
+    return new Promise((resolve, reject) => {
+      const request = (secure ? httpsRequest : httpRequest)(options)
+      // Kernel probes find a dead peer within half a minute, also below long silent watches.
+      request.on('socket', (socket) => socket.setKeepAlive(true, 15_000))
+      request.on('response', resolve)
+      request.on('error', reject)
+      request.end(body)
+    })
+  }
+
+  async function guarded<T>(
+    call: HttpCall,
+    work: (signal: AbortSignal, headersIn: () => void) => Promise<T>,
+  ): Promise<T> {
+    const timeout = new AbortController()
+    const timer = startTimer(() => {
+      timeout.abort(new Error(`no answer within ${call.timeout / 1000} s`))
+    }, call.timeout)
+    const signal = call.signal ? AbortSignal.any([call.signal, timeout.signal]) : timeout.signal
+    try {
+      return await work(signal, () => clearTimeout(timer))
+    } catch (error) {
+      if (error instanceof KubernetesError) throw error
+      if (call.signal?.aborted) throw call.signal.reason
+      if (error instanceof Error && 'fix' in error) throw error
+      throw unreachable(call.attempt, timeout.signal.aborted ? timeout.signal.reason : error)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  return {
+    json: (call) =>
+      guarded(call, async (signal) => {
+        const response = await send(call, false, signal)
+        const text = await readAll(response)
+        const status = response.statusCode ?? 0
+        if (status < 200 || status > 299) throw refusal(call.attempt, status, parseStatus(text))
+        return text === '' ? undefined : (JSON.parse(text) as unknown)
+      }),
+    stream: (call) =>
+      guarded(call, async (signal, headersIn) => {
+        const response = await send(call, true, signal)
+        const status = response.statusCode ?? 0
+        if (status !== 200) throw refusal(call.attempt, status, parseStatus(await readAll(response)))
+        headersIn()
+        return response
+      }),
+    close: () => agent.destroy(),
+  }
+}
+
+async function readAll(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  for await (const chunk of response) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+/** Proxies and old servers answer with plain text or HTML: its start is better than nothing. */
+function parseStatus(text: string): Status | undefined {
+  try {
+    const status = JSON.parse(text) as Status
+    return typeof status === 'object' ? status : undefined
+  } catch {
+    return text.trim() === '' ? undefined : { message: text.trim().slice(0, 200) }
+  }
+}
