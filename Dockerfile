@@ -1,0 +1,29 @@
+# One image for every role of insitu. Proxies for the package managers come as the usual build arguments.
+FROM node:24-bookworm-slim AS build
+WORKDIR /src
+COPY package.json package-lock.json .npmrc ./
+# `npm install --no-save` instead of `npm ci`: docs/decisions/0003-libraries.md.
+RUN npm install --no-save --no-audit --no-fund
+COPY buf.gen.yaml buf.yaml tsconfig.json tsconfig.build.json ./
+COPY src ./src
+RUN npm run build && npm prune --omit=dev --no-audit --no-fund
+
+FROM moby/buildkit:v0.33.1 AS buildkit
+
+FROM node:24-bookworm-slim
+# git and ssh are for git sources, xz for old layers; the bridge of RUN steps programs the packet filter with iptables.
+RUN apt-get update && \
+    apt-get install -y --no-install-recommends ca-certificates git iptables openssh-client xz-utils && \
+    rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /usr/local/lib/node_modules /usr/local/bin/npm /usr/local/bin/npx \
+           /usr/local/bin/corepack /opt/yarn* /usr/local/bin/yarn*
+# The daemon, its network plug-ins for RUN steps, and the emulators for platforms that the node cannot run.
+COPY --from=buildkit /usr/bin/buildkitd /usr/bin/buildctl /usr/bin/buildkit-cni-* /usr/bin/buildkit-qemu-* /usr/bin/
+COPY --from=build /src/node_modules /opt/insitu/node_modules
+COPY --from=build /src/dist /opt/insitu/dist
+COPY package.json LICENSE /opt/insitu/
+COPY bin /opt/insitu/bin
+RUN ln -s /opt/insitu/bin/insitu /usr/bin/insitu
+ENV NODE_ENV=production
+# Gateways run as this user; agents are root by their manifest.
+USER 65532:65532
+ENTRYPOINT ["insitu"]

@@ -1,0 +1,205 @@
+import { annotations, caSecret, configMaps, serviceAccounts } from '../../api/names.ts'
+import { type Component, type Manifest, objectLabels } from './object.ts'
+
+const rbac = 'rbac.authorization.k8s.io'
+const admission = 'admissionregistration.k8s.io/v1'
+
+/**
+ * Who may do what. A role has only what it uses; where RBAC is too coarse (it cannot say "only this annotation" or
+ * "only my own pod") an admission policy narrows it.
+ */
+export function access(namespace: string): Manifest[] {
+  return [
+    ...(['gateway', 'agent'] as const).map((role) => ({
+      comment: `The identity of the ${role}s.`,
+      object: {
+        apiVersion: 'v1',
+        kind: 'ServiceAccount',
+        metadata: { name: serviceAccounts[role], namespace, labels: objectLabels(role) },
+        automountServiceAccountToken: false,
+      },
+    })),
+    {
+      comment:
+        'The CA of the connections between gateways and agents. It is empty here: the first gateway fills it in, and\n' +
+        'applying this file again leaves it alone. Being here, nobody needs the right to create Secrets.',
+      object: {
+        apiVersion: 'v1',
+        kind: 'Secret',
+        metadata: { name: caSecret, namespace, labels: objectLabels('gateway') },
+        type: 'Opaque',
+      },
+    },
+    {
+      comment: 'The public half of the CA, for agents and for clients that use TLS.',
+      object: {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name: configMaps.ca, namespace, labels: objectLabels('gateway') },
+      },
+    },
+    ...gatewayAccess(namespace),
+    ...agentAccess(namespace),
+  ]
+}
+
+function gatewayAccess(namespace: string): Manifest[] {
+  const name = serviceAccounts.gateway
+  return [
+    {
+      comment: 'Placement looks at nodes, pods and workloads. Patching pods is narrowed by the policy below.',
+      object: {
+        apiVersion: `${rbac}/v1`,
+        kind: 'ClusterRole',
+        metadata: { name, labels: objectLabels('gateway') },
+        rules: [
+          { apiGroups: [''], resources: ['nodes', 'pods', 'namespaces'], verbs: ['get', 'list', 'watch'] },
+          {
+            apiGroups: ['apps'],
+            resources: ['deployments', 'replicasets', 'statefulsets', 'daemonsets'],
+            verbs: ['get', 'list', 'watch'],
+          },
+          { apiGroups: ['batch'], resources: ['jobs', 'cronjobs'], verbs: ['get', 'list', 'watch'] },
+          { apiGroups: [''], resources: ['pods'], verbs: ['patch'] },
+          { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
+        ],
+      },
+    },
+    binding('ClusterRole', 'gateway', namespace),
+    {
+      comment: 'Only the CA, by name.',
+      object: {
+        apiVersion: `${rbac}/v1`,
+        kind: 'Role',
+        metadata: { name, namespace, labels: objectLabels('gateway') },
+        rules: [
+          { apiGroups: [''], resources: ['secrets'], resourceNames: [caSecret], verbs: ['get', 'update', 'patch'] },
+          {
+            apiGroups: [''],
+            resources: ['configmaps'],
+            resourceNames: [configMaps.ca],
+            verbs: ['get', 'update', 'patch'],
+          },
+        ],
+      },
+    },
+    binding('Role', 'gateway', namespace),
+    ...annotationOnly({
+      role: 'gateway',
+      namespace,
+      annotation: annotations.imageReady,
+      comment:
+        'A gateway makes the kubelet look again at a pod whose image has just been built, by writing one annotation.\n' +
+        'It can change nothing else of any pod.',
+      more: [],
+    }),
+  ]
+}
+
+function agentAccess(namespace: string): Manifest[] {
+  return [
+    {
+      comment: 'An agent reads the public CA and writes its report on its own pod (see the policy below).',
+      object: {
+        apiVersion: `${rbac}/v1`,
+        kind: 'Role',
+        metadata: { name: serviceAccounts.agent, namespace, labels: objectLabels('agent') },
+        rules: [
+          { apiGroups: [''], resources: ['configmaps'], resourceNames: [configMaps.ca], verbs: ['get'] },
+          { apiGroups: [''], resources: ['pods'], verbs: ['get', 'patch'] },
+        ],
+      },
+    },
+    binding('Role', 'agent', namespace),
+    ...annotationOnly({
+      role: 'agent',
+      namespace,
+      annotation: annotations.nodeReport,
+      comment: "An agent's token is bound to its pod: it can write the report there and change no other pod.",
+      more: [
+        {
+          // The API server puts the pod a token is bound to into the user's extra fields.
+          expression:
+            "request.userInfo.?extra[?'authentication.kubernetes.io/pod-uid'].orValue([]).exists(uid, uid == oldObject.metadata.uid)",
+          message: 'an insitu agent may only write the report of its own pod',
+        },
+      ],
+    }),
+  ]
+}
+
+function binding(kind: 'ClusterRole' | 'Role', role: Component, namespace: string): Manifest {
+  const name = serviceAccounts[role]
+  return {
+    comment: '',
+    object: {
+      apiVersion: `${rbac}/v1`,
+      kind: `${kind}Binding`,
+      metadata: { name, ...(kind === 'Role' ? { namespace } : {}), labels: objectLabels(role) },
+      roleRef: { apiGroup: rbac, kind, name },
+      subjects: [{ kind: 'ServiceAccount', name, namespace }],
+    },
+  }
+}
+
+interface AnnotationOnly {
+  readonly role: Component
+  readonly namespace: string
+  readonly annotation: string
+  readonly comment: string
+  readonly more: readonly { readonly expression: string; readonly message: string }[]
+}
+
+/** A policy for one service account: of a pod it may change this annotation, and nothing else. */
+function annotationOnly({ role, namespace, annotation, comment, more }: AnnotationOnly): Manifest[] {
+  const name = `${serviceAccounts[role]}-pods`
+  const same = (field: string): string => `object.metadata.?${field} == oldObject.metadata.?${field}`
+  const kept = (from: string, to: string): string =>
+    `${from}.metadata.?annotations.orValue({}).all(k, k == '${annotation}' || ` +
+    `${to}.metadata.?annotations[?k] == optional.of(${from}.metadata.annotations[k]))`
+  return [
+    {
+      comment,
+      object: {
+        apiVersion: admission,
+        kind: 'ValidatingAdmissionPolicy',
+        metadata: { name, labels: objectLabels(role) },
+        spec: {
+          failurePolicy: 'Fail',
+          matchConstraints: {
+            resourceRules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['UPDATE'], resources: ['pods'] }],
+          },
+          matchConditions: [
+            {
+              name: 'who',
+              expression: `request.userInfo.username == 'system:serviceaccount:${namespace}:${serviceAccounts[role]}'`,
+            },
+          ],
+          validations: [
+            {
+              expression: [
+                'object.spec == oldObject.spec',
+                same('labels'),
+                same('ownerReferences'),
+                same('finalizers'),
+                kept('object', 'oldObject'),
+                kept('oldObject', 'object'),
+              ].join(' && '),
+              message: `an insitu ${role} may only change the annotation ${annotation} of a pod`,
+            },
+            ...more,
+          ],
+        },
+      },
+    },
+    {
+      comment: '',
+      object: {
+        apiVersion: admission,
+        kind: 'ValidatingAdmissionPolicyBinding',
+        metadata: { name, labels: objectLabels(role) },
+        spec: { policyName: name, validationActions: ['Deny'] },
+      },
+    },
+  ]
+}

@@ -1,0 +1,125 @@
+import { configMaps, ports, serviceAccounts } from '../../api/names.ts'
+import { type Manifest, objectLabels, podSelector } from './object.ts'
+import { defaultBuildkitRoot, distributionPaths, type HostPaths, type ManifestOptions } from './options.ts'
+import { apiToken, downwardEnv, identityToken, probes } from './pod.ts'
+
+/** One privileged pod per node that runs buildkitd on the node's containerd, and a fence around its port. */
+export function agent(options: ManifestOptions): Manifest[] {
+  const { namespace } = options
+  const selector = podSelector('agent')
+  return [
+    {
+      comment:
+        'Privileged, because buildkitd mounts and unpacks images for the containerd of the node. It has its own network:\n' +
+        "RUN steps reach what pods reach, and not the node's loopback.",
+      object: {
+        apiVersion: 'apps/v1',
+        kind: 'DaemonSet',
+        metadata: { name: serviceAccounts.agent, namespace, labels: objectLabels('agent') },
+        spec: {
+          selector: { matchLabels: selector },
+          // Never two on one node: a starting buildkitd deletes the temporary leases of another in the same namespace.
+          updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } },
+          template: { metadata: { labels: { ...objectLabels('agent'), ...selector } }, spec: agentPod(options) },
+        },
+      },
+    },
+    {
+      comment:
+        'Builds reach a daemon through a gateway only. (The port wants a client certificate of a gateway anyway.)',
+      object: {
+        apiVersion: 'networking.k8s.io/v1',
+        kind: 'NetworkPolicy',
+        metadata: { name: serviceAccounts.agent, namespace, labels: objectLabels('agent') },
+        spec: {
+          podSelector: { matchLabels: selector },
+          policyTypes: ['Ingress'],
+          ingress: [
+            {
+              from: [{ podSelector: { matchLabels: podSelector('gateway') } }],
+              ports: [{ port: ports.agent, protocol: 'TCP' }],
+            },
+            { ports: [{ port: ports.metrics, protocol: 'TCP' }] },
+          ],
+        },
+      },
+    },
+  ]
+}
+
+function agentPod(options: ManifestOptions): Record<string, unknown> {
+  const volumes = hostVolumes(options.paths)
+  return {
+    serviceAccountName: serviceAccounts.agent,
+    automountServiceAccountToken: false,
+    enableServiceLinks: false,
+    // Mounts are proved to propagate by looking at the node's own mount table, /proc/1/mountinfo.
+    hostPID: true,
+    priorityClassName: options.agentPriorityClass,
+    // buildkitd ends its builds and puts its mounts away.
+    terminationGracePeriodSeconds: 60,
+    nodeSelector: { 'kubernetes.io/os': 'linux', ...options.nodeSelector },
+    ...(options.tolerations.length === 0 ? {} : { tolerations: options.tolerations }),
+    containers: [
+      {
+        name: 'agent',
+        image: options.image,
+        imagePullPolicy: 'IfNotPresent',
+        args: ['agent', ...pathArguments(options.paths)],
+        env: [...downwardEnv(), ...Object.entries(options.agentEnv).map(([name, value]) => ({ name, value }))],
+        // Proxy variables with a password in them: kubectl create secret generic insitu-proxy --from-literal=HTTPS_PROXY=…
+        envFrom: [{ secretRef: { name: 'insitu-proxy', optional: true } }],
+        ports: [
+          { name: 'agent', containerPort: ports.agent, protocol: 'TCP' },
+          { name: 'metrics', containerPort: ports.metrics, protocol: 'TCP' },
+        ],
+        ...probes(),
+        // Build steps do not live in the pod's cgroup; this is for the agent and buildkitd.
+        resources: { requests: { cpu: '100m', memory: '256Mi' } },
+        securityContext: { privileged: true, runAsUser: 0, runAsGroup: 0, runAsNonRoot: false },
+        volumeMounts: [
+          ...volumes.map(({ name, path }) => ({ name, mountPath: path, mountPropagation: 'Bidirectional' })),
+          { name: 'config', mountPath: '/etc/buildkit', readOnly: true },
+          identityToken.mount,
+          apiToken.mount,
+        ],
+      },
+    ],
+    volumes: [
+      ...volumes.map(({ name, path, type }) => ({ name, hostPath: { path, type } })),
+      { name: 'config', configMap: { name: configMaps.buildkitd, optional: true } },
+      identityToken.volume,
+      apiToken.volume,
+    ],
+  }
+}
+
+/** The agent finds a distribution's usual places by itself; only others are said. */
+function pathArguments(paths: HostPaths): string[] {
+  const known = Object.values(distributionPaths).some((usual) => usual.containerdState === paths.containerdState)
+  return [
+    ...(known ? [] : ['--containerd-address', `${paths.containerdState}/containerd.sock`]),
+    ...(paths.buildkitRoot === defaultBuildkitRoot ? [] : ['--root', paths.buildkitRoot]),
+  ]
+}
+
+interface HostVolume {
+  readonly name: string
+  readonly path: string
+  /** `Directory` must be there: a node with another layout is told apart instead of getting an empty directory. */
+  readonly type: 'Directory' | 'DirectoryOrCreate'
+}
+
+/** Each at its own path in the pod: BuildKit and containerd hand each other paths. */
+function hostVolumes(paths: HostPaths): HostVolume[] {
+  const fifos = '/run/containerd'
+  return [
+    { name: 'containerd-root', path: paths.containerdRoot, type: 'Directory' },
+    { name: 'containerd-state', path: paths.containerdState, type: 'Directory' },
+    // containerd's client opens its FIFOs below /run/containerd even where the containerd of the node lives elsewhere.
+    ...(paths.containerdState === fifos
+      ? []
+      : [{ name: 'containerd-fifos', path: fifos, type: 'DirectoryOrCreate' } as const]),
+    { name: 'buildkit-root', path: paths.buildkitRoot, type: 'DirectoryOrCreate' },
+  ]
+}

@@ -1,0 +1,100 @@
+import { configMaps, ports, serviceAccounts, serviceName } from '../../api/names.ts'
+import { apiToken, downwardEnv, probes } from './pod.ts'
+import { type Manifest, objectLabels, podSelector } from './object.ts'
+import type { ManifestOptions } from './options.ts'
+
+/** The address clients use, and the unprivileged, stateless program behind it. */
+export function gateway(options: ManifestOptions): Manifest[] {
+  const { namespace } = options
+  const selector = podSelector('gateway')
+  return [
+    {
+      comment: 'The address of every build: tcp 2375, and 1234 for those who are used to buildkitd.',
+      object: {
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata: { name: serviceName, namespace, labels: objectLabels('gateway') },
+        spec: {
+          type: 'ClusterIP',
+          selector,
+          ports: [
+            { name: 'buildkit', port: ports.clients, targetPort: 'buildkit', protocol: 'TCP' },
+            { name: 'buildkit-alias', port: ports.clientsAlias, targetPort: 'buildkit', protocol: 'TCP' },
+          ],
+        },
+      },
+    },
+    {
+      comment: '',
+      object: {
+        apiVersion: 'apps/v1',
+        kind: 'Deployment',
+        metadata: { name: serviceAccounts.gateway, namespace, labels: objectLabels('gateway') },
+        spec: {
+          replicas: options.replicas,
+          selector: { matchLabels: selector },
+          strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+          template: {
+            metadata: { labels: { ...objectLabels('gateway'), ...selector } },
+            spec: gatewayPod(options),
+          },
+        },
+      },
+    },
+    {
+      comment: 'A drain takes one gateway at a time.',
+      object: {
+        apiVersion: 'policy/v1',
+        kind: 'PodDisruptionBudget',
+        metadata: { name: serviceAccounts.gateway, namespace, labels: objectLabels('gateway') },
+        spec: { maxUnavailable: 1, selector: { matchLabels: selector }, unhealthyPodEvictionPolicy: 'AlwaysAllow' },
+      },
+    },
+  ]
+}
+
+function gatewayPod(options: ManifestOptions): Record<string, unknown> {
+  return {
+    serviceAccountName: serviceAccounts.gateway,
+    // The token is mounted by hand below: the service account's default is off, so no other pod gets one by accident.
+    automountServiceAccountToken: false,
+    enableServiceLinks: false,
+    // Running builds are finished first; a gateway without builds leaves at once.
+    terminationGracePeriodSeconds: 3600,
+    nodeSelector: { 'kubernetes.io/os': 'linux' },
+    securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
+    topologySpreadConstraints: [
+      {
+        maxSkew: 1,
+        topologyKey: 'kubernetes.io/hostname',
+        whenUnsatisfiable: 'ScheduleAnyway',
+        labelSelector: { matchLabels: podSelector('gateway') },
+      },
+    ],
+    containers: [
+      {
+        name: 'gateway',
+        image: options.image,
+        imagePullPolicy: 'IfNotPresent',
+        args: ['gateway', ...options.allowPlaintext.flatMap((cidr) => ['--allow-plaintext', cidr])],
+        env: downwardEnv(),
+        ports: [
+          { name: 'buildkit', containerPort: ports.clients, protocol: 'TCP' },
+          { name: 'metrics', containerPort: ports.metrics, protocol: 'TCP' },
+        ],
+        ...probes(),
+        resources: { requests: { cpu: '100m', memory: '128Mi' } },
+        securityContext: {
+          allowPrivilegeEscalation: false,
+          capabilities: { drop: ['ALL'] },
+          readOnlyRootFilesystem: true,
+          runAsNonRoot: true,
+          runAsUser: 65532,
+          runAsGroup: 65532,
+        },
+        volumeMounts: [apiToken.mount, { name: 'config', mountPath: '/etc/insitu', readOnly: true }],
+      },
+    ],
+    volumes: [apiToken.volume, { name: 'config', configMap: { name: configMaps.insitu, optional: true } }],
+  }
+}

@@ -1,0 +1,60 @@
+import { ports, tokenAudience } from '../../api/names.ts'
+
+const fields: Readonly<Record<string, string>> = {
+  NODE_NAME: 'spec.nodeName',
+  POD_NAME: 'metadata.name',
+  POD_NAMESPACE: 'metadata.namespace',
+  POD_UID: 'metadata.uid',
+  POD_IP: 'status.podIP',
+  HOST_IP: 'status.hostIP',
+}
+
+/** Who and where the pod is, as environment variables. */
+export const downwardEnv = (): readonly unknown[] =>
+  Object.entries(fields).map(([name, fieldPath]) => ({
+    name,
+    valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath } },
+  }))
+
+/** /livez ends a process that hangs; /readyz keeps traffic and roll-outs away while it says why it is not ready. */
+export const probes = (): Record<string, unknown> => ({
+  startupProbe: probe('/livez', { periodSeconds: 1, failureThreshold: 60 }),
+  livenessProbe: probe('/livez', { periodSeconds: 20, failureThreshold: 6 }),
+  readinessProbe: probe('/readyz', { periodSeconds: 2, failureThreshold: 2 }),
+})
+
+const probe = (path: string, timing: Record<string, number>): Record<string, unknown> => ({
+  httpGet: { path, port: ports.metrics, scheme: 'HTTP' },
+  timeoutSeconds: 5,
+  ...timing,
+})
+
+/** What a pod needs to talk to the API server: a short-lived token, the API's CA, the namespace. */
+export const apiToken = {
+  mount: { name: 'api', mountPath: '/var/run/secrets/kubernetes.io/serviceaccount', readOnly: true },
+  volume: {
+    name: 'api',
+    projected: {
+      sources: [
+        { serviceAccountToken: { path: 'token', expirationSeconds: 3607 } },
+        { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
+        {
+          downwardAPI: {
+            items: [{ path: 'namespace', fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.namespace' } }],
+          },
+        },
+      ],
+    },
+  },
+} as const
+
+/** The token an agent proves itself with to the gateway: no use to anybody else, because of its audience. */
+export const identityToken = {
+  mount: { name: 'identity', mountPath: '/var/run/secrets/insitu.build', readOnly: true },
+  volume: {
+    name: 'identity',
+    projected: {
+      sources: [{ serviceAccountToken: { path: 'token', audience: tokenAudience, expirationSeconds: 3600 } }],
+    },
+  },
+} as const
