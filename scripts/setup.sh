@@ -53,11 +53,12 @@ if [ "$(cat node_modules/.stamp 2>/dev/null)" != "$stamp" ] || ! node_modules/.b
   say "2/4 Node 24 and the packages of package-lock.json"
   # Not `npm ci`: it refuses a lock file without the optional packages of other platforms, and some registries do not
   # carry all of those. `install --no-save` takes the locked versions just the same and leaves the lock file alone.
-  npm install --no-save --no-audit --no-fund --loglevel=error
-  # Some npm versions do not run install scripts without approval; `node` needs its one to find its binary.
-  node_modules/.bin/node --version >/dev/null 2>&1 || npm rebuild node --foreground-scripts >/dev/null
+  # No package may run scripts; the one that must, `node`, fetches its binary here (npm 9 crashes when it runs it).
+  npm install --no-save --no-audit --no-fund --loglevel=error --ignore-scripts
+  (cd node_modules/node && node installArchSpecificPackage >/dev/null)
+  ln -sf ../node/bin/node node_modules/.bin/node
   node_modules/.bin/node -e 'process.exit(process.versions.node.split(".")[0] >= 24 ? 0 : 1)' ||
-    die "the package \"node\" did not bring Node 24" "remove node_modules and try again"
+    die 'the package "node" did not bring Node 24' "remove node_modules and try again"
   echo "$stamp" > node_modules/.stamp
 fi
 
