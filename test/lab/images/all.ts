@@ -1,0 +1,3 @@
+import { systemRecipes, type Recipe } from './base.ts'
+
+export const allRecipes: readonly Recipe[] = [...systemRecipes]

@@ -1,0 +1,106 @@
+import { existsSync } from 'node:fs'
+import { chmod, copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { run } from '../../../src/kernel/process/run.ts'
+import { ensureInit } from '../init.ts'
+import { cacheDir, toolsBin } from '../layout.ts'
+import { silent, type Progress } from '../progress.ts'
+import { hashOf } from './cache.ts'
+import { addLayer, makeFolder, writeImage, type Manifest, type RuntimeConfig } from './oci.ts'
+import { pushImage } from './push.ts'
+
+/** How one base image is made. */
+export interface Recipe {
+  /** Without the registry: `library/busybox`. */
+  readonly repository: string
+  readonly tags: readonly string[]
+  /** Files and texts that decide the content. */
+  inputs(): Promise<{ files: readonly string[]; texts?: readonly string[] }>
+  /** Fills folders, one per layer, and says how each came to be. */
+  layers(scratch: string): Promise<readonly { folder: string; createdBy: string }[]>
+  readonly config: RuntimeConfig
+}
+
+const path = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+export const corednsImage = 'registry.k8s.io/coredns/coredns:lab'
+
+const pause: Recipe = {
+  repository: 'pause',
+  tags: ['3.10'],
+  inputs: async () => ({ files: [await ensureInit()] }),
+  layers: async (scratch) => [await folder(scratch, 'pause', { pause: await ensureInit() })],
+  config: { Entrypoint: ['/pause'], User: '65535' },
+}
+
+const coredns: Recipe = {
+  repository: 'coredns/coredns',
+  tags: ['lab'],
+  inputs: async () => ({ files: [join(toolsBin, 'coredns')] }),
+  layers: async (scratch) => [await folder(scratch, 'coredns', { coredns: join(toolsBin, 'coredns') })],
+  config: { Entrypoint: ['/coredns'] },
+}
+
+const busybox: Recipe = {
+  repository: 'library/busybox',
+  tags: ['latest', '1.36'],
+  inputs: async () => ({ files: ['/usr/bin/busybox'], texts: ['2'] }),
+  layers: async (scratch) => {
+    const bin = await folder(scratch, 'busybox', { 'bin/busybox': '/usr/bin/busybox' })
+    const { stdout } = await run('/usr/bin/busybox', ['--list'])
+    for (const applet of stdout.split('\n').filter((a) => a !== 'busybox')) {
+      await symlink('busybox', join(bin.folder, 'bin', applet))
+    }
+    const etc = join(scratch, 'etc')
+    for (const dir of ['etc', 'tmp', 'root', 'home', 'var/tmp', 'dev', 'proc', 'sys', 'usr/bin']) {
+      await mkdir(join(etc, dir), { recursive: true })
+    }
+    for (const dir of ['tmp', 'var/tmp']) await chmod(join(etc, dir), 0o1777)
+    await writeFile(
+      join(etc, 'etc/passwd'),
+      'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n',
+    )
+    await writeFile(join(etc, 'etc/group'), 'root:x:0:\nnogroup:x:65534:\n')
+    return [bin, { folder: etc, createdBy: 'accounts and folders' }]
+  },
+  config: { Cmd: ['sh'], Env: [`PATH=${path}`] },
+}
+
+/** What `up` itself needs, and the rest, which `images` makes. */
+export const systemRecipes: readonly Recipe[] = [pause, coredns, busybox]
+
+async function folder(scratch: string, name: string, files: Record<string, string>) {
+  const at = join(scratch, name)
+  for (const [to, from] of Object.entries(files)) {
+    await mkdir(join(at, to, '..'), { recursive: true })
+    await copyFile(from, join(at, to))
+    await chmod(join(at, to), 0o755)
+  }
+  return { folder: at, createdBy: `add ${Object.keys(files).join(' ')}` }
+}
+
+/** Makes the images that are not in the cache and pushes those that the registry does not have. */
+export async function ensureImages(
+  recipes: readonly Recipe[],
+  registry: string,
+  progress: Progress = silent,
+): Promise<void> {
+  for (const recipe of recipes) {
+    const inputs = await recipe.inputs()
+    const key = await hashOf(inputs.files, [JSON.stringify(recipe.config), ...(inputs.texts ?? [])])
+    const layout = join(cacheDir, 'images', `${recipe.repository.replaceAll('/', '-')}-${recipe.tags[0]}-${key}`)
+    if (!existsSync(layout)) {
+      await makeFolder(layout, async (temporary) => {
+        const scratch = join(temporary, 'scratch')
+        const layers = []
+        for (const layer of await recipe.layers(scratch)) {
+          layers.push(await addLayer(temporary, layer.folder, layer.createdBy))
+        }
+        await run('rm', ['-rf', '--one-file-system', scratch])
+        await writeImage(temporary, layers, recipe.config)
+      })
+      progress.step(`made ${recipe.repository}:${recipe.tags[0]}`)
+    }
+    const image = JSON.parse(await readFile(join(layout, 'image.json'), 'utf8')) as Manifest
+    for (const tag of recipe.tags) await pushImage(layout, image, registry, recipe.repository, tag)
+  }
+}

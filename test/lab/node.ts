@@ -1,0 +1,268 @@
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { request } from 'node:https'
+import { join } from 'node:path'
+import { InsituError } from '../../src/kernel/errors.ts'
+import { run } from '../../src/kernel/process/run.ts'
+import { daemonGroups, ensureCgroups, removeCgroups, rootGroups } from './cgroups.ts'
+import { kubectl } from './control-plane.ts'
+import { ensureInit } from './init.ts'
+import { checkout, logFile, net, nodeDir, nodeIP, nodeNetns, toolsBin } from './layout.ts'
+import type { MachineFacts, NodeOptions } from './machine.ts'
+import { ensureNetns, netnsPath, removeNetns } from './network.ts'
+import { nodeEtc } from './node-config.ts'
+import { pkiFile } from './pki.ts'
+import {
+  alive,
+  childrenOf,
+  lastLines,
+  processesInNetns,
+  startDetached,
+  stop,
+  track,
+  type Tracked,
+} from './processes.ts'
+import type { StateStore } from './state.ts'
+import { waitFor } from './wait.ts'
+
+export const nodeDaemons = ['containerd', 'kubelet', 'kube-proxy'] as const
+type Daemon = (typeof nodeDaemons)[number]
+
+export interface NodeContext {
+  readonly machine: MachineFacts
+  readonly options: NodeOptions
+  readonly state: StateStore
+}
+
+const key = (node: string, name: string): string => `${node}/${name}`
+const tool = (name: string): string => join(toolsBin, name)
+
+const daemons: Record<Daemon, (node: string) => string[]> = {
+  containerd: () => [tool('containerd'), '--config', '/etc/containerd/config.toml'],
+  'kube-proxy': (node) => [
+    tool('kube-proxy'),
+    '--kubeconfig=/etc/kubernetes/proxy.kubeconfig',
+    `--hostname-override=${node}`,
+    '--proxy-mode=iptables',
+    `--cluster-cidr=${net.pods}`,
+    // The connection table is the machine's, not the node's.
+    '--conntrack-max-per-core=0',
+    '--conntrack-tcp-timeout-established=0',
+    '--conntrack-tcp-timeout-close-wait=0',
+  ],
+  kubelet: (node) => [
+    tool('kubelet'),
+    '--config=/etc/kubernetes/kubelet.json',
+    '--kubeconfig=/etc/kubernetes/kubelet.kubeconfig',
+    `--hostname-override=${node}`,
+    `--node-ip=${nodeIP(node)}`,
+    '--root-dir=/var/lib/kubelet',
+  ],
+}
+
+/**
+ * Makes a node whole: starts what does not run or does not answer; a node whose first process is gone is made anew.
+ * The kubelet may still be registering when this returns.
+ */
+export async function ensureNode(node: string, context: NodeContext): Promise<void> {
+  const { machine, state } = context
+  if (!alive(state.get().processes[key(node, 'init')])) {
+    await removeNode(node, context)
+    await ensureNetns(nodeNetns(node), nodeIP(node), machine.mtu)
+    await startInit(node, context)
+  }
+  await ensureNetns(nodeNetns(node), nodeIP(node), machine.mtu)
+  if (!(await containerdAnswers(node, state))) {
+    await stopDaemon(node, 'containerd', state)
+    await startDaemon(node, 'containerd', context)
+    await waitFor(
+      `containerd of ${node}`,
+      async () => {
+        mustRun(node, 'containerd', state)
+        return (await containerdAnswers(node, state)) || undefined
+      },
+      { timeout: 30_000 },
+    )
+  }
+  if (!alive(state.get().processes[key(node, 'kube-proxy')])) await startDaemon(node, 'kube-proxy', context)
+  if (!(await kubeletAnswers(node, state))) {
+    await stopDaemon(node, 'kubelet', state)
+    await startDaemon(node, 'kubelet', context)
+  }
+}
+
+/** True when every daemon of the node runs and answers. */
+export async function nodeHealthy(node: string, state: StateStore): Promise<boolean> {
+  if (!alive(state.get().processes[key(node, 'kube-proxy')])) return false
+  const answers = await Promise.all([containerdAnswers(node, state), kubeletAnswers(node, state)])
+  return answers.every(Boolean)
+}
+
+/** @throws InsituError LAB_PROCESS with the log's end when the daemon is not running. */
+export function mustRun(node: string, daemon: Daemon, state: StateStore): void {
+  if (alive(state.get().processes[key(node, daemon)])) return
+  throw new InsituError('LAB_PROCESS', `${daemon} of ${node} ended: ${lastLines(logFile(daemon, node))}`)
+}
+
+async function startInit(node: string, { machine, options, state }: NodeContext): Promise<void> {
+  const dir = nodeDir(node)
+  const init = await ensureInit()
+  for (const sub of ['root', 'etc', 'var-lib/containerd', 'var-lib/kubelet', 'var-log/pods', 'var-log/containers']) {
+    await mkdir(join(dir, sub), { recursive: true })
+  }
+  for (const [path, text] of Object.entries(nodeEtc(node, { machine, options }))) {
+    await writeFile(await parent(join(dir, 'etc', path)), text)
+  }
+  const pki: Record<string, string> = {
+    'ca.crt': 'ca.crt',
+    'kubelet.crt': `${node}.crt`,
+    'kubelet.key': `${node}.key`,
+    'kubelet.kubeconfig': `${node}.kubeconfig`,
+    'proxy.kubeconfig': 'proxy.kubeconfig',
+  }
+  for (const [to, from] of Object.entries(pki)) {
+    await writeFile(await parent(join(dir, 'etc/kubernetes', to)), await readFile(pkiFile(from)), { mode: 0o600 })
+  }
+  await ensureCgroups(machine, options, node, state)
+  const log = logFile('init', node)
+  const script = (name: string): string => join(import.meta.dirname, name)
+  const unshare = await startDetached(
+    'sh',
+    [
+      script('join-cgroups.sh'),
+      ...rootGroups(machine, node),
+      '--',
+      'nsenter',
+      `--net=${netnsPath(nodeNetns(node))}`,
+      ...['unshare', '--mount', '--pid', '--fork', '--uts', '--cgroup'],
+      ...['sh', script('node-root.sh'), node, dir, checkout, init, String(machine.cgroupVersion)],
+      ...machine.cgroupHierarchies,
+    ],
+    { log },
+  )
+  record(node, 'unshare', unshare, state)
+  const first = await waitFor(
+    `the first process of ${node}`,
+    () => {
+      if (!alive(unshare)) throw new InsituError('LAB_PROCESS', `${node} did not start: ${lastLines(log)}`)
+      const child = childrenOf(unshare.pid)[0]
+      return child === undefined ? undefined : track(child)
+    },
+    { timeout: 15_000, interval: 20 },
+  )
+  record(node, 'init', first, state)
+  // Its root is set up when the script has become the init program.
+  await waitFor(
+    `the root of ${node}`,
+    async () => {
+      if (!alive(first)) throw new InsituError('LAB_PROCESS', `${node} did not start: ${lastLines(log)}`)
+      const command = await readFile(`/proc/${first.pid}/cmdline`, 'utf8')
+      return command.startsWith(init) || undefined
+    },
+    { timeout: 15_000, interval: 20 },
+  )
+  if (options.daemonGroup !== '') {
+    for (const group of daemonGroups(machine, options, node)) {
+      for (const process of [unshare, first]) await writeFile(join(group, 'cgroup.procs'), String(process.pid))
+    }
+  }
+}
+
+async function parent(file: string): Promise<string> {
+  await mkdir(join(file, '..'), { recursive: true })
+  return file
+}
+
+async function startDaemon(node: string, daemon: Daemon, { machine, options, state }: NodeContext): Promise<void> {
+  const log = logFile(daemon, node)
+  const enter = await startDetached(
+    'sh',
+    [
+      join(import.meta.dirname, 'join-cgroups.sh'),
+      ...daemonGroups(machine, options, node),
+      '--',
+      ...enterNode(node, state),
+      ...daemons[daemon](node),
+    ],
+    { log, env: { PATH: `${toolsBin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin` } },
+  )
+  // nsenter waits for its child: the daemon is the child.
+  const child = await waitFor(
+    `${daemon} of ${node}`,
+    () => {
+      if (!alive(enter)) throw new InsituError('LAB_PROCESS', `${daemon} of ${node} ended: ${lastLines(log)}`)
+      const pid = childrenOf(enter.pid)[0]
+      return pid === undefined ? undefined : track(pid)
+    },
+    { timeout: 10_000, interval: 20 },
+  )
+  record(node, daemon, child, state)
+}
+
+const stopDaemon = (node: string, daemon: Daemon, state: StateStore): Promise<void> =>
+  stop(state.get().processes[key(node, daemon)], 2000)
+
+function record(node: string, name: string, process: Tracked, state: StateStore): void {
+  state.update({ processes: { ...state.get().processes, [key(node, name)]: process } })
+}
+
+/** The command that runs what follows it inside the node's namespaces. */
+export function enterNode(node: string, state: { get(): { processes: Readonly<Record<string, Tracked>> } }): string[] {
+  const init = state.get().processes[key(node, 'init')]
+  if (!init || !alive(init)) {
+    throw new InsituError('LAB_NODE_DOWN', `${node} is not running`, { fix: 'run: npm run lab -- up' })
+  }
+  return ['nsenter', '-t', String(init.pid), '-m', '-u', '-n', '-p', '-C', '--']
+}
+
+async function containerdAnswers(node: string, state: StateStore): Promise<boolean> {
+  const { processes } = state.get()
+  if (!alive(processes[key(node, 'containerd')])) return false
+  const init = processes[key(node, 'init')]
+  if (!init || !existsSync(`/proc/${init.pid}/root/run/containerd/containerd.sock`)) return false
+  const [file = '', ...enter] = enterNode(node, state)
+  return run(file, [...enter, tool('ctr'), '--timeout', '3s', 'version'], { timeout: 5000 }).then(
+    () => true,
+    () => false,
+  )
+}
+
+async function kubeletAnswers(node: string, state: StateStore): Promise<boolean> {
+  if (!alive(state.get().processes[key(node, 'kubelet')])) return false
+  const [ca, cert, keyFile] = await Promise.all(['ca.crt', 'admin.crt', 'admin.key'].map((f) => readFile(pkiFile(f))))
+  return new Promise((resolve) => {
+    const call = request(
+      { host: nodeIP(node), port: 10_250, path: '/healthz', ca, cert, key: keyFile, timeout: 3000, agent: false },
+      (answer) => {
+        answer.resume()
+        resolve(answer.statusCode === 200)
+      },
+    )
+    call.once('timeout', () => call.destroy(new Error('no answer')))
+    call.once('error', () => resolve(false))
+    call.end()
+  })
+}
+
+/** Removes a node with everything in it; what is not there is fine. */
+export async function removeNode(node: string, { machine, state }: NodeContext): Promise<void> {
+  const { processes } = state.get()
+  const mine = Object.keys(processes).filter((name) => name.startsWith(`${node}/`))
+  // The first process takes all others of its namespace with it.
+  await stop(processes[key(node, 'init')], 0)
+  for (const name of mine) await stop(processes[name], 0)
+  for (const pid of processesInNetns(netnsPath(nodeNetns(node)))) await stop(track(pid), 0)
+  await removeNetns(nodeNetns(node))
+  await removeCgroups(machine, node)
+  await rm(nodeDir(node), { recursive: true, force: true })
+  state.update({ processes: Object.fromEntries(Object.entries(processes).filter(([name]) => !mine.includes(name))) })
+}
+
+/** Takes the node out of Kubernetes too, so that a new one of its name does not inherit its pods. */
+export async function forgetNode(node: string): Promise<void> {
+  await kubectl(['delete', 'node', node, '--ignore-not-found', '--wait=false'], { timeout: 20_000 })
+  await kubectl(
+    ['delete', 'pods', '-A', `--field-selector=spec.nodeName=${node}`, '--force', '--grace-period=0', '--wait=false'],
+    { timeout: 30_000 },
+  )
+}

@@ -1,0 +1,116 @@
+import { spawn } from 'node:child_process'
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import { InsituError } from '../../src/kernel/errors.ts'
+import { waitFor } from './wait.ts'
+
+/** A process by number and start time (clock ticks since boot): a reused number is not taken for it. */
+export interface Tracked {
+  readonly pid: number
+  readonly start: string
+}
+
+/** Fields of /proc/PID/stat after the command, which may contain anything; see proc_pid_stat(5). */
+function stat(pid: number): { state: string; parent: number; start: string } | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+    return { state: fields[0] ?? '', parent: Number(fields[1]), start: fields[19] ?? '' }
+  } catch {
+    return undefined
+  }
+}
+
+export function track(pid: number): Tracked | undefined {
+  const now = stat(pid)
+  return now && now.state !== 'Z' ? { pid, start: now.start } : undefined
+}
+
+export function alive(process: Tracked | undefined): boolean {
+  return process !== undefined && track(process.pid)?.start === process.start
+}
+
+const allPids = (): number[] =>
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+
+export const childrenOf = (pid: number): number[] => allPids().filter((p) => stat(p)?.parent === pid)
+
+/** Every process in the network namespace that is mounted at `path`; none if there is no such namespace. */
+export function processesInNetns(path: string): number[] {
+  let inode: number
+  try {
+    inode = statSync(path).ino
+  } catch {
+    return []
+  }
+  return allPids().filter((pid) => {
+    try {
+      return readlinkSync(`/proc/${pid}/ns/net`) === `net:[${inode}]`
+    } catch {
+      return false
+    }
+  })
+}
+
+export interface StartOptions {
+  readonly log: string
+  readonly env?: Record<string, string>
+}
+
+/** Starts a program that outlives this one; its output goes to `log`, which is emptied first. */
+export async function startDetached(file: string, args: readonly string[], options: StartOptions): Promise<Tracked> {
+  const log = openSync(options.log, 'w', 0o644)
+  try {
+    const child = spawn(file, args, {
+      detached: true,
+      stdio: ['ignore', log, log],
+      env: { ...process.env, ...options.env },
+      cwd: '/',
+    })
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve)
+      child.once('error', reject)
+    })
+    child.unref()
+    const tracked = child.pid === undefined ? undefined : track(child.pid)
+    if (!tracked) throw new InsituError('LAB_PROCESS', `${file} ended at once: ${lastLines(options.log)}`)
+    return tracked
+  } finally {
+    closeSync(log)
+  }
+}
+
+export function lastLines(log: string, count = 5): string {
+  try {
+    return readFileSync(log, 'utf8').trim().split('\n').slice(-count).join('\n')
+  } catch {
+    return ''
+  }
+}
+
+/** SIGTERM, then SIGKILL after `grace` milliseconds; resolves when it is gone. Another process with its number is left alone. */
+export async function stop(process: Tracked | undefined, grace = 3000): Promise<void> {
+  if (!process || !alive(process)) return
+  if (grace > 0) {
+    signal(process, 'SIGTERM')
+    const ended = await waitFor('it to end', () => (alive(process) ? undefined : true), {
+      timeout: grace,
+      interval: 30,
+    }).catch(() => false)
+    if (ended) return
+  }
+  signal(process, 'SIGKILL')
+  await waitFor(`process ${process.pid} to end`, () => (alive(process) ? undefined : true), {
+    timeout: 10_000,
+    interval: 30,
+  })
+}
+
+function signal(target: Tracked, name: NodeJS.Signals): void {
+  try {
+    if (alive(target)) process.kill(target.pid, name)
+  } catch {
+    // It ended in between.
+  }
+}

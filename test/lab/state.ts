@@ -1,0 +1,61 @@
+import { readFileSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
+import { stateDir } from './layout.ts'
+import type { Tracked } from './processes.ts'
+
+export interface Shape {
+  /** Milliseconds added to every packet from node to node; 0 for none. */
+  readonly delay: number
+  /** Megabits a second from each node to the others; 0 for no limit. */
+  readonly rate: number
+}
+
+/** What the lab has done to the machine, written before it is done, so that `down` can undo it after any crash. */
+export interface LabState {
+  readonly checkout: string
+  readonly nodes: readonly string[]
+  readonly shape: Shape
+  /** Sysctls changed, with the value from before. */
+  readonly sysctls: Readonly<Record<string, string>>
+  /** cgroup v2 controllers enabled at the root. */
+  readonly controllers: readonly string[]
+  /** By name: `etcd`, `node1/kubelet`, … */
+  readonly processes: Readonly<Record<string, Tracked>>
+}
+
+const file = join(stateDir, 'state.json')
+
+export interface StateStore {
+  get(): LabState
+  /** Written to disk before it returns: a crash right after must not lose it. */
+  update(change: Partial<LabState>): void
+}
+
+export function readState(): LabState | undefined {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as LabState
+  } catch {
+    // Missing, or cut off by a crash: `down` finds what is left by its names.
+    return undefined
+  }
+}
+
+export async function openState(initial: LabState): Promise<StateStore> {
+  await mkdir(stateDir, { recursive: true, mode: 0o700 })
+  let state = readState() ?? initial
+  const write = (): void => {
+    mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+    writeFileSync(`${file}.new`, `${JSON.stringify(state, undefined, 1)}\n`, { mode: 0o600 })
+    renameSync(`${file}.new`, file)
+  }
+  write()
+  return {
+    get: () => state,
+    update: (change) => {
+      state = { ...state, ...change }
+      write()
+    },
+  }
+}
