@@ -72,7 +72,7 @@ if ! go_is_new; then
     die "Go $version cannot be fetched" "install Go 1.25 or newer by hand and put it on the PATH"
   dir=$(sed -n 's/.*"Dir": "\(.*\)".*/\1/p' <<<"$download")
   rm -rf "$tools/go"
-  cp -r "$dir" "$tools/go"
+  cp -r --no-preserve=mode "$dir" "$tools/go"
   chmod -R u+w "$tools/go" "$tools/gomod" && rm -rf "$tools/gomod"
   chmod +x "$tools"/go/bin/* && find "$tools/go/pkg/tool" -type f -exec chmod +x {} +
   hash -r
