@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest'
+import { createAuthority, issueLeaf } from './ca.ts'
+import { createKeyPair } from './key.ts'
+import type { TlsMaterial } from './material.ts'
+import { type Clock, renewingTls } from './renewing.ts'
+
+const hour = 3600 * 1000
+const authority = await createAuthority()
+
+/** Time that moves only when it is told to. */
+function manualClock(random = 0): Clock & { advance(milliseconds: number): Promise<void>; now(): number } {
+  let time = Date.parse('2030-01-01T00:00:00Z')
+  const waiting = new Map<() => void, number>()
+  return {
+    now: () => time,
+    random: () => random,
+    schedule(milliseconds, run) {
+      waiting.set(run, time + milliseconds)
+      return () => waiting.delete(run)
+    },
+    async advance(milliseconds) {
+      time += milliseconds
+      for (const [run, at] of waiting) {
+        if (at > time) continue
+        waiting.delete(run)
+        run()
+      }
+      // Making a key and signing take a few turns of the event loop.
+      for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve))
+    },
+  }
+}
+
+async function material(now: number): Promise<TlsMaterial> {
+  const pair = await createKeyPair()
+  const { cert } = await issueLeaf({ authority, publicKey: pair.publicKey, commonName: 'x', now: new Date(now) })
+  return { cert, key: pair.privateKey, ca: authority.cert }
+}
+
+describe('renewingTls', () => {
+  it('renews at two thirds of the life and tells its listeners', async () => {
+    const clock = manualClock()
+    const prepared = [await material(clock.now()), await material(clock.now() + 16 * hour)]
+    const tls = await renewingTls({ obtain: () => Promise.resolve(prepared.shift()!), clock })
+    const seen: TlsMaterial[] = []
+    const first = tls.current()
+    expect(tls.notAfter().getTime()).toBe(clock.now() + 24 * hour)
+    tls.onChange((next) => seen.push(next))
+    await clock.advance(16 * hour - 1000)
+    expect(tls.current()).toBe(first)
+    await clock.advance(1001)
+    expect(seen).toEqual([tls.current()])
+    expect(tls.current().cert).not.toBe(first.cert)
+    tls.close()
+  })
+
+  it('keeps the old certificate while renewing fails, tries again and succeeds', async () => {
+    const clock = manualClock()
+    const [one, two] = [await material(clock.now()), await material(clock.now() + 17 * hour)]
+    const failures: unknown[] = []
+    let answer: () => Promise<TlsMaterial> = () => Promise.resolve(one)
+    const tls = await renewingTls({ obtain: () => answer(), clock, onFailure: (error) => failures.push(error) })
+    answer = () => Promise.reject(new Error('gateway away'))
+    await clock.advance(16 * hour)
+    await clock.advance(60_000)
+    await clock.advance(60_000)
+    expect(failures.length).toBe(3)
+    expect(tls.current()).toBe(one)
+    answer = () => Promise.resolve(two)
+    await clock.advance(60_000)
+    expect(tls.current()).toBe(two)
+    tls.close()
+  })
+
+  it('waits for the first certificate, and stops waiting when told to', async () => {
+    const clock = manualClock()
+    const stop = new AbortController()
+    const waiting = renewingTls({ obtain: () => Promise.reject(new Error('no')), clock, signal: stop.signal })
+    await clock.advance(1000)
+    stop.abort(new Error('shutting down'))
+    await expect(waiting).rejects.toMatchObject({ code: 'TLS_ABORTED' })
+  })
+
+  it('does nothing after it is closed', async () => {
+    const clock = manualClock()
+    const one = await material(clock.now())
+    let calls = 0
+    const tls = await renewingTls({ obtain: () => (calls++, Promise.resolve(one)), clock })
+    tls.close()
+    await clock.advance(100 * hour)
+    expect(calls).toBe(1)
+  })
+})

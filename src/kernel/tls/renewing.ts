@@ -1,0 +1,136 @@
+import { X509Certificate } from 'node:crypto'
+import { describeError, InsituError } from '../errors.ts'
+import { createBackoff } from '../k8s/backoff.ts'
+import type { Logger } from '../log.ts'
+import type { TlsMaterial, TlsSource } from './material.ts'
+
+/** A TlsSource that renews its certificate by itself until it is closed. */
+export interface RenewingTls extends TlsSource {
+  /** End of the current certificate. */
+  notAfter(): Date
+  close(): void
+}
+
+export interface RenewingOptions {
+  /** Makes or fetches a certificate with a new key. Called again at two thirds of its life, and until it succeeds. */
+  readonly obtain: (signal: AbortSignal) => Promise<TlsMaterial>
+  readonly log?: Logger | undefined
+  /** Ends the wait for the first certificate. */
+  readonly signal?: AbortSignal | undefined
+  /** Told each time `obtain` fails, e.g. to say on /readyz what is missing. */
+  readonly onFailure?: ((error: unknown) => void) | undefined
+  /** The longest wait between two tries, milliseconds. Default 15,000. */
+  readonly maxBackoff?: number
+  readonly clock?: Clock
+}
+
+/** Time, so that tests need not wait. */
+export interface Clock {
+  now(): number
+  /** @returns a function that cancels. */
+  schedule(milliseconds: number, run: () => void): () => void
+  random(): number
+}
+
+export const systemClock: Clock = {
+  now: Date.now,
+  schedule(milliseconds, run) {
+    // Renewing keeps no process alive that has nothing else to do; Node's timers hold 2^31 ms at most.
+    const timer = setTimeout(run, Math.min(milliseconds, 2 ** 31 - 1)).unref()
+    return () => clearTimeout(timer)
+  },
+  random: Math.random,
+}
+
+interface Held {
+  readonly material: TlsMaterial
+  /** Milliseconds since 1970. */
+  readonly notAfter: number
+  readonly renewAt: number
+}
+
+/**
+ * Waits for the first certificate, then keeps it fresh. When renewing fails the old one stays in use, also past its
+ * end: connections then fail with a reason, which is better than a process without any.
+ * @throws InsituError TLS_ABORTED when the signal ends the first wait.
+ */
+export async function renewingTls(options: RenewingOptions): Promise<RenewingTls> {
+  const { clock = systemClock, log } = options
+  const closing = new AbortController()
+  const listeners = new Set<(material: TlsMaterial) => void>()
+  const backoff = createBackoff({ base: 250, max: options.maxBackoff ?? 15_000, random: () => clock.random() })
+  let cancel: () => void = () => {}
+
+  const wait = (milliseconds: number, signal: AbortSignal): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const abort = (): void => {
+        stop()
+        reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'))
+      }
+      const stop = clock.schedule(milliseconds, () => {
+        signal.removeEventListener('abort', abort)
+        resolve()
+      })
+      cancel = stop
+      if (signal.aborted) abort()
+      else signal.addEventListener('abort', abort, { once: true })
+    })
+
+  const obtain = async (signal: AbortSignal): Promise<Held> => {
+    for (;;) {
+      signal.throwIfAborted()
+      try {
+        const material = await options.obtain(signal)
+        const notAfter = Date.parse(new X509Certificate(material.cert).validTo)
+        backoff.reset()
+        // A little before two thirds, at random, so that the agents of a big cluster do not all come at once.
+        const renewAt = clock.now() + Math.max(1000, (notAfter - clock.now()) * (2 / 3) * (1 - 0.1 * clock.random()))
+        return { material, notAfter, renewAt }
+      } catch (error) {
+        if (signal.aborted) throw error
+        options.onFailure?.(error)
+        const pause = backoff.next()
+        log?.[backoff.failures === 1 ? 'info' : 'warn'](
+          { tries: backoff.failures, retry: Math.round(pause) },
+          `no certificate yet: ${describeError(error)}`,
+        )
+        await wait(pause, signal)
+      }
+    }
+  }
+
+  let current: Held
+  try {
+    current = await obtain(options.signal ?? closing.signal)
+  } catch (cause) {
+    throw new InsituError('TLS_ABORTED', 'stopped before a certificate was there', { status: 'CANCELLED', cause })
+  }
+
+  const renew = async (): Promise<void> => {
+    try {
+      for (;;) {
+        await wait(current.renewAt - clock.now(), closing.signal)
+        current = await obtain(closing.signal)
+        log?.info({ notAfter: new Date(current.notAfter).toISOString() }, 'certificate renewed')
+        for (const listener of listeners) listener(current.material)
+      }
+    } catch (error) {
+      if (!closing.signal.aborted) log?.error(`certificates are no longer renewed: ${describeError(error)}`)
+    }
+  }
+  void renew()
+
+  return {
+    current: () => current.material,
+    notAfter: () => new Date(current.notAfter),
+    onChange(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    close() {
+      closing.abort(new Error('closed'))
+      cancel()
+      listeners.clear()
+    },
+  }
+}
