@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { completionCommand } from './completion.ts'
+import { gatewayCommand } from './gateway.ts'
 
 /** Every command of the program, in the order of the help text. */
-export const commands: readonly (() => Command)[] = [completionCommand]
+export const commands: readonly (() => Command)[] = [gatewayCommand, completionCommand]

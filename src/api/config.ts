@@ -1,0 +1,118 @@
+import { isCidr } from './cidr.ts'
+import { InsituError } from '../kernel/errors.ts'
+
+/** The `[gateway]` table of insitu.toml. */
+export interface GatewayConfig {
+  readonly plaintext: {
+    /** `kubectl port-forward` and processes of the gateway's own pod arrive from loopback. */
+    readonly loopback: boolean
+    /** Namespaces whose pods may build without TLS, besides those labelled insitu.build/plaintext=allow. */
+    readonly namespaces: readonly string[]
+    readonly cidrs: readonly string[]
+  }
+  /** Fill in unpack, compression, full image names and image-resolve-mode where the client says nothing. */
+  readonly defaults: boolean
+  /** Give RUN steps the proxy variables of the node's agent. */
+  readonly proxy: boolean
+  /** Show in the client's progress where a build runs and why. */
+  readonly statusVertex: boolean
+  /** Seconds; how long a stopping gateway waits for running builds. */
+  readonly maxBuildDuration: number
+}
+
+const plaintext = { loopback: true, namespaces: [], cidrs: [] }
+
+/** In a cluster: made for images that their node runs. */
+export const clusterGateway: GatewayConfig = {
+  plaintext,
+  defaults: true,
+  proxy: true,
+  statusVertex: true,
+  maxBuildDuration: 7200,
+}
+
+/** With fixed nodes: a relay that changes nothing but takes out options of our own. */
+export const transparentGateway: GatewayConfig = {
+  plaintext,
+  defaults: false,
+  proxy: false,
+  statusVertex: false,
+  maxBuildDuration: 7200,
+}
+
+/**
+ * Reads the `gateway` table of a parsed insitu.toml. Tables of other roles are theirs to read.
+ * @param table the whole file, parsed.
+ * @param base what holds for keys that are not set.
+ * @throws InsituError CONFIG_KEY, CONFIG_VALUE with the key's full name.
+ */
+export function gatewayConfig(table: Readonly<Record<string, unknown>>, base: GatewayConfig): GatewayConfig {
+  const gateway = section(table['gateway'], 'gateway', [
+    'plaintext',
+    'defaults',
+    'proxy',
+    'statusVertex',
+    'maxBuildDuration',
+  ])
+  const plain = section(gateway['plaintext'], 'gateway.plaintext', ['loopback', 'namespaces', 'cidrs'])
+  return {
+    plaintext: {
+      loopback: bool(plain['loopback'], 'gateway.plaintext.loopback', base.plaintext.loopback),
+      namespaces: texts(plain['namespaces'], 'gateway.plaintext.namespaces', base.plaintext.namespaces, namespaceRule),
+      cidrs: texts(plain['cidrs'], 'gateway.plaintext.cidrs', base.plaintext.cidrs, cidrRule),
+    },
+    defaults: bool(gateway['defaults'], 'gateway.defaults', base.defaults),
+    proxy: bool(gateway['proxy'], 'gateway.proxy', base.proxy),
+    statusVertex: bool(gateway['statusVertex'], 'gateway.statusVertex', base.statusVertex),
+    maxBuildDuration: duration(gateway['maxBuildDuration'], 'gateway.maxBuildDuration', base.maxBuildDuration),
+  }
+}
+
+type Table = Readonly<Record<string, unknown>>
+
+function section(value: unknown, name: string, keys: readonly string[]): Table {
+  if (value === undefined) return {}
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(name, 'a table')
+  const unknown = Object.keys(value).find((key) => !keys.includes(key))
+  if (unknown !== undefined) {
+    throw new InsituError('CONFIG_KEY', `insitu.toml: there is no key ${name}.${unknown}`, {
+      status: 'INVALID_ARGUMENT',
+      fix: `remove it, or use one of ${keys.join(', ')}`,
+    })
+  }
+  return value as Table
+}
+
+function bool(value: unknown, name: string, fallback: boolean): boolean {
+  if (value === undefined) return fallback
+  if (typeof value !== 'boolean') throw wrong(name, 'true or false')
+  return value
+}
+
+function texts(
+  value: unknown,
+  name: string,
+  fallback: readonly string[],
+  rule: { test: (text: string) => boolean; what: string },
+): readonly string[] {
+  if (value === undefined) return fallback
+  if (!Array.isArray(value) || !value.every((v): v is string => typeof v === 'string' && rule.test(v))) {
+    throw wrong(name, `a list of ${rule.what}`)
+  }
+  return value
+}
+
+const seconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 }
+
+function duration(value: unknown, name: string, fallback: number): number {
+  if (value === undefined) return fallback
+  const match = typeof value === 'string' ? /^(\d{1,6})([smh])$/.exec(value) : null
+  if (!match) throw wrong(name, 'a duration such as "90s", "30m" or "2h"')
+  return Number(match[1]) * (seconds[match[2] as string] as number)
+}
+
+const wrong = (name: string, what: string): InsituError =>
+  new InsituError('CONFIG_VALUE', `insitu.toml: ${name} must be ${what}`, { status: 'INVALID_ARGUMENT' })
+
+const cidrRule = { what: 'addresses or ranges such as "10.0.0.0/8"', test: isCidr }
+const namespaceRule = { what: 'namespace names', test: (t: string) => /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(t) }

@@ -1,0 +1,71 @@
+import type { SolveRequest } from './gen/control_pb.ts'
+import { normalizeReference } from './reference.ts'
+
+type Attributes = Readonly<Record<string, string>>
+
+interface ExporterLike {
+  readonly type: string
+  readonly attrs: Attributes
+}
+
+/** The exporters that take effect: the list, or the fields of clients older than it when the list is empty. */
+export function effectiveExporters(request: SolveRequest): readonly ExporterLike[] {
+  if (request.exporters.length > 0) return request.exporters
+  if (request.exporterDeprecated === '') return []
+  return [{ type: request.exporterDeprecated, attrs: request.exporterAttrsDeprecated }]
+}
+
+/** As BuildKit reads switches: absent is false, present without a value is true. */
+const isOn = (value: string | undefined): boolean => value !== undefined && /^(|1|t|T|TRUE|true|True)$/.test(value)
+
+const isPushed = (attrs: Attributes): boolean => isOn(attrs['push']) || isOn(attrs['push-by-digest'])
+
+/** `name` may list several. `*` lets the frontend choose, which nobody knows yet. */
+const namesOf = (attrs: Attributes): string[] =>
+  (attrs['name'] ?? '')
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '' && name !== '*')
+
+const storedImages = (exporters: readonly ExporterLike[]): ExporterLike[] =>
+  exporters.filter((e) => e.type === 'image' && (e.attrs['store'] === undefined || isOn(e.attrs['store'])))
+
+/** The names a build leaves in its node's image store, normalised, each once. What is not a name is left out. */
+export function exportedImages(exporters: readonly ExporterLike[]): string[] {
+  return normalized(storedImages(exporters).flatMap((e) => namesOf(e.attrs)))
+}
+
+/** Whether the frontend chooses a name, so that only the answer of the build tells it. */
+export const frontendNames = (exporters: readonly ExporterLike[]): boolean =>
+  storedImages(exporters).some((e) => (e.attrs['name'] ?? '').includes('*'))
+
+/** Normalised names, each once; what is not an image name is left out. */
+export function normalized(names: readonly string[]): string[] {
+  const found = new Set<string>()
+  for (const name of names) {
+    try {
+      found.add(normalizeReference(name))
+    } catch {
+      // BuildKit takes any text for a name; nothing can run or wait for an image that has none.
+    }
+  }
+  return [...found]
+}
+
+/**
+ * Attributes of an image exporter with the defaults that make the image usable on its node at once. What the client
+ * says is kept. Names are written in full: containerd keeps what it is given, and a kubelet looks for the full form.
+ * @throws InsituError IMAGE_NAME
+ */
+export function withImageDefaults(attrs: Attributes): Record<string, string> {
+  const result: Record<string, string> = { ...attrs }
+  const names = namesOf(attrs)
+  if (names.length > 0 && attrs['name'] !== undefined && !attrs['name'].includes('*')) {
+    result['name'] = names.map(normalizeReference).join(',')
+  }
+  // BuildKit refuses to unpack what it rewrites timestamps in.
+  if (attrs['unpack'] === undefined && !isOn(attrs['rewrite-timestamp'])) result['unpack'] = 'true'
+  const compressed = ['compression', 'compression-level', 'force-compression'].some((key) => attrs[key] !== undefined)
+  if (!isPushed(attrs) && !compressed) result['compression'] = 'uncompressed'
+  return result
+}

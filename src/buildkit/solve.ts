@@ -1,0 +1,114 @@
+import { clone, equals, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { effectiveExporters, exportedImages, frontendNames, normalized, withImageDefaults } from './exporters.ts'
+import { type SolveRequest, SolveRequestSchema, SolveResponseSchema } from './gen/control_pb.ts'
+import { SolveRequestSchema as BridgeSolveSchema } from './gen/gateway_pb.ts'
+import { type Hints, readHints, withoutHints } from './hints.ts'
+import { withProxy } from './proxy.ts'
+import { repositoryOf } from './reference.ts'
+import { InsituError } from '../kernel/errors.ts'
+
+/** What the gateway adds to a build. With both switched off only our own hints are taken out. */
+export interface Rewrite {
+  /** Fill in what makes images usable on their node. */
+  readonly defaults: boolean
+  /** Proxy variables for RUN steps, empty for none. */
+  readonly proxy: Readonly<Record<string, string>>
+}
+
+/** What a Solve says about where it should go. */
+export interface SolveFacts {
+  readonly ref: string
+  /** Empty when the build uses no session. */
+  readonly session: string
+  readonly hints: Hints
+  /** Normalised names the build leaves on its node. */
+  readonly images: readonly string[]
+  readonly platforms: readonly string[]
+  /** Tells builds with a common cache apart from others; empty when nothing is known. */
+  readonly cacheKey: string
+  /** A question of the client to the daemon (buildx asks for its abilities so), not a build. */
+  readonly probe: boolean
+}
+
+/** @throws InsituError SOLVE_MALFORMED */
+export function decodeSolve(message: Uint8Array): SolveRequest {
+  try {
+    return fromBinary(SolveRequestSchema, message)
+  } catch (error) {
+    throw malformed(error)
+  }
+}
+
+/** @throws InsituError HINT */
+export function solveFacts(request: SolveRequest): SolveFacts {
+  const exporters = effectiveExporters(request)
+  const images = exportedImages(exporters)
+  const first = images[0]
+  const context = request.frontendAttrs['context'] ?? ''
+  return {
+    ref: request.ref,
+    session: request.session,
+    hints: readHints(request.frontendAttrs, ...exporters.map((e) => e.attrs)),
+    images,
+    platforms: (request.frontendAttrs['platform'] ?? '').split(',').filter((p) => p !== ''),
+    cacheKey: first === undefined ? context : repositoryOf(first),
+    probe: request.internal && request.frontend === '' && exporters.length === 0,
+  }
+}
+
+/**
+ * The request as the daemon gets it, encoded; fields that insitu does not know stay in it.
+ * @throws InsituError IMAGE_NAME when defaults are on and an image could not be found by its name
+ * @returns undefined when there is nothing to change, so that the client's own bytes can be sent.
+ */
+export function rewriteSolve(request: SolveRequest, rewrite: Rewrite): Uint8Array | undefined {
+  const changed = clone(SolveRequestSchema, request)
+  changed.frontendAttrs = frontendOptions(request.frontendAttrs, rewrite)
+  const attributes = (type: string, attrs: Record<string, string>): Record<string, string> => {
+    const ours = withoutHints(attrs)
+    return rewrite.defaults && type === 'image' ? withImageDefaults(ours) : ours
+  }
+  for (const exporter of changed.exporters) exporter.attrs = attributes(exporter.type, exporter.attrs)
+  changed.exporterAttrsDeprecated = attributes(request.exporterDeprecated, request.exporterAttrsDeprecated)
+  return equals(SolveRequestSchema, changed, request) ? undefined : toBinary(SolveRequestSchema, changed)
+}
+
+/**
+ * The same for LLBBridge/Solve, whose options are those that reach the frontend when the client drives the build.
+ * Without a frontend its options mean nothing and are left alone.
+ */
+export function rewriteBridgeSolve(message: Uint8Array, rewrite: Rewrite): Uint8Array | undefined {
+  let request
+  try {
+    request = fromBinary(BridgeSolveSchema, message)
+  } catch (error) {
+    throw malformed(error)
+  }
+  if (request.frontend === '') return undefined
+  const before = request.frontendOpt
+  request.frontendOpt = frontendOptions(before, rewrite)
+  return sameEntries(before, request.frontendOpt) ? undefined : toBinary(BridgeSolveSchema, request)
+}
+
+/** The normalised names that were really given: those of the request, and what a frontend chose for `name=*`. */
+export function namedImages(request: SolveRequest, response: Uint8Array): string[] {
+  const exporters = effectiveExporters(request)
+  if (!frontendNames(exporters)) return exportedImages(exporters)
+  const chosen = fromBinary(SolveResponseSchema, response).exporterResponse['image.name'] ?? ''
+  return normalized([...exportedImages(exporters), ...chosen.split(',')])
+}
+
+function frontendOptions(options: Record<string, string>, rewrite: Rewrite): Record<string, string> {
+  const ours = withProxy(withoutHints(options), rewrite.proxy)
+  // FROM an image that is on the node must not ask a registry first; `pull` and other choices of the client win.
+  if (rewrite.defaults && ours['image-resolve-mode'] === undefined) ours['image-resolve-mode'] = 'local'
+  return ours
+}
+
+const sameEntries = (a: Record<string, string>, b: Record<string, string>): boolean => {
+  const keys = Object.keys(a)
+  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key])
+}
+
+const malformed = (cause: unknown): InsituError =>
+  new InsituError('SOLVE_MALFORMED', 'the Solve request cannot be read', { status: 'INVALID_ARGUMENT', cause })

@@ -1,0 +1,48 @@
+import { Command } from 'commander'
+import { readFile } from 'node:fs/promises'
+import { UsageError } from '../kernel/errors.ts'
+
+interface Options {
+  readonly listen: readonly string[]
+  readonly node: readonly string[]
+  readonly config?: string
+  readonly probes?: string
+  readonly logLevel: string
+}
+
+const append = (value: string, before: readonly string[]): readonly string[] => [...before, value]
+
+export const gatewayCommand = (): Command =>
+  new Command('gateway')
+    .description('Serve buildctl and docker buildx on one address and relay each build to the node that should do it.')
+    .option('--listen <address>', 'unix:///path or tcp://host:port, repeatable', append, [])
+    .option('--node <name=address>', 'a fixed build daemon instead of those in Kubernetes, repeatable', append, [])
+    .option('--config <file>', 'insitu.toml')
+    .option('--probes <port>', 'serve /livez and /readyz on this port')
+    .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
+    .action(async (options: Options) => {
+      const { parseAddress } = await import('../gateway/listener/address.ts')
+      const addresses = options.listen.map(parseAddress)
+      if (addresses.length === 0) {
+        throw new UsageError('no address to listen on', { fix: 'add --listen tcp://0.0.0.0:2375' })
+      }
+      const probes = options.probes === undefined ? undefined : { port: port(options.probes) }
+      const { runGateway } = await import('./run-gateway.ts')
+      const file = options.config
+      const config = file === undefined ? undefined : { name: file, text: await readConfig(file) }
+      await runGateway({ addresses, nodes: options.node, config, probes, logLevel: options.logLevel })
+    })
+
+function port(text: string): number {
+  const value = Number(text)
+  if (!/^\d+$/.test(text) || value > 65_535) throw new UsageError(`"${text}" is not a port`, { fix: 'use 0 to 65535' })
+  return value
+}
+
+async function readConfig(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (error) {
+    throw new UsageError(`--config ${file} cannot be read`, { cause: error })
+  }
+}

@@ -1,0 +1,106 @@
+import type { GatewayConfig } from '../api/config.ts'
+import { grpcStatus } from '../kernel/errors.ts'
+import type { Logger } from '../kernel/log.ts'
+import { type Probes, serveProbes } from '../kernel/probes.ts'
+import type { TlsSource } from '../kernel/tls/material.ts'
+import { type Activity, createActivity } from './correlate/activity.ts'
+import { createBindings } from './correlate/bindings.ts'
+import type { BuildNode, Directory } from './directory/directory.ts'
+import type { Address } from './listener/address.ts'
+import type { PodSource } from './listener/admit.ts'
+import { listen } from './listener/listener.ts'
+import type { Placer } from './placement/placer.ts'
+import { type ClientConnections, createClientConnections } from './relay/connections.ts'
+import type { Build, RelayContext } from './relay/context.ts'
+import type { HttpHandlers } from './relay/http.ts'
+
+export interface GatewayOptions {
+  readonly listen: readonly Address[]
+  readonly directory: Directory
+  readonly placer: Placer
+  /** Certificates for TLS clients. Without them only plaintext is served. */
+  readonly tls?: TlsSource | undefined
+  /** Plain requests over TLS, by `METHOD /path`. */
+  readonly httpHandlers?: HttpHandlers | undefined
+  /** The pod behind an IP address. */
+  readonly podLookup?: ((address: string) => Promise<PodSource | undefined>) | undefined
+  readonly config: GatewayConfig
+  readonly logger: Logger
+  /** Where /livez and /readyz are served; nowhere by default. */
+  readonly probes?: { readonly host?: string; readonly port: number } | undefined
+  /** What else must be there before builds are taken: a sentence while it is not. */
+  readonly notReady?: (() => string | undefined) | undefined
+  /** Shared with the placer, which prefers idle nodes. */
+  readonly activity?: Activity | undefined
+  readonly now?: (() => Date) | undefined
+}
+
+export interface Gateway {
+  readonly addresses: readonly Address[]
+  readonly probes: Probes | undefined
+  /**
+   * Takes no new builds and resolves when the running ones have ended, or the grace (milliseconds) is over.
+   * @returns how many builds were still running.
+   */
+  drain(grace: number): Promise<number>
+  /** Ends everything at once; calls that are open end with UNAVAILABLE. */
+  close(): Promise<void>
+}
+
+/** Status and LLBBridge calls that follow the end of a build still find its node for so long, milliseconds. */
+const linger = 30_000
+
+/** Wires a gateway and starts it. @throws InsituError LISTEN */
+export async function createGateway(options: GatewayOptions): Promise<Gateway> {
+  const { logger, directory, config } = options
+  const activity = options.activity ?? createActivity()
+  let stopping: string | undefined
+  const context: RelayContext = {
+    directory,
+    placer: options.placer,
+    config,
+    logger,
+    builds: createBindings<Build>({ linger }),
+    sessions: createBindings<BuildNode>({ linger: 0 }),
+    activity,
+    now: options.now ?? (() => new Date()),
+    refusing: () => stopping,
+  }
+  const clients: ClientConnections = createClientConnections({
+    context,
+    podLookup: options.podLookup,
+    httpHandlers: options.httpHandlers ?? {},
+  })
+  const listener = await listen({
+    addresses: options.listen,
+    tls: options.tls,
+    logger,
+    onConnection: (connection) => clients.add(connection),
+  })
+  let probes: Probes | undefined
+  try {
+    probes =
+      options.probes && (await serveProbes({ ...options.probes, notReady: () => stopping ?? options.notReady?.() }))
+  } catch (error) {
+    await listener.close()
+    throw error
+  }
+  return {
+    addresses: listener.addresses,
+    probes,
+    async drain(grace) {
+      stopping = 'this gateway is stopping; run the build again'
+      let timer: NodeJS.Timeout | undefined
+      const over = new Promise<void>((resolve) => (timer = setTimeout(resolve, grace)))
+      await Promise.race([activity.idle(), over])
+      clearTimeout(timer)
+      return activity.total
+    },
+    async close() {
+      stopping ??= 'this gateway is stopping; run the build again'
+      const closed = listener.close()
+      await clients.close({ code: grpcStatus.UNAVAILABLE, message: 'this gateway was stopped' })
+      await Promise.all([closed, probes?.close()])
+    },
+  }
+}

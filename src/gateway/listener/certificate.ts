@@ -1,0 +1,21 @@
+import type { X509Certificate } from 'node:crypto'
+import type { Caller } from './caller.ts'
+
+/**
+ * Who a verified client certificate names: the SPIFFE URI `spiffe://insitu.build/ns/NAMESPACE/sa/NAME` if it has one
+ * (see src/api/certificate.ts), else the common name and the organisations, as Kubernetes reads them.
+ * @returns undefined for a certificate that names nobody.
+ */
+export function callerOfCertificate(
+  certificate: Pick<X509Certificate, 'subject' | 'subjectAltName'>,
+): Caller | undefined {
+  for (const name of (certificate.subjectAltName ?? '').split(/,\s*/)) {
+    const match = /^URI:spiffe:\/\/insitu\.build\/ns\/([a-z0-9-]+)\/sa\/([a-z0-9.-]+)$/.exec(name)
+    if (match) return { kind: 'service-account', namespace: match[1] as string, serviceAccount: match[2] as string }
+  }
+  const fields = certificate.subject.split('\n')
+  const values = (key: string): string[] =>
+    fields.filter((f) => f.startsWith(`${key}=`)).map((f) => f.slice(key.length + 1))
+  const name = values('CN')[0]
+  return name === undefined || name === '' ? undefined : { kind: 'person', name, groups: values('O') }
+}

@@ -1,0 +1,180 @@
+import { performServerHandshake, type ServerHttp2Session } from 'node:http2'
+import { chmod, lstat, rm } from 'node:fs/promises'
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import {
+  createServer as createTlsServer,
+  type SecureContextOptions,
+  type Server as TlsServer,
+  type TLSSocket,
+} from 'node:tls'
+import { type Address, formatAddress } from './address.ts'
+import { callerOfCertificate } from './certificate.ts'
+import type { Caller } from './caller.ts'
+import { looksLike } from './first-bytes.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import type { Logger } from '../../kernel/log.ts'
+import type { TlsMaterial, TlsSource } from '../../kernel/tls/material.ts'
+import { connectionWindow, sessionOptions } from '../relay/tuning.ts'
+
+/** A client that speaks HTTP/2. Who it is may still turn out to be nobody who may build. */
+export interface Connection {
+  readonly session: ServerHttp2Session
+  readonly secure: boolean
+  /** From a verified client certificate. */
+  readonly certificate: Caller | undefined
+  /** Why the certificate the client sent is not accepted. */
+  readonly certificateError: string | undefined
+  /** IP address, or the path of our unix socket. */
+  readonly remote: { readonly address: string; readonly unix: boolean }
+}
+
+export interface ListenerOptions {
+  readonly addresses: readonly Address[]
+  /** Without it TLS clients are cut off. */
+  readonly tls?: TlsSource | undefined
+  readonly onConnection: (connection: Connection) => void
+  readonly logger: Logger
+  /** Milliseconds a client has until its first HTTP/2 settings. Default 10,000. */
+  readonly handshakeTimeout?: number
+}
+
+export interface Listener {
+  /** Where it listens, with the ports that were chosen for port 0. */
+  readonly addresses: readonly Address[]
+  /** Stops accepting and removes unix sockets. Connections that are open stay. */
+  close(): Promise<void>
+}
+
+/**
+ * Listens for gRPC clients. One port takes plaintext HTTP/2 and TLS: a TLS record starts with 0x16, the HTTP/2 preface
+ * with `PRI`. Everything else is cut off at once, and so is a client that says nothing.
+ * @throws InsituError LISTEN with the address.
+ */
+export async function listen(options: ListenerOptions): Promise<Listener> {
+  const { tls, logger, handshakeTimeout = 10_000 } = options
+
+  const serve = (socket: Socket, part: Omit<Connection, 'session'>): void => {
+    const session = performServerHandshake(socket, sessionOptions())
+    // Without a listener an error of a client's connection would end the process.
+    session.on('error', (error) => logger.debug({ err: error, remote: part.remote.address }, 'connection failed'))
+    session.setLocalWindowSize(connectionWindow)
+    const timer = setTimeout(() => session.destroy(), handshakeTimeout)
+    session.once('remoteSettings', () => clearTimeout(timer))
+    session.once('close', () => clearTimeout(timer))
+    options.onConnection({ session, ...part })
+  }
+
+  const secure = tls && createSecureServer(tls, handshakeTimeout)
+  secure?.server.on('secureConnection', (socket) => {
+    socket.on('error', () => socket.destroy())
+    const remote = { address: socket.remoteAddress ?? '', unix: false }
+    serve(socket, { secure: true, remote, ...certificateOf(socket) })
+  })
+
+  const accept = (socket: Socket, remote: Connection['remote']): void => {
+    socket.setNoDelay(true)
+    socket.on('error', () => socket.destroy())
+    const timer = setTimeout(() => socket.destroy(), handshakeTimeout)
+    socket.once('close', () => clearTimeout(timer))
+    let seen = Buffer.alloc(0)
+    const inspect = (): void => {
+      const chunk = socket.read() as Buffer | null
+      if (chunk !== null) seen = Buffer.concat([seen, chunk])
+      const kind = looksLike(seen)
+      if (kind === 'more') return
+      socket.off('readable', inspect)
+      clearTimeout(timer)
+      socket.unshift(seen)
+      if (kind === 'http2')
+        serve(socket, { secure: false, remote, certificate: undefined, certificateError: undefined })
+      else if (kind === 'tls' && secure && !remote.unix) secure.server.emit('connection', socket)
+      else socket.destroy()
+    }
+    socket.on('readable', inspect)
+  }
+
+  const servers: { server: Server; address: Address }[] = []
+  const close = async (): Promise<void> => {
+    secure?.stop()
+    await Promise.all(servers.map(({ server }) => closeServer(server)))
+  }
+  try {
+    for (const address of options.addresses) {
+      const unix = address.kind === 'unix'
+      const server = createServer((socket) => {
+        accept(socket, { address: unix ? address.path : (socket.remoteAddress ?? ''), unix })
+      })
+      servers.push({ server, address: await bind(server, address) })
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return { addresses: servers.map(({ address }) => address), close }
+}
+
+/**
+ * buildx offers no ALPN, which http2.createSecureServer insists on; a plain TLS server does not. Client certificates
+ * are asked for but not required: the one that comes for its first certificate has none.
+ */
+function createSecureServer(source: TlsSource, handshakeTimeout: number): { server: TlsServer; stop: () => void } {
+  const context = ({ cert, key, ca }: TlsMaterial): SecureContextOptions => ({ cert, key, ca, minVersion: 'TLSv1.2' })
+  const server = createTlsServer({
+    ...context(source.current()),
+    requestCert: true,
+    rejectUnauthorized: false,
+    handshakeTimeout,
+    ALPNProtocols: ['h2'],
+  })
+  server.on('tlsClientError', (_, socket) => socket.destroy())
+  return { server, stop: source.onChange((material) => server.setSecureContext(context(material))) }
+}
+
+function certificateOf(socket: TLSSocket): Pick<Connection, 'certificate' | 'certificateError'> {
+  const certificate = socket.getPeerX509Certificate()
+  if (!certificate) return { certificate: undefined, certificateError: undefined }
+  if (!socket.authorized) return { certificate: undefined, certificateError: String(socket.authorizationError) }
+  const caller = callerOfCertificate(certificate)
+  return { certificate: caller, certificateError: caller ? undefined : 'it names nobody' }
+}
+
+async function bind(server: Server, address: Address): Promise<Address> {
+  if (address.kind === 'unix') await removeStale(address.path)
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) =>
+      reject(
+        new InsituError('LISTEN', `cannot listen on ${formatAddress(address)}`, {
+          cause: error,
+          fix: 'stop what uses the address, or choose another one with --listen',
+        }),
+      ),
+    )
+    if (address.kind === 'unix') server.listen(address.path, resolve)
+    else server.listen(address.port, ...(address.host === '' ? [] : [address.host]), resolve)
+  })
+  if (address.kind === 'unix') {
+    await chmod(address.path, 0o660)
+    return address
+  }
+  return { ...address, port: (server.address() as AddressInfo).port }
+}
+
+/** A socket file that nobody answers on is what a killed process left behind. */
+async function removeStale(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined)
+  if (!found?.isSocket()) return
+  const alive = await new Promise<boolean>((resolve) => {
+    const probe = connect(path)
+    probe.once('connect', () => {
+      probe.destroy()
+      resolve(true)
+    })
+    probe.once('error', () => resolve(false))
+  })
+  if (!alive) await rm(path, { force: true })
+}
+
+const closeServer = (server: Server): Promise<void> =>
+  new Promise((resolve) => {
+    server.close(() => resolve())
+  })

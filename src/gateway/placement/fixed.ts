@@ -1,0 +1,58 @@
+import { createHash } from 'node:crypto'
+import type { Directory } from '../directory/directory.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import type { Placement, Placer } from './placer.ts'
+
+export interface FixedPlacerOptions {
+  readonly directory: Directory
+  /** Builds that run on a node now. */
+  readonly running: (node: string) => number
+}
+
+/** Places builds on fixed nodes: the one that is said, else the warm one unless others are clearly less busy. */
+export function createFixedPlacer({ directory, running }: FixedPlacerOptions): Placer {
+  const place = (node: string | undefined, workload: string | undefined, cacheKey: string): Placement => {
+    const names = directory.nodes().map((n) => n.name)
+    if (workload !== undefined) {
+      throw new InsituError('PLACEMENT_FOR', 'insitu.for needs a Kubernetes cluster, this gateway has fixed nodes', {
+        status: 'FAILED_PRECONDITION',
+        fix: `use insitu.node with one of ${names.join(', ')}`,
+      })
+    }
+    if (node !== undefined) {
+      if (!names.includes(node)) {
+        throw new InsituError('NODE_UNKNOWN', `there is no node "${node}"`, {
+          status: 'NOT_FOUND',
+          fix: `use one of ${names.join(', ')}`,
+        })
+      }
+      return { rule: 'said', node, targets: [node], reason: 'asked for with insitu.node' }
+    }
+    const chosen = leastBusy(names, running, cacheKey)
+    if (chosen === undefined) {
+      throw new InsituError('NO_NODE', 'this gateway has no nodes', {
+        status: 'FAILED_PRECONDITION',
+        fix: 'start it with --node NAME=ADDRESS',
+      })
+    }
+    const reason =
+      names.length === 1 ? 'the only node' : `one of ${names.length} nodes, ${running(chosen)} builds run there`
+    return { rule: 'anywhere', node: chosen, targets: [chosen], reason }
+  }
+  return {
+    // async, so that a refusal is a rejection
+    place: async ({ node, workload, cacheKey }) => place(node, workload, cacheKey),
+    built: () => Promise.resolve(),
+  }
+}
+
+/**
+ * The node with the highest hash of (key, node) stays the same while nodes come and go, so its cache is warm. It is
+ * left when it runs two builds more than the least busy one.
+ */
+function leastBusy(names: readonly string[], running: (node: string) => number, key: string): string | undefined {
+  const least = Math.min(...names.map(running))
+  const free = names.filter((name) => running(name) <= least + (key === '' ? 0 : 1))
+  const weight = (name: string): string => createHash('sha256').update(`${key}\0${name}`).digest('hex')
+  return free.toSorted((a, b) => (weight(a) < weight(b) ? 1 : -1))[0]
+}

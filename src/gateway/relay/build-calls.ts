@@ -1,0 +1,97 @@
+import { buildIdHeader, sessionIdHeader } from '../../buildkit/methods.ts'
+import { rewriteBridgeSolve } from '../../buildkit/solve.ts'
+import { vertexMessage } from '../../buildkit/vertex.ts'
+import { statusRef } from '../../buildkit/workers.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
+import type { Hold } from '../correlate/bindings.ts'
+import type { BuildNode } from '../directory/directory.ts'
+import { soleNode } from './choose.ts'
+import type { Build, Call, RelayContext } from './context.ts'
+import { header } from './headers.ts'
+import { proxyOf } from './proxy.ts'
+import { pump } from './pump.ts'
+import { messageLimit, patience } from './tuning.ts'
+
+/**
+ * Control/Session: a tunnel in which the daemon calls the client. It usually arrives before or together with the first
+ * Solve that names it, so it is held, unanswered and unread, until a Solve decides its node.
+ */
+export async function relaySession(context: RelayContext, call: Call): Promise<void> {
+  const id = header(call.raw, sessionIdHeader)
+  if (id === undefined || id === '') {
+    throw new InsituError('SESSION_UNNAMED', `the session has no ${sessionIdHeader}`, { status: 'INVALID_ARGUMENT' })
+  }
+  const hold = await context.sessions.wait(id, Infinity, call.signal)
+  if (!hold) return
+  try {
+    await relayWhole(call, hold.value)
+  } finally {
+    hold.release()
+  }
+}
+
+/** Control/Status: the progress of a build, with a step of our own in front that says where it runs and why. */
+export async function relayStatus(context: RelayContext, call: Call): Promise<void> {
+  const body = await readBody(call.stream, messageLimit)
+  const ref = statusRef(unframe(body))
+  const hold = await context.builds.wait(ref, patience, call.signal)
+  if (call.signal.aborted) return hold?.release()
+  try {
+    const node = nodeOf(context, hold, ref)
+    const upstream = await call.upstreams.to(node)
+    await pump(call.stream, upstream.request(call.raw), {
+      body,
+      before: context.config.statusVertex ? announcement(hold?.value) : undefined,
+      lost: () => upstream.lost(),
+    })
+  } finally {
+    hold?.release()
+  }
+}
+
+/** LLBBridge: what a client that drives its build itself asks the daemon. Options for frontends are rewritten. */
+export async function relayBridge(context: RelayContext, call: Call, kind: 'bridge' | 'bridge-solve'): Promise<void> {
+  const id = header(call.raw, buildIdHeader)
+  if (id === undefined) {
+    throw new InsituError('BUILD_UNNAMED', `the call has no ${buildIdHeader}`, { status: 'INVALID_ARGUMENT' })
+  }
+  const hold = await context.builds.wait(id, patience, call.signal)
+  if (call.signal.aborted) return hold?.release()
+  try {
+    const node = nodeOf(context, hold, id)
+    if (kind === 'bridge') return await relayWhole(call, node)
+    const body = await readBody(call.stream, messageLimit)
+    const ours = hold?.value.placement !== undefined
+    const changed = rewriteBridgeSolve(unframe(body), {
+      defaults: ours && context.config.defaults,
+      proxy: ours ? await proxyOf(context, node) : {},
+    })
+    const upstream = await call.upstreams.to(node)
+    await pump(call.stream, upstream.request(call.raw), {
+      body: changed ? frame(changed) : body,
+      lost: () => upstream.lost(),
+    })
+  } finally {
+    hold?.release()
+  }
+}
+
+/** Relays a call byte for byte. */
+export async function relayWhole(call: Call, node: BuildNode): Promise<void> {
+  const upstream = await call.upstreams.to(node)
+  await pump(call.stream, upstream.request(call.raw), { lost: () => upstream.lost() })
+}
+
+function announcement(build: Build | undefined): Uint8Array | undefined {
+  if (!build?.placement) return undefined
+  const { node, reason } = build.placement
+  return frame(vertexMessage(`[insitu] node ${node}: ${reason}`, build.vertex, build.placedAt))
+}
+
+/** Where there is one node only, it also knows builds that ended long ago or came by another way. */
+function nodeOf(context: RelayContext, hold: Hold<Build> | undefined, ref: string): BuildNode {
+  const node = hold?.value.node ?? soleNode(context.directory)
+  if (node) return node
+  throw new InsituError('BUILD_UNKNOWN', `this gateway knows no running build ${ref}`, { status: 'NOT_FOUND' })
+}

@@ -1,0 +1,107 @@
+import { constants, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
+import { describeError, InsituError } from '../../kernel/errors.ts'
+import { type Status, statusOf } from '../../kernel/grpc/status.ts'
+import { admitPlaintext, type PodSource } from '../listener/admit.ts'
+import type { Caller } from '../listener/caller.ts'
+import type { Connection } from '../listener/listener.ts'
+import type { RelayContext } from './context.ts'
+import { endCall } from './end-call.ts'
+import type { RawHeaders } from './headers.ts'
+import { answerHttp, type HttpHandlers } from './http.ts'
+import { route } from './router.ts'
+import { createUpstreams } from './upstream.ts'
+
+export interface ClientConnectionsOptions {
+  readonly context: RelayContext
+  readonly podLookup: ((address: string) => Promise<PodSource | undefined>) | undefined
+  readonly httpHandlers: HttpHandlers
+}
+
+export interface ClientConnections {
+  add(connection: Connection): void
+  /** Ends every open call with the status, then the connections. */
+  close(status: Status): Promise<void>
+}
+
+/** Serves the calls of accepted connections. */
+export function createClientConnections(options: ClientConnectionsOptions): ClientConnections {
+  const { context } = options
+  const open = new Map<ServerHttp2Session, Set<ServerHttp2Stream>>()
+
+  const add = (connection: Connection): void => {
+    const { session } = connection
+    const streams = new Set<ServerHttp2Stream>()
+    const upstreams = createUpstreams()
+    const admitted = identify(connection, options)
+    // Each call asks for the result; a connection without calls need not.
+    admitted.catch(() => undefined)
+    open.set(session, streams)
+    session.on('close', () => {
+      open.delete(session)
+      upstreams.close()
+    })
+    session.on('stream', ((stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _: number, raw: RawHeaders) => {
+      streams.add(stream)
+      const gone = new AbortController()
+      // Without a listener an error of one call would end the process.
+      stream.on('error', () => undefined)
+      stream.once('close', () => {
+        streams.delete(stream)
+        gone.abort(new Error('the client ended the call'))
+      })
+      const path = headers[':path'] ?? ''
+      if (!(headers['content-type'] ?? '').startsWith('application/grpc')) {
+        const handler = connection.secure ? options.httpHandlers[`${headers[':method']} ${path}`] : undefined
+        void answerHttp(stream, headers, handler, connection.remote.address, context.logger)
+        return
+      }
+      void admitted.then(
+        (caller) => route(context, { stream, path, raw, caller, upstreams, signal: gone.signal }),
+        (error: unknown) => {
+          context.logger.info({ remote: connection.remote.address, path, err: describeError(error) }, 'client refused')
+          endCall(stream, statusOf(error))
+        },
+      )
+    }) as (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number) => void)
+  }
+
+  return {
+    add,
+    async close(status) {
+      await Promise.all(
+        [...open].map(([session, streams]) => {
+          for (const stream of streams) endCall(stream, status)
+          return endSession(session)
+        }),
+      )
+    },
+  }
+}
+
+/** Says goodbye and gives the last answers a moment to leave. */
+function endSession(session: ServerHttp2Session): Promise<void> {
+  return new Promise((resolve) => {
+    if (session.destroyed) return resolve()
+    const timer = setTimeout(() => session.destroy(), 500)
+    session.once('close', () => {
+      clearTimeout(timer)
+      resolve()
+    })
+    session.goaway(constants.NGHTTP2_NO_ERROR)
+    session.close()
+  })
+}
+
+/** A verified certificate says who it is; without one the source address decides. @throws InsituError */
+async function identify(connection: Connection, options: ClientConnectionsOptions): Promise<Caller> {
+  if (connection.certificate) return connection.certificate
+  if (connection.certificateError !== undefined) {
+    throw new InsituError('CERTIFICATE_REFUSED', `the client certificate is refused: ${connection.certificateError}`, {
+      status: 'UNAUTHENTICATED',
+      fix: 'get a new certificate from this cluster',
+    })
+  }
+  const { address, unix } = connection.remote
+  const pod = unix ? undefined : await options.podLookup?.(address)
+  return admitPlaintext({ address, unix, pod }, options.context.config.plaintext)
+}

@@ -1,0 +1,47 @@
+import type { ServerHttp2Stream } from 'node:http2'
+import type { Activity } from '../correlate/activity.ts'
+import type { Bindings } from '../correlate/bindings.ts'
+import type { BuildNode, Directory } from '../directory/directory.ts'
+import type { Caller } from '../listener/caller.ts'
+import type { Placement, Placer } from '../placement/placer.ts'
+import type { Logger } from '../../kernel/log.ts'
+import type { GatewayConfig } from '../../api/config.ts'
+import type { RawHeaders } from './headers.ts'
+import type { Upstreams } from './upstream.ts'
+
+/** A build that was placed. */
+export interface Build {
+  readonly node: BuildNode
+  /** Absent for a client's probe, which is placed by nobody. */
+  readonly placement: Placement | undefined
+  /** Identifies our step in the client's progress. */
+  readonly vertex: Uint8Array
+  readonly placedAt: Date
+}
+
+/** What all calls of a gateway share. */
+export interface RelayContext {
+  readonly directory: Directory
+  readonly placer: Placer
+  readonly config: GatewayConfig
+  readonly logger: Logger
+  /** By Ref, which is also the build id of LLBBridge calls. */
+  readonly builds: Bindings<Build>
+  /** By session id: the node the session's builds go to. */
+  readonly sessions: Bindings<BuildNode>
+  readonly activity: Activity
+  readonly now: () => Date
+  /** Why new builds are not taken, or undefined when they are. */
+  readonly refusing: () => string | undefined
+}
+
+/** One gRPC call of a client. */
+export interface Call {
+  readonly stream: ServerHttp2Stream
+  readonly path: string
+  readonly raw: RawHeaders
+  readonly caller: Caller
+  readonly upstreams: Upstreams
+  /** Aborts when the client gives the call up or is gone. */
+  readonly signal: AbortSignal
+}

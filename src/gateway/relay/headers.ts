@@ -1,0 +1,56 @@
+import { constants, type OutgoingHttpHeaders } from 'node:http2'
+
+/**
+ * Header fields as they were on the wire: name, value, name, value, … Node's header objects join lines of one name
+ * with commas, and BuildKit reads a session's methods as separate lines, so everything is relayed in this form.
+ */
+export type RawHeaders = readonly string[]
+
+/** The first value of a (lower-case) name. */
+export function header(raw: RawHeaders, name: string): string | undefined {
+  for (let i = 0; i + 1 < raw.length; i += 2) if (raw[i] === name) return raw[i + 1]
+  return undefined
+}
+
+// Meant for one hop only, or set anew by us.
+const perHop = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+  'content-length',
+])
+
+/** A client's request headers as the daemon gets them. The authority names us, not the daemon: it is replaced. */
+export function upstreamHeaders(raw: RawHeaders): string[] {
+  const result: string[] = []
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const [name, value] = [raw[i] as string, raw[i + 1] as string]
+    if (perHop.has(name) || name === 'host') continue
+    if (name === ':scheme') result.push(name, 'http')
+    else result.push(name, name === constants.HTTP2_HEADER_AUTHORITY ? 'localhost' : value)
+  }
+  return result
+}
+
+/** A daemon's response headers as the client gets them. */
+export function downstreamHeaders(raw: RawHeaders): string[] {
+  const result: string[] = []
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    // The length is that of the daemon's body, which may not be ours.
+    if (!perHop.has(raw[i] as string)) result.push(raw[i] as string, raw[i + 1] as string)
+  }
+  return result
+}
+
+/** The object form that `sendTrailers` wants; lines of one name become a list, which it writes as separate lines. */
+export function headerObject(raw: RawHeaders): OutgoingHttpHeaders {
+  const result: Record<string, string | string[]> = {}
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const [name, value] = [raw[i] as string, raw[i + 1] as string]
+    const before = result[name]
+    result[name] = before === undefined ? value : Array.isArray(before) ? [...before, value] : [before, value]
+  }
+  return result
+}

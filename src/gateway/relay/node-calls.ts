@@ -1,0 +1,77 @@
+import { paths } from '../../buildkit/methods.ts'
+import { infoResponse, listWorkersResponse, workerOf, workersOf } from '../../buildkit/workers.ts'
+import type { WorkerRecord } from '../../buildkit/gen/control_pb.ts'
+import { describeError, InsituError } from '../../kernel/errors.ts'
+import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
+import type { BuildNode } from '../directory/directory.ts'
+import { relayWhole } from './build-calls.ts'
+import { anyNode, soleNode } from './choose.ts'
+import type { Call, RelayContext } from './context.ts'
+import { answer } from './end-call.ts'
+import { messageLimit } from './tuning.ts'
+import { unaryUpstream } from './unary.ts'
+
+/** Control/ListWorkers: one worker per node, from the nodes' reports; fixed nodes report nothing and are asked. */
+export async function answerWorkers(context: RelayContext, call: Call): Promise<void> {
+  const sole = fixed(soleNode(context.directory))
+  if (sole) return relayWhole(call, sole)
+  const request = await readBody(call.stream, messageLimit)
+  const ready = context.directory.nodes().filter((node) => node.ready)
+  if (ready.length === 0) anyNode(context.directory, undefined)
+  const asked = await Promise.all(
+    ready.map(async (node): Promise<readonly WorkerRecord[]> => {
+      if (node.report) return [workerOf(node.report)]
+      try {
+        const upstream = await call.upstreams.to(node)
+        return workersOf(node.name, await unaryUpstream(upstream, paths.listWorkers, unframe(request), call.signal))
+      } catch (error) {
+        context.logger.warn({ node: node.name, err: describeError(error) }, 'a node did not list its workers')
+        return []
+      }
+    }),
+  )
+  const records = asked.flat()
+  if (records.length === 0) {
+    throw new InsituError('NO_NODE', `none of the nodes ${ready.map((n) => n.name).join(', ')} answers`, {
+      status: 'UNAVAILABLE',
+      fix: 'look whether their build daemons run',
+    })
+  }
+  answer(call.stream, frame(listWorkersResponse(records)))
+}
+
+/** Control/Info: the version clients adapt to. */
+export async function answerInfo(context: RelayContext, call: Call): Promise<void> {
+  const versions = context.directory.nodes().flatMap((n) => (n.ready && n.report ? [n.report.buildkit] : []))
+  if (versions.length === 0) return relayWhole(call, anyNode(context.directory, call.upstreams.latest()))
+  await readBody(call.stream, messageLimit)
+  answer(call.stream, frame(infoResponse(versions)))
+}
+
+/** TraceService/Export: the client's spans, for the daemon it builds on. Spans of nothing we relayed are dropped. */
+export async function relayTrace(context: RelayContext, call: Call): Promise<void> {
+  const latest = call.upstreams.latest()
+  const node = (latest === undefined ? undefined : context.directory.node(latest)) ?? soleNode(context.directory)
+  if (node) return relayWhole(call, node)
+  await readBody(call.stream, messageLimit)
+  answer(call.stream, frame(new Uint8Array()))
+}
+
+/** Calls about the records and the content of one daemon. */
+export async function relayToSole(context: RelayContext, call: Call): Promise<void> {
+  const node = soleNode(context.directory)
+  if (node) return relayWhole(call, node)
+  const method = call.path.slice(call.path.lastIndexOf('/') + 1)
+  throw new InsituError('METHOD_PER_NODE', `${method} concerns one daemon, and this gateway serves several nodes`, {
+    status: 'UNIMPLEMENTED',
+    fix: `ask the node's own daemon`,
+  })
+}
+
+/** grpc.health.v1: whether this gateway takes builds. Source: grpc/health/v1/health.proto, SERVING 1, NOT_SERVING 2. */
+export async function answerHealth(context: RelayContext, call: Call): Promise<void> {
+  await readBody(call.stream, messageLimit)
+  answer(call.stream, frame(Uint8Array.of(0x08, context.refusing() === undefined ? 1 : 2)))
+}
+
+const fixed = (node: BuildNode | undefined): BuildNode | undefined => (node?.report ? undefined : node)

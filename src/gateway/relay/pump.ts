@@ -1,0 +1,134 @@
+import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
+import { endCall, openAnswer, stopReading } from './end-call.ts'
+import { downstreamHeaders, header, headerObject, type RawHeaders } from './headers.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import { statusOf } from '../../kernel/grpc/status.ts'
+
+export interface PumpOptions {
+  /** The whole request body, when it was read before. Default: the client's stream, as it comes. */
+  readonly body?: Uint8Array
+  /** Framed messages of ours that the client gets at once, before the daemon's. */
+  readonly before?: Uint8Array | undefined
+  /** Sees every byte of the answer on its way. */
+  readonly onData?: (chunk: Buffer) => void
+  /** Runs after the daemon's last message and before the client learns the status. */
+  readonly beforeTrailers?: (status: number) => Promise<void>
+  /** Why the daemon's connection ended, when it has. */
+  readonly lost: () => InsituError | undefined
+}
+
+/** How a relayed call ended: a gRPC status, a reset of either side, or the daemon's connection going away. */
+export type PumpEnd =
+  | { readonly kind: 'status'; readonly code: number; readonly message: string | undefined }
+  | { readonly kind: 'reset'; readonly by: 'client' | 'daemon'; readonly code: number }
+  | { readonly kind: 'lost'; readonly error: InsituError }
+
+const endStream = constants.NGHTTP2_FLAG_END_STREAM
+
+/**
+ * Joins a client's stream and a daemon's: bodies with back-pressure in both directions, half-close, trailers,
+ * trailers-only answers and resets with their codes. Resolves when the client's side is done; never rejects.
+ */
+export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: PumpOptions): Promise<PumpEnd> {
+  return new Promise((resolve) => {
+    let done = false
+    let trailers: RawHeaders | undefined
+    let ended = false
+    const finish = (end: PumpEnd): void => {
+      if (done) return
+      done = true
+      resolve(end)
+    }
+
+    const complete = (raw: RawHeaders, send: () => void): void => {
+      const code = Number(header(raw, 'grpc-status') ?? 2)
+      const end: PumpEnd = { kind: 'status', code, message: header(raw, 'grpc-message') }
+      const conclude = (): void => {
+        if (!down.destroyed && !down.closed) send()
+        finish(end)
+      }
+      if (!options.beforeTrailers) return conclude()
+      options.beforeTrailers(code).then(conclude, conclude)
+    }
+
+    const endWithTrailers = (raw: RawHeaders): void => {
+      complete(raw, () => {
+        down.removeAllListeners('wantTrailers')
+        down.once('wantTrailers', () => {
+          down.sendTrailers(headerObject(raw))
+          stopReading(down)
+        })
+        down.end()
+      })
+    }
+
+    // The last data and the trailers are announced independently of each other.
+    let completing = false
+    const maybeComplete = (): void => {
+      if (!ended || trailers === undefined || completing) return
+      completing = true
+      endWithTrailers(trailers)
+    }
+
+    if (options.before) {
+      openAnswer(down)
+      down.write(options.before)
+    }
+
+    up.on('response', (_: IncomingHttpHeaders, flags: number, raw?: RawHeaders) => {
+      if (down.destroyed || down.closed) return
+      const headers = downstreamHeaders(raw ?? [])
+      if ((flags & endStream) !== 0) {
+        completing = true
+        up.resume()
+        if (down.headersSent) return endWithTrailers(headers.filter((_, i) => !headers[i - (i % 2)]?.startsWith(':')))
+        return complete(headers, () => {
+          down.respond(headers, { endStream: true, sendDate: false } as object)
+          stopReading(down)
+        })
+      }
+      if (!down.headersSent) down.respond(headers, { waitForTrailers: true, sendDate: false } as object)
+      up.on('data', (chunk: Buffer) => {
+        options.onData?.(chunk)
+        if (down.destroyed || down.writableEnded) return
+        if (!down.write(chunk)) {
+          up.pause()
+          down.once('drain', () => up.resume())
+        }
+      })
+      up.on('end', () => {
+        ended = true
+        maybeComplete()
+      })
+    })
+    up.on('trailers', ((_: IncomingHttpHeaders, __: number, raw?: RawHeaders) => {
+      trailers = raw ?? []
+      maybeComplete()
+    }) as (headers: IncomingHttpHeaders, flags: number) => void)
+    up.on('error', () => undefined) // 'close' follows and tells how it ended
+    up.on('close', () => {
+      if (done || completing) return
+      const lost = options.lost()
+      if (lost || up.rstCode === constants.NGHTTP2_NO_ERROR) {
+        const error = lost ?? new InsituError('NO_STATUS', 'the build daemon ended a call without a status')
+        endCall(down, statusOf(error))
+        return finish({ kind: 'lost', error })
+      }
+      if (!down.destroyed && !down.closed) down.close(up.rstCode)
+      finish({ kind: 'reset', by: 'daemon', code: up.rstCode })
+    })
+
+    down.on('error', () => undefined)
+    down.on('close', () => {
+      const code = down.rstCode === constants.NGHTTP2_NO_ERROR ? constants.NGHTTP2_CANCEL : down.rstCode
+      if (!up.closed) up.close(done ? constants.NGHTTP2_NO_ERROR : code)
+      finish({ kind: 'reset', by: 'client', code })
+    })
+    if (down.destroyed || down.closed) {
+      up.close(constants.NGHTTP2_CANCEL)
+      return finish({ kind: 'reset', by: 'client', code: constants.NGHTTP2_CANCEL })
+    }
+    if (options.body) up.end(options.body)
+    else down.pipe(up)
+  })
+}

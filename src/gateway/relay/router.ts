@@ -1,0 +1,50 @@
+import { callKind } from '../../buildkit/methods.ts'
+import { describeError, InsituError } from '../../kernel/errors.ts'
+import { statusOf } from '../../kernel/grpc/status.ts'
+import { describeCaller } from '../listener/caller.ts'
+import { relayBridge, relaySession, relayStatus } from './build-calls.ts'
+import type { Call, RelayContext } from './context.ts'
+import { endCall } from './end-call.ts'
+import { answerHealth, answerInfo, answerWorkers, relayToSole, relayTrace } from './node-calls.ts'
+import { relaySolve } from './solve.ts'
+
+/** Treats one call by its kind (design §3). An error becomes the status the client sees. Never rejects. */
+export async function route(context: RelayContext, call: Call): Promise<void> {
+  try {
+    await dispatch(context, call)
+  } catch (error) {
+    if (!(error instanceof InsituError)) context.logger.error({ err: error, path: call.path }, 'a call failed here')
+    else context.logger.debug({ path: call.path, err: describeError(error) }, 'call refused')
+    endCall(call.stream, statusOf(error))
+  }
+}
+
+function dispatch(context: RelayContext, call: Call): Promise<void> {
+  const kind = callKind(call.path)
+  switch (kind) {
+    case 'solve':
+      return relaySolve(context, call)
+    case 'session':
+      return relaySession(context, call)
+    case 'status':
+      return relayStatus(context, call)
+    case 'bridge':
+    case 'bridge-solve':
+      return relayBridge(context, call, kind)
+    case 'workers':
+      return answerWorkers(context, call)
+    case 'info':
+      return answerInfo(context, call)
+    case 'trace':
+      return relayTrace(context, call)
+    case 'health':
+      return answerHealth(context, call)
+    case 'daemon':
+      return relayToSole(context, call)
+    case 'unknown':
+      context.logger.warn({ path: call.path, caller: describeCaller(call.caller) }, 'a client called an unknown method')
+      throw new InsituError('METHOD_UNKNOWN', `insitu does not know the method ${call.path}`, {
+        status: 'UNIMPLEMENTED',
+      })
+  }
+}

@@ -1,0 +1,127 @@
+import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2'
+import type { Duplex } from 'node:stream'
+import type { BuildNode } from '../directory/directory.ts'
+import { describeError, InsituError } from '../../kernel/errors.ts'
+import { connectionWindow, sessionOptions } from './tuning.ts'
+import { upstreamHeaders, type RawHeaders } from './headers.ts'
+
+/** One HTTP/2 connection to a node's daemon, for the calls of one client connection. */
+export interface Upstream {
+  readonly node: string
+  request(raw: RawHeaders, options?: { endStream?: boolean }): ClientHttp2Stream
+  /** Why the connection is gone; undefined while it is there. */
+  lost(): InsituError | undefined
+}
+
+/** The upstream connections of one client connection, opened when first needed. */
+export interface Upstreams {
+  /** @throws InsituError NODE_UNREACHABLE (UNAVAILABLE) with the node and the cause. */
+  to(node: BuildNode): Promise<Upstream>
+  /** The node that was used last, while its connection is there. */
+  latest(): string | undefined
+  close(): void
+}
+
+export function createUpstreams(): Upstreams {
+  const open = new Map<string, Promise<Connection>>()
+  const abort = new AbortController()
+  let latest: string | undefined
+
+  const dial = async (node: BuildNode): Promise<Connection> => {
+    let stream: Duplex
+    try {
+      stream = await node.dial(abort.signal)
+    } catch (error) {
+      throw new InsituError('NODE_UNREACHABLE', `node ${node.name}: its build daemon cannot be reached`, {
+        status: 'UNAVAILABLE',
+        cause: error,
+      })
+    }
+    return establish(node.name, stream)
+  }
+
+  return {
+    async to(node) {
+      const known = await open.get(node.name)?.catch(() => undefined)
+      if (known && !known.lost() && !known.leaving()) {
+        latest = node.name
+        return known
+      }
+      const pending = open.get(node.name)
+      // Somebody else may have dialled anew while this call waited.
+      const current = pending && (await pending.catch(() => undefined)) !== known ? pending : dial(node)
+      open.set(node.name, current)
+      const connection = await current.catch((error: unknown) => {
+        if (open.get(node.name) === current) open.delete(node.name)
+        throw error
+      })
+      if (abort.signal.aborted) connection.destroy()
+      latest = node.name
+      return connection
+    },
+    latest: () => latest,
+    close() {
+      abort.abort(new Error('the client connection is closed'))
+      for (const connection of open.values())
+        connection.then(
+          (c) => c.destroy(),
+          () => undefined,
+        )
+      open.clear()
+    },
+  }
+}
+
+interface Connection extends Upstream {
+  /** The daemon takes no new calls on this connection. */
+  leaving(): boolean
+  destroy(): void
+}
+
+function establish(node: string, stream: Duplex): Promise<Connection> {
+  return new Promise((resolve, reject) => {
+    let reason: unknown
+    let ours = false
+    const session: ClientHttp2Session = connect('http://localhost', {
+      ...sessionOptions(),
+      createConnection: () => stream,
+    })
+    const lost = (): InsituError | undefined => {
+      if (!session.closed && !session.destroyed) return undefined
+      return new InsituError('NODE_LOST', `node ${node}: the connection to its build daemon was lost`, {
+        status: 'UNAVAILABLE',
+        fix: 'run the build again; the log of the node says why its daemon went away',
+        ...(reason === undefined ? {} : { cause: describeError(reason) }),
+      })
+    }
+    const unusable = (error: unknown): void => {
+      reason ??= error
+      reject(
+        new InsituError('NODE_UNREACHABLE', `node ${node}: its build daemon does not answer`, {
+          status: 'UNAVAILABLE',
+          ...(error === undefined ? {} : { cause: error }),
+        }),
+      )
+    }
+    session.on('error', unusable)
+    stream.on('error', (error) => (reason ??= error))
+    session.on('close', () => unusable(ours ? undefined : reason))
+    session.once('connect', () => {
+      session.setLocalWindowSize(connectionWindow)
+      resolve({
+        node,
+        request(raw, options) {
+          const gone = lost()
+          if (gone) throw gone
+          return session.request(upstreamHeaders(raw), { endStream: options?.endStream ?? false })
+        },
+        lost,
+        leaving: () => session.closed,
+        destroy() {
+          ours = true
+          session.destroy()
+        },
+      })
+    })
+  })
+}

@@ -1,0 +1,59 @@
+import type { Readable } from 'node:stream'
+import { InsituError } from '../errors.ts'
+
+/** Bytes before every gRPC message: one flag (1: compressed) and the length as a big-endian 32-bit number. */
+export const framePrefix = 5
+
+/** Packs one uncompressed message as gRPC sends it: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md. */
+export function frame(message: Uint8Array): Buffer {
+  const framed = Buffer.allocUnsafe(framePrefix + message.length)
+  framed[0] = 0
+  framed.writeUInt32BE(message.length, 1)
+  framed.set(message, framePrefix)
+  return framed
+}
+
+/**
+ * Takes the one message out of a unary body.
+ * @throws InsituError GRPC_FRAME when the body is compressed, cut off, or holds anything but one message.
+ */
+export function unframe(body: Buffer): Buffer {
+  const wrong = (what: string, status: 'INVALID_ARGUMENT' | 'UNIMPLEMENTED'): InsituError =>
+    new InsituError('GRPC_FRAME', what, { status })
+  if (body.length < framePrefix) throw wrong('the call carries no message', 'INVALID_ARGUMENT')
+  if (body[0] !== 0) throw wrong('compressed gRPC messages are not supported', 'UNIMPLEMENTED')
+  const length = body.readUInt32BE(1)
+  if (body.length !== framePrefix + length) {
+    throw wrong(`the message says ${length} bytes and has ${body.length - framePrefix}`, 'INVALID_ARGUMENT')
+  }
+  return body.subarray(framePrefix)
+}
+
+/**
+ * Collects a request body to its end.
+ * @param limit most bytes that are kept in memory.
+ * @throws InsituError RESOURCE_EXHAUSTED beyond the limit; CANCELLED when the sender goes away.
+ */
+export async function readBody(stream: Readable, limit: number): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let size = 0
+  return new Promise((resolve, reject) => {
+    stream.on('data', (chunk: Buffer) => {
+      size += chunk.length
+      if (size <= limit) return void chunks.push(chunk)
+      stream.removeAllListeners('data')
+      stream.resume()
+      const most = `${Math.floor(limit / (1 << 20))} MiB`
+      reject(
+        new InsituError('MESSAGE_TOO_LARGE', `the message is larger than the ${most} that are accepted`, {
+          status: 'RESOURCE_EXHAUSTED',
+        }),
+      )
+    })
+    stream.once('end', () => resolve(Buffer.concat(chunks)))
+    const gone = (): void => reject(new InsituError('CANCELLED', 'the client went away', { status: 'CANCELLED' }))
+    stream.once('close', gone)
+    stream.once('aborted', gone)
+    stream.once('error', gone)
+  })
+}
