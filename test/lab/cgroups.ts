@@ -60,7 +60,8 @@ export async function removeCgroups(machine: MachineFacts, node: string): Promis
   }
 }
 
-async function removeTree(group: string): Promise<void> {
+/** Removes a group and all below it; fails while a process is in one. */
+export async function removeTree(group: string): Promise<void> {
   for (const entry of await readdir(group, { withFileTypes: true })) {
     if (entry.isDirectory()) await removeTree(join(group, entry.name))
   }

@@ -55,13 +55,14 @@ export async function runLab(argv: readonly string[]): Promise<number> {
 
   program
     .command('exec')
-    .description('run a command on a node, e.g. exec node1 -- crictl ps')
+    .description('run a command on a node, e.g. exec node1 -- ctr -n k8s.io images ls')
     .argument('<node>')
     .argument('<command...>')
     .passThroughOptions()
     .action(async (node: string, command: string[]) => {
       known(node)
-      code = await passThrough(nodeCommand(node, command))
+      // The shell's `--` arrives here: the command's own options are not read by the lab.
+      code = await passThrough(nodeCommand(node, command[0] === '--' ? command.slice(1) : command))
     })
 
   program

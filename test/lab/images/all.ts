@@ -1,3 +1,5 @@
 import { systemRecipes, type Recipe } from './base.ts'
+import { buildkit, debian, node } from './debian.ts'
 
-export const allRecipes: readonly Recipe[] = [...systemRecipes]
+/** In the order in which they are made. */
+export const allRecipes: readonly Recipe[] = [...systemRecipes, debian, node, buildkit]

@@ -21,7 +21,7 @@ export interface Recipe {
   readonly config: RuntimeConfig
 }
 
-const path = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+export const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 export const corednsImage = 'registry.k8s.io/coredns/coredns:lab'
 
 const pause: Recipe = {
@@ -62,13 +62,14 @@ const busybox: Recipe = {
     await writeFile(join(etc, 'etc/group'), 'root:x:0:\nnogroup:x:65534:\n')
     return [bin, { folder: etc, createdBy: 'accounts and folders' }]
   },
-  config: { Cmd: ['sh'], Env: [`PATH=${path}`] },
+  config: { Cmd: ['sh'], Env: [`PATH=${defaultPath}`] },
 }
 
 /** What `up` itself needs, and the rest, which `images` makes. */
 export const systemRecipes: readonly Recipe[] = [pause, coredns, busybox]
 
-async function folder(scratch: string, name: string, files: Record<string, string>) {
+/** One layer that holds copies of files: path in the image to path on this machine. */
+export async function folder(scratch: string, name: string, files: Record<string, string>) {
   const at = join(scratch, name)
   for (const [to, from] of Object.entries(files)) {
     await mkdir(join(at, to, '..'), { recursive: true })

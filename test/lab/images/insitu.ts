@@ -1,7 +1,93 @@
-import { InsituError } from '../../../src/kernel/errors.ts'
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { run } from '../../../src/kernel/process/run.ts'
+import { image } from '../../../src/api/names.ts'
+import { openLab } from '../lab.ts'
+import { cacheDir, checkout, toolsBin } from '../layout.ts'
 import type { Progress } from '../progress.ts'
+import { readState } from '../state.ts'
+import { allRecipes } from './all.ts'
+import { ensureImages } from './base.ts'
+import { withBuildkitd } from './bootstrap.ts'
+import { hashOf } from './cache.ts'
+import { withImageRegistry } from './registry.ts'
 
-export async function buildInsituImage(_progress: Progress): Promise<{ name: string; tar: string }> {
-  await Promise.resolve()
-  throw new InsituError('LAB_IMAGE', 'not there yet')
+/** What the Dockerfile copies, and what decides how. */
+const inputs = ['Dockerfile', '.dockerignore', '.npmrc', 'LICENSE', 'bin', 'src', 'package.json', 'package-lock.json']
+const inputPatterns = ['buf*.yaml', 'tsconfig*.json']
+
+/** The image's name with the version of package.json, as the manifests of `install/` have it. */
+export async function insituImage(): Promise<string> {
+  const { version } = JSON.parse(await readFile(join(checkout, 'package.json'), 'utf8')) as { version: string }
+  return `${image}:${version}`
+}
+
+/**
+ * Builds the Dockerfile of the repository into `.lab/cache/insitu.tar` unless nothing it reads has changed, and loads
+ * it into the nodes that do not have it.
+ */
+export async function buildInsituImage(progress: Progress): Promise<{ name: string; tar: string }> {
+  const name = await insituImage()
+  const tar = join(cacheDir, 'cache/insitu.tar')
+  const keyFile = join(cacheDir, 'cache/insitu.key')
+  const key = await sourceKey(name)
+  const before = existsSync(tar) ? await readFile(keyFile, 'utf8').catch(() => '') : ''
+  if (before !== key) {
+    await mkdir(join(cacheDir, 'cache'), { recursive: true })
+    await rm(keyFile, { force: true })
+    await withImageRegistry(async (registry) => {
+      await ensureImages(allRecipes, registry, progress)
+      await withBuildkitd(registry, async (address) => {
+        progress.step('building the image')
+        await run(
+          join(toolsBin, 'buildctl'),
+          [
+            '--addr',
+            address,
+            'build',
+            '--progress=plain',
+            '--frontend=dockerfile.v0',
+            `--local=context=${checkout}`,
+            `--local=dockerfile=${checkout}`,
+            `--output=type=oci,name=${name},dest=${tar}.new`,
+          ],
+          { timeout: 900_000 },
+        )
+      })
+    })
+    await rename(`${tar}.new`, tar)
+    await writeFile(keyFile, key)
+    progress.step(`${name} built`)
+  }
+  if (readState()) {
+    const lab = openLab()
+    const digest = await tarDigest(tar)
+    for (const node of lab.nodes) {
+      const { stdout } = await lab.exec(node, ['ctr', '-n', 'k8s.io', 'images', 'ls', `name==${name}`])
+      if (stdout.includes(digest)) continue
+      await lab.load(tar, [node])
+      progress.step(`loaded into ${node}`)
+    }
+  }
+  return { name, tar }
+}
+
+async function sourceKey(name: string): Promise<string> {
+  const { stdout } = await run('git', ['ls-files', '-co', '--exclude-standard', '--', ...inputs, ...inputPatterns], {
+    cwd: checkout,
+  })
+  const files = [...new Set(stdout.split('\n'))]
+    .filter((f) => f && !f.endsWith('.test.ts') && existsSync(join(checkout, f)))
+    .sort()
+  return hashOf(
+    files.map((f) => join(checkout, f)),
+    [name, ...files],
+  )
+}
+
+async function tarDigest(tar: string): Promise<string> {
+  const { stdout } = await run('tar', ['-xOf', tar, 'index.json'])
+  const index = JSON.parse(stdout) as { manifests: { digest: string }[] }
+  return index.manifests[0]?.digest ?? 'none'
 }
