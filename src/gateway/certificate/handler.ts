@@ -1,0 +1,81 @@
+import { agentServerName, type CertificateRequest, type CertificateResponse, spiffe } from '../../api/certificate.ts'
+import { serviceAccounts, tokenAudience } from '../../api/names.ts'
+import { describeError, InsituError } from '../../kernel/errors.ts'
+import type { KubernetesClient } from '../../kernel/k8s/client.ts'
+import type { Logger } from '../../kernel/log.ts'
+import { issueLeaf } from '../../kernel/tls/ca.ts'
+import type { ClusterAuthority } from './authority.ts'
+import { identify } from './identify.ts'
+
+export interface CertificateCall {
+  readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
+  readonly body: Buffer
+}
+
+export interface CertificateAnswer {
+  readonly status: number
+  readonly contentType: string
+  /** CertificateResponse or `{ message }`, JSON. */
+  readonly body: string
+}
+
+export interface CertificateHandlerOptions {
+  readonly client: KubernetesClient
+  readonly namespace: string
+  readonly authority: () => Promise<ClusterAuthority>
+  readonly log: Logger
+  readonly now?: () => Date
+}
+
+/** Answers `POST /v1/certificate` (src/api/certificate.ts): 200, 400, 401, 403, or 503 when the cluster cannot be asked. */
+export function certificateHandler(options: CertificateHandlerOptions) {
+  return async (call: CertificateCall): Promise<CertificateAnswer> => {
+    const token = /^bearer +(\S+)$/i.exec(String(call.headers['authorization'] ?? ''))?.[1]
+    if (token === undefined) return refusal(401, 'a service account token is missing: authorization: Bearer …')
+    const publicKey = requestedKey(call.body)
+    if (publicKey === undefined) return refusal(400, 'the body must be {"publicKey": "-----BEGIN PUBLIC KEY-----…"}')
+    try {
+      const who = identify(await options.client.reviewToken(token, [tokenAudience]), options.namespace)
+      if (!who.ok) {
+        options.log.warn({ status: who.status }, `no certificate given: ${who.message}`)
+        return refusal(who.status, who.message)
+      }
+      const authority = await options.authority()
+      const leaf = await issueLeaf({
+        authority: authority.signing,
+        publicKey,
+        commonName: serviceAccounts.agent,
+        uris: [spiffe(options.namespace, serviceAccounts.agent)],
+        dnsNames: [agentServerName(who.node)],
+        ...(options.now ? { now: options.now() } : {}),
+      })
+      options.log.info({ node: who.node, pod: who.pod, notAfter: leaf.notAfter.toISOString() }, 'certificate given')
+      return answer(200, {
+        certificate: leaf.cert,
+        ca: authority.bundle,
+        notAfter: leaf.notAfter.toISOString(),
+      } satisfies CertificateResponse)
+    } catch (error) {
+      if (error instanceof InsituError && error.code === 'BAD_PUBLIC_KEY') return refusal(400, error.message)
+      options.log.error(`a certificate could not be made: ${describeError(error)}`)
+      return refusal(503, 'the cluster cannot be asked at the moment; try again')
+    }
+  }
+}
+
+const answer = (status: number, body: object): CertificateAnswer => ({
+  status,
+  contentType: 'application/json',
+  body: JSON.stringify(body),
+})
+
+const refusal = (status: number, message: string): CertificateAnswer => answer(status, { message })
+
+function requestedKey(body: Buffer): string | undefined {
+  try {
+    const { publicKey } = JSON.parse(body.toString('utf8')) as Partial<CertificateRequest>
+    return typeof publicKey === 'string' ? publicKey : undefined
+  } catch {
+    return undefined
+  }
+}
