@@ -1,0 +1,63 @@
+import type { ClusterView, NodeFacts } from './cluster.ts'
+
+/** Why a node was not taken. */
+export interface Rejection {
+  readonly node: string
+  /** The same text for all nodes with the same trouble, so that they can be counted: `cordoned`. */
+  readonly reason: string
+  /** More, for this node only. */
+  readonly detail?: string | undefined
+}
+
+/**
+ * Why no build can go to this node at all, whoever asks; undefined if it can. A cordoned node still builds for pods
+ * that are on it already: see `unwelcoming`.
+ */
+export function cannotBuild(view: ClusterView, name: string, platforms: readonly string[]): Rejection | undefined {
+  const node = view.nodes.get(name)
+  const agent = view.agents.get(name)
+  const reject = (reason: string, detail?: string): Rejection => ({ node: name, reason, detail })
+  if (!node) return reject('no such node')
+  if (!agent) return reject('no agent')
+  if (!node.ready) return reject('not ready', 'the kubelet does not report')
+  if (agent.draining) return reject('draining', 'its agent is being stopped')
+  if (!agent.ready) return reject('agent not ready', agent.trouble)
+  const missing = platforms.find((p) => !agent.platforms.some((own) => samePlatform(own, p)))
+  if (missing !== undefined) return reject(`cannot build ${missing}`, `it can ${agent.platforms.join(', ')}`)
+  return undefined
+}
+
+/** Why a node that can build should get no build that could go elsewhere; undefined if nothing speaks against it. */
+export function unwelcoming(node: NodeFacts): Rejection | undefined {
+  if (node.unschedulable) return { node: node.name, reason: 'cordoned' }
+  const [pressure] = node.pressure
+  if (pressure !== undefined) return { node: node.name, reason: pressure }
+  return undefined
+}
+
+/** Runs on the node's own processor, without emulation. Variants are left out: the kernel decides about those. */
+export function isNative(node: NodeFacts, platform: string): boolean {
+  const [os, arch] = platform.split('/')
+  return `${os}/${arch}` === node.platform
+}
+
+/** `linux/arm64` and `linux/arm64/v8` are the same; other variants count (OCI image-spec, containerd/platforms). */
+function samePlatform(a: string, b: string): boolean {
+  return canonical(a) === canonical(b)
+}
+
+const defaultVariants: Readonly<Record<string, string>> = { arm64: 'v8', arm: 'v7', amd64: 'v1' }
+
+function canonical(platform: string): string {
+  const [os = '', arch = '', variant] = platform.toLowerCase().split('/')
+  return `${os}/${arch}/${variant ?? defaultVariants[arch] ?? ''}`
+}
+
+/** `0/5 nodes can build: 2 cordoned, 3 no agent`, most frequent first. */
+export function summarize(total: number, rejections: readonly Rejection[], what = 'can build'): string {
+  const counts = new Map<string, number>()
+  for (const { reason } of rejections) counts.set(reason, (counts.get(reason) ?? 0) + 1)
+  const parts = [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1)).map(([reason, n]) => `${n} ${reason}`)
+  const head = `${total - rejections.length}/${total} nodes ${what}`
+  return parts.length === 0 ? head : `${head}: ${parts.join(', ')}`
+}

@@ -1,0 +1,110 @@
+import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
+import type { Owner, PodFacts, WaitingContainer } from './cluster.ts'
+import type { ImageNames } from './image-names.ts'
+import type { RawPodSpec } from './read-workload.ts'
+
+interface RawContainerStatus {
+  readonly name: string
+  readonly state?: { readonly waiting?: { readonly reason?: string }; readonly running?: object }
+}
+
+/** core/v1 Pod, as far as it is read. */
+export interface RawPod extends KubernetesObject {
+  readonly spec?: RawPodSpec
+  readonly status?: {
+    readonly phase?: string
+    readonly podIP?: string
+    readonly containerStatuses?: readonly RawContainerStatus[]
+    readonly initContainerStatuses?: readonly RawContainerStatus[]
+    readonly ephemeralContainerStatuses?: readonly RawContainerStatus[]
+  }
+}
+
+/**
+ * Reasons of a container that could start if its image were there: kubelet's pkg/kubelet/images/types.go, and the two
+ * it gives before it has tried.
+ */
+const imageReasons = new Set([
+  'ErrImageNeverPull',
+  'ErrImagePull',
+  'ImagePullBackOff',
+  'RegistryUnavailable',
+  'ContainerCreating',
+  'PodInitializing',
+])
+
+const none: readonly never[] = []
+
+/** Takes from a pod what placement needs; undefined for pods that are over. */
+export function readPod(pod: RawPod, names: ImageNames): PodFacts | undefined {
+  const { metadata, spec, status } = pod
+  if (status?.phase === 'Succeeded' || status?.phase === 'Failed') return undefined
+  const owner = ownerOf(pod)
+  // A pod that is being deleted can still talk to us, but no image will help it.
+  const live = spec?.nodeName !== undefined && spec.nodeName !== '' && metadata?.deletionTimestamp === undefined
+  return {
+    namespace: metadata?.namespace ?? '',
+    name: metadata?.name ?? '',
+    node: spec?.nodeName || undefined,
+    created: Date.parse(metadata?.creationTimestamp ?? '') || 0,
+    owner,
+    ip: spec?.hostNetwork ? undefined : status?.podIP,
+    waiting: live ? waitingContainers(pod, names) : none,
+    rolling: live && rollsInPlace(pod, owner) ? runningImages(pod, names) : none,
+  }
+}
+
+/** Container specs with their status, of all three kinds. */
+function* containers(pod: RawPod) {
+  const { spec, status } = pod
+  const groups = [
+    [spec?.initContainers, status?.initContainerStatuses],
+    [spec?.containers, status?.containerStatuses],
+    [spec?.ephemeralContainers, status?.ephemeralContainerStatuses],
+  ] as const
+  for (const [specs = [], statuses = []] of groups) {
+    for (const container of specs) yield { container, state: statuses.find((s) => s.name === container.name)?.state }
+  }
+}
+
+function waitingContainers(pod: RawPod, names: ImageNames): readonly WaitingContainer[] {
+  const waiting: WaitingContainer[] = []
+  for (const { container, state } of containers(pod)) {
+    const reason = state === undefined ? 'Scheduled' : state.waiting?.reason
+    if (reason === undefined || (state !== undefined && !imageReasons.has(reason))) continue
+    const image = names.normalize(container.image ?? '')
+    if (image !== undefined) waiting.push({ image, reason, pullPolicy: container.imagePullPolicy ?? '' })
+  }
+  return waiting.length === 0 ? none : waiting
+}
+
+function runningImages(pod: RawPod, names: ImageNames): readonly string[] {
+  const images = new Set<string>()
+  for (const { container, state } of containers(pod)) {
+    const image = state?.running === undefined ? undefined : names.normalize(container.image ?? '')
+    if (image !== undefined) images.add(image)
+  }
+  return images.size === 0 ? none : [...images]
+}
+
+/** DaemonSets replace pods node by node; so does whatever is bound to nodes by selector or required affinity. */
+function rollsInPlace(pod: RawPod, owner: Owner | undefined): boolean {
+  if (owner?.kind === 'DaemonSet' || owner?.kind === 'StatefulSet') return true
+  if (owner === undefined || owner.kind === 'Job') return false
+  const affinity = pod.spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
+  return affinity !== undefined || Object.keys(pod.spec?.nodeSelector ?? {}).length > 0
+}
+
+/**
+ * The workload a person would name. A Deployment's ReplicaSet is called `<deployment>-<hash>`, the hash being the
+ * pods' label `pod-template-hash`, so the ReplicaSet itself need not be read.
+ */
+function ownerOf(pod: RawPod): Owner | undefined {
+  const reference = pod.metadata?.ownerReferences?.find((o) => o.controller)
+  if (!reference) return undefined
+  const hash = pod.metadata?.labels?.['pod-template-hash']
+  if (reference.kind === 'ReplicaSet' && hash && reference.name.endsWith(`-${hash}`)) {
+    return { kind: 'Deployment', name: reference.name.slice(0, -hash.length - 1) }
+  }
+  return { kind: reference.kind, name: reference.name }
+}

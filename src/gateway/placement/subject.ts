@@ -1,0 +1,87 @@
+import { InsituError } from '../../kernel/errors.ts'
+import type { KubernetesClient } from '../../kernel/k8s/client.ts'
+import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
+import { resources, type Resource } from '../../kernel/k8s/resources.ts'
+import type { Subject } from './cluster.ts'
+import { readWorkload, type RawWorkload } from './read-workload.ts'
+import { byAge } from './rules/waiting.ts'
+import type { LiveView } from './view.ts'
+
+export interface WorkloadName {
+  /** `Deployment` */
+  readonly kind: string
+  readonly namespace: string
+  readonly name: string
+}
+
+/** Kind, resource and the names kubectl takes for it. */
+const kinds: readonly (readonly [string, Resource, readonly string[]])[] = [
+  ['Deployment', resources.deployments, ['deploy', 'deployment', 'deployments', 'deployment.apps', 'deployments.apps']],
+  ['StatefulSet', resources.statefulSets, ['sts', 'statefulset', 'statefulsets', 'statefulset.apps']],
+  ['DaemonSet', resources.daemonSets, ['ds', 'daemonset', 'daemonsets', 'daemonset.apps']],
+  ['ReplicaSet', resources.replicaSets, ['rs', 'replicaset', 'replicasets', 'replicaset.apps']],
+  ['Job', resources.jobs, ['job', 'jobs', 'job.batch']],
+  ['CronJob', resources.cronJobs, ['cj', 'cronjob', 'cronjobs', 'cronjob.batch']],
+  ['Pod', resources.pods, ['po', 'pod', 'pods']],
+]
+
+/**
+ * Reads `[NAMESPACE/]KIND/NAME`, KIND as kubectl takes it.
+ * @throws InsituError WORKLOAD_NAME
+ */
+export function parseWorkload(text: string, defaultNamespace: string): WorkloadName {
+  const parts = text.split('/')
+  const [name = '', kindText = '', namespace = defaultNamespace] = parts.toReversed()
+  const kind = kinds.find(([, , aliases]) => aliases.includes(kindText.toLowerCase()))
+  if (parts.length < 2 || parts.length > 3 || !kind || name === '' || namespace === '') {
+    throw new InsituError('WORKLOAD_NAME', `"${text}" names no workload`, {
+      status: 'INVALID_ARGUMENT',
+      fix: 'Write [NAMESPACE/]KIND/NAME with a KIND of deploy, sts, ds, rs, job, cronjob or pod, as in deploy/web.',
+    })
+  }
+  return { kind: kind[0], namespace, name }
+}
+
+/**
+ * Looks up what `insitu.for` names: its pods in the view, and the object itself at the API server if the view does not
+ * have it, since a user may have made it a moment ago.
+ * @throws InsituError WORKLOAD_UNKNOWN, WORKLOAD_NAME, and what the API server refuses
+ */
+export async function findSubject(workload: WorkloadName, view: LiveView, client: KubernetesClient): Promise<Subject> {
+  const { kind, namespace, name } = workload
+  const label = `${kind} ${namespace}/${name}`
+  if (kind === 'Pod') {
+    const known = view.pod(namespace, name)
+    if (!known && !(await client.find(resources.pods, { namespace, name }))) throw unknown(label)
+    return { label: `pod ${namespace}/${name}`, pods: known?.node === undefined ? [] : [known], workload: undefined }
+  }
+  const owners = kind === 'CronJob' ? await jobsOf(client, namespace, name) : new Set([name])
+  const ownerKind = kind === 'CronJob' ? 'Job' : kind
+  const pods = view
+    .podsWhere(
+      (p) =>
+        p.node !== undefined && p.namespace === namespace && p.owner?.kind === ownerKind && owners.has(p.owner.name),
+    )
+    .sort(byAge)
+  const template = view.workload(kind, namespace, name) ?? (await fetchWorkload(workload, view, client))
+  if (!template && pods.length === 0) throw unknown(label)
+  return { label, pods, workload: template }
+}
+
+async function fetchWorkload({ kind, namespace, name }: WorkloadName, view: LiveView, client: KubernetesClient) {
+  const resource = kinds.find(([k]) => k === kind)?.[1]
+  const object = resource && (await client.find<RawWorkload>(resource, { namespace, name }))
+  return object && readWorkload(kind, object, view.images)
+}
+
+async function jobsOf(client: KubernetesClient, namespace: string, cronJob: string): Promise<Set<string>> {
+  const jobs = await client.list<KubernetesObject>(resources.jobs, { namespace })
+  const owned = jobs.filter((j) => j.metadata?.ownerReferences?.some((o) => o.kind === 'CronJob' && o.name === cronJob))
+  return new Set(owned.map((j) => j.metadata?.name ?? ''))
+}
+
+const unknown = (label: string): InsituError =>
+  new InsituError('WORKLOAD_UNKNOWN', `there is no ${label}`, {
+    status: 'NOT_FOUND',
+    fix: 'Check kind, name and namespace; write NAMESPACE/KIND/NAME if it is not in the default one.',
+  })
