@@ -2,11 +2,12 @@
 FROM node:24-bookworm-slim AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
-# `npm install --no-save` instead of `npm ci`: docs/decisions/0003-libraries.md.
-RUN npm install --no-save --no-audit --no-fund
+# `npm install --no-save` instead of `npm ci`: docs/decisions/0003-libraries.md. No package needs to run a script here.
+RUN npm install --no-save --no-audit --no-fund --ignore-scripts
 COPY buf.gen.yaml buf.yaml tsconfig.json tsconfig.build.json ./
 COPY src ./src
-RUN npm run build && npm prune --omit=dev --no-audit --no-fund
+RUN npm run build && npm prune --omit=dev --no-audit --no-fund --ignore-scripts && \
+    find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -delete
 
 FROM moby/buildkit:v0.33.1 AS buildkit
 

@@ -1,0 +1,197 @@
+import { X509Certificate } from 'node:crypto'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { certificatePath } from '../../../src/api/certificate.ts'
+import { clusterGateway } from '../../../src/api/config.ts'
+import { caSecret, configMaps, serviceAccounts, tokenAudience } from '../../../src/api/names.ts'
+import { manifests } from '../../../src/cli/manifests/manifests.ts'
+import { defaultOptions } from '../../../src/cli/manifests/options.ts'
+import { ensureAuthority } from '../../../src/gateway/certificate/authority.ts'
+import { type GatewayIdentity, gatewayIdentity } from '../../../src/gateway/certificate/identity.ts'
+import { createFixedDirectory } from '../../../src/gateway/directory/fixed.ts'
+import { createGateway, type Gateway } from '../../../src/gateway/gateway.ts'
+import { createFixedPlacer } from '../../../src/gateway/placement/fixed.ts'
+import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
+import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
+import { resources } from '../../../src/kernel/k8s/resources.ts'
+import { createLogger } from '../../../src/kernel/log.ts'
+import { createAuthority } from '../../../src/kernel/tls/ca.ts'
+import type { TlsMaterial } from '../../../src/kernel/tls/material.ts'
+import { requestCertificate } from '../../../src/kernel/tls/request.ts'
+import { type BoundPod, type Installed, namespace, startInstalled } from './installed.ts'
+
+type Secret = KubernetesObject & { readonly data?: Readonly<Record<string, string>> }
+type ConfigMap = KubernetesObject & { readonly data?: Readonly<Record<string, string>> }
+
+const log = createLogger({ level: 'silent' })
+const year = 365 * 24 * 3600 * 1000
+let installed: Installed
+let directory: string
+let client: KubernetesClient
+beforeAll(async () => {
+  installed = await startInstalled()
+  directory = await mkdtemp(join(tmpdir(), 'insitu-certificate-'))
+  client = await (await installed.pod('gateway-1', serviceAccounts.gateway, 'node-1')).client()
+})
+afterAll(async () => {
+  client?.close()
+  installed?.admin.close()
+  await installed?.server.close()
+  await rm(directory, { recursive: true, force: true })
+})
+
+const secret = (): Promise<Secret> => installed.admin.get<Secret>(resources.secrets, { namespace, name: caSecret })
+const published = async (): Promise<string | undefined> =>
+  (await installed.admin.get<ConfigMap>(resources.configMaps, { namespace, name: configMaps.ca })).data?.['ca.crt']
+
+describe('the CA of the cluster', () => {
+  test('is made once by however many gateways start at the same time, with the rights of a gateway', async () => {
+    const all = await Promise.all(Array.from({ length: 8 }, () => ensureAuthority({ client, namespace })))
+    expect(new Set(all.map((a) => a.signing.key)).size).toBe(1)
+    expect(await published()).toBe(all[0]!.bundle)
+    expect(new X509Certificate(all[0]!.bundle).ca).toBe(true)
+  })
+
+  test('stays when it is asked for again, and when the installation is applied again', async () => {
+    const before = await secret()
+    await ensureAuthority({ client, namespace })
+    for (const { object } of manifests(defaultOptions())) await installed.admin.apply(object)
+    expect((await secret()).data).toEqual(before.data)
+  })
+
+  test('is published again when somebody changes the ConfigMap', async () => {
+    const good = await published()
+    await installed.admin.patch(resources.configMaps, { namespace, name: configMaps.ca }, { data: { 'ca.crt': 'x' } })
+    await ensureAuthority({ client, namespace })
+    expect(await published()).toBe(good)
+  })
+
+  test('is rotated in two steps, each trusted before it signs', async () => {
+    const first = await ensureAuthority({ client, namespace })
+    const late = new Date(Date.now() + 9.5 * year)
+    const added = await ensureAuthority({ client, namespace, now: () => late })
+    expect(added.signing).toEqual(first.signing)
+    expect(added.bundle.match(/BEGIN CERTIFICATE/g)).toHaveLength(2)
+    const later = new Date(late.getTime() + 4 * 24 * 3600 * 1000)
+    const taken = await ensureAuthority({ client, namespace, now: () => later })
+    expect(taken.signing.key).not.toBe(first.signing.key)
+    expect(taken.bundle.match(/BEGIN CERTIFICATE/g)).toHaveLength(2)
+    expect(taken.bundle).toContain(first.signing.cert.trim())
+    const end = await ensureAuthority({ client, namespace, now: () => new Date(late.getTime() + year) })
+    expect(end.bundle).toBe(taken.signing.cert)
+    await installed.admin.patch(resources.secrets, { namespace, name: caSecret }, { data: null })
+  })
+
+  test('that is damaged is named, and not overwritten', async () => {
+    const damaged = { data: { 'tls.crt': 'aGVsbG8=', 'tls.key': 'aGVsbG8=' } }
+    await installed.admin.patch(resources.secrets, { namespace, name: caSecret }, damaged)
+    await expect(ensureAuthority({ client, namespace })).rejects.toMatchObject({ code: 'CA_DAMAGED' })
+    expect((await secret()).data).toEqual(damaged.data)
+    await installed.admin.patch(resources.secrets, { namespace, name: caSecret }, { data: null })
+  })
+})
+
+describe('an agent that asks a gateway for its certificate', () => {
+  let identity: GatewayIdentity
+  let gateway: Gateway
+  let agent: BoundPod
+  beforeAll(async () => {
+    identity = await gatewayIdentity({ client, namespace, log })
+    const nodes = createFixedDirectory([])
+    gateway = await createGateway({
+      listen: [{ kind: 'tcp', host: '127.0.0.1', port: 0 }],
+      directory: nodes,
+      placer: createFixedPlacer({ directory: nodes, running: () => 0 }),
+      tls: identity.tls,
+      httpHandlers: identity.httpHandlers,
+      config: clusterGateway,
+      logger: log,
+    })
+    agent = await installed.pod('agent-1', serviceAccounts.agent, 'node-1')
+  })
+  afterAll(async () => {
+    identity?.close()
+    await gateway?.close()
+  })
+
+  async function ask(token: string, ca?: string): Promise<TlsMaterial> {
+    const tokenFile = join(directory, 'token')
+    await writeFile(tokenFile, `${token}\n`)
+    const address = gateway.addresses[0]
+    if (address?.kind !== 'tcp') throw new Error('no address')
+    return requestCertificate(
+      {
+        host: '127.0.0.1',
+        port: address.port,
+        serverName: `buildkitd.${namespace}.svc`,
+        path: certificatePath,
+        tokenFile,
+        loadCa: async () => ca ?? (await published()) ?? '',
+      },
+      AbortSignal.timeout(30_000),
+    )
+  }
+
+  test('gets one for its node, signed by the published CA, for a key that never left it', async () => {
+    const material = await ask(await agent.token(tokenAudience))
+    const leaf = new X509Certificate(material.cert)
+    expect(leaf.subjectAltName).toBe(
+      `URI:spiffe://insitu.build/ns/${namespace}/sa/${serviceAccounts.agent}, DNS:node-1.node.insitu.build`,
+    )
+    expect(leaf.checkIssued(new X509Certificate(material.ca))).toBe(true)
+    expect(material.ca).toBe(await published())
+    expect(material.key).toContain('PRIVATE KEY')
+  })
+
+  test('does not send its token to a server that the CA does not know', async () => {
+    await expect(ask(await agent.token(tokenAudience), (await createAuthority()).cert)).rejects.toMatchObject({
+      code: 'HTTP_FAILED',
+    })
+  })
+
+  test.each([
+    ['a token for the API server', () => agent.token(), /the token is not valid here/],
+    ['nonsense', () => Promise.resolve('nonsense'), /the token is not valid here/],
+    [
+      'the token of another service account',
+      async () => (await installed.pod('other', serviceAccounts.gateway, 'node-1')).token(tokenAudience),
+      /insitu-gateway is not an agent/,
+    ],
+    [
+      'the same name in another namespace',
+      async () => {
+        const metadata = { name: serviceAccounts.agent, namespace: 'default' }
+        await installed.admin.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata })
+        return (await installed.pod('fake', serviceAccounts.agent, 'node-1', 'default')).token(tokenAudience)
+      },
+      /default:insitu-agent is not an agent/,
+    ],
+    [
+      'the token of a pod that is gone',
+      async () => {
+        const pod = await installed.pod('gone', serviceAccounts.agent, 'node-1')
+        const token = await pod.token(tokenAudience)
+        await installed.admin.delete(resources.pods, { namespace, name: 'gone' }, { gracePeriodSeconds: 0 })
+        return token
+      },
+      /the token is not valid here/,
+    ],
+  ])('is refused with %s', async (_, token, reason) => {
+    await expect(ask(await token())).rejects.toThrow(reason)
+  })
+
+  test('a token that is bound to no pod gets none', async () => {
+    const answer = await installed.admin.create<KubernetesObject & { status: { token: string } }>(
+      resources.serviceAccounts,
+      { namespace, name: serviceAccounts.agent, subresource: 'token' },
+      {
+        apiVersion: 'authentication.k8s.io/v1',
+        kind: 'TokenRequest',
+        spec: { audiences: [tokenAudience], expirationSeconds: 3600 },
+      },
+    )
+    await expect(ask(answer.status.token)).rejects.toThrow('not bound to a pod')
+  })
+})
