@@ -19,6 +19,10 @@ export const annotations = {
   nodeReport: `${group}/node-report`,
   /** On a pod that waited for an image: when insitu made the kubelet look again (RFC 3339). */
   imageReady: `${group}/image-ready`,
+  /** On a pod template: a digest of the configuration its pods read when they start. */
+  config: `${group}/config-digest`,
+  /** On our namespace: `insitu install` made it, so `insitu uninstall` may delete it. */
+  namespaceCreated: `${group}/created-by-install`,
 } as const
 
 export const configMaps = {

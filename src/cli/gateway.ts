@@ -2,6 +2,8 @@ import { Command } from 'commander'
 import { readFile } from 'node:fs/promises'
 import { UsageError } from '../kernel/errors.ts'
 
+const mountedConfig = '/etc/insitu/insitu.toml'
+
 interface Options {
   readonly listen: readonly string[]
   readonly node: readonly string[]
@@ -17,7 +19,7 @@ export const gatewayCommand = (): Command =>
     .description('Serve buildctl and docker buildx on one address and relay each build to the node that should do it.')
     .option('--listen <address>', 'unix:///path or tcp://host:port, repeatable', append, [])
     .option('--node <name=address>', 'a fixed build daemon instead of those in Kubernetes, repeatable', append, [])
-    .option('--config <file>', 'insitu.toml')
+    .option('--config <file>', `insitu.toml (in a cluster: ${mountedConfig}, if it is there)`)
     .option('--probes <port>', 'serve /livez and /readyz on this port')
     .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
     .action(async (options: Options) => {
@@ -29,7 +31,11 @@ export const gatewayCommand = (): Command =>
       const probes = options.probes === undefined ? undefined : { port: port(options.probes) }
       const { runGateway } = await import('./run-gateway.ts')
       const file = options.config
-      const config = file === undefined ? undefined : { name: file, text: await readConfig(file) }
+      // In a cluster the ConfigMap insitu.toml is mounted there if it exists.
+      const mounted =
+        file === undefined && options.node.length === 0 ? await readFile(mountedConfig, 'utf8').catch(() => '') : ''
+      const config =
+        file === undefined ? { name: mountedConfig, text: mounted } : { name: file, text: await readConfig(file) }
       await runGateway({ addresses, nodes: options.node, config, probes, logLevel: options.logLevel })
     })
 

@@ -1,4 +1,5 @@
-import { configMaps, ports, serviceAccounts, serviceName } from '../../api/names.ts'
+import { createHash } from 'node:crypto'
+import { annotations, configMaps, ports, serviceAccounts, serviceName } from '../../api/names.ts'
 import { apiToken, downwardEnv, probes } from './pod.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
@@ -7,7 +8,21 @@ import type { ManifestOptions } from './options.ts'
 export function gateway(options: ManifestOptions): Manifest[] {
   const { namespace } = options
   const selector = podSelector('gateway')
+  const config = insituToml(options)
   return [
+    ...(config === undefined
+      ? []
+      : [
+          {
+            comment: 'Clients that may use port 2375 without TLS.',
+            object: {
+              apiVersion: 'v1',
+              kind: 'ConfigMap',
+              metadata: { name: configMaps.insitu, namespace, labels: objectLabels('gateway') },
+              data: { 'insitu.toml': config },
+            },
+          },
+        ]),
     {
       comment: 'The address of every build: tcp 2375, and 1234 for those who are used to buildkitd.',
       object: {
@@ -35,7 +50,11 @@ export function gateway(options: ManifestOptions): Manifest[] {
           selector: { matchLabels: selector },
           strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
           template: {
-            metadata: { labels: { ...objectLabels('gateway'), ...selector } },
+            metadata: {
+              labels: { ...objectLabels('gateway'), ...selector },
+              // The gateway reads its configuration when it starts: another text makes other pods.
+              ...(config === undefined ? {} : { annotations: { [annotations.config]: sha256(config) } }),
+            },
             spec: gatewayPod(options),
           },
         },
@@ -53,14 +72,21 @@ export function gateway(options: ManifestOptions): Manifest[] {
   ]
 }
 
+/** undefined: nothing is said, and a ConfigMap that the user made is left alone. */
+const insituToml = ({ allowPlaintext }: ManifestOptions): string | undefined =>
+  // A list of JSON strings is one of TOML as well, and CIDRs hold nothing that would need more.
+  allowPlaintext.length === 0 ? undefined : `[gateway.plaintext]\ncidrs = ${JSON.stringify(allowPlaintext)}\n`
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
+
 function gatewayPod(options: ManifestOptions): Record<string, unknown> {
   return {
     serviceAccountName: serviceAccounts.gateway,
     // The token is mounted by hand below: the service account's default is off, so no other pod gets one by accident.
     automountServiceAccountToken: false,
     enableServiceLinks: false,
-    // Running builds are finished first; a gateway without builds leaves at once.
-    terminationGracePeriodSeconds: 3600,
+    // Running builds are finished first (gateway.maxBuildDuration); a gateway without builds leaves at once.
+    terminationGracePeriodSeconds: 7260,
     nodeSelector: { 'kubernetes.io/os': 'linux' },
     securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
     topologySpreadConstraints: [
@@ -76,7 +102,7 @@ function gatewayPod(options: ManifestOptions): Record<string, unknown> {
         name: 'gateway',
         image: options.image,
         imagePullPolicy: 'IfNotPresent',
-        args: ['gateway', ...options.allowPlaintext.flatMap((cidr) => ['--allow-plaintext', cidr])],
+        args: ['gateway', '--listen', `tcp://:${ports.clients}`, '--probes', String(ports.metrics)],
         env: downwardEnv(),
         ports: [
           { name: 'buildkit', containerPort: ports.clients, protocol: 'TCP' },
