@@ -1,5 +1,7 @@
 import { Command } from 'commander'
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { ports } from '../api/names.ts'
 import { UsageError } from '../kernel/errors.ts'
 
 const mountedConfig = '/etc/insitu/insitu.toml'
@@ -17,26 +19,36 @@ const append = (value: string, before: readonly string[]): readonly string[] => 
 export const gatewayCommand = (): Command =>
   new Command('gateway')
     .description('Serve buildctl and docker buildx on one address and relay each build to the node that should do it.')
-    .option('--listen <address>', 'unix:///path or tcp://host:port, repeatable', append, [])
+    .option(
+      '--listen <address>',
+      'unix:///path or tcp://host:port, repeatable (default in a cluster: tcp port 2375)',
+      append,
+      [],
+    )
     .option('--node <name=address>', 'a fixed build daemon instead of those in Kubernetes, repeatable', append, [])
     .option('--config <file>', `insitu.toml (in a cluster: ${mountedConfig}, if it is there)`)
-    .option('--probes <port>', 'serve /livez and /readyz on this port')
+    .option('--probes <port>', 'serve /livez and /readyz on this port (default in a cluster: 9375)')
     .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
     .action(async (options: Options) => {
       const { parseAddress } = await import('../gateway/listener/address.ts')
-      const addresses = options.listen.map(parseAddress)
+      const inCluster = options.node.length === 0
+      const listen = options.listen.length === 0 && inCluster ? [`tcp://:${ports.clients}`] : options.listen
+      const addresses = listen.map(parseAddress)
       if (addresses.length === 0) {
-        throw new UsageError('no address to listen on', { fix: 'add --listen tcp://0.0.0.0:2375' })
+        throw new UsageError('no address to listen on', {
+          fix: 'add --listen unix:///path or --listen tcp://HOST:PORT',
+        })
       }
-      const probes = options.probes === undefined ? undefined : { port: port(options.probes) }
+      const probes = options.probes ?? (inCluster ? String(ports.metrics) : undefined)
+      const config = options.config ?? (inCluster && existsSync(mountedConfig) ? mountedConfig : undefined)
       const { runGateway } = await import('./run-gateway.ts')
-      const file = options.config
-      // In a cluster the ConfigMap insitu.toml is mounted there if it exists.
-      const mounted =
-        file === undefined && options.node.length === 0 ? await readFile(mountedConfig, 'utf8').catch(() => '') : ''
-      const config =
-        file === undefined ? { name: mountedConfig, text: mounted } : { name: file, text: await readConfig(file) }
-      await runGateway({ addresses, nodes: options.node, config, probes, logLevel: options.logLevel })
+      await runGateway({
+        addresses,
+        nodes: options.node,
+        config: config === undefined ? undefined : { name: config, text: await readConfig(config) },
+        probes: probes === undefined ? undefined : { port: port(probes) },
+        logLevel: options.logLevel,
+      })
     })
 
 function port(text: string): number {

@@ -1,12 +1,14 @@
 import { clusterGateway, gatewayConfig, transparentGateway } from '../api/config.ts'
+import { processEnv } from '../kernel/config/env.ts'
 import { createActivity } from '../gateway/correlate/activity.ts'
 import { createFixedDirectory, type FixedNode } from '../gateway/directory/fixed.ts'
-import { createGateway, type Gateway, type GatewayOptions } from '../gateway/gateway.ts'
+import { createGateway, type Gateway } from '../gateway/gateway.ts'
 import { type Address, formatAddress, parseAddress } from '../gateway/listener/address.ts'
 import { createFixedPlacer } from '../gateway/placement/fixed.ts'
 import { parseToml } from '../kernel/config/toml.ts'
 import { UsageError } from '../kernel/errors.ts'
 import { createLogger } from '../kernel/log.ts'
+import { clusterParts, type GatewayParts } from './cluster-gateway.ts'
 
 export interface RunGatewayOptions {
   readonly addresses: readonly Address[]
@@ -23,30 +25,17 @@ export async function runGateway(options: RunGatewayOptions): Promise<void> {
   const fixed = options.nodes.length > 0
   const table = options.config ? parseToml(options.config.text, options.config.name) : {}
   const config = gatewayConfig(table, fixed ? transparentGateway : clusterGateway)
-  const parts = fixed ? fixedParts(options.nodes) : await clusterParts()
+  const parts = fixed ? fixedParts(options.nodes) : await clusterParts(processEnv(), logger)
   const gateway = await createGateway({ listen: options.addresses, config, logger, probes: options.probes, ...parts })
   logger.info({ addresses: gateway.addresses.map(formatAddress) }, 'listening')
   await untilStopped(gateway, config.maxBuildDuration * 1000, (message) => logger.info(message))
+  await parts.close?.()
 }
 
-type Parts = Pick<
-  GatewayOptions,
-  'directory' | 'placer' | 'tls' | 'httpHandlers' | 'podLookup' | 'notReady' | 'activity'
->
-
-function fixedParts(nodes: readonly string[]): Parts {
+function fixedParts(nodes: readonly string[]): GatewayParts {
   const directory = createFixedDirectory(parseNodes(nodes))
   const activity = createActivity()
   return { directory, activity, placer: createFixedPlacer({ directory, running: (node) => activity.on(node) }) }
-}
-
-/** The parts that watch Kubernetes: directory, placement, certificates. */
-function clusterParts(): Promise<Parts> {
-  return Promise.reject(
-    new UsageError('no node to relay builds to', {
-      fix: 'add --node NAME=unix:///path or --node NAME=tcp://HOST:PORT',
-    }),
-  )
 }
 
 /** @throws UsageError */

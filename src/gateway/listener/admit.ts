@@ -52,7 +52,7 @@ export function admitPlaintext(source: Source, rule: PlaintextRule): Caller {
 }
 
 /** `::ffff:10.0.0.1`, as sockets that take both families show it, is 10.0.0.1. */
-const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, '')
+export const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, '')
 
 function inCidr(address: string, cidrs: readonly string[]): boolean {
   const family = isIP(address)

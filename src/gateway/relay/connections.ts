@@ -1,7 +1,7 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import { type Status, statusOf } from '../../kernel/grpc/status.ts'
-import { admitPlaintext, type PodSource } from '../listener/admit.ts'
+import { admitPlaintext, plainAddress, type PodSource } from '../listener/admit.ts'
 import type { Caller } from '../listener/caller.ts'
 import type { Connection } from '../listener/listener.ts'
 import type { RelayContext } from './context.ts'
@@ -102,6 +102,6 @@ async function identify(connection: Connection, options: ClientConnectionsOption
     })
   }
   const { address, unix } = connection.remote
-  const pod = unix ? undefined : await options.podLookup?.(address)
+  const pod = unix ? undefined : await options.podLookup?.(plainAddress(address))
   return admitPlaintext({ address, unix, pod }, options.context.config.plaintext)
 }

@@ -1,0 +1,53 @@
+import { createActivity } from '../gateway/correlate/activity.ts'
+import { gatewayIdentity } from '../gateway/certificate/identity.ts'
+import { createKubernetesDirectory } from '../gateway/directory/kubernetes.ts'
+import type { GatewayOptions } from '../gateway/gateway.ts'
+import { createKubernetesPlacer } from '../gateway/placement/kubernetes.ts'
+import { watchCluster } from '../gateway/placement/view.ts'
+import type { Env } from '../kernel/config/env.ts'
+import { createKubernetesClient } from '../kernel/k8s/client.ts'
+import type { Logger } from '../kernel/log.ts'
+
+export interface GatewayParts extends Pick<
+  GatewayOptions,
+  'directory' | 'placer' | 'tls' | 'httpHandlers' | 'podLookup' | 'notReady' | 'activity'
+> {
+  /** Ends watches and renewals. */
+  readonly close?: () => Promise<void>
+}
+
+/** What a gateway in a cluster is made of: its certificates and its office as CA, the agents, the view, placement. */
+export async function clusterParts(env: Env, logger: Logger): Promise<GatewayParts> {
+  const client = await createKubernetesClient()
+  const namespace = env['POD_NAMESPACE'] ?? client.namespace
+  const ip = env['POD_IP']
+  const identity = await gatewayIdentity({
+    client,
+    namespace,
+    log: logger,
+    ...(ip === undefined || ip === '' ? {} : { ipAddresses: [ip] }),
+  })
+  const activity = createActivity()
+  const directory = createKubernetesDirectory({ client, namespace, tls: identity.tls, logger })
+  const view = watchCluster({
+    client,
+    logger,
+    agents: () => directory.agents,
+    running: (node) => activity.on(node),
+  })
+  return {
+    directory,
+    activity,
+    placer: createKubernetesPlacer({ client, view, logger }),
+    tls: identity.tls,
+    httpHandlers: identity.httpHandlers,
+    podLookup: (address) => Promise.resolve(view.podByIp(address)),
+    notReady: () =>
+      directory.synced && view.synced ? undefined : 'nodes, pods and agents of the cluster are still being listed',
+    async close() {
+      await Promise.all([directory.stop(), view.stop()])
+      identity.close()
+      client.close()
+    },
+  }
+}
