@@ -16,6 +16,11 @@ import { readWorkload, type RawWorkload } from './read-workload.ts'
 export interface PodLookup {
   /** The pod with this address, or undefined: unknown, or a pod in its node's network, which it shares with others. */
   podByIp(ip: string): PodSource | undefined
+  /**
+   * As `podByIp`, but waits so many milliseconds for an address that is not known yet: a pod that has just started can
+   * talk before its kubelet has reported its address. IPv4 addresses may come in IPv6 form.
+   */
+  lookupPod(address: string, patience?: number): Promise<PodSource | undefined>
 }
 
 /** A live picture of the cluster, kept by watches. */
@@ -64,6 +69,7 @@ export function watchCluster(options: ViewOptions): LiveView {
   const { client, logger, watch: tuning = {} } = options
   const images = createImageNames()
   const pods = createPodIndex(images)
+  const expected = new Map<string, Set<() => void>>()
   const templates = new Map<string, Set<WorkloadFacts>>()
   const shared = { client, logger, ...tuning }
 
@@ -72,7 +78,10 @@ export function watchCluster(options: ViewOptions): LiveView {
     ...shared,
     resource: resources.pods,
     pick: (pod) => readPod(pod, images),
-    onUpsert: (_, pod, previous) => pods.update(pod, previous),
+    onUpsert(_, pod, previous) {
+      pods.update(pod, previous)
+      if (pod.ip !== undefined) for (const arrived of expected.get(pod.ip) ?? []) arrived()
+    },
     onDelete: (_, previous) => pods.update(undefined, previous),
   })
   const openNamespaces = watchResource<KubernetesObject, true>({
@@ -105,6 +114,10 @@ export function watchCluster(options: ViewOptions): LiveView {
     ['namespaces', openNamespaces],
     ...[...workloads].map(([kind, watch]) => [kind.toLowerCase(), watch] as const),
   ]
+  const podByIp = (ip: string): PodSource | undefined => {
+    const pod = pods.byIp(ip)
+    return pod && { namespace: pod.namespace, name: pod.name, plaintext: openNamespaces.items.has(pod.namespace) }
+  }
   return {
     images,
     nodes: nodeWatch.items,
@@ -115,9 +128,21 @@ export function watchCluster(options: ViewOptions): LiveView {
     rollingOf: (repository) => pods.rollingOf(repository),
     templatesOf: (repository) => templates.get(repository) ?? [],
     running: options.running ?? (() => 0),
-    podByIp(ip) {
-      const pod = pods.byIp(ip)
-      return pod && { namespace: pod.namespace, name: pod.name, plaintext: openNamespaces.items.has(pod.namespace) }
+    podByIp,
+    async lookupPod(address, patience = 0) {
+      const ip = address.replace(/^::ffff:(?=\d+\.)/i, '')
+      if (patience > 0 && !podByIp(ip)) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(done, patience)
+          function done(): void {
+            clearTimeout(timer)
+            drop(expected, ip, done)
+            resolve()
+          }
+          put(expected, ip, done)
+        })
+      }
+      return podByIp(ip)
     },
     get synced() {
       return nodeWatch.synced && podWatch.synced

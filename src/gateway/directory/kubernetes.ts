@@ -1,0 +1,132 @@
+import { labels, ports } from '../../api/names.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import type { KubernetesClient } from '../../kernel/k8s/client.ts'
+import { resources } from '../../kernel/k8s/resources.ts'
+import { watchResource, type WatchOptions } from '../../kernel/k8s/watch.ts'
+import type { Logger } from '../../kernel/log.ts'
+import type { TlsSource } from '../../kernel/tls/material.ts'
+import { readAgent, type Agent, type RawAgentPod } from './agent.ts'
+import { dialAgent, fetchProxy, type AgentAddress } from './agent-connection.ts'
+import type { BuildNode, Directory } from './directory.ts'
+
+export interface KubernetesDirectory extends Directory {
+  /** By node, for placement and for people. */
+  readonly agents: ReadonlyMap<string, Agent>
+  readonly synced: boolean
+  whenSynced(signal?: AbortSignal): Promise<void>
+  /** Milliseconds since the watch was last heard of. */
+  age(): number
+  stop(): Promise<void>
+}
+
+export interface KubernetesDirectoryOptions {
+  readonly client: KubernetesClient
+  /** Where the agents run. */
+  readonly namespace: string
+  /** The gateway's certificate, and the CA of the agents'. */
+  readonly tls: TlsSource
+  readonly logger: Logger
+  /** Default: the agents' port. */
+  readonly port?: number
+  /** Milliseconds for which proxy variables are kept. Default 30,000. */
+  readonly proxyCache?: number
+  readonly now?: () => number
+  /** For tests. */
+  readonly watch?: Pick<WatchOptions<RawAgentPod, unknown>, 'stallAfter' | 'backoff' | 'pageSize'>
+}
+
+/** The nodes with an agent, from a watch of the agents' pods. */
+export function createKubernetesDirectory(options: KubernetesDirectoryOptions): KubernetesDirectory {
+  const { client, namespace, tls, logger, port = ports.agent, proxyCache = 30_000, now = Date.now } = options
+  const pods = new Map<string, Map<string, Agent>>()
+  const agents = new Map<string, Agent>()
+  const nodes = new Map<string, BuildNode>()
+  const proxies = new Map<string, ProxyCache>()
+  let sorted: readonly BuildNode[] | undefined
+
+  /** While an agent is replaced its node has two pods: the one that takes builds counts, else one that stays. */
+  const settle = (node: string): void => {
+    const all = [...(pods.get(node)?.values() ?? [])]
+    const agent = all.find((a) => a.ready) ?? all.find((a) => !a.draining) ?? all[0]
+    const before = agents.get(node)
+    sorted = undefined
+    if (agent) {
+      agents.set(node, agent)
+      nodes.set(node, buildNode(agent))
+    } else {
+      agents.delete(node)
+      nodes.delete(node)
+      pods.delete(node)
+    }
+    if (before?.ready !== agent?.ready) {
+      const trouble = agent ? agent.trouble : 'is gone'
+      logger.info({ node, ready: agent?.ready ?? false, trouble }, 'an agent changed')
+    }
+  }
+  const remove = (agent: Agent): void => {
+    pods.get(agent.node)?.delete(agent.uid)
+    proxies.delete(agent.uid)
+    settle(agent.node)
+  }
+  const watch = watchResource<RawAgentPod, Agent>({
+    client,
+    resource: resources.pods,
+    namespace,
+    labelSelector: `${labels.role}=agent`,
+    pick: readAgent,
+    onUpsert(_, agent, previous) {
+      if (previous && previous.uid !== agent.uid) remove(previous)
+      const here = pods.get(agent.node) ?? new Map<string, Agent>()
+      pods.set(agent.node, here.set(agent.uid, agent))
+      settle(agent.node)
+    },
+    onDelete: (_, previous) => remove(previous),
+    logger,
+    ...options.watch,
+  })
+
+  const buildNode = (agent: Agent): BuildNode => ({
+    name: agent.node,
+    report: agent.report,
+    ready: agent.ready,
+    dial: async (signal) => dialAgent(addressOf(agent), tls, signal),
+    proxy: async () => proxyOf(agent),
+  })
+  /** A pod's variables do not change while it lives: the short life of the cache is for agents that did not answer well. */
+  const proxyOf = (agent: Agent): ProxyCache['value'] => {
+    const cached = proxies.get(agent.uid)
+    if (cached && cached.until > now()) return cached.value
+    const fresh = { until: now() + proxyCache, value: fetchProxy(addressOf(agent), tls) }
+    proxies.set(agent.uid, fresh)
+    fresh.value.catch(() => {
+      if (proxies.get(agent.uid) === fresh) proxies.delete(agent.uid)
+    })
+    return fresh.value
+  }
+  const addressOf = ({ node, ip }: Agent): AgentAddress => {
+    if (ip === undefined) {
+      throw new InsituError('AGENT_UNREACHABLE', `the agent of node ${node} has no address yet`, {
+        status: 'UNAVAILABLE',
+      })
+    }
+    return { node, host: ip, port }
+  }
+
+  return {
+    agents,
+    nodes: () => (sorted ??= [...nodes.values()].sort((a, b) => (a.name < b.name ? -1 : 1))),
+    node: (name) => nodes.get(name),
+    get synced() {
+      return watch.synced
+    },
+    whenSynced: (signal) => watch.whenSynced(signal),
+    age: () => watch.age(),
+    stop: () => watch.stop(),
+  }
+}
+
+interface ProxyCache {
+  /** Milliseconds since 1970. */
+  readonly until: number
+  readonly value: Promise<Readonly<Record<string, string>>>
+}
