@@ -31,8 +31,8 @@ trap 'exit 130' INT TERM
 show() { printf '\033[2m$ %s\033[0m\n' "$*" >&2; "$@"; }
 ctr_() { ctr --address "$work/c/containerd.sock" --namespace k8s.io "$@"; }
 # Bytes in containerd's content store, and bytes this machine has received on every interface but loopback.
-stored() { find "$work/c/root/io.containerd.content.v1.content/blobs" -type f -printf '%s\n' | awk '{ n += $1 } END { print n + 0 }'; }
-received() { awk -F'[: ]+' 'NR > 2 { sub(/^ +/, ""); split($0, f, /[: ]+/); if (f[1] != "lo") n += f[2] } END { print n + 0 }' /proc/net/dev; }
+stored() { find "$work/c/root/io.containerd.content.v1.content/blobs" -type f -printf '%s\n' | awk '{ n += $1 } END { printf "%d", n }'; }
+received() { awk -F: 'NR > 2 && $1 !~ /^ *lo$/ { split($2, f, " "); n += f[1] } END { printf "%d", n }' /proc/net/dev; }
 millis() { date +%s%3N; }
 
 say "insitu local: a containerd and a buildkitd of their own, one port"
