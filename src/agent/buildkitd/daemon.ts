@@ -1,0 +1,64 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from '../../kernel/log.ts'
+import { type Child, type Exit, start } from '../../kernel/process/start.ts'
+import { askDaemon, type DaemonFacts } from './control.ts'
+import { logDaemonLine } from './daemon-log.ts'
+
+export interface DaemonOptions {
+  /** Program name or path. */
+  readonly binary: string
+  /** Path of the rendered buildkitd.toml. */
+  readonly config: string
+  readonly socket: string
+  readonly env: Readonly<Record<string, string>>
+  readonly log: Logger
+}
+
+/** One life of buildkitd. */
+export interface Daemon {
+  readonly pid: number
+  /** Settles with its answer when it takes calls, or with undefined when it ended before that. */
+  readonly ready: Promise<DaemonFacts | undefined>
+  readonly exited: Promise<Exit>
+  /** What it said last, oldest first. */
+  lastLines(): readonly string[]
+  stop(grace: number): Promise<Exit>
+}
+
+const keptLines = 20
+
+/** Starts buildkitd. Its standard error becomes our log. @throws InsituError COMMAND_MISSING */
+export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  const lines: string[] = []
+  const child = await start(options.binary, ['--config', options.config], {
+    env: options.env,
+    onLine: (line) => {
+      lines.push(line)
+      if (lines.length > keptLines) lines.shift()
+      logDaemonLine(options.log, line)
+    },
+  })
+  return {
+    pid: child.pid,
+    exited: child.exited,
+    ready: answers(child, options.socket),
+    lastLines: () => lines,
+    stop: (grace) => child.stop(grace),
+  }
+}
+
+/** Asks until it answers or is gone: whichever comes first decides the start. There is no time-out: an exit always comes. */
+async function answers(child: Child, socket: string): Promise<DaemonFacts | undefined> {
+  let gone = false
+  const exit = child.exited.then(() => {
+    gone = true
+  })
+  for (let wait = 25; !gone; wait = Math.min(wait * 1.5, 500)) {
+    try {
+      return await askDaemon(socket)
+    } catch {
+      await Promise.race([sleep(wait, undefined, { ref: false }), exit])
+    }
+  }
+  return undefined
+}

@@ -1,0 +1,92 @@
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { parseToml } from '../../kernel/config/toml.ts'
+import { isTable } from '../buildkitd/check-keys.ts'
+
+export interface Neighbour {
+  readonly pid: number
+  readonly namespace: string
+}
+
+/** What a buildkitd's command line and configuration say about its containerd worker. */
+export interface WorkerAddress {
+  readonly enabled: boolean
+  readonly address: string
+  readonly namespace: string
+}
+
+/**
+ * Reads a buildkitd's worker from its arguments and its configuration; flags win, as in buildkitd. Defaults are
+ * those of cmd/buildkitd/main_containerd_worker.go.
+ */
+export function workerOf(args: readonly string[], config: string | undefined): WorkerAddress {
+  const flag = (name: string): string | undefined => {
+    for (const [index, arg] of args.entries()) {
+      const match = /^--?([a-z-]+)(?:=(.*))?$/.exec(arg)
+      if (match?.[1] === name) return match[2] ?? args[index + 1]
+    }
+    return undefined
+  }
+  let table: unknown
+  try {
+    table = parseToml(config ?? '', 'buildkitd.toml')
+  } catch {
+    table = {}
+  }
+  for (const part of ['worker', 'containerd']) table = isTable(table) ? table[part] : undefined
+  const set = (key: string): unknown => (isTable(table) ? table[key] : undefined)
+  const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
+  return {
+    enabled: flag('containerd-worker') === undefined ? set('enabled') !== false : flag('containerd-worker') !== 'false',
+    address: (flag('containerd-worker-addr') ?? text(set('address')) ?? '/run/containerd/containerd.sock').replace(
+      /^unix:\/\//,
+      '',
+    ),
+    namespace: flag('containerd-worker-namespace') ?? text(set('namespace')) ?? 'buildkit',
+  }
+}
+
+export interface NeighbourQuery {
+  /** containerd's socket as we see it. */
+  readonly address: string
+  readonly namespace: string
+  /** Process ids that are ours. */
+  readonly own: ReadonlySet<number>
+}
+
+/**
+ * Other buildkitd processes on the same containerd and namespace. A starting buildkitd deletes every temporary lease
+ * of its namespace (worker/base/worker.go), so two of them destroy each other's builds. Sees the whole node only
+ * with the node's pid namespace (hostPID).
+ */
+export async function findNeighbours(query: NeighbourQuery): Promise<Neighbour[]> {
+  const socket = await identity(query.address)
+  const found: Neighbour[] = []
+  for (const entry of await readdir('/proc')) {
+    const pid = Number(entry)
+    if (!Number.isInteger(pid) || query.own.has(pid)) continue
+    try {
+      if ((await readFile(`/proc/${pid}/comm`, 'utf8')).trim() !== 'buildkitd') continue
+      const args = (await readFile(`/proc/${pid}/cmdline`, 'utf8')).split('\0')
+      const flag = args.findIndex((arg) => /^--?config(=|$)/.test(arg))
+      const file = flag < 0 ? '/etc/buildkit/buildkitd.toml' : (args[flag]?.split('=')[1] ?? args[flag + 1] ?? '')
+      const config = await readFile(`/proc/${pid}/root${file}`, 'utf8').catch(() => undefined)
+      const worker = workerOf(args, config)
+      if (!worker.enabled || worker.namespace !== query.namespace) continue
+      if (socket !== undefined && (await identity(`/proc/${pid}/root${worker.address}`)) === socket) {
+        found.push({ pid, namespace: worker.namespace })
+      }
+    } catch {
+      // The process ended while it was looked at.
+    }
+  }
+  return found
+}
+
+async function identity(path: string): Promise<string | undefined> {
+  try {
+    const { dev, ino } = await stat(path, { bigint: true })
+    return `${dev}:${ino}`
+  } catch {
+    return undefined
+  }
+}
