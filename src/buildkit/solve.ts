@@ -18,8 +18,8 @@ export interface Rewrite {
 /** What a Solve says about where it should go. */
 export interface SolveFacts {
   readonly ref: string
-  /** Empty when the build uses no session. */
-  readonly session: string
+  /** Sessions the build needs, those it may share with other builds first, its own last. */
+  readonly sessions: readonly string[]
   readonly hints: Hints
   /** Normalised names the build leaves on its node. */
   readonly images: readonly string[]
@@ -47,13 +47,23 @@ export function solveFacts(request: SolveRequest): SolveFacts {
   const context = request.frontendAttrs['context'] ?? ''
   return {
     ref: request.ref,
-    session: request.session,
+    sessions: sessionsOf(request),
     hints: readHints(request.frontendAttrs, ...exporters.map((e) => e.attrs)),
     images,
     platforms: (request.frontendAttrs['platform'] ?? '').split(',').filter((p) => p !== ''),
     cacheKey: first === undefined ? context : repositoryOf(first),
     probe: request.internal && request.frontend === '' && exporters.length === 0,
   }
+}
+
+/** `bake` opens one session for contexts that several builds have in common, and names it in their options. */
+function sessionsOf(request: SolveRequest): string[] {
+  const shared = Object.entries(request.frontendAttrs).flatMap(([k, v]) =>
+    k.startsWith('local-sessionid:') ? [v] : [],
+  )
+  const others = new Set([...shared.toSorted(), request.sourcePolicySession])
+  others.delete(request.session)
+  return [...others, request.session].filter((id) => id !== '')
 }
 
 /**

@@ -11,7 +11,8 @@ export interface Hold<T> {
 export interface Bindings<T> {
   /**
    * Binds an id, or joins the binding there is: `decide` runs only for the first of several concurrent claims, the
-   * others wait for its result. When it fails, everybody waiting gets the error and the id is free again.
+   * others wait for its result. When it fails, everybody waiting gets the error, and so does who asks a little later;
+   * the next claim decides anew.
    */
   claim(id: string, decide: () => Promise<T>): Promise<Hold<T>>
   /**
@@ -27,6 +28,7 @@ export interface Bindings<T> {
 
 interface Entry<T> {
   readonly decision: Promise<T>
+  failed: boolean
   holds: number
   expiry?: NodeJS.Timeout
 }
@@ -55,7 +57,8 @@ export function createBindings<T>({ linger }: { readonly linger: number }): Bind
     try {
       return { value: await entry.decision, release }
     } catch (error) {
-      remove(id, entry)
+      entry.failed = true
+      release()
       throw error
     }
   }
@@ -63,9 +66,9 @@ export function createBindings<T>({ linger }: { readonly linger: number }): Bind
   return {
     async claim(id, decide) {
       const known = entries.get(id)
-      if (known && known.holds > 0) return hold(id, known)
+      if (known && known.holds > 0 && !known.failed) return hold(id, known)
       if (known) remove(id, known)
-      const entry: Entry<T> = { decision: decide(), holds: 0 }
+      const entry: Entry<T> = { decision: decide(), failed: false, holds: 0 }
       entries.set(id, entry)
       for (const wake of waiting.get(id) ?? []) wake(entry)
       return hold(id, entry)

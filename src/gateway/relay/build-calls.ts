@@ -22,13 +22,32 @@ export async function relaySession(context: RelayContext, call: Call): Promise<v
   if (id === undefined || id === '') {
     throw new InsituError('SESSION_UNNAMED', `the session has no ${sessionIdHeader}`, { status: 'INVALID_ARGUMENT' })
   }
-  const hold = await context.sessions.wait(id, Infinity, call.signal)
+  const hold = await servingNode(context, id, call.signal)
   if (!hold) return
   try {
     await relayWhole(call, hold.value)
   } finally {
     hold.release()
   }
+}
+
+/** The node of the first Solve that gets one: the error of a refused Solve is answered to the Solve alone. */
+async function servingNode(
+  context: RelayContext,
+  session: string,
+  signal: AbortSignal,
+): Promise<Hold<BuildNode> | undefined> {
+  // Nothing to decide, and the placement of a build that follows would come to the same.
+  const sole = soleNode(context.directory)
+  if (sole) return context.sessions.claim(session, () => Promise.resolve(sole))
+  while (!signal.aborted) {
+    try {
+      return await context.sessions.wait(session, Infinity, signal)
+    } catch (error) {
+      if (!(error instanceof InsituError)) throw error
+    }
+  }
+  return undefined
 }
 
 /** Control/Status: the progress of a build, with a step of our own in front that says where it runs and why. */

@@ -10,8 +10,10 @@ import { relaySolve } from './solve.ts'
 
 /** Treats one call by its kind (design §3). An error becomes the status the client sees. Never rejects. */
 export async function route(context: RelayContext, call: Call): Promise<void> {
+  context.logger.trace({ path: call.path, raw: call.raw }, 'call')
   try {
     await dispatch(context, call)
+    context.logger.trace({ path: call.path }, 'call ended')
   } catch (error) {
     if (!(error instanceof InsituError)) context.logger.error({ err: error, path: call.path }, 'a call failed here')
     else context.logger.debug({ path: call.path, err: describeError(error) }, 'call refused')

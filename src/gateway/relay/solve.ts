@@ -56,27 +56,8 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
 
 /** Decides the node once per ref and once per session: builds that share a session must share a daemon. */
 async function bind(context: RelayContext, call: Call, facts: SolveFacts, holds: Hold<unknown>[]): Promise<Build> {
-  const decide = async (): Promise<{ node: BuildNode; placement: Placement | undefined }> => {
-    let placement: Placement | undefined
-    const place = async (): Promise<BuildNode> => {
-      if (facts.probe) return anyNode(context.directory, call.upstreams.latest())
-      placement = await context.placer.place({
-        images: facts.images,
-        platforms: facts.platforms,
-        node: facts.hints.node,
-        workload: facts.hints.for,
-        namespace: callerNamespace(call.caller),
-        cacheKey: facts.cacheKey,
-      })
-      return namedNode(context.directory, placement.node)
-    }
-    if (facts.session === '') return { node: await place(), placement }
-    const session = await context.sessions.claim(facts.session, place)
-    holds.push(session)
-    return { node: session.value, placement: placement ?? (facts.probe ? undefined : joined(session.value, facts)) }
-  }
   const hold = await context.builds.claim(facts.ref, async () => ({
-    ...(await decide()),
+    ...(facts.probe ? await bindProbe(context, call, facts, holds) : await bindBuild(context, call, facts, holds)),
     vertex: randomBytes(32),
     placedAt: context.now(),
   }))
@@ -84,26 +65,66 @@ async function bind(context: RelayContext, call: Call, facts: SolveFacts, holds:
   return hold.value
 }
 
-/** The placement of a build whose session is already served by a node. */
-function joined(node: BuildNode, facts: SolveFacts): Placement {
-  const said = facts.hints.node
-  if (said !== undefined && said !== node.name) {
-    throw new InsituError(
-      'SESSION_ELSEWHERE',
-      `insitu.node=${said}, but this client's session is on node ${node.name}`,
-      {
-        status: 'FAILED_PRECONDITION',
-        fix: 'build for different nodes with separate commands',
-      },
-    )
-  }
+type Bound = Pick<Build, 'node' | 'placement'>
+
+async function bindBuild(context: RelayContext, call: Call, facts: SolveFacts, holds: Hold<unknown>[]): Promise<Bound> {
+  const place = (node: string | undefined): Promise<Placement> =>
+    context.placer.place({
+      images: facts.images,
+      platforms: facts.platforms,
+      node,
+      workload: facts.hints.for,
+      namespace: callerNamespace(call.caller),
+      cacheKey: facts.cacheKey,
+    })
+  let placement: Placement | undefined
+  const node = await bindSessions(context, facts.sessions, holds, async () => {
+    placement = await place(facts.hints.node)
+    return namedNode(context.directory, placement.node)
+  })
+  if (placement) return { node, placement }
+  // The client's session is on a node already: that one it is, unless the client said another.
+  placement = await place(facts.hints.node)
+  if (placement.node === node.name) return { node, placement }
+  if (facts.hints.node !== undefined) throw elsewhere(facts.hints.node, node)
   return {
-    rule: 'said',
-    node: node.name,
-    targets: [node.name],
-    reason: 'more builds of the same client session are there',
+    node,
+    placement: { ...(await place(node.name)), reason: 'other builds of the same client session are there' },
   }
 }
+
+async function bindProbe(context: RelayContext, call: Call, facts: SolveFacts, holds: Hold<unknown>[]): Promise<Bound> {
+  const any = async (): Promise<BuildNode> => anyNode(context.directory, call.upstreams.latest())
+  return { node: await bindSessions(context, facts.sessions, holds, any), placement: undefined }
+}
+
+/** Binds all sessions of a build to one node: to the one that a session is bound to already, else to what is decided. */
+async function bindSessions(
+  context: RelayContext,
+  sessions: readonly string[],
+  holds: Hold<unknown>[],
+  decide: () => Promise<BuildNode>,
+): Promise<BuildNode> {
+  let node: BuildNode | undefined
+  for (const id of sessions) {
+    const chosen = node
+    const session = await context.sessions.claim(id, () => (chosen ? Promise.resolve(chosen) : decide()))
+    holds.push(session)
+    node ??= session.value
+    if (session.value.name !== node.name) throw elsewhere(node.name, session.value)
+  }
+  return node ?? decide()
+}
+
+const elsewhere = (wanted: string, node: BuildNode): InsituError =>
+  new InsituError(
+    'SESSION_ELSEWHERE',
+    `the build should go to node ${wanted}, and a session it needs is on ${node.name}`,
+    {
+      status: 'FAILED_PRECONDITION',
+      fix: 'build for different nodes with separate commands',
+    },
+  )
 
 async function relayTo(
   build: Build,

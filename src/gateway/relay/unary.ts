@@ -17,10 +17,16 @@ export async function unaryUpstream(
 ): Promise<Buffer> {
   const failed = (code: number, text: string): InsituError =>
     new InsituError('DAEMON_CALL', `node ${upstream.node}: ${text}`, { status: statusName(code) ?? 'UNKNOWN' })
-  const stream = upstream.request([
-    ...[':method', 'POST', ':scheme', 'http', ':authority', 'localhost', ':path', path],
-    ...['content-type', 'application/grpc', 'te', 'trailers'],
-  ])
+  const stream = upstream.request(
+    Object.entries({
+      ':method': 'POST',
+      ':scheme': 'http',
+      ':authority': 'localhost',
+      ':path': path,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+    }).flat(),
+  )
   const cancel = (): void => stream.close(8)
   signal.addEventListener('abort', cancel, { once: true })
   const timer = setTimeout(cancel, timeout)
