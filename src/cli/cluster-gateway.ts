@@ -41,7 +41,7 @@ export async function clusterParts(env: Env, logger: Logger): Promise<GatewayPar
     placer: createKubernetesPlacer({ client, view, logger }),
     tls: identity.tls,
     httpHandlers: identity.httpHandlers,
-    podLookup: (address) => Promise.resolve(view.podByIp(address)),
+    podLookup: (address, patience) => view.lookupPod(address, patience),
     notReady: () =>
       directory.synced && view.synced ? undefined : 'nodes, pods and agents of the cluster are still being listed',
     async close() {

@@ -7,10 +7,9 @@ import { type Activity, createActivity } from './correlate/activity.ts'
 import { createBindings } from './correlate/bindings.ts'
 import type { BuildNode, Directory } from './directory/directory.ts'
 import type { Address } from './listener/address.ts'
-import type { PodSource } from './listener/admit.ts'
 import { listen } from './listener/listener.ts'
 import type { Placer } from './placement/placer.ts'
-import { type ClientConnections, createClientConnections } from './relay/connections.ts'
+import { type ClientConnections, createClientConnections, type PodLookup } from './relay/connections.ts'
 import type { Build, RelayContext } from './relay/context.ts'
 import type { HttpHandlers } from './relay/http.ts'
 
@@ -23,7 +22,7 @@ export interface GatewayOptions {
   /** Plain requests over TLS, by `METHOD /path`. */
   readonly httpHandlers?: HttpHandlers | undefined
   /** The pod behind an IP address. */
-  readonly podLookup?: ((address: string) => Promise<PodSource | undefined>) | undefined
+  readonly podLookup?: PodLookup | undefined
   readonly config: GatewayConfig
   readonly logger: Logger
   /** Where /livez and /readyz are served; nowhere by default. */

@@ -11,9 +11,15 @@ import { answerHttp, type HttpHandlers } from './http.ts'
 import { route } from './router.ts'
 import { createUpstreams } from './upstream.ts'
 
+/** The pod behind an address; `patience`: milliseconds to wait for one that is not known yet. */
+export type PodLookup = (address: string, patience?: number) => Promise<PodSource | undefined>
+
+/** Milliseconds that a refused client is given until its address may turn out to be a pod's. */
+const lateAddress = 3000
+
 export interface ClientConnectionsOptions {
   readonly context: RelayContext
-  readonly podLookup: ((address: string) => Promise<PodSource | undefined>) | undefined
+  readonly podLookup: PodLookup | undefined
   readonly httpHandlers: HttpHandlers
 }
 
