@@ -2,6 +2,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { readdir, rm } from 'node:fs/promises'
 import { restoreControllers } from './cgroups.ts'
 import { stopControlPlane } from './control-plane.ts'
+import { removeBootstrap } from './images/bootstrap.ts'
 import { controlNetns, maxNodes, nodeName, stateDir } from './layout.ts'
 import { withLock } from './lock.ts'
 import { detectMachine, nodeOptions } from './machine.ts'
@@ -13,7 +14,7 @@ import { readState, type LabState, type StateStore } from './state.ts'
 
 /** Removes the lab and everything it changed; what is not there is fine. The cache of images stays. */
 export async function down(progress: Progress): Promise<void> {
-  await withLock(() => destroy(progress))
+  await withLock('lab', () => destroy(progress))
 }
 
 /** `down` for a caller that holds the lock. Works without a state file too, by the names that only the lab uses. */
@@ -48,6 +49,7 @@ export async function destroy(progress: Progress): Promise<void> {
     if (existsSync(file)) writeFileSync(file, value)
   }
   await restoreControllers(current.controllers)
+  await withLock('image', removeBootstrap)
   await rm(stateDir, { recursive: true, force: true })
   progress.step('nothing of the lab is left')
 }

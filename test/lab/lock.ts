@@ -3,9 +3,7 @@ import { InsituError } from '../../src/kernel/errors.ts'
 import { alive, track, type Tracked } from './processes.ts'
 import { waitFor } from './wait.ts'
 
-const file = '/run/insitu-lab.lock'
-
-function holder(): Tracked | undefined {
+function holder(file: string): Tracked | undefined {
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as Tracked
   } catch {
@@ -13,18 +11,22 @@ function holder(): Tracked | undefined {
   }
 }
 
-/** One `up` or `down` at a time on a machine; waits for the other one. The lock of a dead process does not count. */
-export async function withLock<T>(work: () => Promise<T>, timeout = 300_000): Promise<T> {
+/**
+ * One holder of a name at a time on a machine; waits for the other one. The lock of a dead process does not count.
+ * `lab` is held by `up` and `down`, `image` by what builds images.
+ */
+export async function withLock<T>(name: 'lab' | 'image', work: () => Promise<T>, timeout = 600_000): Promise<T> {
+  const file = `/run/insitu-${name}.lock`
   const me = JSON.stringify(track(process.pid))
   await waitFor(
-    'another lab command to end',
+    `another command that holds ${file}`,
     () => {
       try {
         writeFileSync(file, me, { flag: 'wx' })
         return true
       } catch (error) {
         if (!existsSync(file)) throw new InsituError('LAB_LOCK', `cannot write ${file}`, { cause: error })
-        if (!alive(holder())) rmSync(file, { force: true })
+        if (!alive(holder(file))) rmSync(file, { force: true })
         return undefined
       }
     },

@@ -126,18 +126,13 @@ async function startInit(node: string, { machine, options, state }: NodeContext)
   await ensureCgroups(machine, options, node, state)
   const log = logFile('init', node)
   const script = (name: string): string => join(import.meta.dirname, name)
+  const setUp = ['sh', script('node-root.sh'), node, dir, checkout, init, String(machine.cgroupVersion)]
+  const namespaces = ['unshare', '--mount', '--pid', '--fork', '--uts', '--cgroup']
+  const inNetns = ['nsenter', `--net=${netnsPath(nodeNetns(node))}`]
+  const command = [...inNetns, ...namespaces, ...setUp, ...machine.cgroupHierarchies]
   const unshare = await startDetached(
     'sh',
-    [
-      script('join-cgroups.sh'),
-      ...rootGroups(machine, node),
-      '--',
-      'nsenter',
-      `--net=${netnsPath(nodeNetns(node))}`,
-      ...['unshare', '--mount', '--pid', '--fork', '--uts', '--cgroup'],
-      ...['sh', script('node-root.sh'), node, dir, checkout, init, String(machine.cgroupVersion)],
-      ...machine.cgroupHierarchies,
-    ],
+    [script('join-cgroups.sh'), ...rootGroups(machine, node), '--', ...command],
     { log },
   )
   record(node, 'unshare', unshare, state)

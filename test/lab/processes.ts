@@ -81,6 +81,30 @@ export async function startDetached(file: string, args: readonly string[], optio
   }
 }
 
+/**
+ * Runs a program to its end with all its output in `log`; for what says a lot and matters when it fails.
+ * @throws InsituError COMMAND_FAILED with the log's last lines and its path.
+ */
+export async function runLogged(
+  file: string,
+  args: readonly string[],
+  { log, timeout }: { log: string; timeout: number },
+): Promise<void> {
+  const out = openSync(log, 'w')
+  try {
+    const child = spawn(file, args, { stdio: ['ignore', out, out], timeout, killSignal: 'SIGKILL' })
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.once('close', resolve)
+      child.once('error', reject)
+    })
+    if (code === 0) return
+    const how = code === null ? `was stopped after ${timeout / 1000} s` : `failed with exit code ${code}`
+    throw new InsituError('COMMAND_FAILED', `${file} ${how}: ${lastLines(log, 15)}`, { fix: `read ${log}` })
+  } finally {
+    closeSync(out)
+  }
+}
+
 export function lastLines(log: string, count = 5): string {
   try {
     return readFileSync(log, 'utf8').trim().split('\n').slice(-count).join('\n')

@@ -29,7 +29,10 @@ export async function status(): Promise<Status> {
     return { name, pid: process?.pid, running: alive(process) }
   })
   const ready = await kubectl([
-    ...['get', 'nodes', '--request-timeout=3s', '-o'],
+    'get',
+    'nodes',
+    '--request-timeout=3s',
+    '-o',
     'jsonpath={range .items[?(@.status.conditions[-1].status=="True")]}{.metadata.name}{"\\n"}{end}',
   ]).then(
     (answer) => answer.stdout.split('\n'),

@@ -39,7 +39,7 @@ export interface NodeSetting {
 /** Makes the lab as asked: a no-op when it is, a repair of what is broken, a fresh one when it cannot be repaired. */
 export async function up(options: UpOptions): Promise<void> {
   await checkPrerequisites()
-  await withLock(async () => {
+  await withLock('lab', async () => {
     const { progress } = options
     const before = readState()
     if (before && before.checkout !== checkout) {
@@ -113,7 +113,7 @@ async function build({ nodes, shape }: Wanted, progress: Progress): Promise<void
   await ensureNetns(controlNetns, net.control, machine.mtu)
   await ensureControlPlane(state)
   progress.step('control plane answers')
-  await ensureImages(systemRecipes, standInRegistry, progress)
+  await withLock('image', () => ensureImages(systemRecipes, standInRegistry, progress))
 
   for (const surplus of state.get().nodes.filter((node) => !nodes.includes(node))) {
     await removeNode(surplus, context)
@@ -137,7 +137,7 @@ async function build({ nodes, shape }: Wanted, progress: Progress): Promise<void
   progress.step(`${nodes.length} node(s) ready`)
   await waitForDns()
   progress.step('service names resolve')
-  await ensureImages(allRecipes, standInRegistry, progress)
+  await withLock('image', () => ensureImages(allRecipes, standInRegistry, progress))
 }
 
 /**

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { InsituError } from '../../../src/kernel/errors.ts'
 import { run } from '../../../src/kernel/process/run.ts'
@@ -9,15 +9,17 @@ import { waitFor } from '../wait.ts'
 import { removeTree } from '../cgroups.ts'
 
 const group = 'insitu-bootstrap'
+const dir = '/run/insitu-bootstrap'
 
 /**
  * Runs work with a short-lived buildkitd (OCI worker, this machine's network) that takes docker.io from `registry`.
- * It lives in a mount and a process namespace of its own and dies with this process: nothing of a build can be left.
+ * The caller holds the lock `image`. The daemon lives in a mount and a process namespace of its own and dies with this process: nothing of a build can be left.
  */
 export async function withBuildkitd<T>(registry: string, work: (address: string) => Promise<T>): Promise<T> {
   const root = join(cacheDir, 'buildkit')
   await mkdir(root, { recursive: true })
-  const dir = await mkdtemp('/run/insitu-bootstrap-')
+  await rm(dir, { recursive: true, force: true })
+  await mkdir(dir, { mode: 0o700 })
   const address = `unix://${dir}/buildkitd.sock`
   const config = join(dir, 'buildkitd.toml')
   const log = join(dir, 'buildkitd.log')
@@ -71,12 +73,13 @@ export async function withBuildkitd<T>(registry: string, work: (address: string)
     return await work(address)
   } finally {
     await stop(buildkitd, 5000)
-    await rm(dir, { recursive: true, force: true })
-    await removeBootstrapCgroups()
+    await removeBootstrap()
   }
 }
 
-async function removeBootstrapCgroups(): Promise<void> {
+/** Removes what a build that was cut off left behind. Its processes died with it. */
+export async function removeBootstrap(): Promise<void> {
+  await rm(dir, { recursive: true, force: true })
   const root = '/sys/fs/cgroup'
   for (const dir of [root, ...(await readdir(root)).map((name) => join(root, name))]) {
     const path = join(dir, group)

@@ -8,6 +8,7 @@ import { defaultPath, folder, type Recipe } from './base.ts'
 import { makeFolder } from './oci.ts'
 
 const release = 'bookworm'
+const machineCertificates = '/etc/ssl/certs/ca-certificates.crt'
 const rootfs = join(cacheDir, 'debian', release)
 
 /** A small Debian made with debootstrap from the mirror that this machine's apt is configured for. */
@@ -151,8 +152,7 @@ async function nodeLayer(root: string): Promise<string> {
     await chmod(join(root, `usr/local/lib/node_modules/npm/bin/${name}-cli.js`), 0o755)
   }
   await writeFile(join(root, 'usr/local/etc/npmrc'), await npmSettings(), { mode: 0o644 })
-  const cafile = await npmConfig('cafile')
-  if (cafile) await copyFile(cafile, join(root, 'usr/local/etc/ca.pem'))
+  if (existsSync(machineCertificates)) await copyFile(machineCertificates, join(root, 'usr/local/etc/ca.pem'))
 
   const entry = join(root, 'usr/local/bin/docker-entrypoint.sh')
   await writeFile(entry, '#!/bin/sh\ncase "$1" in -*) set -- node "$@" ;; esac\nexec "$@"\n')
@@ -168,11 +168,8 @@ async function nodeLayer(root: string): Promise<string> {
 
 /** How npm inside a build reaches the registry that npm on this machine uses. No credentials. */
 async function npmSettings(): Promise<string> {
-  const cafile = await npmConfig('cafile')
-  return `registry=${await npmConfig('registry')}\n${cafile ? 'cafile=/usr/local/etc/ca.pem\n' : ''}update-notifier=false\n`
-}
-
-async function npmConfig(key: string): Promise<string> {
-  const { stdout } = await run('npm', ['config', 'get', key, '--silent'])
-  return stdout === 'null' || stdout === 'undefined' ? '' : stdout
+  // A machine behind an inspecting proxy trusts an authority that Node's own list does not have.
+  const cafile = existsSync(machineCertificates) ? 'cafile=/usr/local/etc/ca.pem\n' : ''
+  const { stdout } = await run('npm', ['config', 'get', 'registry', '--silent'])
+  return `registry=${stdout}\n${cafile}update-notifier=false\n`
 }

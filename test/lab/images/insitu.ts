@@ -5,6 +5,8 @@ import { run } from '../../../src/kernel/process/run.ts'
 import { image } from '../../../src/api/names.ts'
 import { openLab } from '../lab.ts'
 import { cacheDir, checkout, toolsBin } from '../layout.ts'
+import { withLock } from '../lock.ts'
+import { runLogged } from '../processes.ts'
 import type { Progress } from '../progress.ts'
 import { readState } from '../state.ts'
 import { allRecipes } from './all.ts'
@@ -28,6 +30,10 @@ export async function insituImage(): Promise<string> {
  * it into the nodes that do not have it.
  */
 export async function buildInsituImage(progress: Progress): Promise<{ name: string; tar: string }> {
+  return withLock('image', () => build(progress), 900_000)
+}
+
+async function build(progress: Progress): Promise<{ name: string; tar: string }> {
   const name = await insituImage()
   const tar = join(cacheDir, 'cache/insitu.tar')
   const keyFile = join(cacheDir, 'cache/insitu.key')
@@ -40,19 +46,14 @@ export async function buildInsituImage(progress: Progress): Promise<{ name: stri
       await ensureImages(allRecipes, registry, progress)
       await withBuildkitd(registry, async (address) => {
         progress.step('building the image')
-        await run(
+        await runLogged(
           join(toolsBin, 'buildctl'),
           [
-            '--addr',
-            address,
-            'build',
-            '--progress=plain',
-            '--frontend=dockerfile.v0',
-            `--local=context=${checkout}`,
-            `--local=dockerfile=${checkout}`,
-            `--output=type=oci,name=${name},dest=${tar}.new`,
+            ...['--addr', address, 'build', '--progress=plain', '--frontend=dockerfile.v0'],
+            ...[`--local=context=${checkout}`, `--local=dockerfile=${checkout}`],
+            ...[`--output=type=oci,name=${name},dest=${tar}.new`],
           ],
-          { timeout: 900_000 },
+          { log: join(cacheDir, 'cache/build.log'), timeout: 600_000 },
         )
       })
     })
