@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
+import { agentCommand } from './agent.ts'
 import { completionCommand } from './completion.ts'
 import { gatewayCommand } from './gateway.ts'
 
 /** Every command of the program, in the order of the help text. */
-export const commands: readonly (() => Command)[] = [gatewayCommand, completionCommand]
+export const commands: readonly (() => Command)[] = [agentCommand, gatewayCommand, completionCommand]

@@ -1,0 +1,57 @@
+import type { NodeReport } from '../api/node-report.ts'
+import type { Env } from '../kernel/config/env.ts'
+import type { Logger } from '../kernel/log.ts'
+import type { TlsSource } from '../kernel/tls/material.ts'
+
+/** What an agent needs to know. Kubernetes is not among it: reports and certificates come in as functions. */
+export interface AgentOptions {
+  /** Name of the node, as the report gives it. */
+  readonly node: string
+  /** PATH, proxies and other variables for buildkitd; proxies are also what gateways are told. */
+  readonly env: Env
+  readonly log: Logger
+  /** The user's buildkitd.toml, read anew before each start of the daemon; undefined: the defaults hold. */
+  readonly readConfig?: () => Promise<string | undefined>
+  /** Receives every change of the report. A failed delivery is tried again. */
+  readonly report?: (report: NodeReport) => Promise<void> | void
+  /** The mTLS port for gateways. Without it only the unix socket is served. */
+  readonly front?: FrontSettings
+  /** buildkitd's root, at the same path on the host. Default /var/lib/buildkit. */
+  readonly root?: string
+  /** Where the socket and the rendered configuration go. Default /run/buildkit. */
+  readonly runDirectory?: string
+  /** containerd's namespace. Default k8s.io. */
+  readonly namespace?: string
+  /** Default: found by the distribution's habits. */
+  readonly containerdAddress?: string | undefined
+  /** Default: the kubelet's, asked from containerd. */
+  readonly snapshotter?: string | undefined
+  /** More directories to look for CNI plug-ins in, first ones first. */
+  readonly cniDirectories?: readonly string[]
+  /** Default `buildkitd`, found on the PATH. */
+  readonly buildkitd?: string
+  /** Where the host's files can be seen. Default /proc/1/root. */
+  readonly hostRoot?: string
+  readonly intervals?: Partial<Intervals>
+}
+
+export interface FrontSettings {
+  readonly host?: string
+  readonly port: number
+  /** May take long: the certificate comes from a gateway. Until then the node is not ready. */
+  readonly tls: TlsSource | Promise<TlsSource>
+  /** URI that a gateway's certificate carries. */
+  readonly client: string
+}
+
+/** All in milliseconds. */
+export interface Intervals {
+  /** Between two looks at a host with a fatal finding. Default 10,000. */
+  readonly recheck: number
+  /** Between two looks at platforms, disk and configuration while the daemon runs. Default 60,000. */
+  readonly watch: number
+  /** What running builds get when the agent is stopped. Default 20,000. */
+  readonly grace: number
+}
+
+export const defaultIntervals: Intervals = { recheck: 10_000, watch: 60_000, grace: 20_000 }

@@ -1,0 +1,74 @@
+import { join } from 'node:path'
+import type { Finding } from '../api/node-report.ts'
+import type { AgentOptions } from './options.ts'
+import { render, type Rendered } from './buildkitd/render.ts'
+import { checkBridge, probeBridge } from './host/network.ts'
+import { preflight, type Preflight, sharingFinding } from './host/preflight.ts'
+import { provePropagation } from './host/propagation.ts'
+import { mkdir, rmdir } from 'node:fs/promises'
+
+/** Everything that is known before a daemon is started. With a fatal finding none may be. */
+export interface Plan {
+  readonly host: Preflight
+  readonly rendered: Rendered
+  readonly root: string
+  readonly socket: string
+  readonly configFile: string
+  /** The user's text that `rendered` comes from. */
+  readonly config: string | undefined
+  readonly findings: readonly Finding[]
+}
+
+/** The paths that an agent uses, from its options. */
+export const paths = (options: AgentOptions) => {
+  const run = options.runDirectory ?? '/run/buildkit'
+  return {
+    root: options.root ?? '/var/lib/buildkit',
+    run,
+    socket: join(run, 'buildkitd.sock'),
+    configFile: join(run, 'buildkitd.toml'),
+  }
+}
+
+/** Looks at the host and renders the configuration for what it finds. Changes nothing. */
+export async function makePlan(options: AgentOptions): Promise<Plan> {
+  const { root, socket, configFile } = paths(options)
+  const namespace = options.namespace ?? 'k8s.io'
+  const host = await preflight({
+    root,
+    namespace,
+    containerdAddress: options.containerdAddress,
+    snapshotter: options.snapshotter,
+    ...(options.hostRoot === undefined ? {} : { hostRoot: options.hostRoot }),
+  })
+  const bridge = await probeBridge(options.env['PATH'] ?? '', options.cniDirectories)
+  const config = await options.readConfig?.()
+  const rendered = render({
+    user: config,
+    root,
+    socket,
+    containerdAddress: host.distribution.address,
+    namespace,
+    snapshotter: host.snapshotter ?? 'overlayfs',
+    cniBinaryPath: bridge.onPath ? undefined : bridge.cniBinaryPath,
+  })
+  const findings = [...host.findings, ...rendered.findings]
+  if (rendered.network === 'bridge') findings.push(...checkBridge(bridge))
+  if (rendered.tmpdir !== '' && !`${rendered.tmpdir}/`.startsWith(`${root}/`) && host.containerd) {
+    findings.push(...(await checkSeparateTmpdir(rendered.tmpdir, host.containerdPid)))
+  }
+  return { host, rendered, root, socket, configFile, config, findings }
+}
+
+/** A `local-mount-source-root` elsewhere needs a shared mount of its own. */
+async function checkSeparateTmpdir(tmpdir: string, pid: number | undefined): Promise<Finding[]> {
+  const created = await mkdir(tmpdir, { recursive: true })
+  try {
+    return sharingFinding(tmpdir, await provePropagation(tmpdir, pid))
+  } finally {
+    if (created !== undefined) await rmdir(tmpdir)
+  }
+}
+
+export const fatal = (findings: readonly Finding[]): readonly Finding[] =>
+  findings.filter((finding) => finding.severity === 'fatal')

@@ -1,0 +1,41 @@
+import { Command, InvalidArgumentError } from 'commander'
+import { ports } from '../api/names.ts'
+
+/** `insitu agent`: the role that runs on each node. */
+export function agentCommand(): Command {
+  return new Command('agent')
+    .description('run the node agent: checks the host, supervises buildkitd, serves gateways')
+    .option('--config <file>', "the user's buildkitd.toml; absent means the defaults", '/etc/buildkit/buildkitd.toml')
+    .option('--root <directory>', "buildkitd's root, the same path on the host", '/var/lib/buildkit')
+    .option('--run-directory <directory>', 'place of the socket and the rendered configuration', '/run/buildkit')
+    .option('--containerd-address <socket>', "containerd's socket (default: where the distribution has it)")
+    .option('--containerd-namespace <name>', "containerd's namespace", 'k8s.io')
+    .option('--snapshotter <name>', "the kubelet's snapshotter (default: asked from containerd)")
+    .option('--node <name>', 'name of the node (default: $NODE_NAME, else the host name)')
+    .option('--listen <port>', 'port of the mTLS front for gateways, in a cluster; 0: none', port, ports.agent)
+    .option('--probes <port>', 'port of /livez and /readyz; 0: none', port, ports.metrics)
+    .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
+    .action(async (flags: AgentFlags) => {
+      const { runAgentCommand } = await import('./run-agent.ts')
+      await runAgentCommand(flags)
+    })
+}
+
+export interface AgentFlags {
+  readonly config: string
+  readonly root: string
+  readonly runDirectory: string
+  readonly containerdAddress?: string
+  readonly containerdNamespace: string
+  readonly snapshotter?: string
+  readonly node?: string
+  readonly listen: number
+  readonly probes: number
+  readonly logLevel: string
+}
+
+function port(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 0 || value > 65_535) throw new InvalidArgumentError('It is not a port.')
+  return value
+}

@@ -1,0 +1,108 @@
+import { readFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { type Agent, createAgent } from '../agent/agent.ts'
+import type { AgentOptions, FrontSettings } from '../agent/options.ts'
+import { annotatePod } from '../agent/report/annotate.ts'
+import { certificatePath, spiffe } from '../api/certificate.ts'
+import { configMaps, namespace as defaultNamespace, ports, serviceAccounts, serviceName } from '../api/names.ts'
+import { type Env, processEnv } from '../kernel/config/env.ts'
+import { InsituError } from '../kernel/errors.ts'
+import { type ClusterClient, inClusterClient } from '../kernel/k8s/in-cluster.ts'
+import { createLogger, type Logger } from '../kernel/log.ts'
+import { type Probes, serveProbes } from '../kernel/probes.ts'
+import type { TlsSource } from '../kernel/tls/material.ts'
+import type { AgentFlags } from './agent.ts'
+
+/** The projected token for the gateway, as the manifests mount it. */
+const tokenFile = '/var/run/secrets/insitu.build/token'
+
+/** Runs an agent until SIGTERM or SIGINT, then puts the host back. */
+export async function runAgentCommand(flags: AgentFlags): Promise<void> {
+  const env = processEnv()
+  const node = flags.node ?? env['NODE_NAME'] ?? hostname()
+  const log = createLogger({ level: flags.logLevel, bindings: { role: 'agent', node } })
+  const client = inClusterClient(env)
+  const ending = new AbortController()
+  const pod = { namespace: env['POD_NAMESPACE'] ?? defaultNamespace, name: env['POD_NAME'] ?? '' }
+  const options: AgentOptions = {
+    node,
+    env,
+    log,
+    root: flags.root,
+    runDirectory: flags.runDirectory,
+    namespace: flags.containerdNamespace,
+    containerdAddress: flags.containerdAddress,
+    snapshotter: flags.snapshotter,
+    readConfig: () => readOptional(flags.config),
+    ...(client && pod.name !== '' ? { report: (report) => annotatePod(client, pod, report) } : {}),
+    ...(client && flags.listen > 0
+      ? { front: front({ client, env, log, port: flags.listen, namespace: pod.namespace, signal: ending.signal }) }
+      : {}),
+  }
+  const agent = createAgent(options)
+  const stop = (): void => {
+    ending.abort(new Error('the agent was told to stop'))
+    void agent.stop().catch(() => undefined)
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+  let probes: Probes | undefined
+  try {
+    probes = flags.probes > 0 ? await serveProbes({ port: flags.probes, notReady: agent.notReady }) : undefined
+    await agent.done
+  } finally {
+    await shutDown(agent, probes)
+    process.off('SIGTERM', stop)
+    process.off('SIGINT', stop)
+  }
+}
+
+async function shutDown(agent: Agent, probes: Probes | undefined): Promise<void> {
+  await probes?.close()
+  await agent.stop()
+}
+
+interface FrontParts {
+  readonly client: ClusterClient
+  readonly env: Env
+  readonly log: Logger
+  readonly port: number
+  readonly namespace: string
+  readonly signal: AbortSignal
+}
+
+/** The mTLS port: its certificate comes from a gateway, which may start later than this agent. */
+function front({ client, env, log, port, namespace, signal }: FrontParts): FrontSettings {
+  const obtain = async (): Promise<TlsSource> => {
+    const [{ renewingTls }, { requestCertificate }] = await Promise.all([
+      import('../kernel/tls/renewing.ts'),
+      import('../kernel/tls/request.ts'),
+    ])
+    const gateway = {
+      host: env['INSITU_GATEWAY_HOST'] ?? `${serviceName}.${namespace}.svc`,
+      port: ports.clients,
+      path: certificatePath,
+      tokenFile,
+      loadCa: (abort: AbortSignal) => loadCa(client, namespace, abort),
+    }
+    return renewingTls({ obtain: (abort) => requestCertificate(gateway, abort), log, signal })
+  }
+  return { port, tls: obtain(), client: spiffe(namespace, serviceAccounts.gateway) }
+}
+
+async function loadCa(client: ClusterClient, namespace: string, signal: AbortSignal): Promise<string> {
+  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/configmaps/${configMaps.ca}`
+  const found = (await client.call({ method: 'GET', path, signal })) as { data?: Record<string, string> } | undefined
+  const ca = found?.data?.['ca.crt']
+  if (!ca) throw new InsituError('CA_MISSING', 'no gateway has published the CA yet', { status: 'UNAVAILABLE' })
+  return ca
+}
+
+async function readOptional(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw new InsituError('CONFIG_UNREADABLE', `${file} cannot be read`, { cause: error })
+  }
+}
