@@ -18,9 +18,9 @@ export interface PodLookup {
   podByIp(ip: string): PodSource | undefined
   /**
    * As `podByIp`, but waits so many milliseconds for an address that is not known yet: a pod that has just started can
-   * talk before its kubelet has reported its address. IPv4 addresses may come in IPv6 form.
+   * talk before its kubelet has reported its address.
    */
-  lookupPod(address: string, patience?: number): Promise<PodSource | undefined>
+  lookupPod(ip: string, patience?: number): Promise<PodSource | undefined>
 }
 
 /** A live picture of the cluster, kept by watches. */
@@ -129,8 +129,7 @@ export function watchCluster(options: ViewOptions): LiveView {
     templatesOf: (repository) => templates.get(repository) ?? [],
     running: options.running ?? (() => 0),
     podByIp,
-    async lookupPod(address, patience = 0) {
-      const ip = address.replace(/^::ffff:(?=\d+\.)/i, '')
+    async lookupPod(ip, patience = 0) {
       if (patience > 0 && !podByIp(ip)) {
         await new Promise<void>((resolve) => {
           const timer = setTimeout(done, patience)

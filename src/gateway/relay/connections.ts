@@ -108,6 +108,15 @@ async function identify(connection: Connection, options: ClientConnectionsOption
     })
   }
   const { address, unix } = connection.remote
-  const pod = unix ? undefined : await options.podLookup?.(plainAddress(address))
-  return admitPlaintext({ address, unix, pod }, options.context.config.plaintext)
+  const { plaintext } = options.context.config
+  const plain = plainAddress(address)
+  const pod = unix ? undefined : await options.podLookup?.(plain)
+  try {
+    return admitPlaintext({ address, unix, pod }, plaintext)
+  } catch (error) {
+    // A pod that has just started can talk before its kubelet has told anybody its address.
+    const late = unix || pod ? undefined : await options.podLookup?.(plain, lateAddress)
+    if (!late) throw error
+    return admitPlaintext({ address, unix, pod: late }, plaintext)
+  }
 }
