@@ -1,13 +1,27 @@
 import { configMaps, ports, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import { defaultBuildkitRoot, distributionPaths, type HostPaths, type ManifestOptions } from './options.ts'
-import { apiToken, downwardEnv, identityToken, probes } from './pod.ts'
+import { apiToken, configDigest, downwardEnv, identityToken, probes } from './pod.ts'
 
 /** One privileged pod per node that runs buildkitd on the node's containerd, and a fence around its port. */
 export function agent(options: ManifestOptions): Manifest[] {
   const { namespace } = options
   const selector = podSelector('agent')
+  const toml = options.buildkitdToml
   return [
+    ...(toml === undefined
+      ? []
+      : [
+          {
+            comment: 'The configuration of the build daemons.',
+            object: {
+              apiVersion: 'v1',
+              kind: 'ConfigMap',
+              metadata: { name: configMaps.buildkitd, namespace, labels: objectLabels('agent') },
+              data: { 'buildkitd.toml': toml },
+            },
+          },
+        ]),
     {
       comment:
         'Privileged, because buildkitd mounts and unpacks images for the containerd of the node. It has its own network:\n' +
@@ -20,7 +34,13 @@ export function agent(options: ManifestOptions): Manifest[] {
           selector: { matchLabels: selector },
           // Never two on one node: a starting buildkitd deletes the temporary leases of another in the same namespace.
           updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } },
-          template: { metadata: { labels: { ...objectLabels('agent'), ...selector } }, spec: agentPod(options) },
+          template: {
+            metadata: {
+              labels: { ...objectLabels('agent'), ...selector },
+              ...configDigest(options.buildkitdToml),
+            },
+            spec: agentPod(options),
+          },
         },
       },
     },
@@ -65,6 +85,8 @@ function agentPod(options: ManifestOptions): Record<string, unknown> {
         name: 'agent',
         image: options.image,
         imagePullPolicy: 'IfNotPresent',
+        // The last log lines of a program that ended badly become visible in the pod's status.
+        terminationMessagePolicy: 'FallbackToLogsOnError',
         args: ['agent', ...pathArguments(options.paths)],
         env: [...downwardEnv(), ...Object.entries(options.agentEnv).map(([name, value]) => ({ name, value }))],
         // Proxy variables with a password in them: kubectl create secret generic insitu-proxy --from-literal=HTTPS_PROXY=…

@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto'
-import { annotations, configMaps, ports, serviceAccounts, serviceName } from '../../api/names.ts'
-import { apiToken, downwardEnv, probes } from './pod.ts'
+import { configMaps, ports, serviceAccounts, serviceName } from '../../api/names.ts'
+import { apiToken, configDigest, downwardEnv, probes } from './pod.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
 
@@ -52,8 +51,7 @@ export function gateway(options: ManifestOptions): Manifest[] {
           template: {
             metadata: {
               labels: { ...objectLabels('gateway'), ...selector },
-              // The gateway reads its configuration when it starts: another text makes other pods.
-              ...(config === undefined ? {} : { annotations: { [annotations.config]: sha256(config) } }),
+              ...configDigest(config),
             },
             spec: gatewayPod(options),
           },
@@ -76,8 +74,6 @@ export function gateway(options: ManifestOptions): Manifest[] {
 const insituToml = ({ allowPlaintext }: ManifestOptions): string | undefined =>
   // A list of JSON strings is one of TOML as well, and CIDRs hold nothing that would need more.
   allowPlaintext.length === 0 ? undefined : `[gateway.plaintext]\ncidrs = ${JSON.stringify(allowPlaintext)}\n`
-
-const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 
 function gatewayPod(options: ManifestOptions): Record<string, unknown> {
   return {
@@ -102,6 +98,8 @@ function gatewayPod(options: ManifestOptions): Record<string, unknown> {
         name: 'gateway',
         image: options.image,
         imagePullPolicy: 'IfNotPresent',
+        // The last log lines of a program that ended badly become visible in the pod's status.
+        terminationMessagePolicy: 'FallbackToLogsOnError',
         args: ['gateway', '--listen', `tcp://:${ports.clients}`, '--probes', String(ports.metrics)],
         env: downwardEnv(),
         ports: [

@@ -33,6 +33,8 @@ export interface ManifestOptions {
   /** Nodes that get an agent; `kubernetes.io/os: linux` is always part of it. */
   readonly nodeSelector: Readonly<Record<string, string>>
   readonly agentPriorityClass: string
+  /** The user's buildkitd.toml; undefined leaves a ConfigMap that is there alone. */
+  readonly buildkitdToml: string | undefined
 }
 
 export const distributions = ['kubeadm', 'k3s', 'rke2', 'microk8s', 'kind'] as const
@@ -64,4 +66,5 @@ export const defaultOptions = (): ManifestOptions => ({
   tolerations: [],
   nodeSelector: {},
   agentPriorityClass: 'system-node-critical',
+  buildkitdToml: undefined,
 })

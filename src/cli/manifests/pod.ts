@@ -1,4 +1,5 @@
-import { ports, tokenAudience } from '../../api/names.ts'
+import { createHash } from 'node:crypto'
+import { annotations, ports, tokenAudience } from '../../api/names.ts'
 
 const fields: Readonly<Record<string, string>> = {
   NODE_NAME: 'spec.nodeName',
@@ -58,3 +59,7 @@ export const identityToken = {
     },
   },
 } as const
+
+/** Part of a pod template's metadata. Our programs read their configuration at start: another text makes other pods. */
+export const configDigest = (text: string | undefined): { annotations?: Record<string, string> } =>
+  text === undefined ? {} : { annotations: { [annotations.config]: createHash('sha256').update(text).digest('hex') } }

@@ -1,0 +1,106 @@
+import { existsSync } from 'node:fs'
+import { readFile, rm, rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
+import { parseMountinfo } from '../../kernel/fs/mountinfo.ts'
+import { run } from '../../kernel/process/run.ts'
+import { detect } from '../host/distribution.ts'
+import { findNeighbours } from '../host/neighbours.ts'
+import { containerdLeases, isBuildkitLease } from './leases.ts'
+
+export interface CleanOptions {
+  /** buildkitd's root on the node. */
+  readonly root: string
+  readonly containerdAddress?: string | undefined
+  /** containerd's namespace. */
+  readonly namespace: string
+  /** Leave the build cache for a later installation; only mounts are taken away. */
+  readonly keepCache: boolean
+  /** The node's file system and mount namespace, as seen by this process. */
+  readonly hostRoot: string
+}
+
+export interface CleanResult {
+  readonly unmounted: number
+  /** Cache records and history entries whose hold on containerd's data ended. */
+  readonly leases: number
+  /** Paths on the node that are gone. */
+  readonly removed: readonly string[]
+}
+
+/**
+ * Takes away what the agent and buildkitd left on a node: mounts, the cache's hold on containerd's snapshots and
+ * content, and buildkitd's directory. Images that were built stay: pods run from them.
+ * @throws InsituError BUILDKITD_RUNS while a buildkitd still uses the namespace; CLEAN for what cannot be undone.
+ */
+export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
+  const { hostRoot, root, namespace } = options
+  const onHost = (path: string): string => join(hostRoot, path)
+  const address = onHost(options.containerdAddress ?? detect((path) => existsSync(onHost(path))).address)
+  const [neighbour] = await findNeighbours({ address, namespace, own: new Set() })
+  if (neighbour) {
+    throw new InsituError('BUILDKITD_RUNS', `buildkitd (process ${neighbour.pid}) still uses namespace ${namespace}`, {
+      status: 'FAILED_PRECONDITION',
+      fix: 'Stop it first; the cache is left alone.',
+    })
+  }
+  const unmounted = await unmountBelow(root, hostRoot)
+  if (options.keepCache) return { unmounted, leases: 0, removed: [] }
+
+  const leases = existsSync(address) ? await forget(address, namespace) : 0
+  const removed: string[] = []
+  if (existsSync(onHost(root))) {
+    await rm(onHost(root), { recursive: true, force: true })
+    removed.push(root)
+  }
+  // Where the node's containerd lives elsewhere, the FIFOs' directory is there because of us. rmdir takes it if empty.
+  for (const path of ['/run/containerd/fifo', '/run/containerd']) {
+    await rmdir(onHost(path)).then(
+      () => removed.push(path),
+      () => {},
+    )
+  }
+  return { unmounted, leases, removed }
+}
+
+/** Ends BuildKit's leases and waits until containerd has collected what they held. */
+async function forget(socket: string, namespace: string): Promise<number> {
+  const cache = containerdLeases(socket, namespace)
+  const history = containerdLeases(socket, `${namespace}_history`)
+  const own = (await cache.list()).filter(isBuildkitLease)
+  const records = await history.list()
+  for (const { id } of records) await ignoreMissing(history.delete(id, false))
+  for (const [i, { id }] of own.entries()) await ignoreMissing(cache.delete(id, i === own.length - 1))
+  // BuildKit's own namespace for finished builds. containerd refuses to delete it while anything is left in it, which
+  // its collector may still be busy with; an empty namespace holds no data, so that is no failure.
+  await history.deleteNamespace().catch(() => {})
+  return own.length + records.length
+}
+
+async function ignoreMissing(work: Promise<void>): Promise<void> {
+  try {
+    await work
+  } catch (error) {
+    if (!(error instanceof InsituError && grpcStatus[error.status] === grpcStatus.NOT_FOUND)) throw error
+  }
+}
+
+/** Unmounts on the node, deepest first. @throws InsituError CLEAN when a mount stays: nothing below it may be deleted. */
+async function unmountBelow(root: string, hostRoot: string): Promise<number> {
+  // hostRoot is /proc/PID/root: its sibling tells the mounts of that process.
+  const read = async (): Promise<string[]> =>
+    parseMountinfo(await readFile(join(hostRoot, '../mountinfo'), 'utf8'))
+      .map((mount) => mount.mountPoint)
+      .filter((point) => point === root || point.startsWith(`${root}/`))
+      .toReversed()
+  const points = await read()
+  const namespace = join(hostRoot, '../ns/mnt')
+  for (const point of points) {
+    await run('nsenter', [`--mount=${namespace}`, '--', 'umount', '--lazy', point]).catch((error: unknown) => {
+      throw new InsituError('CLEAN', `${point} cannot be unmounted: ${describeError(error)}`)
+    })
+  }
+  const [stuck] = await read()
+  if (stuck !== undefined) throw new InsituError('CLEAN', `${stuck} is still mounted`)
+  return points.length
+}

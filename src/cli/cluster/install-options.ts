@@ -1,0 +1,60 @@
+import { readFile } from 'node:fs/promises'
+import { isCidr } from '../../api/cidr.ts'
+import { UsageError } from '../../kernel/errors.ts'
+import type { InstallFlags } from '../install.ts'
+import { defaultOptions, type Distribution, distributionPaths, type ManifestOptions } from '../manifests/options.ts'
+import { parseHostPath, parsePairs, parseToleration } from './parse.ts'
+
+/** What the command line says, checked, on top of the defaults. @throws UsageError */
+export async function optionsFrom(flags: InstallFlags, distribution: Distribution): Promise<ManifestOptions> {
+  const defaults = defaultOptions()
+  const path = (value: string | undefined, option: string, fallback: string): string =>
+    value === undefined ? fallback : parseHostPath(value, option)
+  const usual = distributionPaths[distribution]
+  const notCidr = flags.allowPlaintext.find((cidr) => !isCidr(cidr))
+  if (notCidr !== undefined) throw new UsageError(`--allow-plaintext "${notCidr}" is not an address or a range`)
+  if (!/^[1-9]\d{0,2}$/.test(flags.replicas)) throw new UsageError(`--replicas "${flags.replicas}" is not 1 to 999`)
+  if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(flags.namespace)) {
+    throw new UsageError(`--namespace "${flags.namespace}" is not a name that a namespace can have`)
+  }
+  return {
+    namespace: flags.namespace,
+    image: flags.image ?? defaults.image,
+    replicas: Number(flags.replicas),
+    paths: {
+      containerdRoot: path(flags.containerdRoot, '--containerd-root', usual.containerdRoot),
+      containerdState: path(flags.containerdState, '--containerd-state', usual.containerdState),
+      buildkitRoot: path(flags.buildkitRoot, '--buildkit-root', defaults.paths.buildkitRoot),
+    },
+    allowPlaintext: flags.allowPlaintext,
+    agentEnv: proxyEnv(flags),
+    tolerations: flags.toleration.map(parseToleration),
+    nodeSelector: parsePairs(flags.nodeSelector, '--node-selector'),
+    agentPriorityClass: flags.agentPriorityClass ?? defaults.agentPriorityClass,
+    buildkitdToml: flags.buildkitdToml === undefined ? undefined : await readToml(flags.buildkitdToml),
+  }
+}
+
+function proxyEnv(flags: InstallFlags): Record<string, string> {
+  const given = { HTTP_PROXY: flags.httpProxy, HTTPS_PROXY: flags.httpsProxy, NO_PROXY: flags.noProxy }
+  return Object.fromEntries(
+    Object.entries(given).flatMap(([name, value]) => {
+      if (value === undefined) return []
+      // Who can read a DaemonSet could read the password, and so could who can list this machine's processes.
+      if (/:\/\/[^/\s]*@/.test(value)) {
+        throw new UsageError(`the proxy URL of ${name} holds credentials`, {
+          fix: `put it into a Secret, which agents read: kubectl -n ${flags.namespace} create secret generic insitu-proxy --from-file=${name}=FILE`,
+        })
+      }
+      return [[name, value]]
+    }),
+  )
+}
+
+async function readToml(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (cause) {
+    throw new UsageError(`--buildkitd-toml ${file} cannot be read`, { cause })
+  }
+}

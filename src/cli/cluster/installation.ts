@@ -1,0 +1,78 @@
+import { labels, serviceAccounts, serviceName } from '../../api/names.ts'
+import type { NodeReport } from '../../api/node-report.ts'
+import type { KubernetesClient } from '../../kernel/k8s/client.ts'
+import { resources } from '../../kernel/k8s/resources.ts'
+import { type Explanation, explainPod, reportOf } from './explain.ts'
+import type { ClusterEvent, Pod, Service, Workload } from './objects.ts'
+
+export interface RolePod {
+  readonly name: string
+  readonly node: string | undefined
+  readonly ready: boolean
+  readonly restarts: number
+  readonly report: NodeReport | undefined
+  /** Why it is not ready. */
+  readonly problem: Explanation | undefined
+}
+
+/** An installation as it is now. Absent parts are undefined. */
+export interface Installation {
+  readonly namespace: string
+  readonly deployment: Workload | undefined
+  readonly daemonSet: Workload | undefined
+  readonly service: Service | undefined
+  readonly gateways: readonly RolePod[]
+  readonly agents: readonly RolePod[]
+  /** Events of the workloads themselves: why pods are not even made. */
+  readonly warnings: readonly string[]
+}
+
+/** Reads everything once. */
+export async function readInstallation(client: KubernetesClient, namespace: string): Promise<Installation> {
+  const name = { gateway: serviceAccounts.gateway, agent: serviceAccounts.agent }
+  const [deployment, daemonSet, service, pods, events] = await Promise.all([
+    client.find<Workload>(resources.deployments, { namespace, name: name.gateway }),
+    client.find<Workload>(resources.daemonSets, { namespace, name: name.agent }),
+    client.find<Service>(resources.services, { namespace, name: serviceName }),
+    client.list<Pod>(resources.pods, { namespace, labelSelector: labels.role }),
+    client.list<ClusterEvent>(resources.events, { namespace }),
+  ])
+  const of = (role: string): RolePod[] =>
+    pods
+      .filter((pod) => pod.metadata?.labels?.[labels.role] === role)
+      .map((pod) => describe(pod, events))
+      .toSorted((a, b) => (a.node ?? '').localeCompare(b.node ?? '') || a.name.localeCompare(b.name))
+  return {
+    namespace,
+    deployment,
+    daemonSet,
+    service,
+    gateways: of('gateway'),
+    agents: of('agent'),
+    warnings: [...new Set(events.filter((e) => aboutWorkload(e, [deployment, daemonSet])).map((e) => e.message ?? ''))],
+  }
+}
+
+function describe(pod: Pod, events: readonly ClusterEvent[]): RolePod {
+  const own = events.filter((e) => e.involvedObject?.uid === pod.metadata?.uid)
+  const problem = explainPod(pod, own)
+  return {
+    name: pod.metadata?.name ?? '',
+    node: pod.spec?.nodeName,
+    ready: problem === undefined,
+    restarts: pod.status?.containerStatuses?.[0]?.restartCount ?? 0,
+    report: reportOf(pod),
+    problem,
+  }
+}
+
+/** A warning about one of our workloads that is still there, or about the ReplicaSets of the deployment. */
+function aboutWorkload(event: ClusterEvent, workloads: readonly (Workload | undefined)[]): boolean {
+  const { kind, name, uid } = event.involvedObject ?? {}
+  if (event.type !== 'Warning') return false
+  const deployment = workloads[0]?.metadata?.name
+  return (
+    workloads.some((w) => w?.metadata?.uid !== undefined && w.metadata.uid === uid) ||
+    (kind === 'ReplicaSet' && deployment !== undefined && name?.startsWith(`${deployment}-`) === true)
+  )
+}

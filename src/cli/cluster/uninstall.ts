@@ -1,0 +1,213 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { annotations, labels, serviceAccounts } from '../../api/names.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import type { KubernetesClient } from '../../kernel/k8s/client.ts'
+import type { KubernetesObject as AnyObject } from '../../kernel/k8s/objects.ts'
+import { resources } from '../../kernel/k8s/resources.ts'
+import { manifests } from '../manifests/manifests.ts'
+import { objectName } from '../manifests/object.ts'
+import { defaultBuildkitRoot, defaultOptions } from '../manifests/options.ts'
+import type { UninstallFlags } from '../uninstall.ts'
+import { isOurs } from './checks.ts'
+import { cleanNodes, type CleanedNode } from './clean-nodes.ts'
+import { print, say, withCluster } from './connect.ts'
+import { isReadyNode, type Node, type Pod, type Workload } from './objects.ts'
+import { parseDuration } from './parse.ts'
+
+/** Stops everything, cleans the nodes, deletes the objects. Can be run again after it was interrupted. */
+export const uninstall = (flags: UninstallFlags): Promise<void> =>
+  withCluster(flags, async (client) => {
+    const grace = parseDuration(flags.grace)
+    const timeout = parseDuration(flags.timeout)
+    const { namespace } = flags
+    const found = await findObjects(client, namespace)
+    const home = await client.find<AnyObject>(resources.namespaces, { name: namespace })
+    if (found.length === 0) {
+      // The namespace may be all that an interrupted run has left.
+      const removed = await removeNamespace(client, home, flags, timeout)
+      say(removed ? `namespace ${namespace} deleted` : `insitu is not installed in namespace ${namespace}`)
+      report(flags, [], removed)
+      return
+    }
+
+    const daemonSet = await client.find<Workload>(resources.daemonSets, { namespace, name: serviceAccounts.agent })
+    const nodes = await nodesToClean(client, namespace, daemonSet)
+    say('stopping gateways and agents')
+    await stop(client, namespace, { grace, timeout })
+
+    const cleaned = await cleanNodes({
+      client,
+      namespace,
+      nodes,
+      timeout,
+      say,
+      ...wayOf(daemonSet),
+      keepCache: flags.keepCache === true,
+    })
+    for (const { resource, ref, name } of found.toReversed()) {
+      await client.delete(resource, ref)
+      say(`  ${name} deleted`)
+    }
+    await forgetPods(client)
+    const removed = await removeNamespace(client, home, flags, timeout)
+    if (removed) say(`namespace ${namespace} deleted`)
+    else if (home) say(`namespace ${namespace} stays: insitu did not make it (--delete-namespace)`)
+    report(flags, cleaned, removed)
+    const failed = cleaned.filter((node) => node.error !== undefined)
+    if (failed.length > 0) {
+      throw new InsituError(
+        'NODES_NOT_CLEAN',
+        `not cleaned: ${failed.map((node) => `${node.node} (${node.error})`).join(', ')}`,
+        { fix: 'docs/host-changes.md says what is left there and how it is removed by hand.' },
+      )
+    }
+  })
+
+interface Found {
+  readonly name: string
+  readonly resource: Awaited<ReturnType<KubernetesClient['resource']>>
+  readonly ref: { readonly namespace?: string; readonly name: string }
+}
+
+/** Objects of an installation that exist and carry its label, in the order of making. The namespace is not among them. */
+async function findObjects(client: KubernetesClient, namespace: string): Promise<Found[]> {
+  // Texts and ranges are of no matter here: they make the two optional ConfigMaps part of the list.
+  const options = { ...defaultOptions(), namespace, allowPlaintext: ['127.0.0.1'], buildkitdToml: '' }
+  const found: Found[] = []
+  for (const { object } of manifests(options)) {
+    if (object.kind === 'Namespace') continue
+    const resource = await client.resource(object.apiVersion, object.kind)
+    const ref = { ...(resource.namespaced ? { namespace } : {}), name: object.metadata.name }
+    const existing = await client.find<AnyObject>(resource, ref)
+    if (!existing || !isOurs(existing)) continue
+    // A cluster-wide object may belong to an installation in another namespace.
+    const subjects = (existing as { subjects?: readonly { namespace?: string }[] }).subjects
+    if (subjects?.some((subject) => subject.namespace !== namespace)) {
+      throw new InsituError('INSTALLED_ELSEWHERE', `insitu is installed in namespace ${subjects[0]?.namespace}`, {
+        fix: `insitu uninstall --namespace ${subjects[0]?.namespace}`,
+      })
+    }
+    found.push({ name: objectName(object), resource, ref })
+  }
+  return found
+}
+
+/** Nodes on which an agent has run. Without a DaemonSet an earlier run was interrupted: all that can be reached. */
+async function nodesToClean(
+  client: KubernetesClient,
+  namespace: string,
+  daemonSet: Workload | undefined,
+): Promise<{ node: string; reachable: boolean }[]> {
+  const all = await client.list<Node>(resources.nodes)
+  const reachable = new Set(all.filter(isReadyNode).map((node) => node.metadata?.name ?? ''))
+  const linux = all.filter((node) => (node.status?.nodeInfo?.operatingSystem ?? 'linux') === 'linux')
+  if (daemonSet === undefined) {
+    return linux
+      .map((node) => node.metadata?.name ?? '')
+      .filter((node) => reachable.has(node))
+      .map((node) => ({ node, reachable: true }))
+  }
+  const pods = await client.list<Pod>(resources.pods, { namespace, labelSelector: `${labels.role}=agent` })
+  const ran = pods.filter((pod) =>
+    pod.status?.containerStatuses?.some((c) => c.containerID || (c.restartCount ?? 0) > 0),
+  )
+  const names = new Set(ran.flatMap((pod) => pod.spec?.nodeName ?? []))
+  return [...names].toSorted().map((node) => ({ node, reachable: reachable.has(node) }))
+}
+
+/** How the agents were told to work, read from their DaemonSet. */
+function wayOf(daemonSet: Workload | undefined) {
+  const container = daemonSet?.spec?.template?.spec?.containers?.[0]
+  const argument = (name: string): string | undefined => {
+    const at = container?.args?.indexOf(name) ?? -1
+    return at < 0 ? undefined : container?.args?.[at + 1]
+  }
+  return {
+    image: container?.image ?? defaultOptions().image,
+    buildkitRoot: argument('--root') ?? defaultBuildkitRoot,
+    containerdAddress: argument('--containerd-address'),
+  }
+}
+
+/** Ends the pods of both roles and waits until they are gone. */
+async function stop(
+  client: KubernetesClient,
+  namespace: string,
+  { grace, timeout }: { grace: number; timeout: number },
+): Promise<void> {
+  await client.delete(resources.deployments, { namespace, name: serviceAccounts.gateway })
+  await client.delete(resources.daemonSets, { namespace, name: serviceAccounts.agent })
+  const end = Date.now() + grace + timeout
+  let said = ''
+  const shortened = new Set<string>()
+  for (;;) {
+    const pods = await client.list<Pod>(resources.pods, { namespace, labelSelector: labels.role })
+    if (pods.length === 0) return
+    // A gateway would wait for its builds as long as the longest of them may take.
+    for (const pod of pods) {
+      const name = pod.metadata?.name ?? ''
+      if (shortened.has(name)) continue
+      shortened.add(name)
+      await client.delete(resources.pods, { namespace, name }, { gracePeriodSeconds: Math.ceil(grace / 1000) })
+    }
+    const text = `  waiting for ${pods.length} pod${pods.length === 1 ? '' : 's'} to stop: ${pods
+      .slice(0, 3)
+      .map((pod) => `${pod.metadata?.name} on ${pod.spec?.nodeName ?? 'no node'}`)
+      .join(', ')}`
+    if (text !== said) say(text)
+    said = text
+    if (Date.now() > end) {
+      throw new InsituError('PODS_STAY', `${pods.length} pods do not stop`, {
+        status: 'DEADLINE_EXCEEDED',
+        fix: 'A node that is down keeps its pods: bring it back or delete it (kubectl delete node), then run this again.',
+      })
+    }
+    await pause(500)
+  }
+}
+
+/** Takes our annotation off the pods we woke. */
+async function forgetPods(client: KubernetesClient): Promise<void> {
+  for (const pod of await client.list<Pod>(resources.pods)) {
+    if (pod.metadata?.annotations?.[annotations.imageReady] === undefined) continue
+    const ref = { namespace: pod.metadata.namespace, name: pod.metadata.name }
+    await client
+      .patch(resources.pods, ref, { metadata: { annotations: { [annotations.imageReady]: null } } })
+      .catch(() => say(`  pod ${ref.namespace}/${ref.name} keeps the annotation ${annotations.imageReady}`))
+  }
+}
+
+/** Deletes the namespace if it is ours, else takes our labels off it. @returns whether it was deleted. */
+async function removeNamespace(
+  client: KubernetesClient,
+  home: AnyObject | undefined,
+  flags: UninstallFlags,
+  timeout: number,
+): Promise<boolean> {
+  if (!home) return false
+  const ref = { name: flags.namespace }
+  if (home.metadata?.annotations?.[annotations.namespaceCreated] === undefined && !flags.deleteNamespace) {
+    if (isOurs(home)) {
+      const [manifest] = manifests({ ...defaultOptions(), namespace: flags.namespace })
+      const gone = Object.keys(manifest?.object.metadata.labels ?? {}).map((key) => [key, null])
+      await client.patch(resources.namespaces, ref, { metadata: { labels: Object.fromEntries(gone) } })
+    }
+    return false
+  }
+  await client.delete(resources.namespaces, ref)
+  const end = Date.now() + timeout
+  while (await client.find(resources.namespaces, ref)) {
+    if (Date.now() > end) {
+      throw new InsituError('NAMESPACE_STAYS', `namespace ${flags.namespace} is not gone yet`, {
+        status: 'DEADLINE_EXCEEDED',
+        fix: `kubectl get namespace ${flags.namespace} -o yaml says what it waits for.`,
+      })
+    }
+    await pause(500)
+  }
+  return true
+}
+
+function report(flags: UninstallFlags, nodes: readonly CleanedNode[], namespaceDeleted: boolean): void {
+  if (flags.output === 'json') print(JSON.stringify({ nodes, namespaceDeleted }, null, 2))
+}
