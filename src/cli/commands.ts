@@ -2,7 +2,20 @@ import type { Command } from 'commander'
 import { agentCommand } from './agent.ts'
 import { completionCommand } from './completion.ts'
 import { gatewayCommand } from './gateway.ts'
+import { cleanNodeCommand } from './clean-node.ts'
+import { installCommand } from './install.ts'
+import { statusCommand } from './status.ts'
+import { uninstallCommand } from './uninstall.ts'
 import { localCommand } from './local.ts'
 
 /** Every command of the program, in the order of the help text. */
-export const commands: readonly (() => Command)[] = [localCommand, agentCommand, gatewayCommand, completionCommand]
+export const commands: readonly (() => Command)[] = [
+  installCommand,
+  statusCommand,
+  uninstallCommand,
+  localCommand,
+  agentCommand,
+  gatewayCommand,
+  cleanNodeCommand,
+  completionCommand,
+]
