@@ -20,7 +20,6 @@ export interface SolveFacts {
   readonly ref: string
   /** Sessions the build needs, those it may share with other builds first, its own last. */
   readonly sessions: readonly string[]
-  readonly hints: Hints
   /** Normalised names the build leaves on its node. */
   readonly images: readonly string[]
   readonly platforms: readonly string[]
@@ -39,7 +38,6 @@ export function decodeSolve(message: Uint8Array): SolveRequest {
   }
 }
 
-/** @throws InsituError HINT */
 export function solveFacts(request: SolveRequest): SolveFacts {
   const exporters = effectiveExporters(request)
   const images = exportedImages(exporters)
@@ -48,12 +46,20 @@ export function solveFacts(request: SolveRequest): SolveFacts {
   return {
     ref: request.ref,
     sessions: sessionsOf(request),
-    hints: readHints(request.frontendAttrs, ...exporters.map((e) => e.attrs)),
     images,
     platforms: (request.frontendAttrs['platform'] ?? '').split(',').filter((p) => p !== ''),
     cacheKey: first === undefined ? context : repositoryOf(first),
     probe: request.internal && request.frontend === '' && exporters.length === 0,
   }
+}
+
+/** What the client asks of insitu, wherever it could say it. @throws InsituError HINT */
+export const solveHints = (request: SolveRequest): Hints =>
+  readHints(request.frontendAttrs, ...effectiveExporters(request).map((e) => e.attrs))
+
+/** @throws InsituError IMAGE_NAME for an image that nothing could find by its name. */
+export function checkImageNames(request: SolveRequest): void {
+  for (const { type, attrs } of effectiveExporters(request)) if (type === 'image') withImageDefaults(attrs)
 }
 
 /** `bake` opens one session for contexts that several builds have in common, and names it in their options. */

@@ -1,4 +1,4 @@
-import { buildIdHeader, sessionIdHeader } from '../../buildkit/methods.ts'
+import { buildIdHeader } from '../../buildkit/methods.ts'
 import { rewriteBridgeSolve } from '../../buildkit/solve.ts'
 import { vertexMessage } from '../../buildkit/vertex.ts'
 import { statusRef } from '../../buildkit/workers.ts'
@@ -12,43 +12,6 @@ import { header } from './headers.ts'
 import { proxyOf } from './proxy.ts'
 import { pump } from './pump.ts'
 import { messageLimit, patience } from './tuning.ts'
-
-/**
- * Control/Session: a tunnel in which the daemon calls the client. It usually arrives before or together with the first
- * Solve that names it, so it is held, unanswered and unread, until a Solve decides its node.
- */
-export async function relaySession(context: RelayContext, call: Call): Promise<void> {
-  const id = header(call.raw, sessionIdHeader)
-  if (id === undefined || id === '') {
-    throw new InsituError('SESSION_UNNAMED', `the session has no ${sessionIdHeader}`, { status: 'INVALID_ARGUMENT' })
-  }
-  const hold = await servingNode(context, id, call.signal)
-  if (!hold) return
-  try {
-    await relayWhole(call, hold.value)
-  } finally {
-    hold.release()
-  }
-}
-
-/** The node of the first Solve that gets one: the error of a refused Solve is answered to the Solve alone. */
-async function servingNode(
-  context: RelayContext,
-  session: string,
-  signal: AbortSignal,
-): Promise<Hold<BuildNode> | undefined> {
-  // Nothing to decide, and the placement of a build that follows would come to the same.
-  const sole = soleNode(context.directory)
-  if (sole) return context.sessions.claim(session, () => Promise.resolve(sole))
-  while (!signal.aborted) {
-    try {
-      return await context.sessions.wait(session, Infinity, signal)
-    } catch (error) {
-      if (!(error instanceof InsituError)) throw error
-    }
-  }
-  return undefined
-}
 
 /** Control/Status: the progress of a build, with a step of our own in front that says where it runs and why. */
 export async function relayStatus(context: RelayContext, call: Call): Promise<void> {

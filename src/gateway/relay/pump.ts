@@ -7,6 +7,8 @@ import { statusOf } from '../../kernel/grpc/status.ts'
 export interface PumpOptions {
   /** The whole request body, when it was read before. Default: the client's stream, as it comes. */
   readonly body?: Uint8Array
+  /** What was read of the client's stream before. */
+  readonly head?: Uint8Array
   /** Framed messages of ours that the client gets at once, before the daemon's. */
   readonly before?: Uint8Array | undefined
   /** Sees every byte of the answer on its way. */
@@ -128,7 +130,9 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
       up.close(constants.NGHTTP2_CANCEL)
       return finish({ kind: 'reset', by: 'client', code: constants.NGHTTP2_CANCEL })
     }
-    if (options.body) up.end(options.body)
+    if (options.body) return void up.end(options.body)
+    if (options.head && options.head.length > 0) up.write(options.head)
+    if (down.readableEnded) up.end()
     else down.pipe(up)
   })
 }

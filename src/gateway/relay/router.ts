@@ -2,10 +2,11 @@ import { callKind } from '../../buildkit/methods.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import { statusOf } from '../../kernel/grpc/status.ts'
 import { describeCaller } from '../listener/caller.ts'
-import { relayBridge, relaySession, relayStatus } from './build-calls.ts'
+import { relayBridge, relayStatus } from './build-calls.ts'
 import type { Call, RelayContext } from './context.ts'
 import { endCall } from './end-call.ts'
 import { answerHealth, answerInfo, answerWorkers, relayToSole, relayTrace } from './node-calls.ts'
+import { relaySession } from './session.ts'
 import { relaySolve } from './solve.ts'
 
 /** Treats one call by its kind (design §3). An error becomes the status the client sees. Never rejects. */

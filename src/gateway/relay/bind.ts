@@ -1,0 +1,105 @@
+import { randomBytes } from 'node:crypto'
+import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
+import { checkImageNames, type SolveFacts, solveHints } from '../../buildkit/solve.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import type { Hold } from '../correlate/bindings.ts'
+import type { BuildNode } from '../directory/directory.ts'
+import { callerNamespace } from '../listener/caller.ts'
+import type { Placement } from '../placement/placer.ts'
+import { anyNode, namedNode } from './choose.ts'
+import type { Build, Call, RelayContext } from './context.ts'
+
+type Bound = Pick<Build, 'node' | 'placement'>
+
+/**
+ * Decides where a Solve goes, once per ref and once per session: builds that share a session must share a daemon. Also
+ * decides whether it goes anywhere, so that the other calls of a refused build get its error and do not wait in vain.
+ * @param holds gets what must be released when the build has ended.
+ * @throws InsituError when the build is refused.
+ */
+export async function bindBuild(
+  context: RelayContext,
+  call: Call,
+  request: SolveRequest,
+  facts: SolveFacts,
+  holds: Hold<unknown>[],
+): Promise<Build> {
+  const decide = async (): Promise<Bound> => {
+    const refusal = context.refusing()
+    if (refusal !== undefined) throw new InsituError('DRAINING', refusal, { status: 'UNAVAILABLE' })
+    if (facts.probe) {
+      const any = async (): Promise<BuildNode> => anyNode(context.directory, call.upstreams.latest())
+      return { node: await bindSessions(context, facts.sessions, holds, any), placement: undefined }
+    }
+    if (context.config.defaults) checkImageNames(request)
+    return placeBuild(context, call, request, facts, holds)
+  }
+  const hold = await context.builds.claim(facts.ref, async () => ({
+    ...(await decide()),
+    vertex: randomBytes(32),
+    placedAt: context.now(),
+  }))
+  holds.push(hold)
+  return hold.value
+}
+
+async function placeBuild(
+  context: RelayContext,
+  call: Call,
+  request: SolveRequest,
+  facts: SolveFacts,
+  holds: Hold<unknown>[],
+): Promise<Bound> {
+  const hints = solveHints(request)
+  const place = (node: string | undefined): Promise<Placement> =>
+    context.placer.place({
+      images: facts.images,
+      platforms: facts.platforms,
+      node,
+      workload: hints.for,
+      namespace: callerNamespace(call.caller),
+      cacheKey: facts.cacheKey,
+    })
+  let placement: Placement | undefined
+  const node = await bindSessions(context, facts.sessions, holds, async () => {
+    placement = await place(hints.node)
+    return namedNode(context.directory, placement.node)
+  })
+  if (placement) return { node, placement }
+  // The client's session is on a node already: that one it is, unless the client said another.
+  placement = await place(hints.node)
+  if (placement.node === node.name) return { node, placement }
+  if (hints.node !== undefined) throw elsewhere(hints.node, node)
+  return {
+    node,
+    placement: { ...(await place(node.name)), reason: 'other builds of the same client session are there' },
+  }
+}
+
+/** Binds all sessions of a build to one node: to the one that a session is bound to already, else to what is decided. */
+async function bindSessions(
+  context: RelayContext,
+  sessions: readonly string[],
+  holds: Hold<unknown>[],
+  decide: () => Promise<BuildNode>,
+): Promise<BuildNode> {
+  let node: BuildNode | undefined
+  for (const id of sessions) {
+    const chosen = node
+    const session = await context.sessions.claim(id, () => (chosen ? Promise.resolve(chosen) : decide()))
+    holds.push(session)
+    node ??= session.value
+    if (session.value.name !== node.name) throw elsewhere(node.name, session.value)
+  }
+  return node ?? decide()
+}
+
+const elsewhere = (wanted: string, node: BuildNode): InsituError =>
+  new InsituError(
+    'SESSION_ELSEWHERE',
+    `the build should go to node ${wanted}, and a session it needs is on ${node.name}`,
+    {
+      status: 'FAILED_PRECONDITION',
+      fix: 'build for different nodes with separate commands',
+    },
+  )

@@ -1,0 +1,78 @@
+import { sessionIdHeader } from '../../buildkit/methods.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import { status } from '../../kernel/grpc/status.ts'
+import type { Hold } from '../correlate/bindings.ts'
+import type { BuildNode } from '../directory/directory.ts'
+import { soleNode } from './choose.ts'
+import type { Call, RelayContext } from './context.ts'
+import { endCall } from './end-call.ts'
+import { header } from './headers.ts'
+import { pump } from './pump.ts'
+
+/** Most bytes of a session that are kept while its node is not decided: a client says hello and then waits. */
+const helloLimit = 64 << 10
+
+/**
+ * Control/Session: a tunnel in which the daemon calls the client. It usually arrives before or together with the first
+ * Solve that names it, so it is held, unanswered, until a Solve decides its node.
+ */
+export async function relaySession(context: RelayContext, call: Call): Promise<void> {
+  const id = header(call.raw, sessionIdHeader)
+  if (id === undefined || id === '') {
+    throw new InsituError('SESSION_UNNAMED', `the session has no ${sessionIdHeader}`, { status: 'INVALID_ARGUMENT' })
+  }
+  const hello = holdBack(call)
+  const hold = await servingNode(context, id, hello.ended)
+  const head = hello.stop()
+  // The client closes the session of a build that was refused and waits for our side to end.
+  if (!hold) return endCall(call.stream, status('OK', ''))
+  try {
+    const upstream = await call.upstreams.to(hold.value)
+    await pump(call.stream, upstream.request(call.raw), { head, lost: () => upstream.lost() })
+  } finally {
+    hold.release()
+  }
+}
+
+/** The node of the first Solve that gets one: the error of a refused Solve is answered to the Solve alone. */
+async function servingNode(
+  context: RelayContext,
+  session: string,
+  signal: AbortSignal,
+): Promise<Hold<BuildNode> | undefined> {
+  // Nothing to decide, and the placement of a build that follows would come to the same.
+  const sole = soleNode(context.directory)
+  if (sole) return context.sessions.claim(session, () => Promise.resolve(sole))
+  while (!signal.aborted) {
+    try {
+      return await context.sessions.wait(session, Infinity, signal)
+    } catch (error) {
+      if (!(error instanceof InsituError)) throw error
+    }
+  }
+  return undefined
+}
+
+/** Reads a little ahead, because the end of a stream shows only to who reads it. */
+function holdBack({ stream, signal }: Call): { ended: AbortSignal; stop(): Buffer } {
+  const chunks: Buffer[] = []
+  let size = 0
+  const end = new AbortController()
+  const ended = (): void => end.abort(new Error('the client closed the session'))
+  const collect = (chunk: Buffer): void => {
+    chunks.push(chunk)
+    size += chunk.length
+    if (size >= helloLimit) stream.pause()
+  }
+  stream.on('data', collect)
+  stream.once('end', ended)
+  return {
+    ended: AbortSignal.any([signal, end.signal]),
+    stop() {
+      stream.pause()
+      stream.off('data', collect)
+      stream.off('end', ended)
+      return Buffer.concat(chunks)
+    },
+  }
+}
