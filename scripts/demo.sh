@@ -29,7 +29,7 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 show() { printf '\033[2m$ %s\033[0m\n' "$*" >&2; "$@"; }
-ctr_() { ctr --address "$work/c/containerd.sock" --namespace k8s.io "$@"; }
+ctr=(ctr --address "$work/c/containerd.sock" --namespace k8s.io)
 # Bytes in containerd's content store, and bytes this machine has received on every interface but loopback.
 stored() { find "$work/c/root/io.containerd.content.v1.content/blobs" -type f -printf '%s\n' | awk '{ n += $1 } END { printf "%d", n }'; }
 received() { awk -F: 'NR > 2 && $1 !~ /^ *lo$/ { split($2, f, " "); n += f[1] } END { printf "%d", n }' /proc/net/dev; }
@@ -74,7 +74,7 @@ show buildctl --addr "$addr" build --progress plain --frontend dockerfile.v0 --l
 
 say "the container, from the same containerd"
 blobs=$(stored) net=$(received) from=$(millis)
-output=$(show ctr_ run --rm "$name" "demo-$$")
+output=$(show "${ctr[@]}" run --rm "$name" "demo-$$")
 took=$(($(millis) - from)) pulled=$(($(stored) - blobs))
 printf '%s\n' "$output"
 grep -q 'never pulled' <<<"$output" || die "the container did not say what was built into it"
