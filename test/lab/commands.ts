@@ -62,7 +62,7 @@ export async function runLab(argv: readonly string[]): Promise<number> {
     .action(async (node: string, command: string[]) => {
       known(node)
       // The shell's `--` arrives here: the command's own options are not read by the lab.
-      code = await passThrough(nodeCommand(node, command[0] === '--' ? command.slice(1) : command))
+      code = await passThrough(await nodeCommand(node, command[0] === '--' ? command.slice(1) : command))
     })
 
   program

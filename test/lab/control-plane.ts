@@ -14,7 +14,7 @@ import {
 } from './layout.ts'
 import { netnsPath } from './network.ts'
 import { pkiFile } from './pki.ts'
-import { alive, lastLines, startDetached, stop } from './processes.ts'
+import { alive, lastLines, startDetached, stop, strays } from './processes.ts'
 import type { StateStore } from './state.ts'
 import { InsituError } from '../../src/kernel/errors.ts'
 import { waitFor } from './wait.ts'
@@ -111,6 +111,7 @@ export async function ensureControlPlane(state: StateStore): Promise<void> {
 async function ensure(component: Component, state: StateStore): Promise<void> {
   const { processes } = state.get()
   if (alive(processes[component.name])) return
+  for (const stray of strays(netnsPath(controlNetns), [component.file, ...component.args])) await stop(stray)
   const started = await startDetached(
     'nsenter',
     [`--net=${netnsPath(controlNetns)}`, component.file, ...component.args],

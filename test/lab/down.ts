@@ -6,11 +6,11 @@ import { removeBootstrap } from './images/bootstrap.ts'
 import { controlNetns, maxNodes, nodeName, stateDir } from './layout.ts'
 import { withLock } from './lock.ts'
 import { detectMachine, nodeOptions } from './machine.ts'
-import { netnsPath, removeBridge, removeNetns } from './network.ts'
+import { netnsPath, removeBridge, removeNetns, removeNetnsDir } from './network.ts'
 import { removeNode } from './node.ts'
 import { processesInNetns, stop, track } from './processes.ts'
 import type { Progress } from './progress.ts'
-import { readState, type LabState, type StateStore } from './state.ts'
+import { noLab, readState, type StateStore } from './state.ts'
 
 /** Removes the lab and everything it changed; what is not there is fine. The cache of images stays. */
 export async function down(progress: Progress): Promise<void> {
@@ -20,15 +20,7 @@ export async function down(progress: Progress): Promise<void> {
 /** `down` for a caller that holds the lock. Works without a state file too, by the names that only the lab uses. */
 export async function destroy(progress: Progress): Promise<void> {
   const machine = await detectMachine()
-  const none: LabState = {
-    checkout: '',
-    nodes: [],
-    shape: { delay: 0, rate: 0 },
-    sysctls: {},
-    controllers: [],
-    processes: {},
-  }
-  let current = readState() ?? none
+  let current = readState() ?? noLab
   const state: StateStore = {
     get: () => current,
     update: (change) => {
@@ -41,6 +33,7 @@ export async function destroy(progress: Progress): Promise<void> {
   await stopControlPlane(state)
   for (const pid of processesInNetns(netnsPath(controlNetns))) await stop(track(pid), 0)
   await removeNetns(controlNetns)
+  if (current.madeNetnsDir) await removeNetnsDir()
   await removeBridge()
   progress.step('control plane and network removed')
   for (const [key, value] of Object.entries(current.sysctls)) {

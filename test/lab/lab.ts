@@ -3,6 +3,8 @@ import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { InsituError } from '../../src/kernel/errors.ts'
 import { run, type RunOptions, type RunResult } from '../../src/kernel/process/run.ts'
+import { daemonGroups } from './cgroups.ts'
+import { detectMachine, nodeOptions } from './machine.ts'
 import { kubectl } from './control-plane.ts'
 import { kubeconfigPath, nodeIP, toolsBin } from './layout.ts'
 import { enterNode } from './node.ts'
@@ -59,19 +61,29 @@ export function current(): LabState {
 export const nodePath = `${toolsBin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`
 
 /** The argument array that runs a command inside a node. */
-export function nodeCommand(node: string, command: readonly string[]): string[] {
+export async function nodeCommand(node: string, command: readonly string[]): Promise<string[]> {
   const state = current()
-  return [...enterNode(node, { get: () => state }), 'env', `PATH=${nodePath}`, ...command]
+  const machine = await detectMachine()
+  return [
+    'sh',
+    join(import.meta.dirname, 'join-cgroups.sh'),
+    ...daemonGroups(machine, nodeOptions(machine), node),
+    '--',
+    ...enterNode(node, { get: () => state }),
+    'env',
+    `PATH=${nodePath}`,
+    ...command,
+  ]
 }
 
 async function exec(node: string, command: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-  const [file = '', ...args] = nodeCommand(node, command)
+  const [file = '', ...args] = await nodeCommand(node, command)
   return run(file, args, options)
 }
 
 async function loadInto(node: string, tar: string): Promise<void> {
   // Through stdin: a node has its own /tmp.
-  const [file = '', ...args] = nodeCommand(node, [
+  const [file = '', ...args] = await nodeCommand(node, [
     join(toolsBin, 'ctr'),
     '-n',
     'k8s.io',

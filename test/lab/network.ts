@@ -1,5 +1,6 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { InsituError } from '../../src/kernel/errors.ts'
+import { parseMountinfo } from '../../src/kernel/fs/mountinfo.ts'
 import { run } from '../../src/kernel/process/run.ts'
 import { bridge, controlNetns, net, nodeIP, nodeNetns, podRange, ruleComment } from './layout.ts'
 import type { Shape, StateStore } from './state.ts'
@@ -91,6 +92,18 @@ export async function ensureNetns(netns: string, address: string, mtu: number): 
 export async function removeNetns(netns: string): Promise<void> {
   if (existsSync(`/sys/class/net/${veth(netns)}`)) await run('ip', ['link', 'del', veth(netns)], { allow: [1] })
   if (existsSync(netnsPath(netns))) await run('ip', ['netns', 'del', netns])
+}
+
+const netnsDir = '/run/netns'
+
+export const hasNetnsDir = (): boolean =>
+  parseMountinfo(readFileSync('/proc/self/mountinfo', 'utf8')).some((mount) => mount.mountPoint === netnsDir)
+
+/** `ip netns add` makes /run/netns a shared mount and leaves it; removed unless somebody else has a namespace there. */
+export async function removeNetnsDir(): Promise<void> {
+  if (!existsSync(netnsDir) || readdirSync(netnsDir).length > 0) return
+  if (hasNetnsDir()) await run('umount', [netnsDir])
+  rmdirSync(netnsDir)
 }
 
 export function netnsRun(netns: string) {

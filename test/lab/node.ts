@@ -19,6 +19,7 @@ import {
   processesInNetns,
   startDetached,
   stop,
+  strays,
   track,
   type Tracked,
 } from './processes.ts'
@@ -170,6 +171,7 @@ async function parent(file: string): Promise<string> {
 
 async function startDaemon(node: string, daemon: Daemon, { machine, options, state }: NodeContext): Promise<void> {
   const log = logFile(daemon, node)
+  for (const stray of strays(netnsPath(nodeNetns(node)), daemons[daemon](node))) await stop(stray)
   const enter = await startDetached(
     'sh',
     [

@@ -53,6 +53,19 @@ export function processesInNetns(path: string): number[] {
   })
 }
 
+/** Processes of a network namespace with exactly this command line: started by a run that was cut off before it noted them. */
+export function strays(netns: string, command: readonly string[]): Tracked[] {
+  const wanted = `${command.join('\0')}\0`
+  return processesInNetns(netns).flatMap((pid) => {
+    try {
+      const found = readFileSync(`/proc/${pid}/cmdline`, 'utf8') === wanted ? track(pid) : undefined
+      return found ? [found] : []
+    } catch {
+      return []
+    }
+  })
+}
+
 export interface StartOptions {
   readonly log: string
   readonly env?: Record<string, string>

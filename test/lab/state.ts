@@ -21,11 +21,23 @@ export interface LabState {
   readonly sysctls: Readonly<Record<string, string>>
   /** cgroup v2 controllers enabled at the root. */
   readonly controllers: readonly string[]
+  /** /run/netns was not there: `ip netns` makes it a mount, which `down` takes away again. */
+  readonly madeNetnsDir: boolean
   /** By name: `etcd`, `node1/kubelet`, … */
   readonly processes: Readonly<Record<string, Tracked>>
 }
 
 const file = join(stateDir, 'state.json')
+
+export const noLab: LabState = {
+  checkout: '',
+  nodes: [],
+  shape: { delay: 0, rate: 0 },
+  sysctls: {},
+  controllers: [],
+  madeNetnsDir: false,
+  processes: {},
+}
 
 export interface StateStore {
   get(): LabState

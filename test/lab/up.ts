@@ -10,12 +10,12 @@ import { ensureImages, systemRecipes } from './images/base.ts'
 import { checkout, controlNetns, net, nodeIndex, nodeName, podRange, standInRegistry, toolsBin } from './layout.ts'
 import { withLock } from './lock.ts'
 import { detectMachine, nodeOptions } from './machine.ts'
-import { applyShape, checkShape, ensureBridge, ensureNetns, ensureRoutes, setSysctl } from './network.ts'
+import { applyShape, checkShape, ensureBridge, ensureNetns, ensureRoutes, hasNetnsDir, setSysctl } from './network.ts'
 import { ensureNode, forgetNode, mustRun, nodeHealthy, removeNode, type NodeContext } from './node.ts'
 import { ensurePki } from './pki.ts'
 import { alive } from './processes.ts'
 import type { Progress } from './progress.ts'
-import { openState, readState, type LabState, type Shape, type StateStore } from './state.ts'
+import { noLab, openState, readState, type LabState, type Shape, type StateStore } from './state.ts'
 import { waitFor } from './wait.ts'
 
 export interface UpOptions {
@@ -97,15 +97,7 @@ async function healthy({ nodes, shape }: Wanted): Promise<boolean> {
 async function build({ nodes, shape }: Wanted, progress: Progress): Promise<void> {
   const machine = await detectMachine()
   const options = nodeOptions(machine)
-  const initial: LabState = {
-    checkout,
-    nodes: [],
-    shape: { delay: 0, rate: 0 },
-    sysctls: {},
-    controllers: [],
-    processes: {},
-  }
-  const state = await openState(initial)
+  const state = await openState({ ...noLab, checkout, madeNetnsDir: !hasNetnsDir() })
   const context: NodeContext = { machine, options, state }
   keepSysctls(state)
   await ensurePki()
