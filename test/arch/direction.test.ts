@@ -37,8 +37,8 @@ const mayImport: Record<string, readonly string[]> = {
   agent: ['agent', 'api', 'buildkit', 'kernel'],
   controller: ['controller', 'api', 'buildkit', 'kernel'],
   web: ['web', 'api', 'kernel'],
-  api: ['api'],
-  buildkit: ['buildkit', 'kernel'],
+  api: ['api', 'kernel'],
+  buildkit: ['buildkit', 'api', 'kernel'],
   kernel: ['kernel'],
 }
 
