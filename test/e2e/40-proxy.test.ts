@@ -1,0 +1,111 @@
+import { randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { namespace } from '../../src/api/names.ts'
+import { buildctl, ensureInstalled, type Installed, restartAgents, temporary } from './fixtures/insitu.ts'
+import { portForward } from './fixtures/port-forward.ts'
+
+// Nobody listens there, and no step opens a connection: it is about who sees the variables. The password must show
+// up in RUN and nowhere else.
+const proxy = 'http://builder:s3cr3t-of-the-proxy@proxy.corp.test:3128'
+const id = randomBytes(3).toString('hex')
+let insitu: Installed
+let door: Awaited<ReturnType<typeof portForward>>
+
+beforeAll(async () => {
+  insitu = await ensureInstalled()
+  await insitu.kubectl([
+    '-n',
+    namespace,
+    'create',
+    'secret',
+    'generic',
+    'insitu-proxy',
+    `--from-literal=HTTP_PROXY=${proxy}`,
+    `--from-literal=https_proxy=${proxy}`,
+    '--from-literal=NO_PROXY=.corp.test',
+  ])
+  await restartAgents(insitu)
+  door = await portForward(insitu.lab)
+})
+afterAll(async () => {
+  await door?.[Symbol.asyncDispose]()
+  if (!insitu) return
+  await insitu.kubectl(['-n', namespace, 'delete', 'secret', 'insitu-proxy', '--ignore-not-found'])
+  await restartAgents(insitu)
+})
+
+describe('proxy variables of the agent', () => {
+  it('reach RUN in both cases, and stay out of image and history', async () => {
+    await using context = await temporary()
+    const name = `example.test/${id}/proxy:v1`
+    await writeFile(
+      join(context.path, 'Dockerfile'),
+      `FROM busybox
+RUN test "$HTTP_PROXY" = "${proxy}" && test "$http_proxy" = "${proxy}" && test "$HTTPS_PROXY" = "${proxy}" && test "$https_proxy" = "${proxy}"
+RUN case "$NO_PROXY" in *.corp.test*) ;; *) exit 1 ;; esac; test "$NO_PROXY" = "$no_proxy"
+RUN env | grep -qi proxy
+`,
+    )
+    await buildctl({ addr: door.addr, context: context.path, name, opt: { 'insitu.node': 'node1' } })
+    const inspect = await insitu.lab.exec('node1', ['ctr', '-n', 'k8s.io', 'images', 'inspect', '--content', name])
+    expect(inspect.stdout).toContain(name)
+    const everything = await allBlobs(name)
+    // The Dockerfile's own text is in the history; what must not be there is a variable.
+    expect(everything).not.toMatch(/"(https?|no)_proxy=/i)
+    expect(everything).not.toMatch(/ARG (https?|no)_proxy|\|\d+ \S*_proxy=/i)
+  })
+
+  it("the client's own win, and an empty one switches one off", async () => {
+    await using context = await temporary()
+    await writeFile(
+      join(context.path, 'Dockerfile'),
+      'FROM busybox\nRUN test "$http_proxy" = http://mine.test:1 && test "$HTTP_PROXY" = http://mine.test:1 && test -z "$HTTPS_PROXY$https_proxy"\n',
+    )
+    const build = await buildctl({
+      addr: door.addr,
+      context: context.path,
+      name: `example.test/${id}/own-proxy:v1`,
+      opt: { 'insitu.node': 'node1', 'build-arg:http_proxy': 'http://mine.test:1', 'build-arg:HTTPS_PROXY': '' },
+    })
+    expect(build.exitCode).toBe(0)
+  })
+
+  it('are not part of the cache key', async () => {
+    await using context = await temporary()
+    await writeFile(join(context.path, 'Dockerfile'), 'FROM busybox\nRUN head -c 8 /dev/urandom > /random\n')
+    const build = (other: string) =>
+      buildctl({
+        addr: door.addr,
+        context: context.path,
+        name: `example.test/${id}/cached:v1`,
+        opt: { 'insitu.node': 'node1', 'build-arg:HTTP_PROXY': other },
+      })
+    await build('http://one.test:1')
+    expect((await build('http://two.test:2')).stderr).toMatch(/RUN head -c 8[^\n]*\n#\d+ CACHED/)
+  })
+
+  it('are in no log of ours', async () => {
+    for (const role of ['agent', 'gateway']) {
+      const logs = await insitu.kubectl(['-n', namespace, 'logs', '-l', `insitu.build/role=${role}`, '--tail=-1'])
+      expect(logs.length).toBeGreaterThan(0)
+      expect(logs).not.toContain('s3cr3t-of-the-proxy')
+    }
+    expect(JSON.stringify([...(await insitu.agents()).values()])).not.toContain('s3cr3t-of-the-proxy')
+  })
+})
+
+/** Manifest and configuration of an image as text. */
+async function allBlobs(name: string): Promise<string> {
+  const inspect = (await insitu.lab.exec('node1', ['ctr', '-n', 'k8s.io', 'images', 'inspect', '--content', name]))
+    .stdout
+  const digests = [...new Set(inspect.match(/sha256:[0-9a-f]{64}/g))]
+  const texts = await Promise.all(
+    digests.map(
+      async (d) =>
+        (await insitu.lab.exec('node1', ['ctr', '-n', 'k8s.io', 'content', 'get', d], { allow: [1] })).stdout,
+    ),
+  )
+  return [inspect, ...texts.filter((t) => t.startsWith('{'))].join('\n')
+}

@@ -1,0 +1,119 @@
+import { join } from 'node:path'
+import { writeFile } from 'node:fs/promises'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { run, type RunResult } from '../../src/kernel/process/run.ts'
+import { buildInsituImage } from '../lab/images/insitu.ts'
+import { silent } from '../lab/progress.ts'
+import { ensureLab } from '../lab/lab.ts'
+import { waitFor } from '../lab/wait.ts'
+import { buildctl, ensureInstalled, type Installed, open, repository, temporary } from './fixtures/insitu.ts'
+import { portForward } from './fixtures/port-forward.ts'
+
+let insitu: Installed
+
+beforeAll(async () => {
+  const lab = await ensureLab({ nodes: 2 })
+  await buildInsituImage(silent)
+  insitu = open(lab)
+})
+afterAll(async () => {
+  await ensureInstalled()
+})
+
+const cli = (args: readonly string[], allow: readonly number[] = []): Promise<RunResult> =>
+  run(join(repository, 'bin/insitu'), args, {
+    env: { KUBECONFIG: insitu.lab.kubeconfig },
+    timeout: 280_000,
+    allow: [0, ...allow],
+  })
+
+/** What an install may not leave behind on a node: files with their content, mounts, links, packet filter rules, processes. */
+async function nodeState(node: string): Promise<Record<string, string>> {
+  const of = async (command: readonly string[]): Promise<string> =>
+    (await insitu.lab.exec(node, command, { allow: [1] })).stdout
+  return {
+    etc: await of([
+      'sh',
+      '-c',
+      'find /etc -xdev -type f -print0 | sort -z | xargs -0 sha256sum; find /etc -xdev ! -type f -printf "%p %y %m %l\\n" | sort',
+    ]),
+    lib: await of(['sh', '-c', 'ls -A /var/lib /run /opt | grep -v -e ^$']),
+    // Mounts come and go with pods; those of pods are the kubelet's own.
+    mounts: (await of(['cat', '/proc/1/mountinfo']))
+      .split('\n')
+      .map((l) => l.split(' ').slice(3, 5).join(' '))
+      .filter(
+        (l) => !/\/var\/lib\/kubelet\/pods|\/run\/containerd\/io\.containerd|\/run\/netns|\/var\/run\/netns/.test(l),
+      )
+      .sort()
+      .join('\n'),
+    links: (await of(['ls', '/sys/class/net']))
+      .split('\n')
+      .filter((l) => !l.startsWith('veth'))
+      .join('\n'),
+    processes: (await of(['ps', '-eo', 'comm']))
+      .split('\n')
+      .filter((l) => /^(buildkit|insitu)/.test(l))
+      .join('\n'),
+  }
+}
+
+it('insitu uninstall leaves nodes and cluster as they were; install and status explain themselves', async () => {
+  // From a clean start.
+  await cli(['uninstall'])
+  await waitFor(
+    'the pods to be gone',
+    async () => {
+      const pods = await insitu.kubectl(['get', 'pods', '-A', '-l', 'app.kubernetes.io/name=insitu', '-o', 'name'])
+      return pods === '' ? true : undefined
+    },
+    { timeout: 120_000 },
+  )
+  const before = Object.fromEntries(
+    await Promise.all(insitu.lab.nodes.map(async (n) => [n, await nodeState(n)] as const)),
+  )
+  const absent = await cli(['status'], [1])
+  expect(absent.exitCode).toBe(1)
+  expect(absent.stdout + absent.stderr).toMatch(/not installed/i)
+
+  const install = await cli(['install', '--buildkitd-toml', join(repository, 'install/buildkitd.toml')])
+  expect(install.stderr + install.stdout).toMatch(/node1/)
+  const status = JSON.parse((await cli(['status', '--output', 'json'])).stdout) as unknown
+  expect(JSON.stringify(status)).toContain('node2')
+  // Again is no error and changes nothing.
+  await cli(['install', '--buildkitd-toml', join(repository, 'install/buildkitd.toml')])
+
+  {
+    await using door = await portForward(insitu.lab)
+    await using context = await temporary()
+    await writeFile(
+      join(context.path, 'Dockerfile'),
+      'FROM busybox\nRUN --mount=type=cache,target=/c echo used > /c/x\n',
+    )
+    for (const node of insitu.lab.nodes) {
+      await buildctl({
+        addr: door.addr,
+        context: context.path,
+        name: 'example.test/uninstall:v1',
+        opt: { 'insitu.node': node },
+      })
+    }
+  }
+  await cli(['uninstall'])
+  for (const node of insitu.lab.nodes) {
+    await waitFor(
+      `${node} to be as before`,
+      async () => {
+        expect(await nodeState(node)).toEqual(before[node])
+        return true
+      },
+      { timeout: 30_000 },
+    )
+  }
+  const kinds = 'clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding,namespace'
+  expect(await insitu.kubectl(['get', kinds, '-l', 'app.kubernetes.io/name=insitu', '-o', 'name'])).toBe('')
+  // What people built stays theirs.
+  expect((await insitu.lab.exec('node1', ['ctr', '-n', 'k8s.io', 'images', 'ls', '-q'])).stdout).toContain(
+    'example.test/uninstall:v1',
+  )
+}, 600_000)
