@@ -135,6 +135,7 @@ test('a client that says nothing is cut off', async () => {
   const half = await open(gateway.port)
   half.write('PRI * HT')
   await Promise.all([closed(socket), closed(half)])
+  expect(socket.bytesRead + half.bytesRead).toBe(0)
 }, 30_000)
 
 const open = (port: number): Promise<Socket> =>
