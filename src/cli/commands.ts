@@ -3,7 +3,9 @@ import { agentCommand } from './agent.ts'
 import { completionCommand } from './completion.ts'
 import { gatewayCommand } from './gateway.ts'
 import { cleanNodeCommand } from './clean-node.ts'
+import { explainCommand } from './explain.ts'
 import { installCommand } from './install.ts'
+import { nodesCommand } from './nodes.ts'
 import { statusCommand } from './status.ts'
 import { uninstallCommand } from './uninstall.ts'
 import { localCommand } from './local.ts'
@@ -13,6 +15,8 @@ export const commands: readonly (() => Command)[] = [
   installCommand,
   statusCommand,
   uninstallCommand,
+  nodesCommand,
+  explainCommand,
   localCommand,
   agentCommand,
   gatewayCommand,

@@ -16,7 +16,7 @@ export const clusterOptions = (command: Command): Command =>
     .option('--kubeconfig <file>', 'default: $KUBECONFIG, then ~/.kube/config')
     .option('--context <name>', 'a context of the kubeconfig')
     .addOption(
-      new Option('--output <format>', 'what goes to standard output').choices(['text', 'json']).default('text'),
+      new Option('-o, --output <format>', 'what goes to standard output').choices(['text', 'json']).default('text'),
     )
 
 /** Runs something with a client and closes it. */

@@ -40,6 +40,10 @@ export function readAgent(pod: RawAgentPod): Agent | undefined {
   }
 }
 
+/** While an agent is replaced its node has two pods: the one that takes builds counts, else one that stays. */
+export const chooseAgent = (pods: readonly Agent[]): Agent | undefined =>
+  pods.find((a) => a.ready) ?? pods.find((a) => !a.draining) ?? pods[0]
+
 function troubleOf(said: boolean, report: NodeReport | undefined, ip: string | undefined): string | undefined {
   if (!said) return 'has not reported yet'
   if (!report) return 'wrote a report that this gateway cannot read'

@@ -5,7 +5,7 @@ import { resources } from '../../kernel/k8s/resources.ts'
 import { watchResource, type WatchOptions } from '../../kernel/k8s/watch.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { TlsSource } from '../../kernel/tls/material.ts'
-import { readAgent, type Agent, type RawAgentPod } from './agent.ts'
+import { chooseAgent, readAgent, type Agent, type RawAgentPod } from './agent.ts'
 import { dialAgent, fetchProxy, type AgentAddress } from './agent-connection.ts'
 import type { BuildNode, Directory } from './directory.ts'
 
@@ -35,6 +35,15 @@ export interface KubernetesDirectoryOptions {
   readonly watch?: Pick<WatchOptions<RawAgentPod, unknown>, 'stallAfter' | 'backoff' | 'pageSize'>
 }
 
+/** The agents as they are now, by node: for commands that look once and do not dial. */
+export async function listAgents(client: KubernetesClient, namespace: string): Promise<Map<string, Agent>> {
+  const labelSelector = `${labels.role}=agent`
+  const pods = await client.list<RawAgentPod>(resources.pods, { namespace, labelSelector })
+  const agents = pods.flatMap((pod) => readAgent(pod) ?? [])
+  const byNode = Map.groupBy(agents, (agent) => agent.node)
+  return new Map([...byNode].map(([node, all]) => [node, chooseAgent(all) as Agent]))
+}
+
 /** The nodes with an agent, from a watch of the agents' pods. */
 export function createKubernetesDirectory(options: KubernetesDirectoryOptions): KubernetesDirectory {
   const { client, namespace, tls, logger, port = ports.agent, proxyCache = 30_000, now = Date.now } = options
@@ -44,10 +53,8 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
   const proxies = new Map<string, ProxyCache>()
   let sorted: readonly BuildNode[] | undefined
 
-  /** While an agent is replaced its node has two pods: the one that takes builds counts, else one that stays. */
   const settle = (node: string): void => {
-    const all = [...(pods.get(node)?.values() ?? [])]
-    const agent = all.find((a) => a.ready) ?? all.find((a) => !a.draining) ?? all[0]
+    const agent = chooseAgent([...(pods.get(node)?.values() ?? [])])
     const before = agents.get(node)
     sorted = undefined
     if (agent) {

@@ -13,7 +13,11 @@ export interface Rejection {
  * Why no build can go to this node at all, whoever asks; undefined if it can. A cordoned node still builds for pods
  * that are on it already: see `unwelcoming`.
  */
-export function cannotBuild(view: ClusterView, name: string, platforms: readonly string[]): Rejection | undefined {
+export function cannotBuild(
+  view: Pick<ClusterView, 'nodes' | 'agents'>,
+  name: string,
+  platforms: readonly string[],
+): Rejection | undefined {
   const node = view.nodes.get(name)
   const agent = view.agents.get(name)
   const reject = (reason: string, detail?: string): Rejection => ({ node: name, reason, detail })

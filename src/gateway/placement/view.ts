@@ -29,6 +29,8 @@ export interface LiveView extends ClusterView, PodLookup {
   /** All nodes and pods were listed once. Workload templates and namespaces may still be on their way. */
   readonly synced: boolean
   whenSynced(signal?: AbortSignal): Promise<void>
+  /** As `whenSynced`, workloads and namespaces included. */
+  whenComplete(signal?: AbortSignal): Promise<void>
   pod(namespace: string, name: string): PodFacts | undefined
   /** Looks at every pod: for rare questions only. */
   podsWhere(condition: (pod: PodFacts) => boolean): PodFacts[]
@@ -148,6 +150,9 @@ export function watchCluster(options: ViewOptions): LiveView {
     },
     async whenSynced(signal) {
       await Promise.all([nodeWatch.whenSynced(signal), podWatch.whenSynced(signal)])
+    },
+    async whenComplete(signal) {
+      await Promise.all(all.map(([, watch]) => watch.whenSynced(signal)))
     },
     pod: (namespace, name) => podWatch.items.get(`${namespace}/${name}`),
     podsWhere: (condition) => [...podWatch.items.values()].filter(condition),

@@ -1,0 +1,72 @@
+import { normalizeReference, repositoryOf } from '../../buildkit/reference.ts'
+import { listAgents } from '../../gateway/directory/kubernetes.ts'
+import { explain, type ExplainedNode, type Explanation } from '../../gateway/placement/explain.ts'
+import { createKubernetesPlacer } from '../../gateway/placement/kubernetes.ts'
+import { watchCluster } from '../../gateway/placement/view.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import type { KubernetesClient } from '../../kernel/k8s/client.ts'
+import { createLogger } from '../../kernel/log.ts'
+import { table } from './table.ts'
+
+export interface ExplainOptions {
+  readonly client: KubernetesClient
+  /** Where the agents are. */
+  readonly namespace: string
+  readonly image: string | undefined
+  /** `--for`; its namespace defaults to the context's. */
+  readonly workload: string | undefined
+  readonly node: string | undefined
+  readonly platforms: readonly string[]
+  /** Remarks for the terminal. */
+  readonly say: (line: string) => void
+}
+
+/**
+ * Takes a fresh picture of the cluster and decides as a gateway would.
+ * @throws InsituError when the picture cannot be taken; a refused build is part of the result.
+ */
+export async function explainNow(options: ExplainOptions): Promise<Explanation> {
+  const { client, image, platforms } = options
+  const images = image === undefined ? [] : [normalizeReference(image)]
+  const request = {
+    images,
+    platforms,
+    node: options.node,
+    workload: options.workload,
+    namespace: client.namespace,
+    cacheKey: images[0] === undefined ? '' : repositoryOf(images[0]),
+  }
+  const agents = await listAgents(client, options.namespace)
+  const logger = createLogger({ level: 'error' })
+  const view = watchCluster({ client, logger, agents: () => agents })
+  try {
+    await view.whenSynced(AbortSignal.timeout(60_000))
+    await view.whenComplete(AbortSignal.timeout(10_000)).catch(() => {
+      options.say('not every kind of workload can be read: what their templates say is left out')
+    })
+    const placer = createKubernetesPlacer({ client, view, logger })
+    const outcome = await placer.decide(request).catch((error: unknown) => {
+      if (error instanceof InsituError) return error
+      throw error
+    })
+    return explain(view, request, outcome)
+  } finally {
+    await view.stop()
+  }
+}
+
+/** For people: the decision in a sentence, then every node. */
+export function explanationText({ request, placement, refusal, nodes }: Explanation): string {
+  const what = request.images[0] ?? request.workload ?? 'a build'
+  const head = placement
+    ? [
+        `${what} would be built on node ${placement.node}`,
+        `  rule ${placement.rule}: ${placement.reason}`,
+        `  will run on: ${placement.targets.join(', ')}`,
+      ]
+    : [`${what} would be refused: ${refusal?.message ?? ''}`, ...(refusal?.fix ? [`  fix: ${refusal.fix}`] : [])]
+  const score = (n: ExplainedNode): string[] =>
+    n.score ? [String(n.score.native), (n.score.cache / 2 ** 32).toFixed(3)] : ['-', '-']
+  const rows = nodes.map((n) => [n.node, n.verdict, ...score(n), n.reason ?? ''])
+  return [...head, '', table([['NODE', 'VERDICT', 'NATIVE', 'CACHE', 'REASON'], ...rows])].join('\n')
+}
