@@ -13,7 +13,8 @@ export interface InstallFlags extends ClusterOptions {
   readonly allowPlaintext: readonly string[]
   readonly httpProxy?: string
   readonly httpsProxy?: string
-  readonly noProxy?: string
+  /** `--no-proxy LIST`: commander files options that start with `no` under the rest of their name. */
+  readonly proxy: string | boolean
   readonly nodeSelector: readonly string[]
   readonly toleration: readonly string[]
   readonly agentPriorityClass?: string

@@ -36,7 +36,8 @@ export async function optionsFrom(flags: InstallFlags, distribution: Distributio
 }
 
 function proxyEnv(flags: InstallFlags): Record<string, string> {
-  const given = { HTTP_PROXY: flags.httpProxy, HTTPS_PROXY: flags.httpsProxy, NO_PROXY: flags.noProxy }
+  const exceptions = typeof flags.proxy === 'string' ? flags.proxy : undefined
+  const given = { HTTP_PROXY: flags.httpProxy, HTTPS_PROXY: flags.httpsProxy, NO_PROXY: exceptions }
   return Object.fromEntries(
     Object.entries(given).flatMap(([name, value]) => {
       if (value === undefined) return []

@@ -1,0 +1,56 @@
+import { describe, expect, it } from 'vitest'
+import { installCommand, type InstallFlags } from '../install.ts'
+import { defaultOptions } from '../manifests/options.ts'
+import { optionsFrom } from './install-options.ts'
+
+/** What commander makes of a command line. */
+function flags(...args: string[]): InstallFlags {
+  const command = installCommand().exitOverride()
+  command.action(() => {})
+  command.parse(args, { from: 'user' })
+  return command.opts<InstallFlags>()
+}
+
+describe('optionsFrom', () => {
+  it('gives the defaults for an empty command line', async () => {
+    expect(await optionsFrom(flags(), 'kubeadm')).toEqual(defaultOptions())
+  })
+
+  it.each<[string[], object]>([
+    [['--image', 'x/y:z'], { image: 'x/y:z' }],
+    [['--namespace', 'builds'], { namespace: 'builds' }],
+    [['--replicas', '5'], { replicas: 5 }],
+    [['--allow-plaintext', '10.0.0.0/8', '--allow-plaintext', '::1'], { allowPlaintext: ['10.0.0.0/8', '::1'] }],
+    [['--http-proxy', 'http://p:1', '--no-proxy', 'a,b'], { agentEnv: { HTTP_PROXY: 'http://p:1', NO_PROXY: 'a,b' } }],
+    [['--https-proxy', 'http://p:1'], { agentEnv: { HTTPS_PROXY: 'http://p:1' } }],
+    [['--node-selector', 'a=b'], { nodeSelector: { a: 'b' } }],
+    [['--toleration', '*'], { tolerations: [{ operator: 'Exists' }] }],
+    [['--agent-priority-class', 'high'], { agentPriorityClass: 'high' }],
+    [
+      ['--containerd-root', '/a/b', '--containerd-state', '/c/d', '--buildkit-root', '/e/f'],
+      { paths: { containerdRoot: '/a/b', containerdState: '/c/d', buildkitRoot: '/e/f' } },
+    ],
+  ])('%j', async (args, expected) => {
+    expect(await optionsFrom(flags(...args), 'kubeadm')).toEqual({ ...defaultOptions(), ...expected })
+  })
+
+  it('takes the paths of the distribution', async () => {
+    expect((await optionsFrom(flags(), 'k3s')).paths.containerdRoot).toBe('/var/lib/rancher/k3s/agent/containerd')
+  })
+
+  it.each<[string[], RegExp]>([
+    [['--allow-plaintext', 'everybody'], /--allow-plaintext "everybody"/],
+    [['--replicas', '0'], /--replicas/],
+    [['--namespace', 'Upper'], /--namespace/],
+    [['--buildkit-root', '/'], /--buildkit-root/],
+    [['--http-proxy', 'http://user:secret@proxy:3128'], /holds credentials/],
+    [['--buildkitd-toml', '/nowhere'], /\/nowhere cannot be read/],
+  ])('%j is refused', async (args, message) => {
+    await expect(optionsFrom(flags(...args), 'kubeadm')).rejects.toThrow(message)
+  })
+
+  it('does not repeat the password it refuses', async () => {
+    const refused = optionsFrom(flags('--http-proxy', 'http://user:secret@proxy:3128'), 'kubeadm')
+    await expect(refused).rejects.not.toThrow('secret@')
+  })
+})
