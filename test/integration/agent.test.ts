@@ -1,0 +1,141 @@
+import { existsSync } from 'node:fs'
+import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startAgent, type TestAgent } from './fixtures/agent.ts'
+import { type Inside, startNode, type TestNode } from './fixtures/containerd.ts'
+import { until } from './fixtures/until.ts'
+
+const dockerfile = `FROM scratch AS base
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "mkdir", "-p", "/proc", "/tmp"]
+FROM base
+SHELL ["/bin/busybox", "sh", "-c"]
+RUN --mount=type=secret,id=word --mount=type=bind,target=/ctx \\
+  test "$(/bin/busybox cat /run/secrets/word)" = opensesame && /bin/busybox test -x /ctx/busybox
+RUN /bin/busybox ip route > /route && /bin/busybox wget -q -O /from-pod http://10.10.0.1:8099/who; \\
+  /bin/busybox wget -q -T 2 -O /from-node http://127.0.0.1:8098/who || /bin/busybox rm -f /from-node
+CMD ["/bin/busybox", "cat", "/from-pod", "/route"]
+`
+
+let node: TestNode
+let pod: Inside
+let agent: TestAgent
+let mountsBefore: string[]
+let podMountsBefore: string[]
+let context: string
+
+beforeAll(async () => {
+  node = await startNode()
+  pod = await node.pod()
+  mountsBefore = await node.mounts()
+  podMountsBefore = await pod.mounts()
+  context = join(node.directory, 'context')
+  await mkdir(context)
+  await copyFile('/bin/busybox', join(context, 'busybox'))
+  await writeFile(join(context, 'Dockerfile'), dockerfile)
+  await writeFile(join(context, 'word'), 'opensesame')
+  await writeFile(join(context, 'who'), 'the network of the pod\n')
+  agent = startAgent(node, pod)
+  await agent.ready()
+})
+
+afterAll(async () => {
+  await agent?.stop()
+  await node?.stop()
+})
+
+const build = (name: string, ...more: string[]) =>
+  agent.buildctl([
+    ...['build', '--progress', 'plain', '--frontend', 'dockerfile.v0', '--local', `context=${context}`],
+    ...['--local', `dockerfile=${context}`, '--secret', `id=word,src=${context}/word`],
+    ...['--output', `type=image,name=docker.io/test/${name}:v1,unpack=true`, ...more],
+  ])
+
+describe('a node with an agent', () => {
+  it('builds an image with a secret and a bind mount, and the container starts from it', async () => {
+    pod.start('busybox', ['httpd', '-f', '-p', '8099', '-h', context])
+    node.start('busybox', ['httpd', '-f', '-p', '127.0.0.1:8098', '-h', context])
+    const result = await build('first')
+    expect(result.stderr).toContain('exporting to image')
+    expect(result.code, result.stderr).toBe(0)
+    const output = await node.ctr(['run', '--rm', '--snapshotter', 'overlayfs', 'docker.io/test/first:v1', 'one'])
+    expect(output).toContain('the network of the pod')
+    // The default route leads to the bridge in the agent's network, not out of the node.
+    expect(output).toContain('default via 10.10.0.1')
+    expect(await pod.ok('ip', ['-o', 'link'])).toContain('buildkit0')
+    expect(await node.ok('ip', ['-o', 'link'])).not.toContain('buildkit0')
+  })
+
+  it('gives RUN steps no way to the node’s loopback', async () => {
+    const output = await node.ctr(['run', '--rm', 'docker.io/test/first:v1', 'two', '/bin/busybox', 'ls', '/'])
+    expect(output).toContain('from-pod')
+    expect(output).not.toContain('from-node')
+  })
+
+  it('starts the daemon again when it is killed, and the next build works', async () => {
+    const seen = agent.lines().length
+    process.kill(await agent.daemonPid(), 'SIGKILL')
+    await agent.waitFor('the cause', (line) => line.msg.includes('killed by SIGKILL'), seen)
+    await agent.ready(seen)
+    expect((await build('second')).code).toBe(0)
+  })
+
+  it('refuses a second agent on the same root, which then changes nothing', async () => {
+    const files = (await readdir(node.buildkitRoot)).sort()
+    const other = startAgent(node, await node.pod(), { args: ['--run-directory', join(node.directory, 'other')] })
+    const line = await other.waitFor('the refusal', (l) => l.code === 'LOCKED' || l.code === 'NAMESPACE_IN_USE')
+    expect(line.fix).toMatch(/stop/)
+    expect(await other.stop()).toBe(0)
+    expect((await readdir(node.buildkitRoot)).sort()).toEqual(files)
+    expect(existsSync(join(node.directory, 'other'))).toBe(false)
+    expect((await build('third')).code).toBe(0)
+  })
+
+  it('sets a damaged database aside and says so', async () => {
+    const database = join(node.buildkitRoot, 'containerd-overlayfs', 'metadata_v2.db')
+    const seen = agent.lines().length
+    await writeFile(database, Buffer.alloc(65_536, 0x5a))
+    process.kill(await agent.daemonPid(), 'SIGKILL')
+    const line = await agent.waitFor('the message', (l) => Array.isArray(l['moved']), seen)
+    expect(line['moved']).toEqual([database])
+    await agent.ready(seen)
+    expect(await readdir(join(node.buildkitRoot, 'containerd-overlayfs'))).toContainEqual(
+      expect.stringMatching(/^metadata_v2\.db\.broken-/),
+    )
+    expect((await build('fourth')).code).toBe(0)
+  })
+
+  it('sweeps what a daemon that died left behind', async () => {
+    const seen = agent.lines().length
+    const left = join(node.buildkitRoot, 'local-mnt-src', 'buildkit-secrets123')
+    await pod.ok('mkdir', ['-p', left])
+    await pod.ok('mount', ['-t', 'tmpfs', 'leftover', left])
+    expect((await node.mounts()).some((line) => line.startsWith(left))).toBe(true)
+    process.kill(await agent.daemonPid(), 'SIGKILL')
+    await agent.ready(seen)
+    expect((await node.mounts()).filter((line) => line.startsWith(left))).toEqual([])
+    expect(existsSync(left)).toBe(false)
+  })
+
+  it('ends its daemon when it is killed itself, and the next agent takes over', async () => {
+    const daemon = await agent.daemonPid()
+    await agent.kill()
+    await until('buildkitd to end with its agent', () => !existsSync(`/proc/${daemon}`))
+    agent = startAgent(node, pod)
+    await agent.ready()
+    expect((await build('fifth')).code).toBe(0)
+  })
+
+  it('puts mounts, sockets, locks and network back when it ends', async () => {
+    expect(await agent.stop()).toBe(0)
+    expect(await node.mounts()).toEqual(mountsBefore)
+    expect(await pod.mounts()).toEqual(podMountsBefore)
+    const left = await readdir(node.buildkitRoot)
+    expect(left.filter((name) => !/\.db$|^containerd-overlayfs$|^net$/.test(name))).toEqual([])
+    expect(await node.ok('ls', ['/run', '/run/containerd'])).not.toMatch(/insitu|buildkit/)
+    expect(await pod.ok('ip', ['-o', 'link'])).not.toContain('buildkit0')
+    expect(await pod.ok('iptables', ['-S'])).not.toContain('CNI')
+    expect(await pod.ok('iptables', ['-t', 'nat', '-S'])).not.toContain('CNI')
+  })
+})
