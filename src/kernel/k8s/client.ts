@@ -1,19 +1,15 @@
 import type { IncomingMessage } from 'node:http'
 import { InsituError } from '../errors.ts'
+import type { CallOptions } from './call-options.ts'
 import { createDiscovery } from './discovery.ts'
-import { loadEndpoint, type Endpoint, type EndpointOptions } from './endpoint.ts'
+import type { Endpoint, EndpointOptions } from './endpoint.ts'
 import { isNotFound, type Attempt } from './failure.ts'
+import { loadEndpoint } from './load-endpoint.ts'
 import type { KubernetesObject, ObjectList } from './objects.ts'
 import { describeRef, resourcePath, resources, type ObjectRef, type Resource } from './resources.ts'
 import { createTransport } from './transport.ts'
 
-export interface CallOptions {
-  readonly signal?: AbortSignal | undefined
-  /** Milliseconds for the whole call. Default 30,000. */
-  readonly timeout?: number | undefined
-  /** Nothing is stored; the server only says whether it would be. */
-  readonly dryRun?: boolean | undefined
-}
+export type { CallOptions } from './call-options.ts'
 
 export interface ListOptions extends CallOptions {
   readonly namespace?: string | undefined

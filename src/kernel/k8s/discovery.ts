@@ -1,5 +1,5 @@
 import { InsituError } from '../errors.ts'
-import type { CallOptions } from './client.ts'
+import type { CallOptions } from './call-options.ts'
 import { isNotFound } from './failure.ts'
 import type { Resource } from './resources.ts'
 
