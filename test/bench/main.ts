@@ -17,6 +17,10 @@ const benches: Record<
     what: 'from `buildctl build` to a Running pod, against build + push to a registry + pull (needs root; uses the lab)',
     load: async () => (await import('./run.ts')).benchRun,
   },
+  idle: {
+    what: 'what the agent costs a node that builds nothing: memory and processor (needs root; uses the lab)',
+    load: async () => (await import('./idle.ts')).benchIdle,
+  },
 }
 
 const usage = `Usage: npm run -s bench -- NAME [--runs N] [--json FILE]
