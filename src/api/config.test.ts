@@ -1,0 +1,30 @@
+import { expect, test } from 'vitest'
+import { clusterGateway, gatewayConfig, transparentGateway } from './config.ts'
+
+test('an empty file leaves what holds anyway', () => {
+  expect(gatewayConfig({}, clusterGateway)).toEqual(clusterGateway)
+  expect(gatewayConfig({ agent: { whatever: 1 } }, transparentGateway)).toEqual(transparentGateway)
+})
+
+test('every key changes its field', () => {
+  const gateway = {
+    plaintext: { loopback: false, namespaces: ['ci'], cidrs: ['10.0.0.0/8', '::1'] },
+    defaults: true,
+    proxy: true,
+    statusVertex: true,
+    maxBuildDuration: '90m',
+  }
+  expect(gatewayConfig({ gateway }, transparentGateway)).toEqual({ ...gateway, maxBuildDuration: 5400 })
+})
+
+test.for([
+  [{ gateway: { defauts: true } }, 'there is no key gateway.defauts'],
+  [{ gateway: { plaintext: { cidr: [] } } }, 'there is no key gateway.plaintext.cidr'],
+  [{ gateway: true }, 'gateway must be a table'],
+  [{ gateway: { proxy: 'yes' } }, 'gateway.proxy must be true or false'],
+  [{ gateway: { plaintext: { cidrs: ['10.0.0.0/33'] } } }, 'gateway.plaintext.cidrs must be a list of addresses'],
+  [{ gateway: { plaintext: { namespaces: 'ci' } } }, 'gateway.plaintext.namespaces must be a list of namespace names'],
+  [{ gateway: { maxBuildDuration: 90 } }, 'gateway.maxBuildDuration must be a duration'],
+] as const)('%j is refused: %s', ([table, says]) => {
+  expect(() => gatewayConfig(table, clusterGateway)).toThrow(says)
+})

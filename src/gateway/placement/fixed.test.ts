@@ -1,0 +1,31 @@
+import { expect, test } from 'vitest'
+import { createFixedDirectory } from '../directory/fixed.ts'
+import { createFixedPlacer } from './fixed.ts'
+
+const directory = createFixedDirectory(['a', 'b', 'c'].map((name) => ({ name, address: { path: `/${name}` } })))
+const request = { images: [], platforms: [], cacheKey: '' }
+const placer = (running: Record<string, number> = {}) =>
+  createFixedPlacer({ directory, running: (node) => running[node] ?? 0 })
+
+test('the node that is said', async () => {
+  expect(await placer().place({ ...request, node: 'b' })).toMatchObject({ node: 'b', rule: 'said' })
+  await expect(placer().place({ ...request, node: 'z' })).rejects.toThrow('there is no node "z"')
+})
+
+test('a workload needs a cluster', async () => {
+  await expect(placer().place({ ...request, workload: 'deploy/web' })).rejects.toThrow('needs a Kubernetes cluster')
+})
+
+test('the least busy node when nothing is known of the cache', async () => {
+  expect((await placer({ a: 1, b: 1 }).place(request)).node).toBe('c')
+})
+
+test('one repository stays on one node until that is clearly busier, and repositories spread', async () => {
+  const home = (await placer().place({ ...request, cacheKey: 'docker.io/team/app' })).node
+  expect((await placer({ [home]: 1 }).place({ ...request, cacheKey: 'docker.io/team/app' })).node).toBe(home)
+  expect((await placer({ [home]: 2 }).place({ ...request, cacheKey: 'docker.io/team/app' })).node).not.toBe(home)
+  const homes = await Promise.all(
+    Array.from({ length: 50 }, (_, i) => placer().place({ ...request, cacheKey: `docker.io/team/app${i}` })),
+  )
+  expect(new Set(homes.map((p) => p.node)).size).toBe(3)
+})

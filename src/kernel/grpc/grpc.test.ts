@@ -1,0 +1,52 @@
+import { PassThrough } from 'node:stream'
+import { expect, test } from 'vitest'
+import { InsituError } from '../errors.ts'
+import { frame, readBody, unframe } from './framing.ts'
+import { decodeMessage, encodeMessage, statusOf, statusTrailers } from './status.ts'
+
+test('a framed message comes out as it went in', () => {
+  for (const size of [0, 1, 70_000]) {
+    const message = Buffer.alloc(size, 7)
+    expect(unframe(frame(message))).toEqual(message)
+  }
+})
+
+test('what is not exactly one plain message is refused', () => {
+  expect(() => unframe(Buffer.alloc(4))).toThrow('no message')
+  expect(() => unframe(Buffer.concat([frame(Buffer.from('a')), frame(Buffer.from('b'))]))).toThrow('says 1 bytes')
+  expect(() => unframe(frame(Buffer.from('abc')).subarray(0, 6))).toThrow('says 3 bytes and has 1')
+  expect(() => unframe(Buffer.from([1, 0, 0, 0, 0]))).toThrow('compressed')
+})
+
+test('a body is collected up to its limit', async () => {
+  const small = new PassThrough()
+  small.end('abc')
+  expect((await readBody(small, 3)).toString()).toBe('abc')
+  const large = new PassThrough()
+  large.end('abcd')
+  await expect(readBody(large, 3)).rejects.toThrow('larger than')
+  const torn = new PassThrough()
+  const reading = readBody(torn, 3)
+  torn.destroy()
+  await expect(reading).rejects.toThrow('the client went away')
+})
+
+test('status messages survive headers, whatever they contain', () => {
+  for (const text of ['plain', '100 %', 'zwei\nZeilen', 'größe → 日本', '%zz']) {
+    const encoded = encodeMessage(text)
+    expect(encoded).toMatch(/^[ -~]*$/)
+    expect(decodeMessage(encoded)).toBe(text)
+  }
+  expect(decodeMessage('%zz')).toBe('%zz')
+})
+
+test('errors become the status a client sees', () => {
+  const error = new InsituError('X', 'it is closed', {
+    status: 'UNAVAILABLE',
+    fix: 'open it',
+    cause: new Error('night'),
+  })
+  expect(statusOf(error)).toEqual({ code: 14, message: 'it is closed: night; to fix it: open it' })
+  expect(statusOf(new TypeError('bug')).code).toBe(13)
+  expect(statusTrailers({ code: 0, message: '' })).toEqual({ 'grpc-status': '0' })
+})
