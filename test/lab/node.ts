@@ -15,7 +15,9 @@ import { pkiFile } from './pki.ts'
 import {
   alive,
   childrenOf,
+  killAll,
   lastLines,
+  parentOf,
   processesInNetns,
   startDetached,
   stop,
@@ -196,8 +198,14 @@ async function startDaemon(node: string, daemon: Daemon, { machine, options, sta
   record(node, daemon, child, state)
 }
 
-const stopDaemon = (node: string, daemon: Daemon, state: StateStore): Promise<void> =>
-  stop(state.get().processes[key(node, daemon)], 2000)
+async function stopDaemon(node: string, daemon: Daemon, state: StateStore): Promise<void> {
+  const process = state.get().processes[key(node, daemon)]
+  if (!process || !alive(process)) return
+  const enter = parentOf(process)
+  await stop(process, 2000)
+  // Its nsenter ends by itself, unless it was stopped together with the daemon.
+  if (enter && processesInNetns(netnsPath(nodeNetns(node))).includes(enter.pid)) await stop(enter, 0)
+}
 
 function record(node: string, name: string, process: Tracked, state: StateStore): void {
   state.update({ processes: { ...state.get().processes, [key(node, name)]: process } })
@@ -246,9 +254,10 @@ export async function removeNode(node: string, { machine, state }: NodeContext):
   const { processes } = state.get()
   const mine = Object.keys(processes).filter((name) => name.startsWith(`${node}/`))
   // The first process takes all others of its namespace with it.
-  await stop(processes[key(node, 'init')], 0)
-  for (const name of mine) await stop(processes[name], 0)
-  for (const pid of processesInNetns(netnsPath(nodeNetns(node)))) await stop(track(pid), 0)
+  await killAll([
+    ...mine.map((name) => processes[name]),
+    ...processesInNetns(netnsPath(nodeNetns(node))).map((pid) => track(pid)),
+  ])
   await removeNetns(nodeNetns(node))
   await removeCgroups(machine, node)
   await rm(nodeDir(node), { recursive: true, force: true })

@@ -144,6 +144,17 @@ export async function stop(process: Tracked | undefined, grace = 3000): Promise<
   })
 }
 
+/**
+ * Ends processes that need each other to end: the first process of a pid namespace is gone only when the others are
+ * reaped, and an nsenter outside that is stopped does not reap.
+ */
+export async function killAll(processes: readonly (Tracked | undefined)[]): Promise<void> {
+  for (const process of processes) if (process) signal(process, 'SIGKILL')
+  for (const process of processes) await stop(process, 0)
+}
+
+export const parentOf = (process: Tracked): Tracked | undefined => track(stat(process.pid)?.parent ?? 0)
+
 function signal(target: Tracked, name: NodeJS.Signals): void {
   try {
     if (alive(target)) process.kill(target.pid, name)

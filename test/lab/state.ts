@@ -16,6 +16,8 @@ export interface Shape {
 export interface LabState {
   readonly checkout: string
   readonly nodes: readonly string[]
+  /** False from the first change until everything is in place: an `up` that was cut off is not a healthy lab. */
+  readonly complete: boolean
   readonly shape: Shape
   /** Sysctls changed, with the value from before. */
   readonly sysctls: Readonly<Record<string, string>>
@@ -32,6 +34,7 @@ const file = join(stateDir, 'state.json')
 export const noLab: LabState = {
   checkout: '',
   nodes: [],
+  complete: false,
   shape: { delay: 0, rate: 0 },
   sysctls: {},
   controllers: [],

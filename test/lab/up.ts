@@ -85,7 +85,7 @@ async function healthy({ nodes, shape }: Wanted): Promise<boolean> {
   const state = readState()
   if (!state || state.nodes.join() !== nodes.join() || JSON.stringify(state.shape) !== JSON.stringify(shape))
     return false
-  if (!controlComponents.every((name) => alive(state.processes[name]))) return false
+  if (!state.complete || !controlComponents.every((name) => alive(state.processes[name]))) return false
   const store = { get: () => state, update: () => undefined }
   const [ready, answers] = await Promise.all([
     readyNodes().catch((): string[] => []),
@@ -99,6 +99,7 @@ async function build({ nodes, shape }: Wanted, progress: Progress): Promise<void
   const options = nodeOptions(machine)
   const state = await openState({ ...noLab, checkout, madeNetnsDir: !hasNetnsDir() })
   const context: NodeContext = { machine, options, state }
+  state.update({ complete: false })
   keepSysctls(state)
   await ensurePki()
   await ensureBridge(state, machine.mtu)
@@ -130,6 +131,7 @@ async function build({ nodes, shape }: Wanted, progress: Progress): Promise<void
   await waitForDns()
   progress.step('service names resolve')
   await withLock('image', () => ensureImages(allRecipes, standInRegistry, progress))
+  state.update({ complete: true })
 }
 
 /**

@@ -9,7 +9,8 @@ export interface WaitOptions {
 }
 
 /**
- * Asks until the answer is not undefined. What `probe` throws counts as "not yet".
+ * Asks until the answer is not undefined. What `probe` throws counts as "not yet", except LAB_PROCESS: a process
+ * that has ended does not come back.
  * @throws InsituError LAB_TIMEOUT that names what was waited for and the last thing that went wrong.
  */
 export async function waitFor<T>(
@@ -26,6 +27,7 @@ export async function waitFor<T>(
       if (answer !== undefined) return answer
       last = undefined
     } catch (error) {
+      if (error instanceof InsituError && error.code === 'LAB_PROCESS') throw error
       last = error
     }
     if (Date.now() > end) {
