@@ -1,0 +1,235 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { startApiServer, type ApiServer } from '../fixtures/apiserver.ts'
+import { processEnv } from '../../../src/kernel/config/env.ts'
+import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
+import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
+import { resources } from '../../../src/kernel/k8s/resources.ts'
+import { run, type RunResult } from '../../../src/kernel/process/run.ts'
+
+const root = join(import.meta.dirname, '../../..')
+const namespace = 'buildkit-system'
+
+let server: ApiServer
+let admin: KubernetesClient
+let directory: string
+beforeAll(async () => {
+  server = await startApiServer()
+  admin = await server.client()
+  directory = await mkdtemp(join(tmpdir(), 'insitu-install-'))
+})
+afterAll(async () => {
+  admin?.close()
+  await server?.close()
+  await rm(directory, { recursive: true, force: true })
+})
+
+const env = (): Record<string, string> => ({
+  KUBECONFIG: server.kubeconfig,
+  PATH: `${root}/.tools/bin:${processEnv()['PATH'] ?? ''}`,
+})
+const insitu = (...args: string[]): Promise<RunResult> =>
+  run(join(root, 'bin/insitu'), args, { env: env(), allow: [1, 2] })
+const kubectl = (...args: string[]): Promise<RunResult> => run('kubectl', args, { env: env() })
+
+/** No kubelet runs here: nodes are what is written. */
+async function node(name: string, nodeInfo: object = {}): Promise<void> {
+  await admin.apply({ apiVersion: 'v1', kind: 'Node', metadata: { name, labels: { 'test-node': 'yes' } } })
+  const status = {
+    conditions: [{ type: 'Ready', status: 'True', reason: 'Test', message: '' }],
+    nodeInfo: {
+      ...Object.fromEntries(
+        ['machineID', 'systemUUID', 'bootID', 'kernelVersion', 'osImage', 'kubeProxyVersion', 'architecture'].map(
+          (k) => [k, 'x'],
+        ),
+      ),
+      containerRuntimeVersion: 'containerd://2.4.2',
+      kubeletVersion: 'v1.35.4',
+      operatingSystem: 'linux',
+      ...nodeInfo,
+    },
+  }
+  await admin.patch(resources.nodes, { name, subresource: 'status' }, { status })
+}
+
+/** What an installation could have left in the cluster. Namespaces stay `Terminating` without a controller manager. */
+async function leftovers(): Promise<string[]> {
+  const kinds: [string, string][] = [
+    ['v1', 'ServiceAccount'],
+    ['v1', 'Service'],
+    ['v1', 'Secret'],
+    ['v1', 'ConfigMap'],
+    ['apps/v1', 'Deployment'],
+    ['apps/v1', 'DaemonSet'],
+    ['policy/v1', 'PodDisruptionBudget'],
+    ['networking.k8s.io/v1', 'NetworkPolicy'],
+    ['rbac.authorization.k8s.io/v1', 'ClusterRole'],
+    ['rbac.authorization.k8s.io/v1', 'ClusterRoleBinding'],
+    ['rbac.authorization.k8s.io/v1', 'Role'],
+    ['rbac.authorization.k8s.io/v1', 'RoleBinding'],
+    ['admissionregistration.k8s.io/v1', 'ValidatingAdmissionPolicy'],
+    ['admissionregistration.k8s.io/v1', 'ValidatingAdmissionPolicyBinding'],
+  ]
+  const names: string[] = []
+  for (const [apiVersion, kind] of kinds) {
+    const resource = await admin.resource(apiVersion, kind)
+    for (const object of await admin.list(resource, {})) {
+      if (object.metadata?.labels?.['app.kubernetes.io/part-of'] === 'insitu')
+        names.push(`${kind} ${object.metadata.name}`)
+    }
+  }
+  return names
+}
+
+beforeEach(async () => {
+  for (const existing of await admin.list(resources.nodes))
+    await admin.delete(resources.nodes, { name: existing.metadata?.name })
+})
+
+describe('the three commands of the installation', () => {
+  test('work as they stand, again and again, and uninstall leaves the namespace and nothing else', async () => {
+    const create = ['create', 'ns', namespace]
+    await kubectl(...create)
+    await kubectl('-n', namespace, 'create', 'cm', 'buildkitd.toml', `--from-file=${root}/install/buildkitd.toml`)
+    const first = await kubectl('apply', '-f', `${root}/install/buildkit.yaml`)
+    expect(first.stdout).toContain('daemonset.apps/insitu-agent created')
+    const again = await kubectl('apply', '-f', `${root}/install/buildkit.yaml`)
+    expect(again.stdout.match(/unchanged|configured/g)).toHaveLength(again.stdout.split('\n').length)
+    expect(again.stdout).not.toContain('created')
+
+    const result = await insitu('uninstall', '--output', 'json')
+    expect(result).toMatchObject({ exitCode: 0 })
+    expect(JSON.parse(result.stdout)).toEqual({ nodes: [], namespaceDeleted: false })
+    expect(await leftovers()).toEqual([])
+    const home = await admin.get(resources.namespaces, { name: namespace })
+    expect(Object.keys(home.metadata?.labels ?? {})).toEqual(['kubernetes.io/metadata.name'])
+    // The user's own configuration is not ours to delete.
+    await admin.get(resources.configMaps, { namespace, name: 'buildkitd.toml' })
+    expect((await insitu('uninstall')).stderr).toContain('not installed')
+  })
+})
+
+describe('insitu install', () => {
+  test('applies, adopts what kubectl applied, changes, says what changed, and is taken back by uninstall', async () => {
+    await node('n1')
+    await kubectl('apply', '-f', `${root}/install/buildkit.yaml`)
+    const toml = join(directory, 'buildkitd.toml')
+    await writeFile(toml, '[log]\nlevel = "debug"\n')
+    const changed = await insitu('install', '--no-wait', '--replicas', '3', '--buildkitd-toml', toml)
+    expect(changed.stderr).toContain(`Deployment ${namespace}/insitu-gateway changed`)
+    expect(changed.stderr).toContain(`ServiceAccount ${namespace}/insitu-agent`)
+    expect(changed.exitCode).toBe(0)
+    const second = await insitu('install', '--no-wait', '--replicas', '3', '--buildkitd-toml', toml)
+    expect(second.stderr).not.toMatch(/created|(?<!un)changed/)
+    const deployment = await admin.get<KubernetesObject & { spec: { replicas: number } }>(resources.deployments, {
+      namespace,
+      name: 'insitu-gateway',
+    })
+    expect(deployment.spec.replicas).toBe(3)
+    expect((await insitu('uninstall')).exitCode).toBe(0)
+    expect(await leftovers()).toEqual([])
+  })
+
+  test('keeps a proxy variable that somebody gave the agents', async () => {
+    await node('n1')
+    await insitu('install', '--no-wait')
+    await kubectl('-n', namespace, 'set', 'env', 'ds/insitu-agent', 'HTTP_PROXY=http://proxy:3128')
+    await insitu('install', '--no-wait', '--image', 'example.com/other:1')
+    const { stdout } = await kubectl('-n', namespace, 'get', 'ds', 'insitu-agent', '-o', 'yaml')
+    expect(stdout).toContain('http://proxy:3128')
+    expect(stdout).toContain('example.com/other:1')
+    await insitu('uninstall')
+  })
+
+  test('takes the paths of the distribution it finds', async () => {
+    await node('n1', { kubeletVersion: 'v1.33.1+k3s1' })
+    await insitu('install', '--no-wait')
+    const { stdout } = await kubectl('-n', namespace, 'get', 'ds', 'insitu-agent', '-o', 'yaml')
+    expect(stdout).toContain('/var/lib/rancher/k3s/agent/containerd')
+    await insitu('uninstall')
+  })
+
+  test.each<[string, string[], RegExp]>([
+    ['no node can build', [], /none of the 0 nodes/],
+    ['the nodes differ', ['v1.35.4', 'v1.33.1+k3s1'], /different places/],
+  ])('changes nothing when %s', async (_, kubelets, message) => {
+    for (const [i, kubeletVersion] of kubelets.entries()) await node(`n${i}`, { kubeletVersion })
+    const result = await insitu('install', '--no-wait')
+    expect(result.exitCode).toBe(1)
+    expect(result.stderr).toMatch(message)
+    expect(result.stderr).toContain('fix:')
+    expect(await leftovers()).toEqual([])
+  })
+
+  test('changes nothing for an unknown key in buildkitd.toml, and says which line', async () => {
+    await node('n1')
+    const toml = join(directory, 'wrong.toml')
+    await writeFile(toml, '[worker.containerd]\ngc = true\nsnapshoter = "overlayfs"\n')
+    const result = await insitu('install', '--no-wait', '--buildkitd-toml', toml)
+    expect(result.exitCode).toBe(1)
+    expect(result.stderr).toContain('line 3')
+    expect(result.stderr).toContain('snapshoter')
+    expect(await leftovers()).toEqual([])
+  })
+
+  test('does not take over an object that is somebody else’s', async () => {
+    await node('n1')
+    await kubectl('-n', namespace, 'create', 'service', 'clusterip', 'buildkitd', '--tcp=1234')
+    const result = await insitu('install', '--no-wait')
+    expect(result.stderr).toContain(`these exist and are not insitu's: Service ${namespace}/buildkitd`)
+    expect(await leftovers()).toEqual([])
+    await insitu('uninstall')
+    await admin.get(resources.services, { namespace, name: 'buildkitd' })
+    await kubectl('-n', namespace, 'delete', 'service', 'buildkitd')
+  })
+
+  test('says what the account may not do', async () => {
+    await node('n1')
+    await kubectl('create', 'clusterrole', 'reader', '--verb=get,list', '--resource=nodes')
+    await kubectl('create', 'clusterrolebinding', 'reader', '--clusterrole=reader', '--user=nobody')
+    const kubeconfig = join(directory, 'nobody')
+    await writeFile(kubeconfig, await nobody())
+    const result = await insitu('install', '--no-wait', '--kubeconfig', kubeconfig)
+    expect(result.exitCode).toBe(1)
+    expect(result.stderr).toContain(`create DaemonSet ${namespace}/insitu-agent`)
+    expect(result.stderr).toContain('cluster-admin')
+    expect(await leftovers()).toEqual([])
+  })
+
+  test('a second installation in another namespace is refused', async () => {
+    await node('n1')
+    await insitu('install', '--no-wait')
+    const result = await insitu('install', '--no-wait', '--namespace', 'second')
+    expect(result.stderr).toContain(`installed in namespace ${namespace}`)
+    expect((await insitu('uninstall', '--namespace', 'second')).stderr).toContain(`--namespace ${namespace}`)
+    await insitu('uninstall')
+    expect(await leftovers()).toEqual([])
+  })
+
+  test('the wait says what it waits for, and ends', async () => {
+    await node('n1')
+    const result = await insitu('install', '--timeout', '2s')
+    expect(result.exitCode).toBe(1)
+    expect(result.stderr).toMatch(/not ready after 2 s: gateways 0\/2/)
+    const status = await insitu('status', '--output', 'json')
+    expect(status.exitCode).toBe(1)
+    expect(JSON.parse(status.stdout)).toMatchObject({
+      installed: true,
+      ready: false,
+      address: `tcp://buildkitd.${namespace}.svc:2375`,
+    })
+    await insitu('uninstall')
+    expect(await insitu('status')).toMatchObject({
+      exitCode: 1,
+      stdout: expect.stringContaining('not installed') as string,
+    })
+  })
+})
+
+/** A kubeconfig of a user without rights, made from the administrator's. */
+async function nobody(): Promise<string> {
+  const { stdout } = await kubectl('config', 'view', '--raw', '-o', 'json')
+  return stdout.replace('admin-of-the-test', 'nobody-of-the-test')
+}
