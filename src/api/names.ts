@@ -23,6 +23,8 @@ export const annotations = {
   config: `${group}/config-digest`,
   /** On our namespace: `insitu install` made it, so `insitu uninstall` may delete it. */
   namespaceCreated: `${group}/created-by-install`,
+  /** On ConfigMap insitu-ca after an uninstall that could not reach every node: what the next one has to do. */
+  notCleaned: `${group}/not-cleaned`,
 } as const
 
 export const configMaps = {

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { annotations, labels, serviceAccounts } from '../../api/names.ts'
+import { annotations, configMaps, labels, serviceAccounts } from '../../api/names.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { KubernetesObject as AnyObject } from '../../kernel/k8s/objects.ts'
@@ -31,7 +31,9 @@ export const uninstall = (flags: UninstallFlags): Promise<void> =>
     }
 
     const daemonSet = await client.find<Workload>(resources.daemonSets, { namespace, name: serviceAccounts.agent })
-    const nodes = await nodesToClean(client, namespace, daemonSet)
+    const remembered = await readRemembered(client, namespace)
+    const nodes = await nodesToClean(client, namespace, daemonSet, remembered)
+    const way = daemonSet === undefined && remembered ? remembered.way : wayOf(daemonSet)
     say('stopping gateways and agents')
     await stop(client, namespace, { grace, timeout })
 
@@ -41,27 +43,52 @@ export const uninstall = (flags: UninstallFlags): Promise<void> =>
       nodes,
       timeout,
       say,
-      ...wayOf(daemonSet),
+      ...way,
       keepCache: flags.keepCache === true,
     })
+    const failed = cleaned.filter((node) => node.error !== undefined)
     for (const { resource, ref, name } of found.toReversed()) {
+      if (failed.length > 0 && resource.plural === 'configmaps' && ref.name === configMaps.ca) continue
       await client.delete(resource, ref)
       say(`  ${name} deleted`)
     }
     await forgetPods(client)
+    if (failed.length > 0) {
+      await remember(client, namespace, { nodes: failed.map((node) => node.node), way })
+      report(flags, cleaned, false)
+      throw new InsituError(
+        'NODES_NOT_CLEAN',
+        `not cleaned: ${failed.map((node) => `${node.node} (${node.error})`).join(', ')}`,
+        {
+          status: 'FAILED_PRECONDITION',
+          fix: 'Run it again when the nodes are back, or clean them by hand: docs/host-changes.md.',
+        },
+      )
+    }
     const removed = await removeNamespace(client, home, flags, timeout)
     if (removed) say(`namespace ${namespace} deleted`)
     else if (home) say(`namespace ${namespace} stays: insitu did not make it (--delete-namespace)`)
     report(flags, cleaned, removed)
-    const failed = cleaned.filter((node) => node.error !== undefined)
-    if (failed.length > 0) {
-      throw new InsituError(
-        'NODES_NOT_CLEAN',
-        `not cleaned: ${failed.map((node) => `${node.node} (${node.error})`).join(', ')}`,
-        { fix: 'docs/host-changes.md says what is left there and how it is removed by hand.' },
-      )
-    }
   })
+
+/** What an uninstall that could not reach every node leaves to the next one. */
+interface Remembered {
+  readonly nodes: readonly string[]
+  readonly way: ReturnType<typeof wayOf>
+}
+
+async function remember(client: KubernetesClient, namespace: string, what: Remembered): Promise<void> {
+  // An annotation holds 256 KiB; more nodes than that are looked for on all nodes.
+  const text = JSON.stringify({ ...what, nodes: what.nodes.slice(0, 1000) })
+  const body = { metadata: { annotations: { [annotations.notCleaned]: text } } }
+  await client.patch(resources.configMaps, { namespace, name: configMaps.ca }, body)
+}
+
+async function readRemembered(client: KubernetesClient, namespace: string): Promise<Remembered | undefined> {
+  const map = await client.find<AnyObject>(resources.configMaps, { namespace, name: configMaps.ca })
+  const text = map?.metadata?.annotations?.[annotations.notCleaned]
+  return text === undefined ? undefined : (JSON.parse(text) as Remembered)
+}
 
 interface Found {
   readonly name: string
@@ -92,11 +119,12 @@ async function findObjects(client: KubernetesClient, namespace: string): Promise
   return found
 }
 
-/** Nodes on which an agent has run. Without a DaemonSet an earlier run was interrupted: all that can be reached. */
+/** Nodes on which an agent has run. Without a DaemonSet an earlier run did not get to its end: what that one left. */
 async function nodesToClean(
   client: KubernetesClient,
   namespace: string,
   daemonSet: Workload | undefined,
+  remembered: Remembered | undefined,
 ): Promise<{ node: string; reachable: boolean }[]> {
   const all = await client.list<Node>(resources.nodes)
   const reachable = new Set(all.filter(isReadyNode).map((node) => node.metadata?.name ?? ''))
@@ -104,8 +132,8 @@ async function nodesToClean(
   if (daemonSet === undefined) {
     return linux
       .map((node) => node.metadata?.name ?? '')
-      .filter((node) => reachable.has(node))
-      .map((node) => ({ node, reachable: true }))
+      .filter((node) => (remembered ? remembered.nodes.includes(node) : reachable.has(node)))
+      .map((node) => ({ node, reachable: reachable.has(node) }))
   }
   const pods = await client.list<Pod>(resources.pods, { namespace, labelSelector: `${labels.role}=agent` })
   const ran = pods.filter((pod) =>
