@@ -68,7 +68,7 @@ test.for([
   { said: { 'rewrite-timestamp': 'true' }, gets: { compression: 'uncompressed' } },
   { said: { name: '*' }, gets: { unpack: 'true', compression: 'uncompressed' } },
 ])('$said of the client is kept', ({ said, gets }) => {
-  const solve = request({ exporters: [{ type: 'image', attrs: said as Record<string, string> }] })
+  const solve = request({ exporters: [{ type: 'image', attrs: said }] })
   const sent = fromBinary(SolveRequestSchema, rewriteSolve(solve, { defaults: true, proxy: {} }) ?? new Uint8Array())
   expect(sent.exporters[0]?.attrs).toEqual({ ...said, ...gets })
 })

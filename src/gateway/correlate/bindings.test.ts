@@ -30,7 +30,7 @@ test('waiting ends without a claim, and when the signal aborts', async () => {
 
 test('concurrent claims decide once', async () => {
   const bindings = createBindings<string>({ linger: 0 })
-  const decide = vi.fn(() => Promise.resolve('first'))
+  const decide = vi.fn<() => Promise<string>>(() => Promise.resolve('first'))
   const both = await Promise.all([bindings.claim('r', decide), bindings.claim('r', decide)])
   expect(both.map((hold) => hold.value)).toEqual(['first', 'first'])
   expect(decide).toHaveBeenCalledTimes(1)
