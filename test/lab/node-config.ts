@@ -78,6 +78,8 @@ state = "/run/containerd"
     config_path = "/etc/containerd/certs.d"
 
 [plugins."io.containerd.cri.v1.runtime"]
+  # A profile would be loaded into the machine's kernel, where it would stay.
+  disable_apparmor = true
   restrict_oom_score_adj = ${options.containerd.restrictOomScoreAdj}
   [plugins."io.containerd.cri.v1.runtime".cni]
     bin_dirs = ["/usr/lib/cni", "/opt/cni/bin"]
