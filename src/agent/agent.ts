@@ -1,4 +1,5 @@
 import { mkdir, rm, rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Finding, NodeReport } from '../api/node-report.ts'
 import { describeError, InsituError } from '../kernel/errors.ts'
@@ -92,7 +93,7 @@ export function createAgent(options: AgentOptions): Agent {
     })
   }
   const pause = (milliseconds: number): Promise<unknown> =>
-    sleep(milliseconds, undefined, { signal: stopping.signal, ref: false }).catch(() => undefined)
+    sleep(milliseconds, undefined, { signal: stopping.signal }).catch(() => undefined)
 
   /** Takes no builds: says why, and looks again later. */
   const refuse = async (plan: Plan | undefined, findings: readonly Finding[]): Promise<void> => {
@@ -193,7 +194,9 @@ export function createAgent(options: AgentOptions): Agent {
     }
   }
 
-  const afterEnd = async (plan: Plan, verdict: Verdict): Promise<void> => {
+  /** Says what happened and waits. @returns how many fast exits in a row count from now on. */
+  const afterEnd = async (plan: Plan, verdict: Verdict): Promise<number> => {
+    let { failures } = verdict
     log.error({ cause: verdict.cause }, verdict.reason)
     history = verdict.finding ? [verdict.finding] : []
     if (verdict.databases !== 'keep' && (await stillAnswers(plan))) {
@@ -202,10 +205,12 @@ export function createAgent(options: AgentOptions): Agent {
         const message = `buildkitd could not start with ${moved.join(', ')}; they were set aside and the build cache starts empty`
         log.error({ moved }, message)
         history = [{ code: 'DATABASE_SET_ASIDE', severity: 'warning', message }]
+        failures = 0
       }
     }
     enter('restarting', plan)
-    await pause(backoff(Math.max(1, verdict.failures)))
+    await pause(backoff(Math.max(1, failures)))
+    return failures
   }
 
   /** A daemon also ends when containerd is away: then its databases are not to blame. */
@@ -244,11 +249,14 @@ export function createAgent(options: AgentOptions): Agent {
         try {
           lock ??= await lockFor(plan)
           last = plan
-          network ??= await rememberNetwork(plan.rendered.bridgeName, log)
+          network ??= await rememberNetwork({
+            bridge: plan.rendered.bridgeName,
+            file: join(plan.root, 'insitu-network.json'),
+            log,
+          })
           const verdict = await live(plan, failures)
           if (verdict.cause === 'stopped') continue
-          failures = verdict.databases === 'keep' ? verdict.failures : 0
-          await afterEnd(plan, verdict)
+          failures = await afterEnd(plan, verdict)
         } catch (error) {
           if (!(error instanceof InsituError)) throw error
           const finding = { code: error.code, severity: 'fatal', message: error.message, fix: error.fix } as const

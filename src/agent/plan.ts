@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { Finding } from '../api/node-report.ts'
 import type { AgentOptions } from './options.ts'
 import { render, type Rendered } from './buildkitd/render.ts'
-import { checkBridge, probeBridge } from './host/network.ts'
+import { checkBridge, checkPrograms, probeBridge } from './host/network.ts'
 import { preflight, type Preflight, sharingFinding } from './host/preflight.ts'
 import { provePropagation } from './host/propagation.ts'
 import { mkdir, rmdir } from 'node:fs/promises'
@@ -52,7 +52,8 @@ export async function makePlan(options: AgentOptions): Promise<Plan> {
     snapshotter: host.snapshotter ?? 'overlayfs',
     cniBinaryPath: bridge.onPath ? undefined : bridge.cniBinaryPath,
   })
-  const findings = [...host.findings, ...rendered.findings]
+  const programs = await checkPrograms(options.env['PATH'] ?? '', options.buildkitd ?? 'buildkitd')
+  const findings = [...host.findings, ...programs, ...rendered.findings]
   if (rendered.network === 'bridge') findings.push(...checkBridge(bridge))
   if (rendered.tmpdir !== '' && !`${rendered.tmpdir}/`.startsWith(`${root}/`) && host.containerd) {
     findings.push(...(await checkSeparateTmpdir(rendered.tmpdir, host.containerdPid)))

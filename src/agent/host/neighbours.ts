@@ -67,6 +67,8 @@ export async function findNeighbours(query: NeighbourQuery): Promise<Neighbour[]
     try {
       if ((await readFile(`/proc/${pid}/comm`, 'utf8')).trim() !== 'buildkitd') continue
       const args = (await readFile(`/proc/${pid}/cmdline`, 'utf8')).split('\0')
+      // A process that has ended and was not waited for yet.
+      if (args.join('') === '') continue
       const flag = args.findIndex((arg) => /^--?config(=|$)/.test(arg))
       const file = flag < 0 ? '/etc/buildkit/buildkitd.toml' : (args[flag]?.split('=')[1] ?? args[flag + 1] ?? '')
       const config = await readFile(`/proc/${pid}/root${file}`, 'utf8').catch(() => undefined)

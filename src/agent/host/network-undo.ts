@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
-import { readFile, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { describeError } from '../../kernel/errors.ts'
+import { writeFileAtomic } from '../../kernel/fs/atomic.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { run } from '../../kernel/process/run.ts'
 
@@ -15,33 +15,76 @@ export interface NetworkMemory {
   undo(): Promise<void>
 }
 
+export interface NetworkOptions {
+  /** Name of the daemon's bridge. */
+  readonly bridge: string
+  /** Where to keep the memory while the daemon runs. It outlives an agent that is killed. */
+  readonly file: string
+  readonly log: Logger
+}
+
+/** What was there before a daemon of ours. */
+interface Before {
+  /** Inode of the network namespace: the memory of another one is of no use. */
+  readonly namespace: number
+  readonly bridge: boolean
+  readonly addresses: boolean
+  readonly forwarding: boolean
+  /** `iptables -S` by table. */
+  readonly rules: Readonly<Record<string, string>>
+}
+
 /**
  * Remembers the network namespace before the daemon touches it. In a pod all of it goes with the pod; on a machine
  * without Kubernetes (`insitu local`) it is the host's. The daemon removes its bridge when it ends well; forwarding,
  * the firewall plug-in's chains and everything a killed daemon left stay without this.
  */
-export async function rememberNetwork(bridge: string, log: Logger): Promise<NetworkMemory> {
-  const hadBridge = existsSync(join('/sys/class/net', bridge))
-  const hadAddresses = existsSync(addresses)
-  const forwarded = await readFile(forwarding, 'utf8').catch(() => undefined)
-  const before = new Map<string, string>()
-  for (const table of tables) before.set(table, await rules(table))
+export async function rememberNetwork(options: NetworkOptions): Promise<NetworkMemory> {
+  const { file, log } = options
+  const namespace = (await stat('/proc/self/ns/net')).ino
+  let before = await recall(file)
+  if (before?.namespace !== namespace) {
+    before = {
+      namespace,
+      bridge: await hasDevice(options.bridge),
+      addresses: existsSync(addresses),
+      forwarding: (await readFile(forwarding, 'utf8').catch(() => '')).trim() === '1',
+      rules: Object.fromEntries(await Promise.all(tables.map(async (table) => [table, await rules(table)] as const))),
+    }
+    await writeFileAtomic(file, JSON.stringify(before), 0o600)
+  }
+  const was = before
   const attempt = async (what: string, action: () => Promise<unknown>): Promise<void> => {
     await action().catch((error: unknown) => log.warn({ err: describeError(error) }, `${what} could not be undone`))
   }
   return {
     async undo() {
-      if (!hadBridge && existsSync(join('/sys/class/net', bridge))) {
-        await attempt('the bridge', () => run('ip', ['link', 'delete', bridge]))
+      if (!was.bridge && (await hasDevice(options.bridge))) {
+        await attempt('the bridge', () => run('ip', ['link', 'delete', options.bridge]))
       }
       for (const table of tables) {
-        for (const args of undoRules(before.get(table) ?? '', await rules(table))) {
+        for (const args of undoRules(was.rules[table] ?? '', await rules(table))) {
           await attempt(`a rule of ${table}`, () => run('iptables', ['-w', '-t', table, ...args]))
         }
       }
-      if (!hadAddresses) await rm(addresses, { recursive: true, force: true })
-      if (forwarded?.trim() === '0') await attempt('ip_forward', () => writeFile(forwarding, '0\n'))
+      if (!was.addresses) await rm(addresses, { recursive: true, force: true })
+      if (!was.forwarding) await attempt('ip_forward', () => writeFile(forwarding, '0\n'))
+      await rm(file, { force: true })
     },
+  }
+}
+
+/** /proc/self/net is that of this process's network; /sys/class/net that of whoever mounted /sys. */
+async function hasDevice(name: string): Promise<boolean> {
+  const devices = await readFile('/proc/self/net/dev', 'utf8')
+  return devices.split('\n').some((line) => line.trim().startsWith(`${name}:`))
+}
+
+async function recall(file: string): Promise<Before | undefined> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as Before
+  } catch {
+    return undefined
   }
 }
 

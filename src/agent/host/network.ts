@@ -1,5 +1,6 @@
 import { access, constants } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
+import { findProgram, isExecutable } from '../../kernel/process/find-program.ts'
 import type { Finding } from '../../api/node-report.ts'
 
 const plugins = ['bridge', 'loopback', 'host-local', 'firewall'] as const
@@ -19,11 +20,9 @@ export interface BridgeFacts {
 
 /** Looks for what bridge mode needs: the plug-ins, iptables for masquerading, a way to forward packets. */
 export async function probeBridge(path: string, extra: readonly string[] = []): Promise<BridgeFacts> {
-  const programs = path.split(delimiter).filter((directory) => directory !== '')
   const holdsAll = (directory: string): Promise<boolean> =>
-    all(plugins.map((name) => executable(join(directory, name))))
-  const anywhere = async (name: string): Promise<boolean> =>
-    any(programs.map((directory) => executable(join(directory, name))))
+    all(plugins.map((name) => isExecutable(join(directory, name))))
+  const anywhere = async (name: string): Promise<boolean> => (await findProgram(name, path)) !== undefined
   let cniBinaryPath: string | undefined
   for (const directory of [...extra, ...cniDirectories]) {
     cniBinaryPath ??= (await holdsAll(directory)) ? directory : undefined
@@ -54,8 +53,6 @@ export function checkBridge(facts: BridgeFacts): Finding[] {
   ]
 }
 
-const executable = (file: string): Promise<boolean> => can(file, constants.X_OK)
-
 const can = (file: string, mode: number): Promise<boolean> =>
   access(file, mode).then(
     () => true,
@@ -64,4 +61,21 @@ const can = (file: string, mode: number): Promise<boolean> =>
 
 const all = async (answers: readonly Promise<boolean>[]): Promise<boolean> =>
   (await Promise.all(answers)).every(Boolean)
-const any = async (answers: readonly Promise<boolean>[]): Promise<boolean> => (await Promise.all(answers)).some(Boolean)
+
+/** What the agent itself starts. */
+const programs = ['mount', 'umount', 'flock'] as const
+
+/** A finding for each program that is not on the PATH. */
+export async function checkPrograms(path: string, buildkitd: string): Promise<Finding[]> {
+  const findings: Finding[] = []
+  for (const name of [buildkitd, ...programs]) {
+    if ((await findProgram(name, path)) !== undefined) continue
+    findings.push({
+      code: 'PROGRAM_MISSING',
+      severity: 'fatal',
+      message: `the program ${name} is not on the PATH`,
+      fix: 'use insitu’s image, or install it',
+    })
+  }
+  return findings
+}

@@ -2,6 +2,7 @@ import { createInterface } from 'node:readline'
 import type { Writable } from 'node:stream'
 import { execa } from 'execa'
 import { InsituError } from '../errors.ts'
+import { findProgram } from './find-program.ts'
 
 export interface StartOptions {
   /** The whole environment of the child; nothing is inherited. */
@@ -36,6 +37,8 @@ export interface Child {
  * @throws InsituError COMMAND_MISSING when the program cannot be started.
  */
 export async function start(file: string, args: readonly string[], options: StartOptions): Promise<Child> {
+  const found = await findProgram(file, options.env['PATH'] ?? '')
+  if (found === undefined) throw missing(file)
   const spawn = (command: string, argv: readonly string[]) =>
     execa(command, [...argv], {
       reject: false,
@@ -47,15 +50,12 @@ export async function start(file: string, args: readonly string[], options: Star
       cleanup: true,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     })
-  let child = spawn('setpriv', ['--pdeathsig', 'SIGTERM', '--', file, ...args])
-  if (child.pid === undefined) child = spawn(file, args)
+  let child = spawn('setpriv', ['--pdeathsig', 'SIGTERM', '--', found, ...args])
+  if (child.pid === undefined) child = spawn(found, args)
   const pid = child.pid
   if (pid === undefined) {
     const result = await child
-    throw new InsituError('COMMAND_MISSING', `${file} cannot be started: ${result.shortMessage ?? 'unknown reason'}`, {
-      fix: `put ${file} on the PATH`,
-      cause: result,
-    })
+    throw missing(file, result)
   }
   let requested = false
   createInterface({ input: child.all, crlfDelay: Infinity }).on('line', options.onLine)
@@ -79,3 +79,9 @@ export async function start(file: string, args: readonly string[], options: Star
     },
   }
 }
+
+const missing = (file: string, cause?: unknown): InsituError =>
+  new InsituError('COMMAND_MISSING', `the program ${file} cannot be started`, {
+    fix: `install ${file} and put it on the PATH`,
+    cause,
+  })
