@@ -33,6 +33,7 @@ export async function clusterParts(env: Env, logger: Logger): Promise<GatewayPar
     client,
     logger,
     agents: () => directory.agents,
+    agentChanges: () => directory.changes,
     running: (node) => activity.on(node),
   })
   return {

@@ -12,6 +12,8 @@ import type { BuildNode, Directory } from './directory.ts'
 export interface KubernetesDirectory extends Directory {
   /** By node, for placement and for people. */
   readonly agents: ReadonlyMap<string, Agent>
+  /** How often an agent came, went or changed. */
+  readonly changes: number
   readonly synced: boolean
   whenSynced(signal?: AbortSignal): Promise<void>
   /** Milliseconds since the watch was last heard of. */
@@ -52,11 +54,13 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
   const nodes = new Map<string, BuildNode>()
   const proxies = new Map<string, ProxyCache>()
   let sorted: readonly BuildNode[] | undefined
+  let changes = 0
 
   const settle = (node: string): void => {
     const agent = chooseAgent([...(pods.get(node)?.values() ?? [])])
     const before = agents.get(node)
     sorted = undefined
+    changes += 1
     if (agent) {
       agents.set(node, agent)
       nodes.set(node, buildNode(agent))
@@ -123,6 +127,9 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     agents,
     nodes: () => (sorted ??= [...nodes.values()].sort((a, b) => (a.name < b.name ? -1 : 1))),
     node: (name) => nodes.get(name),
+    get changes() {
+      return changes
+    },
     get synced() {
       return watch.synced
     },

@@ -31,8 +31,8 @@ const order = ['builds', 'runs', 'fit', 'rejected'] as const
 export function explain(view: ClusterView, request: PlacementRequest, outcome: Decision | InsituError): Explanation {
   const decision = outcome instanceof InsituError ? undefined : outcome
   const placement = decision?.placement
-  const scores = new Map(decision?.scores.map(({ node, ...score }) => [node, score]))
-  const rejected = new Map(decision?.rejected.map((r) => [r.node, r]))
+  const scores = new Map(decision?.scores().map(({ node, ...score }) => [node, score]))
+  const rejected = new Map(decision?.rejected().map((r) => [r.node, r]))
   const names = new Set([...view.nodes.keys(), ...view.agents.keys(), ...(placement?.targets ?? [])])
   const nodes = [...names].map((node): ExplainedNode => {
     const facts = view.nodes.get(node)

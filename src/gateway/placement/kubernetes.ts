@@ -4,6 +4,7 @@ import type { Logger } from '../../kernel/log.ts'
 import { wakePods } from '../wake/wake.ts'
 import { place, type Decision } from './place.ts'
 import type { PlacementRequest, Placer } from './placer.ts'
+import { rememberPools } from './pool.ts'
 import { findSubject, parseWorkload } from './subject.ts'
 import type { LiveView } from './view.ts'
 
@@ -24,13 +25,15 @@ export interface KubernetesPlacerOptions {
 export function createKubernetesPlacer(options: KubernetesPlacerOptions): KubernetesPlacer {
   const { client, view, logger, patience = 15_000 } = options
 
+  const pools = rememberPools(view, () => view.generation())
+
   async function decide(request: PlacementRequest): Promise<Decision> {
     if (!view.synced) await waitForView(view, patience)
     const subject =
       request.workload === undefined || request.node !== undefined
         ? undefined
         : await findSubject(parseWorkload(request.workload, request.namespace ?? 'default'), view, client)
-    return place({ view, request, subject, repositoryOf: (image) => view.images.repository(image) })
+    return place({ view, request, subject, pools, repositoryOf: (image) => view.images.repository(image) })
   }
   return {
     decide,

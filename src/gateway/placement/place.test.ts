@@ -307,7 +307,7 @@ describe('rule 5: anywhere', () => {
   test('every node that was not taken is listed once, with its first reason', () => {
     const pods = [{ node: 'n1', waiting: waits() }]
     const view = sketch({ nodes: { n1: { agent: null }, n2: {}, n3: { unschedulable: true } }, pods })
-    expect(place(ask(view, { images: [image] })).rejected).toEqual([
+    expect(place(ask(view, { images: [image] })).rejected()).toEqual([
       { node: 'n1', reason: 'no agent', detail: undefined },
       { node: 'n3', reason: 'cordoned' },
     ])

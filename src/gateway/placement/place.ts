@@ -2,7 +2,7 @@ import { InsituError } from '../../kernel/errors.ts'
 import type { Rejection } from './fitness.ts'
 import type { Placement, PlacementRule } from './placer.ts'
 import { anywhere } from './rules/anywhere.ts'
-import type { Rule, RuleInput } from './rules/rule.ts'
+import type { Rule, RuleInput, Verdict } from './rules/rule.ts'
 import { running } from './rules/running.ts'
 import { said } from './rules/said.ts'
 import { template } from './rules/template.ts'
@@ -21,10 +21,10 @@ export const rules: readonly (readonly [PlacementRule, Rule])[] = [
 /** A decision with what led to it, as `insitu explain` prints it. */
 export interface Decision {
   readonly placement: Placement
-  /** Candidates of the winning rule, best first. */
-  readonly scores: readonly Score[]
+  /** Candidates of the winning rule, best first. Worked out when asked for: builds need only the first. */
+  scores(): readonly Score[]
   /** Every node that some rule considered and did not take, with its first reason. */
-  readonly rejected: readonly Rejection[]
+  rejected(): readonly Rejection[]
 }
 
 /**
@@ -32,19 +32,20 @@ export interface Decision {
  * @throws InsituError FAILED_PRECONDITION or NOT_FOUND, see the rules
  */
 export function place(input: RuleInput): Decision {
-  const rejected = new Map<string, Rejection>()
+  const verdicts: Verdict[] = []
   let targets: readonly string[] = []
   let unable: string | undefined
   for (const [name, rule] of rules) {
     const verdict = rule({ ...input, unable })
     if (!verdict) continue
-    for (const rejection of verdict.rejected) {
-      if (!rejected.has(rejection.node)) rejected.set(rejection.node, rejection)
-    }
+    verdicts.push(verdict)
     if (verdict.placement) {
       const placement = withTargets(verdict.placement, targets, unable)
-      rejected.delete(placement.node)
-      return { placement, scores: verdict.scores ?? [], rejected: [...rejected.values()].sort(byNode) }
+      return {
+        placement,
+        scores: () => verdict.ranking?.all() ?? [],
+        rejected: () => rejectedBy(verdicts, placement.node),
+      }
     }
     if (verdict.targets !== undefined && targets.length === 0) {
       targets = verdict.targets
@@ -68,6 +69,14 @@ function withTargets(placement: Placement, targets: readonly string[], unable: s
   if (targets.length === 0) return placement
   const prefix = unable === undefined || placement.rule === 'anywhere' ? '' : `${unable}; `
   return { ...placement, targets, reason: prefix + placement.reason }
+}
+
+function rejectedBy(verdicts: readonly Verdict[], builder: string): Rejection[] {
+  const rejected = new Map<string, Rejection>()
+  for (const rejection of verdicts.flatMap((v) => v.rejected)) {
+    if (rejection.node !== builder && !rejected.has(rejection.node)) rejected.set(rejection.node, rejection)
+  }
+  return [...rejected.values()].sort(byNode)
 }
 
 const byNode = (a: Rejection, b: Rejection): number => (a.node < b.node ? -1 : 1)

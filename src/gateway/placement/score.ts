@@ -29,33 +29,54 @@ export function hash(text: string): number {
   return h >>> 0
 }
 
+/** A node that could build, with what does not change from build to build. */
+export interface Candidate {
+  readonly node: string
+  /** Requested platforms that run natively there. */
+  readonly native: number
+  /** `hash` of its name. */
+  readonly hash: number
+}
+
+/** Candidates of one build, in the order of preference. */
+export interface Ranking {
+  readonly first: Score | undefined
+  /** All of them, best first. */
+  all(): Score[]
+}
+
 /**
  * Orders candidates, best first: natives, then the node whose cache is warm for the key, unless it has clearly more
  * builds than the others ("consistent hashing with bounded loads"): a queue costs more than a cold cache.
  * @param view only `running` is asked
  */
-export function rank(
-  candidates: Iterable<{ readonly node: string; readonly native: number }>,
-  cacheKey: string,
-  view: Pick<ClusterView, 'running'>,
-): Score[] {
+export function rank(candidates: readonly Candidate[], cacheKey: string, view: Pick<ClusterView, 'running'>): Ranking {
   const key = hash(cacheKey)
-  const scores = Array.from(candidates, ({ node, native }): Score => ({
-    node,
-    native,
-    cache: cacheWeight(key, hash(node)),
-    running: view.running(node),
-  }))
-  const total = scores.reduce((sum, s) => sum + s.running, 0)
-  const bound = Math.max(4, Math.ceil((1.25 * (total + 1)) / scores.length))
-  const full = (s: Score): number => (s.running >= bound ? 1 : 0)
-  return scores.sort(
-    (a, b) =>
+  const score = (c: Candidate): Score => ({
+    node: c.node,
+    native: c.native,
+    cache: cacheWeight(key, c.hash),
+    running: view.running(c.node),
+  })
+  let total = 0
+  for (const { node } of candidates) total += view.running(node)
+  const bound = Math.max(4, Math.ceil((1.25 * (total + 1)) / candidates.length))
+  const compare = (a: Score, b: Score): number => {
+    const full = Number(a.running >= bound) - Number(b.running >= bound)
+    const bothFull = a.running >= bound && b.running >= bound
+    return (
       b.native - a.native ||
-      full(a) - full(b) ||
-      (full(a) === 1 ? a.running - b.running : 0) ||
+      full ||
+      (bothFull ? a.running - b.running : 0) ||
       b.cache - a.cache ||
       a.running - b.running ||
-      (a.node < b.node ? -1 : 1),
-  )
+      (a.node < b.node ? -1 : 1)
+    )
+  }
+  let first: Score | undefined
+  for (const candidate of candidates) {
+    const next = score(candidate)
+    if (!first || compare(next, first) < 0) first = next
+  }
+  return { first, all: () => candidates.map(score).sort(compare) }
 }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { labels } from '../../api/names.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
@@ -26,6 +27,8 @@ export interface PodLookup {
 /** A live picture of the cluster, kept by watches. */
 export interface LiveView extends ClusterView, PodLookup {
   readonly images: ImageNames
+  /** Changes whenever nodes or agents do. */
+  generation(): number
   /** All nodes and pods were listed once. Workload templates and namespaces may still be on their way. */
   readonly synced: boolean
   whenSynced(signal?: AbortSignal): Promise<void>
@@ -52,6 +55,8 @@ export interface ViewOptions {
   readonly logger: Logger
   /** From the directory. */
   readonly agents: () => ReadonlyMap<string, AgentFacts>
+  /** How often the agents have changed. */
+  readonly agentChanges: () => number
   readonly running?: (node: string) => number
   /** For tests. */
   readonly watch?: Pick<WatchOptions<KubernetesObject, unknown>, 'stallAfter' | 'backoff' | 'pageSize' | 'now'>
@@ -75,7 +80,15 @@ export function watchCluster(options: ViewOptions): LiveView {
   const templates = new Map<string, Set<WorkloadFacts>>()
   const shared = { client, logger, ...tuning }
 
-  const nodeWatch = watchResource<RawNode, NodeFacts>({ ...shared, resource: resources.nodes, pick: readNode })
+  let nodeChanges = 0
+  const nodeWatch = watchResource<RawNode, NodeFacts>({
+    ...shared,
+    resource: resources.nodes,
+    pick: readNode,
+    // Kubelets rewrite their node's status every few minutes, mostly without news for us.
+    onUpsert: (_, node, previous) => (nodeChanges += isDeepStrictEqual(node, previous) ? 0 : 1),
+    onDelete: () => (nodeChanges += 1),
+  })
   const podWatch = watchResource<RawPod, PodFacts>({
     ...shared,
     resource: resources.pods,
@@ -130,6 +143,7 @@ export function watchCluster(options: ViewOptions): LiveView {
     rollingOf: (repository) => pods.rollingOf(repository),
     templatesOf: (repository) => templates.get(repository) ?? [],
     running: options.running ?? (() => 0),
+    generation: () => nodeChanges + options.agentChanges(),
     podByIp,
     async lookupPod(ip, patience = 0) {
       if (patience > 0 && !podByIp(ip)) {

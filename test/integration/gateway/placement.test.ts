@@ -39,7 +39,7 @@ beforeEach(async () => {
     await cluster.agent(name)
   }
   directory = createKubernetesDirectory({ client, namespace, tls: noTls, logger })
-  view = watchCluster({ client, logger, agents: () => directory.agents })
+  view = watchCluster({ client, logger, agents: () => directory.agents, agentChanges: () => directory.changes })
   placer = createKubernetesPlacer({ client, view, logger })
   await directory.whenSynced()
   await view.whenSynced()

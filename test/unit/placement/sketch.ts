@@ -11,6 +11,7 @@ import type {
 import { createImageNames } from '../../../src/gateway/placement/image-names.ts'
 import { createPodIndex } from '../../../src/gateway/placement/pod-index.ts'
 import type { PlacementRequest } from '../../../src/gateway/placement/placer.ts'
+import { poolOf, type Pools } from '../../../src/gateway/placement/pool.ts'
 import type { RuleInput } from '../../../src/gateway/placement/rules/rule.ts'
 
 /** A small cluster written down in a test. Everything has a default that makes a node able to build. */
@@ -77,5 +78,6 @@ export function podFacts(pod: Partial<PodFacts>): PodFacts {
 export function ask(view: ClusterView, request: Partial<PlacementRequest> = {}, subject?: Subject): RuleInput {
   const images = request.images ?? []
   const cacheKey = request.cacheKey ?? images[0] ?? ''
-  return { view, subject, repositoryOf, request: { images, platforms: [], cacheKey, ...request } }
+  const pools: Pools = (platforms) => poolOf(view, platforms)
+  return { view, subject, repositoryOf, pools, request: { images, platforms: [], cacheKey, ...request } }
 }

@@ -1,7 +1,8 @@
 import type { ClusterView, Subject } from '../cluster.ts'
-import { cannotBuild, isNative, type Rejection } from '../fitness.ts'
+import { cannotBuild, type Rejection } from '../fitness.ts'
 import type { Placement, PlacementRequest } from '../placer.ts'
-import { rank, type Score } from '../score.ts'
+import { candidate, type Pools } from '../pool.ts'
+import { rank, type Ranking } from '../score.ts'
 
 /** Everything a rule may look at. */
 export interface RuleInput {
@@ -11,6 +12,8 @@ export interface RuleInput {
   readonly subject: Subject | undefined
   /** Repository of a normalised image name. */
   readonly repositoryOf: (image: string) => string
+  /** The nodes any build may go to. */
+  readonly pools: Pools
   /** Why an earlier rule that knew where the image will run found no builder there: a clause for people. */
   readonly unable?: string | undefined
 }
@@ -22,8 +25,8 @@ export interface Verdict {
   readonly targets?: readonly string[]
   /** Nodes that this rule would have taken. */
   readonly rejected: readonly Rejection[]
-  /** Candidates in order, best first, where there was a choice. */
-  readonly scores?: readonly Score[]
+  /** The candidates, where there was a choice. */
+  readonly ranking?: Ranking
 }
 
 export type Rule = (input: RuleInput) => Verdict | undefined
@@ -41,11 +44,8 @@ export function able(input: RuleInput, names: Iterable<string>): { nodes: string
 }
 
 /** The tie-break all rules share: native, warm cache, load. */
-export function best(input: RuleInput, names: readonly string[]): Score[] {
+export function best(input: RuleInput, names: readonly string[]): Ranking {
   const { view, request } = input
-  const candidates = names.map((node) => {
-    const facts = view.nodes.get(node)
-    return { node, native: facts ? request.platforms.filter((p) => isNative(facts, p)).length : 0 }
-  })
+  const candidates = names.map((node) => candidate(view, node, request.platforms))
   return rank(candidates, request.cacheKey, view)
 }

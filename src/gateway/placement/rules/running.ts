@@ -12,8 +12,8 @@ export const running: Rule = (input) => {
   if (pods.size === 0) return undefined
   const targets = [...new Set([...pods.keys()].sort(byAge).flatMap((p) => p.node ?? []))]
   const { nodes, rejected } = able(input, targets)
-  const scores = best(input, nodes)
-  const [builder] = scores
+  const ranking = best(input, nodes)
+  const builder = ranking.first
   if (!builder) return { targets, rejected }
   const [pod] = [...pods.keys()].filter((p) => p.node === builder.node).sort(byAge)
   if (!pod) return undefined
@@ -22,5 +22,5 @@ export const running: Rule = (input) => {
   const owner = pod.owner ? ` of ${pod.owner.kind} ${pod.owner.name}` : ''
   const more = targets.length > 1 ? `, as on ${targets.length - 1} more` : ''
   const reason = `pod ${pod.namespace}/${pod.name}${owner} runs ${image} there${more} and rolls in place`
-  return { placement: { rule: 'running', node: builder.node, targets, reason }, rejected, scores }
+  return { placement: { rule: 'running', node: builder.node, targets, reason }, rejected, ranking }
 }

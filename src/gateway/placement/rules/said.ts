@@ -56,7 +56,12 @@ function saidWorkload(input: RuleInput): Verdict {
           return []
         })
   const { nodes, rejected } = able(input, candidates)
-  const [first, ...others] = onNodes.length > 0 ? nodes : best(input, nodes).map((s) => s.node)
+  const [first, ...others] =
+    onNodes.length > 0
+      ? nodes
+      : best(input, nodes)
+          .all()
+          .map((s) => s.node)
   if (first === undefined) {
     const all = [...refused, ...rejected]
     throw new InsituError('NO_NODE', `${option}: ${summarize(all.length, all)}`, {

@@ -28,11 +28,11 @@ export const template: Rule = (input) => {
   const { nodes, rejected } = able(input, welcoming)
   // A node that will run more of the workloads saves more deliveries.
   const most = Math.max(0, ...nodes.map((n) => admitted.get(n)?.length ?? 0))
-  const scores = best(
+  const ranking = best(
     input,
     nodes.filter((n) => admitted.get(n)?.length === most),
   )
-  const [builder] = scores
+  const builder = ranking.first
   const everywhere = [...admitted].filter(([, takes]) => takes.some((w) => w.everyNode)).map(([name]) => name)
   if (!builder) {
     return { ...(everywhere.length > 0 ? { targets: everywhere } : {}), rejected: [...refused, ...rejected] }
@@ -45,7 +45,7 @@ export const template: Rule = (input) => {
   return {
     placement: { rule: 'template', node: builder.node, targets, reason },
     rejected: [...refused, ...rejected],
-    scores,
+    ranking,
   }
 }
 
