@@ -50,6 +50,9 @@ function field(number: number, value: string): Uint8Array {
   return Buffer.concat([Uint8Array.of((number << 3) | 2, ...length), bytes])
 }
 
-/** Leases of BuildKit's: records of its cache (cache/manager.go), and those of calls that were cut off (util/leaseutil). */
-export const isBuildkitLease = (lease: Lease): boolean =>
-  'containerd.io/gc.flat' in lease.labels || 'buildkit/lease.temporary' in lease.labels
+/**
+ * Leases of BuildKit's: records of its cache (cache/manager.go), those of calls that were cut off (util/leaseutil), and
+ * other compressions of a layer, which carry no label but the record's identifier in their name (cache/refs.go).
+ */
+export const isBuildkitLease = ({ id, labels }: Lease): boolean =>
+  'containerd.io/gc.flat' in labels || 'buildkit/lease.temporary' in labels || /^[0-9a-z]{25}-variants$/.test(id)
