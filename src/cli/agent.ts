@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander'
 import { ports } from '../api/names.ts'
+import type { AgentFlags } from './run-agent.ts'
 
 /** `insitu agent`: the role that runs on each node. */
 export function agentCommand(): Command {
@@ -19,19 +20,6 @@ export function agentCommand(): Command {
       const { runAgentCommand } = await import('./run-agent.ts')
       await runAgentCommand(flags)
     })
-}
-
-export interface AgentFlags {
-  readonly config: string
-  readonly root: string
-  readonly runDirectory: string
-  readonly containerdAddress?: string
-  readonly containerdNamespace: string
-  readonly snapshotter?: string
-  readonly node?: string
-  readonly listen: number
-  readonly probes: number
-  readonly logLevel: string
 }
 
 function port(text: string): number {

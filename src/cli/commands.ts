@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { agentCommand } from './agent.ts'
 import { completionCommand } from './completion.ts'
+import { doctorCommand } from './doctor.ts'
 import { gatewayCommand } from './gateway.ts'
 import { cleanNodeCommand } from './clean-node.ts'
 import { explainCommand } from './explain.ts'
@@ -21,5 +22,6 @@ export const commands: readonly (() => Command)[] = [
   agentCommand,
   gatewayCommand,
   cleanNodeCommand,
+  doctorCommand,
   completionCommand,
 ]

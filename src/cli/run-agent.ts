@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { type Agent, createAgent } from '../agent/agent.ts'
 import type { AgentOptions, FrontSettings } from '../agent/options.ts'
@@ -7,11 +6,24 @@ import { certificatePath, spiffe } from '../api/certificate.ts'
 import { configMaps, namespace as defaultNamespace, ports, serviceAccounts, serviceName } from '../api/names.ts'
 import { type Env, processEnv } from '../kernel/config/env.ts'
 import { InsituError } from '../kernel/errors.ts'
+import { readOptional } from '../kernel/fs/read-optional.ts'
 import { type ClusterClient, inClusterClient } from '../kernel/k8s/in-cluster.ts'
 import { createLogger, type Logger } from '../kernel/log.ts'
 import { type Probes, serveProbes } from '../kernel/probes.ts'
 import type { TlsSource } from '../kernel/tls/material.ts'
-import type { AgentFlags } from './agent.ts'
+
+export interface AgentFlags {
+  readonly config: string
+  readonly root: string
+  readonly runDirectory: string
+  readonly containerdAddress?: string
+  readonly containerdNamespace: string
+  readonly snapshotter?: string
+  readonly node?: string
+  readonly listen: number
+  readonly probes: number
+  readonly logLevel: string
+}
 
 /** The projected token for the gateway, as the manifests mount it. */
 const tokenFile = '/var/run/secrets/insitu.build/token'
@@ -96,13 +108,4 @@ async function loadCa(client: ClusterClient, namespace: string, signal: AbortSig
   const ca = found?.data?.['ca.crt']
   if (!ca) throw new InsituError('CA_MISSING', 'no gateway has published the CA yet', { status: 'UNAVAILABLE' })
   return ca
-}
-
-async function readOptional(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw new InsituError('CONFIG_UNREADABLE', `${file} cannot be read`, { cause: error })
-  }
 }

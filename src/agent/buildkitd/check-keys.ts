@@ -32,7 +32,7 @@ export function checkKeys(table: TomlTable, text: string, schema: Schema = build
     if (typeof kind === 'object') {
       if ('tables' in kind) {
         if (!Array.isArray(value) || !value.every(isTable)) return wrong(`written as [[${show(path)}]]`)
-        for (const entry of value) visitTable(entry as TomlTable, kind.tables, path)
+        for (const entry of value) visitTable(entry, kind.tables, path)
         return
       }
       if (!isTable(value)) return wrong(`a table: [${show(path)}]`)

@@ -49,16 +49,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
 /** Asks until it answers or is gone: whichever comes first decides the start. There is no time-out: an exit always comes. */
 async function answers(child: Child, socket: string): Promise<DaemonFacts | undefined> {
-  let gone = false
-  const exit = child.exited.then(() => {
-    gone = true
-  })
-  for (let wait = 25; !gone; wait = Math.min(wait * 1.5, 500)) {
-    try {
-      return await askDaemon(socket)
-    } catch {
-      await Promise.race([sleep(wait, undefined, { ref: false }), exit])
-    }
+  const gone = child.exited.then(() => 'gone' as const)
+  for (let wait = 25; ; wait = Math.min(wait * 1.5, 500)) {
+    const answer = await Promise.race([gone, askDaemon(socket).catch(() => undefined)])
+    if (answer === 'gone') return undefined
+    if (answer) return answer
+    if ((await Promise.race([gone, sleep(wait, undefined, { ref: false })])) === 'gone') return undefined
   }
-  return undefined
 }

@@ -4,7 +4,7 @@ import { lineOf, parseToml, type TomlTable, type TomlValue, writeToml } from '..
 import { InsituError } from '../../kernel/errors.ts'
 import type { Finding } from '../../api/node-report.ts'
 import { checkKeys, isTable, show } from './check-keys.ts'
-import { buildkitdKeys, type Kind, localMountKey, ownKeys } from './known-keys.ts'
+import { buildkitdKeys, type Kind, ownKeys } from './known-keys.ts'
 
 export interface RenderInput {
   /** The user's buildkitd.toml; undefined: there is none and the defaults hold. */
@@ -106,7 +106,7 @@ export function render(input: RenderInput): Rendered {
     })
   }
 
-  const merged = normalise(structuredClone(user) as MutableTable, { table: buildkitdKeys }) as MutableTable
+  const merged = normalise(user, { table: buildkitdKeys }) as MutableTable
   for (const held of mustHold(input)) {
     const value = get(user, held.path)
     if (value !== undefined && !isDeepStrictEqual(value, held.value)) {

@@ -47,12 +47,10 @@ export async function takeLock(options: LockOptions): Promise<Lock> {
     throw await locked(options.files)
   }
   await Promise.all(options.files.map((file) => writeFile(file, `${options.holder}\n`)))
-  const lost = Promise.withResolvers<void>()
-  void child.exited.then((end) => {
-    if (!end.requested) lost.resolve()
-  })
+  // A release never settles it.
+  const lost = child.exited.then((end) => (end.requested ? new Promise<void>(() => undefined) : undefined))
   return {
-    lost: lost.promise,
+    lost,
     release: async () => {
       // While they are still held: nobody can have locked the same inodes then.
       await Promise.all(options.files.map((file) => rm(file, { force: true })))

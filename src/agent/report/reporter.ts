@@ -31,12 +31,15 @@ export function createReporter(options: ReporterOptions): Reporter {
     if (closed || timer || running) return
     timer = setTimeout(() => {
       timer = undefined
-      running = deliver().then((ok) => {
-        running = undefined
-        if (!isDeepStrictEqual(wanted, delivered)) schedule(ok ? 0 : (options.retry ?? 5000))
-      })
+      running = round()
     }, delay)
     timer.unref()
+  }
+
+  const round = async (): Promise<void> => {
+    const ok = await deliver()
+    running = undefined
+    if (!isDeepStrictEqual(wanted, delivered)) schedule(ok ? 0 : (options.retry ?? 5000))
   }
 
   const deliver = async (): Promise<boolean> => {

@@ -9,7 +9,7 @@ export interface TomlTable {
 /** @throws InsituError CONFIG_SYNTAX with line and column (counted from 1). `name` names the file in the sentence. */
 export function parseToml(text: string, name: string): TomlTable {
   try {
-    return TOML.parse(text) as TomlTable
+    return TOML.parse(text)
   } catch (error) {
     const at = error as { line?: number; col?: number; message?: string }
     const where = at.line === undefined ? '' : ` line ${at.line + 1}, column ${(at.col ?? 0) + 1}`

@@ -1,0 +1,18 @@
+import { Command, Option } from 'commander'
+import type { DoctorFlags } from './run-doctor.ts'
+
+/** `insitu doctor`: what an agent would say about this machine. */
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description('check whether this machine can build: run it on a node, or in the agent’s pod')
+    .option('--config <file>', "the user's buildkitd.toml", '/etc/buildkit/buildkitd.toml')
+    .option('--root <directory>', "buildkitd's root", '/var/lib/buildkit')
+    .option('--containerd-address <socket>', "containerd's socket (default: where the distribution has it)")
+    .option('--containerd-namespace <name>', "containerd's namespace", 'k8s.io')
+    .option('--snapshotter <name>', "the kubelet's snapshotter (default: asked from containerd)")
+    .addOption(new Option('--output <format>', 'how to print').choices(['text', 'json']).default('text'))
+    .action(async (flags: DoctorFlags) => {
+      const { runDoctor } = await import('./run-doctor.ts')
+      await runDoctor(flags)
+    })
+}

@@ -1,0 +1,63 @@
+import { fatal, makePlan, type Plan } from '../agent/plan.ts'
+import type { Finding } from '../api/node-report.ts'
+import { processEnv } from '../kernel/config/env.ts'
+import { InsituError } from '../kernel/errors.ts'
+import { readOptional } from '../kernel/fs/read-optional.ts'
+import { createLogger } from '../kernel/log.ts'
+
+export interface DoctorFlags {
+  readonly config: string
+  readonly root: string
+  readonly containerdAddress?: string
+  readonly containerdNamespace: string
+  readonly snapshotter?: string
+  readonly output: 'text' | 'json'
+}
+
+/** Looks at this machine as an agent would and prints what it finds. @throws InsituError NODE_UNFIT with a fatal finding. */
+export async function runDoctor(flags: DoctorFlags): Promise<void> {
+  if (process.getuid?.() !== 0) {
+    throw new InsituError('NOT_ROOT', 'insitu doctor needs root: it asks containerd and tries a mount', {
+      fix: 'run it with sudo',
+    })
+  }
+  const plan = await makePlan({
+    node: '',
+    env: processEnv(),
+    log: createLogger({ level: 'silent' }),
+    root: flags.root,
+    namespace: flags.containerdNamespace,
+    containerdAddress: flags.containerdAddress,
+    snapshotter: flags.snapshotter,
+    readConfig: () => readOptional(flags.config),
+  })
+  console.log(flags.output === 'json' ? JSON.stringify(summary(plan), undefined, 2) : describe(plan))
+  const count = fatal(plan.findings).length
+  if (count > 0)
+    throw new InsituError(
+      'NODE_UNFIT',
+      `${count} ${count === 1 ? 'finding keeps' : 'findings keep'} this machine from building`,
+    )
+}
+
+const summary = ({ host, rendered, findings }: Plan) => ({
+  distribution: host.distribution.name,
+  containerd: { version: host.containerd?.version ?? null, ...host.distribution, name: undefined },
+  snapshotter: host.snapshotter ?? null,
+  network: rendered.network,
+  findings,
+})
+
+function describe({ host, rendered, findings }: Plan): string {
+  const facts: (readonly [string, string])[] = [
+    ['distribution', host.distribution.name],
+    ['containerd', `${host.containerd?.version ?? 'no answer'} at ${host.distribution.address}`],
+    ['snapshotter', host.snapshotter ?? 'unknown'],
+    ['network of RUN steps', rendered.network === 'bridge' ? 'of its own, behind a bridge' : 'the node’s'],
+  ]
+  const lines = facts.map(([name, value]) => `${`${name}:`.padEnd(22)}${value}`)
+  return [...lines, '', ...(findings.length === 0 ? ['Nothing to complain about.'] : findings.map(explain))].join('\n')
+}
+
+const explain = ({ severity, code, message, fix }: Finding): string =>
+  `${severity.toUpperCase()} ${code}: ${message}${fix ? `\n  fix: ${fix}` : ''}`
