@@ -3,6 +3,7 @@ import { gatewayIdentity } from '../gateway/certificate/identity.ts'
 import { createKubernetesDirectory } from '../gateway/directory/kubernetes.ts'
 import type { GatewayOptions } from '../gateway/gateway.ts'
 import { createKubernetesPlacer } from '../gateway/placement/kubernetes.ts'
+import { freshnessMetrics } from '../gateway/placement/metrics.ts'
 import { watchCluster } from '../gateway/placement/view.ts'
 import type { Env } from '../kernel/config/env.ts'
 import { createKubernetesClient } from '../kernel/k8s/client.ts'
@@ -10,7 +11,7 @@ import type { Logger } from '../kernel/log.ts'
 
 export interface GatewayParts extends Pick<
   GatewayOptions,
-  'directory' | 'placer' | 'tls' | 'httpHandlers' | 'podLookup' | 'notReady' | 'activity'
+  'directory' | 'placer' | 'tls' | 'httpHandlers' | 'podLookup' | 'notReady' | 'metrics' | 'activity'
 > {
   /** Ends watches and renewals. */
   readonly close?: () => Promise<void>
@@ -45,6 +46,7 @@ export async function clusterParts(env: Env, logger: Logger): Promise<GatewayPar
     podLookup: (address, patience) => view.lookupPod(address, patience),
     notReady: () =>
       directory.synced && view.synced ? undefined : 'nodes, pods and agents of the cluster are still being listed',
+    metrics: () => freshnessMetrics([...view.freshness(), directory.freshness()]),
     async close() {
       await Promise.all([directory.stop(), view.stop()])
       identity.close()

@@ -29,6 +29,8 @@ export interface GatewayOptions {
   readonly probes?: { readonly host?: string; readonly port: number } | undefined
   /** What else must be there before builds are taken: a sentence while it is not. */
   readonly notReady?: (() => string | undefined) | undefined
+  /** Text for /metrics, in the Prometheus format. */
+  readonly metrics?: (() => string) | undefined
   /** Shared with the placer, which prefers idle nodes. */
   readonly activity?: Activity | undefined
   readonly now?: (() => Date) | undefined
@@ -79,7 +81,12 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   let probes: Probes | undefined
   try {
     probes =
-      options.probes && (await serveProbes({ ...options.probes, notReady: () => stopping ?? options.notReady?.() }))
+      options.probes &&
+      (await serveProbes({
+        ...options.probes,
+        ...(options.metrics ? { metrics: options.metrics } : {}),
+        notReady: () => stopping ?? options.notReady?.(),
+      }))
   } catch (error) {
     await listener.close()
     throw error

@@ -5,6 +5,7 @@ import { resources } from '../../kernel/k8s/resources.ts'
 import { watchResource, type WatchOptions } from '../../kernel/k8s/watch.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { TlsSource } from '../../kernel/tls/material.ts'
+import type { Freshness } from '../placement/view.ts'
 import { chooseAgent, readAgent, type Agent, type RawAgentPod } from './agent.ts'
 import { dialAgent, fetchProxy, type AgentAddress } from './agent-connection.ts'
 import type { BuildNode, Directory } from './directory.ts'
@@ -16,8 +17,8 @@ export interface KubernetesDirectory extends Directory {
   readonly changes: number
   readonly synced: boolean
   whenSynced(signal?: AbortSignal): Promise<void>
-  /** Milliseconds since the watch was last heard of. */
-  age(): number
+  /** For metrics, as the view's. */
+  freshness(): Freshness
   stop(): Promise<void>
 }
 
@@ -134,7 +135,12 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
       return watch.synced
     },
     whenSynced: (signal) => watch.whenSynced(signal),
-    age: () => watch.age(),
+    freshness: () => ({
+      resource: 'agents',
+      age: watch.age(),
+      reconnects: watch.reconnects,
+      relists: watch.relists,
+    }),
     stop: () => watch.stop(),
   }
 }
