@@ -46,7 +46,12 @@ export function openAnswer(stream: ServerHttp2Stream): void {
   } as object)
 }
 
-/** After our last frame: a client that has not ended its side is told, without an error, that nobody reads on. */
+/**
+ * After our last frame: a client that has not ended its side is told, without an error, that nobody reads on. Not at
+ * once: a reset in the same turn overtakes the trailers.
+ */
 export function stopReading(stream: ServerHttp2Stream): void {
-  if (!stream.readableEnded && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR)
+  setImmediate(() => {
+    if (!stream.readableEnded && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR)
+  })
 }

@@ -1,4 +1,5 @@
 import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
+import type { Readable, Writable } from 'node:stream'
 import { endCall, openAnswer, stopReading } from './end-call.ts'
 import { downstreamHeaders, header, headerObject, type RawHeaders } from './headers.ts'
 import { InsituError } from '../../kernel/errors.ts'
@@ -26,6 +27,30 @@ export type PumpEnd =
   | { readonly kind: 'lost'; readonly error: InsituError }
 
 const endStream = constants.NGHTTP2_FLAG_END_STREAM
+
+/** Milliseconds. */
+const closingMoment = 20
+
+const noStatus = (): InsituError =>
+  new InsituError('NO_STATUS', 'the build daemon ended a call without saying how it went', {
+    status: 'UNAVAILABLE',
+    fix: 'run the build again',
+  })
+
+/** Bytes of one call that may wait here. Less, and the two sides take turns instead of working at the same time. */
+const buffered = 512 << 10
+
+/** Copies data, and stops reading while the other side does not keep up. */
+function forward(from: Readable, to: Writable, onData?: (chunk: Buffer) => void): void {
+  from.on('data', (chunk: Buffer) => {
+    onData?.(chunk)
+    if (to.destroyed || to.writableEnded) return
+    to.write(chunk)
+    if (to.writableLength < buffered) return
+    from.pause()
+    to.once('drain', () => from.resume())
+  })
+}
 
 /**
  * Joins a client's stream and a daemon's: bodies with back-pressure in both directions, half-close, trailers,
@@ -90,14 +115,7 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
         })
       }
       if (!down.headersSent) down.respond(headers, { waitForTrailers: true, sendDate: false } as object)
-      up.on('data', (chunk: Buffer) => {
-        options.onData?.(chunk)
-        if (down.destroyed || down.writableEnded) return
-        if (!down.write(chunk)) {
-          up.pause()
-          down.once('drain', () => up.resume())
-        }
-      })
+      forward(up, down, options.onData)
       up.on('end', () => {
         ended = true
         maybeComplete()
@@ -110,14 +128,18 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
     up.on('error', () => undefined) // 'close' follows and tells how it ended
     up.on('close', () => {
       if (done || completing) return
-      const lost = options.lost()
-      if (lost || up.rstCode === constants.NGHTTP2_NO_ERROR) {
-        const error = lost ?? new InsituError('NO_STATUS', 'the build daemon ended a call without a status')
-        endCall(down, statusOf(error))
-        return finish({ kind: 'lost', error })
+      const conclude = (): void => {
+        const lost = options.lost()
+        if (lost || up.rstCode === constants.NGHTTP2_NO_ERROR) {
+          const error = lost ?? noStatus()
+          endCall(down, statusOf(error))
+          return finish({ kind: 'lost', error })
+        }
+        if (!down.destroyed && !down.closed) down.close(up.rstCode)
+        finish({ kind: 'reset', by: 'daemon', code: up.rstCode })
       }
-      if (!down.destroyed && !down.closed) down.close(up.rstCode)
-      finish({ kind: 'reset', by: 'daemon', code: up.rstCode })
+      // The calls of a dying connection end a moment before the connection does.
+      setTimeout(conclude, closingMoment)
     })
 
     down.on('error', () => undefined)
@@ -132,7 +154,9 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
     }
     if (options.body) return void up.end(options.body)
     if (options.head && options.head.length > 0) up.write(options.head)
-    if (down.readableEnded) up.end()
-    else down.pipe(up)
+    if (down.readableEnded) return void up.end()
+    forward(down, up)
+    down.on('end', () => up.end())
+    down.resume()
   })
 }
