@@ -1,0 +1,73 @@
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { namespace } from '../../../src/api/names.ts'
+import { processEnv } from '../../../src/kernel/config/env.ts'
+import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
+import { start, type Child } from '../../../src/kernel/process/start.ts'
+import { run } from '../../../src/kernel/process/run.ts'
+import { startApiServer, type ApiServer } from '../fixtures/apiserver.ts'
+import { createCluster } from '../fixtures/cluster.ts'
+import { until } from '../fixtures/until.ts'
+
+const root = join(import.meta.dirname, '../../..')
+let server: ApiServer
+let client: KubernetesClient
+let gateway: Child | undefined
+const lines: string[] = []
+
+beforeAll(async () => {
+  server = await startApiServer()
+  client = await server.client()
+  const cluster = createCluster(client)
+  await cluster.namespace(namespace)
+  for (const kind of ['Secret', 'ConfigMap']) {
+    await client.apply({ apiVersion: 'v1', kind, metadata: { name: 'insitu-ca', namespace } })
+  }
+  await cluster.node('n1')
+  await cluster.agent('n1')
+})
+afterAll(async () => {
+  await gateway?.stop(10_000)
+  client?.close()
+  await server?.close()
+})
+
+const freePort = (): Promise<number> =>
+  new Promise((resolve) => {
+    const probe = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = probe.address() as AddressInfo
+      probe.close(() => resolve(port))
+    })
+  })
+
+test('a gateway with nothing but a cluster becomes ready, answers for its nodes and tells how fresh its view is', async () => {
+  const probes = await freePort()
+  gateway = await start(
+    join(root, 'bin/insitu'),
+    ['gateway', '--listen', 'tcp://127.0.0.1:0', '--probes', String(probes)],
+    {
+      env: {
+        PATH: processEnv()['PATH'] ?? '',
+        HOME: '/nonexistent',
+        KUBECONFIG: server.kubeconfig,
+        POD_NAMESPACE: namespace,
+      },
+      onLine: (line) => lines.push(line),
+    },
+  )
+  const get = (path: string) =>
+    fetch(`http://127.0.0.1:${probes}${path}`).then(
+      async (r) => ({ status: r.status, text: await r.text() }),
+      () => undefined,
+    )
+  await until(`readiness; log: ${lines.join('\n')}`, async () => (await get('/readyz'))?.status === 200)
+  const metrics = (await get('/metrics'))?.text
+  for (const resource of ['nodes', 'pods', 'agents', 'deployment']) {
+    expect(metrics).toMatch(new RegExp(`^insitu_view_age_seconds\\{resource="${resource}"\\} [0-9.]+$`, 'm'))
+  }
+  const address = await until('its address', () => /tcp:\/\/127\.0\.0\.1:\d+/.exec(lines.join('\n'))?.[0])
+  const workers = await run(join(root, '.tools/bin/buildctl'), ['--addr', address, 'debug', 'workers', '--verbose'])
+  expect(workers.stdout).toContain('n1')
+  expect(workers.stdout).toContain('linux/amd64')
+})
