@@ -1,0 +1,35 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { grpcStatus } from '../kernel/errors.ts'
+import { describe, expect, it } from 'vitest'
+
+const here = fileURLToPath(new URL('.', import.meta.url))
+const documentation = readFileSync(join(here, '../../docs/findings.md'), 'utf8')
+const documented = new Set([...documentation.matchAll(/^\| `([A-Z_]+)`/gm)].map((match) => match[1]))
+
+// What else lies in src/agent has commands of its own and reports no findings.
+const files = ['agent.ts', 'plan.ts', 'host', 'buildkitd', 'front', 'report']
+  .flatMap((entry) =>
+    entry.endsWith('.ts') ? [entry] : readdirSync(join(here, entry)).map((file) => join(entry, file)),
+  )
+  .filter((file) => !file.endsWith('.test.ts'))
+  .map((file) => join(here, file))
+const shared = ['../kernel/config/toml.ts', '../kernel/process/start.ts'].map((file) => join(here, file))
+const codes = new Set(
+  [...files, ...shared].flatMap((file) =>
+    [...readFileSync(file, 'utf8').matchAll(/'([A-Z]+(?:_[A-Z]+)+|LOCKED)'/g)]
+      .map((match) => match[1] ?? '')
+      .filter((code) => !code.endsWith('_PROXY') && !(code in grpcStatus)),
+  ),
+)
+
+describe('docs/findings.md', () => {
+  it('explains every code', () => {
+    expect([...codes].filter((code) => !documented.has(code))).toEqual([])
+  })
+
+  it('explains nothing that does not exist', () => {
+    expect([...documented].filter((code) => !codes.has(code ?? ''))).toEqual([])
+  })
+})

@@ -1,0 +1,131 @@
+import { describe, expect, it } from 'vitest'
+import { detect, marks } from './distribution.ts'
+import { workerOf } from './neighbours.ts'
+import { undoRules } from './network-undo.ts'
+import { checkBridge } from './network.ts'
+import { sharingFinding } from './preflight.ts'
+import { checkSpace } from './space.ts'
+import { checkContainerdVersion } from './versions.ts'
+
+describe('detecting a distribution', () => {
+  const on = (...paths: string[]) => detect((path) => paths.includes(path))
+
+  it.each([
+    ['kubeadm', ['/etc/kubernetes/kubelet.conf'], '/run/containerd/containerd.sock', '/var/lib/containerd'],
+    [
+      'kind',
+      ['/kind/version', '/etc/kubernetes/kubelet.conf'],
+      '/run/containerd/containerd.sock',
+      '/var/lib/containerd',
+    ],
+    ['minikube', ['/var/lib/minikube'], '/run/containerd/containerd.sock', '/var/lib/containerd'],
+    ['eks', ['/etc/eks'], '/run/containerd/containerd.sock', '/var/lib/containerd'],
+    ['gke', ['/home/kubernetes/bin'], '/run/containerd/containerd.sock', '/var/lib/containerd'],
+    ['aks', ['/etc/kubernetes/azure.json'], '/run/containerd/containerd.sock', '/var/lib/containerd'],
+    [
+      'k3s',
+      ['/run/k3s/containerd/containerd.sock', '/var/lib/rancher/k3s'],
+      '/run/k3s/containerd/containerd.sock',
+      '/var/lib/rancher/k3s/agent/containerd',
+    ],
+    [
+      'rke2',
+      ['/run/k3s/containerd/containerd.sock', '/var/lib/rancher/rke2'],
+      '/run/k3s/containerd/containerd.sock',
+      '/var/lib/rancher/rke2/agent/containerd',
+    ],
+    [
+      'microk8s',
+      ['/var/snap/microk8s/common/run/containerd.sock'],
+      '/var/snap/microk8s/common/run/containerd.sock',
+      '/var/snap/microk8s/common/var/lib/containerd',
+    ],
+    ['unknown', [], '/run/containerd/containerd.sock', '/var/lib/containerd'],
+  ])('%s', (name, paths, address, root) => {
+    expect(on(...paths)).toMatchObject({ name, address, root })
+    for (const path of paths) expect(marks).toContain(path)
+  })
+})
+
+describe('containerd’s version', () => {
+  it.each([
+    ['1.6.20', ['CONTAINERD_TOO_OLD']],
+    ['1.7.32', ['CONTAINERD_VULNERABLE']],
+    ['1.7.33-k3s1', []],
+    ['2.0.9', ['CONTAINERD_VULNERABLE']],
+    ['2.1.9', []],
+    ['2.2.4', ['CONTAINERD_VULNERABLE']],
+    ['2.3.2', []],
+    ['2.4.2', []],
+    ['main', ['CONTAINERD_VERSION_UNKNOWN']],
+  ])('%s', (version, codes) => {
+    expect(checkContainerdVersion(version).map((finding) => finding.code)).toEqual(codes)
+  })
+})
+
+describe('space', () => {
+  const plenty = { path: '/x', freeBytes: 2 ** 40, freeShare: 0.5, freeInodes: 0.5 }
+  it.each([
+    [{}, []],
+    [{ freeShare: 0.14 }, ['DISK_LOW']],
+    [{ freeBytes: 2 ** 20, freeShare: 0.01 }, ['DISK_FULL']],
+    [{ freeInodes: 0.04 }, ['INODES_LOW']],
+    [{ freeInodes: 0.001 }, ['INODES_EXHAUSTED']],
+  ])('%j', (change, codes) => {
+    expect(checkSpace({ ...plenty, ...change }).map((finding) => finding.code)).toEqual(codes)
+  })
+})
+
+describe('sharing and bridge findings', () => {
+  it('have a fix wherever they are fatal', () => {
+    for (const sharing of ['not-propagated', 'different', 'unproven'] as const) {
+      expect(sharingFinding('/x', sharing)[0]?.fix).toBeTruthy()
+    }
+    expect(sharingFinding('/x', 'shared')).toEqual([])
+    const facts = { onPath: false, cniBinaryPath: '/cni', iptables: true, forwarding: true }
+    expect(checkBridge(facts)).toEqual([])
+    expect(checkBridge({ ...facts, onPath: true, cniBinaryPath: undefined })).toEqual([])
+    expect(checkBridge({ ...facts, cniBinaryPath: undefined })[0]?.message).toContain('host-local')
+    expect(checkBridge({ ...facts, iptables: false, forwarding: false })[0]?.message).toMatch(/iptables and the right/)
+  })
+})
+
+describe('another buildkitd', () => {
+  it('is read from flags before its file, and from defaults last', () => {
+    expect(workerOf(['buildkitd'], undefined)).toEqual({
+      enabled: true,
+      address: '/run/containerd/containerd.sock',
+      namespace: 'buildkit',
+    })
+    const config = '[worker.containerd]\naddress = "/a.sock"\nnamespace = "k8s.io"\nenabled = false\n'
+    expect(workerOf(['buildkitd'], config)).toEqual({ enabled: false, address: '/a.sock', namespace: 'k8s.io' })
+    const flags = [
+      'buildkitd',
+      '--containerd-worker=true',
+      '--containerd-worker-addr',
+      'unix:///b.sock',
+      '--containerd-worker-namespace=x',
+    ]
+    expect(workerOf(flags, config)).toEqual({ enabled: true, address: '/b.sock', namespace: 'x' })
+    expect(workerOf(['buildkitd'], 'not = toml = ')).toMatchObject({ namespace: 'buildkit' })
+  })
+})
+
+describe('taking the network back', () => {
+  const before = '-P FORWARD ACCEPT\n-N CNI-OTHERS\n-A FORWARD -j CNI-OTHERS\n'
+  const after = `-P FORWARD ACCEPT
+-N CNI-FORWARD
+-N CNI-OTHERS
+-A FORWARD -m comment --comment "CNI firewall plugin rules (\\"v1\\")" -j CNI-FORWARD
+-A FORWARD -j CNI-OTHERS
+-A CNI-FORWARD -d 10.10.0.2/32 -j ACCEPT
+`
+  it('removes what is new and nothing else', () => {
+    expect(undoRules(before, after)).toEqual([
+      ['-D', 'FORWARD', '-m', 'comment', '--comment', 'CNI firewall plugin rules ("v1")', '-j', 'CNI-FORWARD'],
+      ['-F', 'CNI-FORWARD'],
+      ['-X', 'CNI-FORWARD'],
+    ])
+    expect(undoRules(after, after)).toEqual([])
+  })
+})
