@@ -13,9 +13,14 @@ function holder(file: string): Tracked | undefined {
 
 /**
  * One holder of a name at a time on a machine; waits for the other one. The lock of a dead process does not count.
- * `lab` is held by `up` and `down`, `image` by what builds images.
+ * `lab` is held by `up` and `down`, `base` while a
+ * base image is made, `image` while our own is built.
  */
-export async function withLock<T>(name: 'lab' | 'image', work: () => Promise<T>, timeout = 600_000): Promise<T> {
+export async function withLock<T>(
+  name: 'lab' | 'base' | 'image',
+  work: () => Promise<T>,
+  timeout = 600_000,
+): Promise<T> {
   const file = `/run/insitu-${name}.lock`
   const me = JSON.stringify(track(process.pid))
   await waitFor(

@@ -106,7 +106,7 @@ async function build({ nodes, shape }: Wanted, progress: Progress): Promise<void
   await ensureNetns(controlNetns, net.control, machine.mtu)
   await ensureControlPlane(state)
   progress.step('control plane answers')
-  await withLock('image', () => ensureImages(systemRecipes, standInRegistry, progress))
+  await ensureImages(systemRecipes, standInRegistry, progress)
 
   for (const surplus of state.get().nodes.filter((node) => !nodes.includes(node))) {
     await removeNode(surplus, context)
@@ -130,7 +130,7 @@ async function build({ nodes, shape }: Wanted, progress: Progress): Promise<void
   progress.step(`${nodes.length} node(s) ready`)
   await waitForDns()
   progress.step('service names resolve')
-  await withLock('image', () => ensureImages(allRecipes, standInRegistry, progress))
+  await ensureImages(allRecipes, standInRegistry, progress)
   state.update({ complete: true })
 }
 

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs'
-import { chmod, copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { run } from '../../../src/kernel/process/run.ts'
 import { ensureInit } from '../init.ts'
 import { cacheDir, toolsBin } from '../layout.ts'
+import { withLock } from '../lock.ts'
 import { silent, type Progress } from '../progress.ts'
 import { hashOf } from './cache.ts'
 import { addLayer, makeFolder, writeImage, type Manifest, type RuntimeConfig } from './oci.ts'
@@ -90,18 +91,25 @@ export async function ensureImages(
     const key = await hashOf(inputs.files, [JSON.stringify(recipe.config), ...(inputs.texts ?? [])])
     const layout = join(cacheDir, 'images', `${recipe.repository.replaceAll('/', '-')}-${recipe.tags[0]}-${key}`)
     if (!existsSync(layout)) {
-      await makeFolder(layout, async (temporary) => {
-        const scratch = join(temporary, 'scratch')
-        const layers = []
-        for (const layer of await recipe.layers(scratch)) {
-          layers.push(await addLayer(temporary, layer.folder, layer.createdBy))
-        }
-        await run('rm', ['-rf', '--one-file-system', scratch])
-        await writeImage(temporary, layers, recipe.config)
+      await withLock('base', async () => {
+        // Another command may have made it while this one waited.
+        if (existsSync(layout)) return
+        await make(recipe, layout)
+        progress.step(`made ${recipe.repository}:${recipe.tags[0]}`)
       })
-      progress.step(`made ${recipe.repository}:${recipe.tags[0]}`)
     }
     const image = JSON.parse(await readFile(join(layout, 'image.json'), 'utf8')) as Manifest
     for (const tag of recipe.tags) await pushImage(layout, image, registry, recipe.repository, tag)
   }
 }
+
+const make = (recipe: Recipe, layout: string): Promise<void> =>
+  makeFolder(layout, async (temporary) => {
+    const scratch = join(temporary, 'scratch')
+    const layers = []
+    for (const layer of await recipe.layers(scratch)) {
+      layers.push(await addLayer(temporary, layer.folder, layer.createdBy))
+    }
+    await rm(scratch, { recursive: true, force: true })
+    await writeImage(temporary, layers, recipe.config)
+  })
