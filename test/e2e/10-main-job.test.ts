@@ -184,7 +184,7 @@ describe('placement', () => {
     },
   )
 
-  it('a rebuild goes where a pod of that repository runs, if its workload rolls in place', async () => {
+  it('a rebuild goes where the pods of a workload that rolls in place run the image', async () => {
     await using context = await temporary()
     await writeFile(join(context.path, 'Dockerfile'), 'FROM busybox\nCMD ["sleep", "3600"]\n')
     const repository = `example.test/${id}/pinned`
@@ -194,16 +194,37 @@ describe('placement', () => {
       name: `${repository}:v1`,
       opt: { 'insitu.node': 'node2' },
     })
-    const pod = await runPod(insitu, {
-      label: id,
-      image: `${repository}:v1`,
-      selector: { 'kubernetes.io/hostname': 'node2' },
-    })
-    await waitFor('the pod to run', async () => (await podStatus(insitu, pod)).startedAt, { timeout: 60_000 })
-    await writeFile(join(context.path, 'Dockerfile'), 'FROM busybox\nRUN echo v2\nCMD ["sleep", "3600"]\n')
-    const build = await buildctl({ addr: door.addr, context: context.path, name: `${repository}:v2` })
-    expect(build.stderr).toContain('[insitu] node node2:')
-    expect(build.stderr).toContain(`default/${pod}`)
+    const app = `pinned-${id}`
+    const container = { name: 'main', image: `${repository}:v1`, imagePullPolicy: 'Never' }
+    const deployment = {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: app },
+      spec: {
+        selector: { matchLabels: { app } },
+        template: {
+          metadata: { labels: { app } },
+          spec: {
+            nodeSelector: { 'kubernetes.io/hostname': 'node2' },
+            terminationGracePeriodSeconds: 0,
+            containers: [container],
+          },
+        },
+      },
+    }
+    await insitu.kubectl(['apply', '-f', '-'], JSON.stringify(deployment))
+    try {
+      await insitu.kubectl(['rollout', 'status', `deployment/${app}`, '--timeout=60s'])
+      await writeFile(join(context.path, 'Dockerfile'), 'FROM busybox\nRUN echo v2\nCMD ["sleep", "3600"]\n')
+      const build = await buildctl({ addr: door.addr, context: context.path, name: `${repository}:v2` })
+      expect(build.stderr).toContain('[insitu] node node2:')
+      expect(build.stderr).toContain(app)
+      // And so the update finds it there.
+      await insitu.kubectl(['set', 'image', `deployment/${app}`, `main=${repository}:v2`])
+      await insitu.kubectl(['rollout', 'status', `deployment/${app}`, '--timeout=60s'])
+    } finally {
+      await insitu.kubectl(['delete', 'deployment', app, '--wait=false'])
+    }
   })
 
   it('any other build says where it went, and stays there for its cache', async () => {

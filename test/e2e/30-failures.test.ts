@@ -5,7 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { namespace } from '../../src/api/names.ts'
 import type { Finding } from '../../src/api/node-report.ts'
 import { waitFor } from '../lab/wait.ts'
-import { buildctl, ensureInstalled, type Installed, recreateAgents, temporary } from './fixtures/insitu.ts'
+import { buildctl, configure, ensureInstalled, type Installed, recreateAgents, temporary } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 // Each case breaks the install in one way, wants a clear finding and no daemon, and the next one starts from a whole
@@ -23,14 +23,9 @@ afterAll(async () => {
   await ensureInstalled()
 })
 
-const configure = async (toml: string): Promise<void> => {
-  const data = JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'ConfigMap',
-    metadata: { name: 'buildkitd.toml', namespace },
-    data: { 'buildkitd.toml': toml },
-  })
-  await insitu.kubectl(['apply', '-f', '-'], data)
+/** Gives every agent a new configuration at once. */
+const reconfigure = async (toml: string): Promise<void> => {
+  await configure(insitu, toml)
   await recreateAgents(insitu)
 }
 
@@ -87,6 +82,9 @@ async function buildSays(text: RegExp): Promise<void> {
 
 describe('what is wrong is said, and nothing is left half-installed', () => {
   it('no ConfigMap at all: the defaults hold', async () => {
+    // Without the lab's registries in it, FROM finds only what the node has.
+    const pull = ['ctr', '-n', 'k8s.io', 'images', 'pull', '--hosts-dir', '/etc/containerd/certs.d']
+    await insitu.lab.exec('node1', [...pull, 'docker.io/library/busybox:latest'])
     await insitu.kubectl(['-n', namespace, 'delete', 'configmap', 'buildkitd.toml'])
     await recreateAgents(insitu)
     await waitFor('node1 to be ready', async () => (await insitu.agents()).get('node1')?.report?.ready || undefined, {
@@ -104,7 +102,7 @@ describe('what is wrong is said, and nothing is left half-installed', () => {
   })
 
   it('TOML that does not parse: the line', async () => {
-    await configure('[worker.containerd]\n  gc = maybe\n')
+    await reconfigure('[worker.containerd]\n  gc = maybe\n')
     const finding = await fatal('CONFIG_SYNTAX')
     expect(finding.message).toMatch(/buildkitd\.toml.*line 2/)
     await nothingHalfInstalled()
@@ -112,7 +110,7 @@ describe('what is wrong is said, and nothing is left half-installed', () => {
   })
 
   it('a key that buildkitd does not know: the line and the nearest key', async () => {
-    await configure('[worker.containerd]\n  max-paralelism = 4\n')
+    await reconfigure('[worker.containerd]\n  max-paralelism = 4\n')
     const finding = await fatal('CONFIG_UNKNOWN_KEY')
     expect(`${finding.message} ${finding.fix}`).toMatch(/line 2/)
     expect(`${finding.message} ${finding.fix}`).toContain('max-parallelism')
@@ -120,14 +118,14 @@ describe('what is wrong is said, and nothing is left half-installed', () => {
   })
 
   it('a value that must hold is contradicted: the reason', async () => {
-    await configure('[worker.containerd]\n  namespace = "buildkit"\n')
+    await reconfigure('[worker.containerd]\n  namespace = "buildkit"\n')
     const finding = await fatal('CONFIG_CONFLICT')
     expect(finding.message).toContain('k8s.io')
     await nothingHalfInstalled()
   })
 
   it("a snapshotter that is not the kubelet's", async () => {
-    await configure('[worker.containerd]\n  snapshotter = "native"\n')
+    await reconfigure('[worker.containerd]\n  snapshotter = "native"\n')
     const finding = await fatal('SNAPSHOTTER_MISMATCH')
     expect(finding.message).toContain('native')
     expect(finding.message).toContain('overlayfs')

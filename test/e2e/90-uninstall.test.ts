@@ -6,7 +6,7 @@ import { buildInsituImage } from '../lab/images/insitu.ts'
 import { silent } from '../lab/progress.ts'
 import { ensureLab } from '../lab/lab.ts'
 import { waitFor } from '../lab/wait.ts'
-import { buildctl, ensureInstalled, type Installed, open, repository, temporary } from './fixtures/insitu.ts'
+import { buildctl, ensureInstalled, type Installed, labConfig, open, repository, temporary } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 let insitu: Installed
@@ -76,12 +76,15 @@ it('insitu uninstall leaves nodes and cluster as they were; install and status e
   expect(absent.exitCode).toBe(1)
   expect(absent.stdout + absent.stderr).toMatch(/not installed/i)
 
-  const install = await cli(['install', '--buildkitd-toml', join(repository, 'install/buildkitd.toml')])
+  await using directory = await temporary()
+  const config = join(directory.path, 'buildkitd.toml')
+  await writeFile(config, await labConfig())
+  const install = await cli(['install', '--buildkitd-toml', config])
   expect(install.stderr + install.stdout).toMatch(/node1/)
   const status = JSON.parse((await cli(['status', '--output', 'json'])).stdout) as unknown
   expect(JSON.stringify(status)).toContain('node2')
   // Again is no error and changes nothing.
-  await cli(['install', '--buildkitd-toml', join(repository, 'install/buildkitd.toml')])
+  await cli(['install', '--buildkitd-toml', config])
 
   {
     await using door = await portForward(insitu.lab)
