@@ -8,13 +8,16 @@ const hour = 3600 * 1000
 const authority = await createAuthority()
 
 /** Time that moves only when it is told to. */
-function manualClock(random = 0): Clock & { advance(milliseconds: number): Promise<void>; now(): number } {
+function manualClock(random = 0): Clock & { advance(milliseconds: number): Promise<void>; background: boolean[] } {
   let time = Date.parse('2030-01-01T00:00:00Z')
+  const background: boolean[] = []
   const waiting = new Map<() => void, number>()
   return {
     now: () => time,
     random: () => random,
-    schedule(milliseconds, run) {
+    background,
+    schedule(milliseconds, run, inBackground) {
+      background.push(inBackground)
       waiting.set(run, time + milliseconds)
       return () => waiting.delete(run)
     },
@@ -79,6 +82,22 @@ describe('renewingTls', () => {
     await clock.advance(1000)
     stop.abort(new Error('shutting down'))
     await expect(waiting).rejects.toMatchObject({ code: 'TLS_ABORTED' })
+  })
+
+  it('keeps the process alive until the first certificate is there, and not for renewals', async () => {
+    const clock = manualClock()
+    const one = await material(clock.now())
+    let tries = 0
+    const waiting = renewingTls({
+      obtain: () => (tries++ === 0 ? Promise.reject(new Error('not yet')) : Promise.resolve(one)),
+      clock,
+    })
+    await clock.advance(0)
+    expect(clock.background).toEqual([false])
+    await clock.advance(1000)
+    const tls = await waiting
+    expect(clock.background).toEqual([false, true])
+    tls.close()
   })
 
   it('does nothing after it is closed', async () => {

@@ -27,16 +27,20 @@ export interface RenewingOptions {
 /** Time, so that tests need not wait. */
 export interface Clock {
   now(): number
-  /** @returns a function that cancels. */
-  schedule(milliseconds: number, run: () => void): () => void
+  /**
+   * @param background true: waiting for this keeps no process alive that has nothing else to do.
+   * @returns a function that cancels.
+   */
+  schedule(milliseconds: number, run: () => void, background: boolean): () => void
   random(): number
 }
 
 export const systemClock: Clock = {
   now: Date.now,
-  schedule(milliseconds, run) {
-    // Renewing keeps no process alive that has nothing else to do; Node's timers hold 2^31 ms at most.
-    const timer = setTimeout(run, Math.min(milliseconds, 2 ** 31 - 1)).unref()
+  schedule(milliseconds, run, background) {
+    // Node's timers hold 2^31 ms at most.
+    const timer = setTimeout(run, Math.min(milliseconds, 2 ** 31 - 1))
+    if (background) timer.unref()
     return () => clearTimeout(timer)
   },
   random: Math.random,
@@ -60,6 +64,7 @@ export async function renewingTls(options: RenewingOptions): Promise<RenewingTls
   const listeners = new Set<(material: TlsMaterial) => void>()
   const backoff = createBackoff({ base: 250, max: options.maxBackoff ?? 15_000, random: () => clock.random() })
   let cancel: () => void = () => {}
+  let first = true
 
   const wait = (milliseconds: number, signal: AbortSignal): Promise<void> =>
     new Promise((resolve, reject) => {
@@ -67,10 +72,12 @@ export async function renewingTls(options: RenewingOptions): Promise<RenewingTls
         stop()
         reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'))
       }
-      const stop = clock.schedule(milliseconds, () => {
+      const finish = (): void => {
         signal.removeEventListener('abort', abort)
         resolve()
-      })
+      }
+      // Until the first certificate is there a process may have nothing but this wait.
+      const stop = clock.schedule(milliseconds, finish, !first)
       cancel = stop
       if (signal.aborted) abort()
       else signal.addEventListener('abort', abort, { once: true })
@@ -99,20 +106,21 @@ export async function renewingTls(options: RenewingOptions): Promise<RenewingTls
     }
   }
 
-  let current: Held
+  let held: Held
   try {
-    current = await obtain(options.signal ?? closing.signal)
+    held = await obtain(options.signal ?? closing.signal)
   } catch (cause) {
     throw new InsituError('TLS_ABORTED', 'stopped before a certificate was there', { status: 'CANCELLED', cause })
   }
 
+  first = false
   const renew = async (): Promise<void> => {
     try {
       for (;;) {
-        await wait(current.renewAt - clock.now(), closing.signal)
-        current = await obtain(closing.signal)
-        log?.info({ notAfter: new Date(current.notAfter).toISOString() }, 'certificate renewed')
-        for (const listener of listeners) listener(current.material)
+        await wait(held.renewAt - clock.now(), closing.signal)
+        held = await obtain(closing.signal)
+        log?.info({ notAfter: new Date(held.notAfter).toISOString() }, 'certificate renewed')
+        for (const listener of listeners) listener(held.material)
       }
     } catch (error) {
       if (!closing.signal.aborted) log?.error(`certificates are no longer renewed: ${describeError(error)}`)
@@ -121,8 +129,8 @@ export async function renewingTls(options: RenewingOptions): Promise<RenewingTls
   void renew()
 
   return {
-    current: () => current.material,
-    notAfter: () => new Date(current.notAfter),
+    current: () => held.material,
+    notAfter: () => new Date(held.notAfter),
     onChange(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)
