@@ -5,6 +5,7 @@ import { resources } from '../../kernel/k8s/resources.ts'
 import { cleanLabel, type CleanPod, cleanPod } from '../manifests/clean.ts'
 import { explainPod } from './explain.ts'
 import type { ClusterEvent, Pod } from './objects.ts'
+import { patiently } from './patient.ts'
 
 export interface CleanNodesOptions extends Omit<CleanPod, 'node'> {
   readonly client: KubernetesClient
@@ -42,11 +43,11 @@ export async function cleanNodes(options: CleanNodesOptions): Promise<CleanedNod
     ]
     say(`  ${node}: ${error ?? `removed ${what?.join(', ')}`}`)
   }
-  await client
-    .list<Pod>(resources.pods, { namespace, labelSelector: selector })
-    .then((pods) =>
-      Promise.all(pods.map((pod) => client.delete(resources.pods, { namespace, name: pod.metadata?.name }))),
-    )
+  await patiently(async () => {
+    for (const pod of await client.list<Pod>(resources.pods, { namespace, labelSelector: selector })) {
+      await client.delete(resources.pods, { namespace, name: pod.metadata?.name })
+    }
+  })
   return [...unreachable, ...done]
 }
 
@@ -61,13 +62,16 @@ async function cleanSome(options: CleanNodesOptions, nodes: readonly string[]): 
     const pod = cleanPod({ ...options, node })
     names.set(pod.metadata.name, node)
     // One of an interrupted run may be there, with other options.
-    await client.delete(resources.pods, { namespace, name: pod.metadata.name }, { gracePeriodSeconds: 0 })
-    await client.create(resources.pods, { namespace }, pod)
+    const ref = { namespace, name: pod.metadata.name }
+    await patiently(async () => {
+      await client.delete(resources.pods, ref, { gracePeriodSeconds: 0 })
+      await client.create(resources.pods, { namespace }, pod)
+    })
   }
   const done = new Map<string, CleanedNode>()
   const end = Date.now() + options.timeout
   for (;;) {
-    const pods = await client.list<Pod>(resources.pods, { namespace, labelSelector: selector })
+    const pods = await patiently(() => client.list<Pod>(resources.pods, { namespace, labelSelector: selector }))
     for (const pod of pods) {
       const node = names.get(pod.metadata?.name ?? '')
       if (node === undefined || done.has(node)) continue

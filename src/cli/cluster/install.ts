@@ -14,6 +14,7 @@ import { commonDistribution } from './distribution.ts'
 import { optionsFrom } from './install-options.ts'
 import { readInstallation } from './installation.ts'
 import type { Node } from './objects.ts'
+import { patiently } from './patient.ts'
 import { parseDuration } from './parse.ts'
 import { waitUntilReady } from './rollout.ts'
 import { statusDocument, statusText } from './status-view.ts'
@@ -44,7 +45,8 @@ export const install = (flags: InstallFlags): Promise<void> =>
 
     await apply(client, objects)
     if (flags.wait) {
-      await waitUntilReady({ read: () => readInstallation(client, options.namespace), say, timeout, pause })
+      const read = () => patiently(() => readInstallation(client, options.namespace))
+      await waitUntilReady({ read, say, timeout, pause })
     }
     const installation = await readInstallation(client, options.namespace)
     print(flags.output === 'json' ? JSON.stringify(statusDocument(installation), null, 2) : statusText(installation))
@@ -77,11 +79,10 @@ async function apply(client: KubernetesClient, objects: readonly KubernetesObjec
     // Remembered, so that uninstall does not delete a namespace that was somebody else's first.
     const ours =
       object.kind === 'Namespace' && (created || before.metadata?.annotations?.[annotations.namespaceCreated])
-    const after = await client.apply(
-      ours
-        ? { ...object, metadata: { ...object.metadata, annotations: { [annotations.namespaceCreated]: 'true' } } }
-        : object,
-    )
+    const metadata = ours
+      ? { ...object.metadata, annotations: { [annotations.namespaceCreated]: 'true' } }
+      : object.metadata
+    const after = await patiently(() => client.apply({ ...object, metadata }))
     const changed = before?.metadata?.resourceVersion !== after.metadata?.resourceVersion
     say(`  ${objectName(object)} ${created ? 'created' : changed ? 'changed' : 'unchanged'}`)
   }

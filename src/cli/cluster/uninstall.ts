@@ -12,6 +12,7 @@ import { isOurs } from './checks.ts'
 import { cleanNodes, type CleanedNode } from './clean-nodes.ts'
 import { print, say, withCluster } from './connect.ts'
 import { isReadyNode, type Node, type Pod, type Workload } from './objects.ts'
+import { patiently } from './patient.ts'
 import { parseDuration } from './parse.ts'
 
 /** Stops everything, cleans the nodes, deletes the objects. Can be run again after it was interrupted. */
@@ -49,7 +50,7 @@ export const uninstall = (flags: UninstallFlags): Promise<void> =>
     const failed = cleaned.filter((node) => node.error !== undefined)
     for (const { resource, ref, name } of found.toReversed()) {
       if (failed.length > 0 && resource.plural === 'configmaps' && ref.name === configMaps.ca) continue
-      await client.delete(resource, ref)
+      await patiently(() => client.delete(resource, ref))
       say(`  ${name} deleted`)
     }
     await forgetPods(client)
@@ -163,20 +164,21 @@ async function stop(
   namespace: string,
   { grace, timeout }: { grace: number; timeout: number },
 ): Promise<void> {
-  await client.delete(resources.deployments, { namespace, name: serviceAccounts.gateway })
-  await client.delete(resources.daemonSets, { namespace, name: serviceAccounts.agent })
+  await patiently(() => client.delete(resources.deployments, { namespace, name: serviceAccounts.gateway }))
+  await patiently(() => client.delete(resources.daemonSets, { namespace, name: serviceAccounts.agent }))
   const end = Date.now() + grace + timeout
   let said = ''
   const shortened = new Set<string>()
   for (;;) {
-    const pods = await client.list<Pod>(resources.pods, { namespace, labelSelector: labels.role })
+    const pods = await patiently(() => client.list<Pod>(resources.pods, { namespace, labelSelector: labels.role }))
     if (pods.length === 0) return
     // A gateway would wait for its builds as long as the longest of them may take.
     for (const pod of pods) {
       const name = pod.metadata?.name ?? ''
       if (shortened.has(name)) continue
       shortened.add(name)
-      await client.delete(resources.pods, { namespace, name }, { gracePeriodSeconds: Math.ceil(grace / 1000) })
+      const gracePeriodSeconds = Math.ceil(grace / 1000)
+      await patiently(() => client.delete(resources.pods, { namespace, name }, { gracePeriodSeconds }))
     }
     const text = `  waiting for ${pods.length} pod${pods.length === 1 ? '' : 's'} to stop: ${pods
       .slice(0, 3)
@@ -224,7 +226,7 @@ async function removeNamespace(
   }
   await client.delete(resources.namespaces, ref)
   const end = Date.now() + timeout
-  while (await client.find(resources.namespaces, ref)) {
+  while (await patiently(() => client.find(resources.namespaces, ref))) {
     if (Date.now() > end) {
       throw new InsituError('NAMESPACE_STAYS', `namespace ${flags.namespace} is not gone yet`, {
         status: 'DEADLINE_EXCEEDED',

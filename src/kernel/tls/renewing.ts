@@ -38,8 +38,7 @@ export interface Clock {
 export const systemClock: Clock = {
   now: Date.now,
   schedule(milliseconds, run, background) {
-    // Node's timers hold 2^31 ms at most.
-    const timer = setTimeout(run, Math.min(milliseconds, 2 ** 31 - 1))
+    const timer = setTimeout(run, milliseconds)
     if (background) timer.unref()
     return () => clearTimeout(timer)
   },
@@ -117,7 +116,8 @@ export async function renewingTls(options: RenewingOptions): Promise<RenewingTls
   const renew = async (): Promise<void> => {
     try {
       for (;;) {
-        await wait(held.renewAt - clock.now(), closing.signal)
+        // In short steps, because timers stand still while a machine sleeps and certificates do not.
+        for (let left; (left = held.renewAt - clock.now()) > 0;) await wait(Math.min(left, 600_000), closing.signal)
         held = await obtain(closing.signal)
         log?.info({ notAfter: new Date(held.notAfter).toISOString() }, 'certificate renewed')
         for (const listener of listeners) listener(held.material)
