@@ -5,7 +5,8 @@ import { corednsImage } from './images/base.ts'
 const labels = { 'k8s-app': 'kube-dns' }
 const metadata = { name: 'coredns', namespace: 'kube-system' }
 
-const corefile = `.:53 {
+/** Everything that is not the cluster's goes to the machine's servers; a machine without any has no other names. */
+const corefile = (servers: readonly string[]): string => `.:53 {
   errors
   health
   ready
@@ -14,14 +15,13 @@ const corefile = `.:53 {
     fallthrough in-addr.arpa ip6.arpa
     ttl 5
   }
-  forward . /etc/resolv.conf
-  cache 5
+${servers.length > 0 ? `  forward . ${servers.join(' ')}\n` : ''}  cache 5
   reload
 }
 `
 
 /** CoreDNS, as clusters have it: service names for pods, everything else to the machine's own servers. */
-const dns: readonly object[] = [
+const dns = (servers: readonly string[]): readonly object[] => [
   { apiVersion: 'v1', kind: 'ServiceAccount', metadata },
   {
     apiVersion: 'rbac.authorization.k8s.io/v1',
@@ -39,7 +39,7 @@ const dns: readonly object[] = [
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'system:coredns' },
     subjects: [{ kind: 'ServiceAccount', ...metadata }],
   },
-  { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { Corefile: corefile } },
+  { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { Corefile: corefile(servers) } },
   {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
@@ -85,8 +85,9 @@ const dns: readonly object[] = [
   },
 ]
 
-export async function applyAddons(): Promise<void> {
-  const input = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: dns })
+/** @param servers IPv4 addresses of the machine's DNS servers */
+export async function applyAddons(servers: readonly string[]): Promise<void> {
+  const input = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: dns(servers) })
   await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], { input })
 }
 

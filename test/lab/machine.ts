@@ -1,4 +1,5 @@
 import { access, readFile } from 'node:fs/promises'
+import { isIPv4 } from 'node:net'
 
 /** What the lab must know about the machine it runs on. */
 export interface MachineFacts {
@@ -13,7 +14,7 @@ export interface MachineFacts {
   /** CAP_SYS_RESOURCE, without which nobody may lower an oom_score_adj. */
   readonly mayLowerOomScore: boolean
   readonly swap: boolean
-  /** DNS servers that a network namespace can reach, i.e. not on loopback. */
+  /** DNS servers that a node can reach: not on loopback, and IPv4 as the lab's network is. */
   readonly nameservers: readonly string[]
   /** The greatest packet the machine's way out takes. */
   readonly mtu: number
@@ -91,7 +92,7 @@ export function parseMachine(files: MachineFiles): MachineFacts {
   const effective = /^CapEff:\s*([0-9a-f]+)/m.exec(files.status)?.[1] ?? '0'
   const reachable = files.resolvConfs
     .map((text) => [...text.matchAll(/^nameserver\s+(\S+)/gm)].map((m) => m[1] ?? ''))
-    .map((servers) => servers.filter((s) => !s.startsWith('127.') && s !== '::1'))
+    .map((servers) => servers.filter((s) => isIPv4(s) && !s.startsWith('127.')))
     .find((servers) => servers.length > 0)
   return {
     cgroupVersion: version,

@@ -117,7 +117,7 @@ async function build({ nodes, shape }: Wanted, progress: Progress): Promise<void
   // Written first: `down` must know of a node that is half made.
   state.update({ nodes: [...new Set([...state.get().nodes, ...nodes])].sort(), shape })
   await Promise.all([
-    applyAddons(),
+    applyAddons(machine.nameservers),
     ...nodes.map(async (node) => {
       if (!alive(state.get().processes[`${node}/init`])) await forgetNode(node)
       await ensureNode(node, context)
@@ -215,6 +215,7 @@ const programs: Record<string, string> = {
   iptables: 'iptables',
   nsenter: 'util-linux',
   cc: 'gcc',
+  debootstrap: 'debootstrap',
 }
 
 async function checkPrerequisites(): Promise<void> {

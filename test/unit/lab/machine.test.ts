@@ -50,7 +50,9 @@ describe('what the lab finds out about the machine', () => {
   it("name servers on loopback are of no use to a node; systemd-resolved's own list is", () => {
     const resolvConfs = ['nameserver 127.0.0.53\noptions edns0\n', 'nameserver 127.0.0.1\nnameserver 198.51.100.7\n']
     expect(parseMachine({ ...v1, resolvConfs }).nameservers).toEqual(['198.51.100.7'])
-    expect(parseMachine({ ...v1, resolvConfs: ['nameserver ::1\n', ''] }).nameservers).toEqual([])
+    expect(parseMachine({ ...v1, resolvConfs: ['nameserver ::1\nnameserver 2001:db8::53\n', ''] }).nameservers).toEqual(
+      [],
+    )
   })
 })
 
