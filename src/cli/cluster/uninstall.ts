@@ -198,13 +198,18 @@ async function stop(
 
 /** Takes our annotation off the pods we woke. */
 async function forgetPods(client: KubernetesClient): Promise<void> {
-  for (const pod of await client.list<Pod>(resources.pods)) {
-    if (pod.metadata?.annotations?.[annotations.imageReady] === undefined) continue
-    const ref = { namespace: pod.metadata.namespace, name: pod.metadata.name }
-    await client
-      .patch(resources.pods, ref, { metadata: { annotations: { [annotations.imageReady]: null } } })
-      .catch(() => say(`  pod ${ref.namespace}/${ref.name} keeps the annotation ${annotations.imageReady}`))
-  }
+  let token: string | undefined
+  do {
+    const page = await patiently(() => client.page<Pod>(resources.pods, { continue: token }))
+    for (const pod of page.items) {
+      if (pod.metadata?.annotations?.[annotations.imageReady] === undefined) continue
+      const ref = { namespace: pod.metadata.namespace, name: pod.metadata.name }
+      await client
+        .patch(resources.pods, ref, { metadata: { annotations: { [annotations.imageReady]: null } } })
+        .catch(() => say(`  pod ${ref.namespace}/${ref.name} keeps the annotation ${annotations.imageReady}`))
+    }
+    token = page.metadata?.continue || undefined
+  } while (token !== undefined)
 }
 
 /** Deletes the namespace if it is ours, else takes our labels off it. @returns whether it was deleted. */

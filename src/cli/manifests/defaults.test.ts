@@ -1,0 +1,34 @@
+import { readFileSync } from 'node:fs'
+import { expect, it } from 'vitest'
+import { clusterGateway, gatewayConfig, transparentGateway } from '../../api/config.ts'
+import { parseToml } from '../../kernel/config/toml.ts'
+import { checkBuildkitdToml } from '../cluster/check-toml.ts'
+import { manifests } from './manifests.ts'
+import { defaultOptions } from './options.ts'
+
+const read = (path: string): string => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8')
+
+it('config/insitu.toml says what holds without it', () => {
+  const table = parseToml(read('config/insitu.toml'), 'insitu.toml')
+  // On top of other defaults: a key that the file leaves out would show.
+  const other = {
+    ...transparentGateway,
+    maxBuildDuration: 1,
+    plaintext: { loopback: false, namespaces: ['x'], cidrs: ['::1'] },
+  }
+  expect(gatewayConfig(table, other)).toEqual(clusterGateway)
+})
+
+it('install/buildkitd.toml is accepted by an agent, with every example in it uncommented', async () => {
+  const text = read('install/buildkitd.toml')
+  await checkBuildkitdToml(text, defaultOptions().paths.buildkitRoot)
+  const examples = text.replace(/^(\s*)# (?=\[|[\w-]+ = | {2}[\w-]+ = )/gm, '$1')
+  expect(examples).toContain('\n[dns]')
+  await checkBuildkitdToml(examples, defaultOptions().paths.buildkitRoot)
+})
+
+it('a gateway’s pod gets the time that it may wait for builds', () => {
+  const deployment = manifests(defaultOptions()).find(({ object }) => object.kind === 'Deployment')
+  const spec = deployment?.object['spec'] as { template: { spec: { terminationGracePeriodSeconds: number } } }
+  expect(spec.template.spec.terminationGracePeriodSeconds).toBeGreaterThan(clusterGateway.maxBuildDuration)
+})
