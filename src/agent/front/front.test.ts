@@ -1,0 +1,186 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { request } from 'node:https'
+import { createServer, type Server, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { once } from 'node:events'
+import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { agentServerName, spiffe } from '../../api/certificate.ts'
+import { createLogger } from '../../kernel/log.ts'
+import { type Authority, createAuthority, issueLeaf } from '../../kernel/tls/ca.ts'
+import { createKeyPair } from '../../kernel/tls/key.ts'
+import type { TlsMaterial, TlsSource } from '../../kernel/tls/material.ts'
+import { type Front, startFront } from './front.ts'
+import { proxyVariables } from './proxy-env.ts'
+
+const gateway = spiffe('buildkit-system', 'insitu-gateway')
+const serverName = agentServerName('node1')
+
+let directory: string
+let authority: Authority
+let material: TlsMaterial
+let client: TlsMaterial
+let listeners: ((material: TlsMaterial) => void)[] = []
+let daemon: Server
+let daemonSockets: Socket[] = []
+let front: Front
+
+async function leaf(ca: Authority, names: { uris?: string[]; dnsNames?: string[] }): Promise<TlsMaterial> {
+  const pair = await createKeyPair()
+  const issued = await issueLeaf({ authority: ca, publicKey: pair.publicKey, commonName: 'x', ...names })
+  return { cert: issued.cert, key: pair.privateKey, ca: authority.cert }
+}
+
+const source: TlsSource = {
+  current: () => material,
+  onChange(listener) {
+    listeners.push(listener)
+    return () => {
+      listeners = listeners.filter((one) => one !== listener)
+    }
+  },
+}
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'insitu-front-'))
+  authority = await createAuthority()
+  material = await leaf(authority, { dnsNames: [serverName] })
+  client = await leaf(authority, { uris: [gateway] })
+  // Stands for buildkitd at the other end of the pipe: it sends back what it gets, after the end of it.
+  daemon = createServer({ allowHalfOpen: true }, (socket) => {
+    daemonSockets.push(socket)
+    const got: Buffer[] = []
+    socket.on('error', () => undefined)
+    socket.on('data', (chunk) => got.push(chunk))
+    socket.on('end', () => socket.end(Buffer.concat(got)))
+  })
+  daemon.listen(join(directory, 'daemon.sock'))
+  front = await startFront({
+    host: '127.0.0.1',
+    port: 0,
+    tls: source,
+    client: gateway,
+    socket: join(directory, 'daemon.sock'),
+    proxy: { HTTPS_PROXY: 'http://proxy:3128' },
+    log: createLogger({ level: 'silent' }),
+  })
+})
+
+afterEach(() => {
+  for (const socket of daemonSockets) socket.destroy()
+  daemonSockets = []
+})
+
+afterAll(async () => {
+  await front.close()
+  daemon.close()
+  await rm(directory, { recursive: true })
+})
+
+const options = (more: ConnectionOptions = {}): ConnectionOptions => ({
+  ...{ host: '127.0.0.1', port: front.port, servername: serverName, ...client },
+  ...more,
+})
+const open = async (more: ConnectionOptions = {}): Promise<TLSSocket> => {
+  const socket = connect({ ...options(more), allowHalfOpen: true } as ConnectionOptions)
+  await once(socket, 'secureConnect')
+  return socket
+}
+/** Settles when the peer has cut the connection, with the error if there was one. */
+const cut = (socket: TLSSocket): Promise<string> =>
+  new Promise((resolve) => {
+    let reason = 'closed'
+    socket.on('error', (error) => (reason = error.message))
+    socket.on('end', () => resolve('ended'))
+    socket.on('close', () => resolve(reason))
+    socket.resume()
+  })
+
+describe('the port for gateways', () => {
+  it.each([['h2'], [undefined]])(
+    'pipes megabytes to the daemon and back after a half close, ALPN %s',
+    async (protocol) => {
+      const socket = await open(protocol === undefined ? {} : { ALPNProtocols: [protocol] })
+      expect(socket.alpnProtocol).toBe(protocol ?? false)
+      const sent = Buffer.alloc(8 * 2 ** 20, 'insitu')
+      socket.end(sent)
+      const got: Buffer[] = []
+      for await (const chunk of socket) got.push(chunk as Buffer)
+      expect(Buffer.concat(got).equals(sent)).toBe(true)
+    },
+  )
+
+  it('answers its own API for http/1.1, and nothing else there', async () => {
+    const get = (path: string, method = 'GET'): Promise<{ status: number | undefined; body: string }> =>
+      new Promise((resolve, reject) => {
+        const outgoing = request(
+          { ...options({ ALPNProtocols: ['http/1.1'] }), path, method, agent: false },
+          (answer) => {
+            let body = ''
+            answer.on('data', (chunk) => (body += String(chunk)))
+            answer.on('end', () => resolve({ status: answer.statusCode, body }))
+          },
+        )
+        outgoing.on('error', reject).end()
+      })
+    const { status, body } = await get('/v1/proxy')
+    expect([status, JSON.parse(body)]).toEqual([200, { HTTPS_PROXY: 'http://proxy:3128' }])
+    expect((await get('/v1/other')).status).toBe(404)
+    expect((await get('/v1/proxy', 'POST')).status).toBe(405)
+    expect(daemonSockets).toHaveLength(0)
+  })
+
+  it('cuts off everybody whose certificate is not the gateway’s', async () => {
+    const other = await leaf(authority, { uris: [spiffe('buildkit-system', 'insitu-agent')] })
+    const stranger = await leaf(await createAuthority(), { uris: [gateway] })
+    const disguised = await leaf(authority, { uris: [`${gateway}2`], dnsNames: ['gateway'] })
+    for (const material of [other, stranger, disguised, { cert: undefined, key: undefined, ca: authority.cert }]) {
+      const socket = connect(options(material))
+      await cut(socket)
+    }
+    expect(daemonSockets).toHaveLength(0)
+  })
+
+  it('cuts connections at once when the daemon is gone, and when the client is', async () => {
+    const socket = await open({ ALPNProtocols: ['h2'] })
+    socket.write('x')
+    await expect.poll(() => daemonSockets.length).toBe(1)
+    const ended = cut(socket)
+    daemonSockets[0]?.destroy()
+    await ended
+    const second = await open({ ALPNProtocols: ['h2'] })
+    second.write('x')
+    await expect.poll(() => daemonSockets.length).toBe(2)
+    second.destroy()
+    await expect.poll(() => daemonSockets[1]?.closed).toBe(true)
+  })
+
+  it('takes a new certificate without ending connections', async () => {
+    const running = await open({ ALPNProtocols: ['h2'] })
+    const before = running.getPeerX509Certificate()?.serialNumber
+    material = await leaf(authority, { dnsNames: [serverName] })
+    for (const listener of listeners) listener(material)
+    const fresh = await open({ ALPNProtocols: ['h2'] })
+    expect(fresh.getPeerX509Certificate()?.serialNumber).not.toBe(before)
+    fresh.destroy()
+    running.end('still here')
+    const got: Buffer[] = []
+    for await (const chunk of running) got.push(chunk as Buffer)
+    expect(Buffer.concat(got).toString()).toBe('still here')
+  })
+})
+
+describe('proxy variables', () => {
+  it('are those of either case, and no others', () => {
+    const env = {
+      http_proxy: 'a',
+      HTTPS_PROXY: 'b',
+      No_Proxy: 'c',
+      PATH: '/bin',
+      HTTP_PROXY: undefined,
+      MY_HTTP_PROXY: 'd',
+    }
+    expect(proxyVariables(env)).toEqual({ http_proxy: 'a', HTTPS_PROXY: 'b', No_Proxy: 'c' })
+  })
+})
