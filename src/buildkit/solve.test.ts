@@ -42,6 +42,7 @@ test('hints are taken out of options and of every kind of exporter field', () =>
 
 test('defaults are filled in where the client says nothing', () => {
   const solve = request({
+    frontend: 'dockerfile.v0',
     exporters: [
       { type: 'image', attrs: { name: 'app,team/b:1' } },
       { type: 'local', attrs: {} },
@@ -57,6 +58,14 @@ test('defaults are filled in where the client says nothing', () => {
     { name: 'docker.io/library/app:latest,docker.io/team/b:1', unpack: 'true', compression: 'uncompressed' },
     {},
   ])
+})
+
+test('a client that runs the frontend itself gets the proxy in LLBBridge/Solve, and the history does not', () => {
+  const solve = rewriteSolve(request({ frontendAttrs: { target: 'x' } }), { ...everything, defaults: false })
+  expect(solve).toBeUndefined()
+  const bridge = toBinary(BridgeSolveSchema, create(BridgeSolveSchema, { frontend: 'dockerfile.v0' }))
+  const sent = fromBinary(BridgeSolveSchema, rewriteBridgeSolve(bridge, everything) ?? new Uint8Array())
+  expect(sent.frontendOpt).toMatchObject({ 'build-arg:http_proxy': 'http://p', 'image-resolve-mode': 'local' })
 })
 
 test.for([

@@ -79,7 +79,10 @@ function sessionsOf(request: SolveRequest): string[] {
  */
 export function rewriteSolve(request: SolveRequest, rewrite: Rewrite): Uint8Array | undefined {
   const changed = clone(SolveRequestSchema, request)
-  changed.frontendAttrs = frontendOptions(request.frontendAttrs, rewrite)
+  // A client that runs the frontend itself gives the options that count to LLBBridge/Solve. Those here only go into the
+  // daemon's history, where the credentials of a proxy would be for everybody to read.
+  const proxy = request.frontend === '' ? {} : rewrite.proxy
+  changed.frontendAttrs = frontendOptions(request.frontendAttrs, { ...rewrite, proxy })
   const attributes = (type: string, attrs: Record<string, string>): Record<string, string> => {
     const ours = withoutHints(attrs)
     return rewrite.defaults && type === 'image' ? withImageDefaults(ours) : ours

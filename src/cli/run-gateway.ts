@@ -26,10 +26,13 @@ export async function runGateway(options: RunGatewayOptions): Promise<void> {
   const table = options.config ? parseToml(options.config.text, options.config.name) : {}
   const config = gatewayConfig(table, fixed ? transparentGateway : clusterGateway)
   const parts = fixed ? fixedParts(options.nodes) : await clusterParts(processEnv(), logger)
-  const gateway = await createGateway({ listen: options.addresses, config, logger, probes: options.probes, ...parts })
-  logger.info({ addresses: gateway.addresses.map(formatAddress) }, 'listening')
-  await untilStopped(gateway, config.maxBuildDuration * 1000, (message) => logger.info(message))
-  await parts.close?.()
+  try {
+    const gateway = await createGateway({ listen: options.addresses, config, logger, probes: options.probes, ...parts })
+    logger.info({ addresses: gateway.addresses.map(formatAddress) }, 'listening')
+    await untilStopped(gateway, config.maxBuildDuration * 1000, (message) => logger.info(message))
+  } finally {
+    await parts.close?.()
+  }
 }
 
 function fixedParts(nodes: readonly string[]): GatewayParts {

@@ -113,6 +113,7 @@ test('RUN steps have the proxy variables of the node in both cases; image, histo
   }
   expect(first.image).not.toContain('proxy.test')
   expect(first.image).not.toContain('hunter2')
+  expect((await history(red)).join('\n')).not.toContain('hunter2')
   // The same step is cached although the client now chooses another proxy.
   const own = await tar('own.tar', ['--opt=build-arg:http_proxy=http://mine.test:1'])
   expect(own.output).toMatch(/CACHED/)

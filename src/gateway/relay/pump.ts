@@ -38,7 +38,7 @@ const noStatus = (): InsituError =>
   })
 
 /** Bytes of one call that may wait here. Less, and the two sides take turns instead of working at the same time. */
-const buffered = 512 << 10
+const buffered = 128 << 10
 
 /** Copies data, and stops reading while the other side does not keep up. */
 function forward(from: Readable, to: Writable, onData?: (chunk: Buffer) => void): void {
