@@ -37,6 +37,16 @@ const noStatus = (): InsituError =>
     fix: 'run the build again',
   })
 
+/** Headers that HTTP/2 does not allow make Node throw, in an event of another stream, where nobody would catch it. */
+function attempt(stream: ServerHttp2Stream, send: () => void): void {
+  if (stream.destroyed || stream.closed) return
+  try {
+    send()
+  } catch {
+    stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+  }
+}
+
 /** Bytes of one call that may wait here. Less, and the two sides take turns instead of working at the same time. */
 const buffered = 128 << 10
 
@@ -71,7 +81,7 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
       const code = Number(header(raw, 'grpc-status') ?? 2)
       const end: PumpEnd = { kind: 'status', code, message: header(raw, 'grpc-message') }
       const conclude = (): void => {
-        if (!down.destroyed && !down.closed) send()
+        attempt(down, send)
         finish(end)
       }
       if (!options.beforeTrailers) return conclude()
@@ -82,7 +92,7 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
       complete(raw, () => {
         down.removeAllListeners('wantTrailers')
         down.once('wantTrailers', () => {
-          down.sendTrailers(headerObject(raw))
+          attempt(down, () => down.sendTrailers(headerObject(raw)))
           stopReading(down)
         })
         down.end()
@@ -97,11 +107,6 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
       endWithTrailers(trailers)
     }
 
-    if (options.before) {
-      openAnswer(down)
-      down.write(options.before)
-    }
-
     up.on('response', (_: IncomingHttpHeaders, flags: number, raw?: RawHeaders) => {
       if (down.destroyed || down.closed) return
       const headers = downstreamHeaders(raw ?? [])
@@ -114,7 +119,9 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
           stopReading(down)
         })
       }
-      if (!down.headersSent) down.respond(headers, { waitForTrailers: true, sendDate: false } as object)
+      if (!down.headersSent) {
+        attempt(down, () => down.respond(headers, { waitForTrailers: true, sendDate: false } as object))
+      }
       forward(up, down, options.onData)
       up.on('end', () => {
         ended = true
@@ -151,6 +158,10 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
     if (down.destroyed || down.closed) {
       up.close(constants.NGHTTP2_CANCEL)
       return finish({ kind: 'reset', by: 'client', code: constants.NGHTTP2_CANCEL })
+    }
+    if (options.before) {
+      openAnswer(down)
+      down.write(options.before)
     }
     if (options.body) return void up.end(options.body)
     if (options.head && options.head.length > 0) up.write(options.head)
