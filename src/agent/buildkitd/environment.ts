@@ -1,7 +1,7 @@
 import type { Env } from '../../kernel/config/env.ts'
 
 /** Ours, Node's and systemd's: they mean nothing to buildkitd, or the wrong thing. */
-const withheld = /^(INSITU_|NODE_|POD_|npm_|NOTIFY_SOCKET$|LISTEN_(PID|FDS)|TMPDIR$)/
+const withheld = /^(INSITU_|NODE_|POD_|npm_|MALLOC_|NOTIFY_SOCKET$|LISTEN_(PID|FDS)|TMPDIR$)/
 
 /**
  * buildkitd's environment: the agent's, with the temporary directory moved below the shared root. BuildKit makes
