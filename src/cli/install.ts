@@ -1,27 +1,7 @@
 import { Command, Option } from 'commander'
-import { clusterOptions, type ClusterOptions, print } from './cluster/connect.ts'
-import { distributions, type Distribution } from './manifests/options.ts'
-
-export interface InstallFlags extends ClusterOptions {
-  readonly image?: string
-  readonly buildkitdToml?: string
-  readonly distribution: Distribution | 'auto'
-  readonly containerdRoot?: string
-  readonly containerdState?: string
-  readonly buildkitRoot?: string
-  readonly replicas: string
-  readonly allowPlaintext: readonly string[]
-  readonly httpProxy?: string
-  readonly httpsProxy?: string
-  /** `--no-proxy LIST`: commander files options that start with `no` under the rest of their name. */
-  readonly proxy: string | boolean
-  readonly nodeSelector: readonly string[]
-  readonly toleration: readonly string[]
-  readonly agentPriorityClass?: string
-  readonly print?: true
-  readonly wait: boolean
-  readonly timeout: string
-}
+import { clusterOptions, print } from './cluster/connect.ts'
+import type { InstallFlags } from './cluster/flags.ts'
+import { distributions } from './manifests/options.ts'
 
 const append = (value: string, before: readonly string[]): readonly string[] => [...before, value]
 

@@ -1,12 +1,6 @@
 import { Command } from 'commander'
-import { clusterOptions, type ClusterOptions } from './cluster/connect.ts'
-
-export interface UninstallFlags extends ClusterOptions {
-  readonly keepCache?: true
-  readonly deleteNamespace?: true
-  readonly grace: string
-  readonly timeout: string
-}
+import { clusterOptions } from './cluster/connect.ts'
+import type { UninstallFlags } from './cluster/flags.ts'
 
 export const uninstallCommand = (): Command =>
   clusterOptions(new Command('uninstall'))

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { installCommand, type InstallFlags } from '../install.ts'
+import { installCommand } from '../install.ts'
+import type { InstallFlags } from './flags.ts'
 import { defaultOptions } from '../manifests/options.ts'
 import { optionsFrom } from './install-options.ts'
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { isCidr } from '../../api/cidr.ts'
 import { UsageError } from '../../kernel/errors.ts'
-import type { InstallFlags } from '../install.ts'
+import type { InstallFlags } from './flags.ts'
 import { defaultOptions, type Distribution, distributionPaths, type ManifestOptions } from '../manifests/options.ts'
 import { parseHostPath, parsePairs, parseToleration } from './parse.ts'
 
