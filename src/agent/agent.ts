@@ -11,6 +11,7 @@ import { setAside } from './buildkitd/databases.ts'
 import { daemonEnvironment } from './buildkitd/environment.ts'
 import { judgeExit, type Verdict } from './buildkitd/judge-exit.ts'
 import { memoryKills } from './buildkitd/memory-kill.ts'
+import { endOrphans, type OrphanOptions } from './buildkitd/orphans.ts'
 import { sweep } from './buildkitd/sweep.ts'
 import { type Front, startFront } from './front/front.ts'
 import { proxyVariables } from './front/proxy-env.ts'
@@ -109,6 +110,13 @@ export function createAgent(options: AgentOptions): Agent {
     await pause(intervals.recheck)
   }
 
+  const orphansOf = (plan: Plan): OrphanOptions => ({
+    address: plan.host.distribution.address,
+    namespace: options.namespace ?? 'k8s.io',
+    root: plan.root,
+    log,
+  })
+
   const lockFor = async (plan: Plan): Promise<Lock> => {
     const namespace = options.namespace ?? 'k8s.io'
     return takeLock({
@@ -121,6 +129,7 @@ export function createAgent(options: AgentOptions): Agent {
   /** From start to end of one daemon. @returns what its end means. */
   const live = async (plan: Plan, failures: number): Promise<Verdict> => {
     const { root, socket, configFile, rendered } = plan
+    await endOrphans(orphansOf(plan))
     await sweep({ root, tmpdir: rendered.tmpdir, socket, log })
     await mkdir(place.run, { recursive: true })
     await mkdir(rendered.tmpdir, { recursive: true })
@@ -268,6 +277,7 @@ export function createAgent(options: AgentOptions): Agent {
       const front = await opened
       await front?.close()
       if (last) {
+        await endOrphans(orphansOf(last))
         await sweep({ ...last, tmpdir: last.rendered.tmpdir, log, final: true })
         await rm(last.configFile, { force: true })
         await rmdir(last.rendered.tmpdir).catch(() => undefined)

@@ -96,7 +96,9 @@ export async function runLocal(options: LocalOptions): Promise<void> {
         config: clusterGateway,
         logger: log,
       })
-      step(`ready: buildkitd ${report.buildkit} for ${report.platforms.join(', ')}, RUN steps in the ${report.network} network`)
+      step(
+        `ready: buildkitd ${report.buildkit} for ${report.platforms.join(', ')}, RUN steps in the ${report.network} network`,
+      )
       for (const at of gateway.addresses) say(`  buildctl --addr ${formatAddress(at)} build …`)
       say(`  ctr --address ${address} --namespace k8s.io run --rm NAME ID`)
       await Promise.race([aborted(signal), agent.done])

@@ -20,15 +20,17 @@ afterAll(async () => {
   await door?.[Symbol.asyncDispose]()
 })
 
-/** A Dockerfile whose RUN step takes `seconds` and can be told from others by its marker. */
-const slow = (marker: string, seconds: number): string => `FROM busybox\nRUN echo ${marker}; sleep ${seconds}\n`
+/** A Dockerfile whose RUN step takes `seconds`, and whose shell (which waits in a loop) can be told by its marker. */
+const slow = (marker: string, seconds: number): string =>
+  `FROM busybox\nRUN echo ${marker}; for i in $(seq ${seconds}); do sleep 1; done\n`
 
 const processes = async (node: string): Promise<string[]> =>
-  (await insitu.lab.exec(node, ['ps', '-eo', 'pid,args'])).stdout.split('\n')
+  (await insitu.lab.exec(node, ['ps', '-ww', '-eo', 'pid,args'])).stdout.split('\n')
+/** Leases that BuildKit holds while it works; those of its cache records stay as long as the cache. */
 const leases = async (node: string): Promise<number> =>
-  (await insitu.lab.exec(node, ['ctr', '-n', 'k8s.io', 'leases', 'ls', '-q'])).stdout
+  (await insitu.lab.exec(node, ['ctr', '-n', 'k8s.io', 'leases', 'ls'])).stdout
     .split('\n')
-    .filter((l) => l !== '').length
+    .filter((line) => line.includes('buildkit/lease.temporary')).length
 const mounts = async (node: string): Promise<string[]> =>
   (await insitu.lab.exec(node, ['cat', '/proc/1/mountinfo'])).stdout
     .split('\n')

@@ -70,9 +70,9 @@ export async function startOwnContainerd(options: OwnContainerdOptions): Promise
     await child.stop(10_000)
     await rm(join(directory, 'state'), { recursive: true, force: true })
   }
-  let gone = false
-  void child.exited.then(() => (gone = true))
-  for (let tries = 0; !gone && tries < 300; tries++) {
+  const life = { over: false }
+  void child.exited.then(() => (life.over = true))
+  for (let tries = 0; !life.over && tries < 300; tries++) {
     const answer = await run('ctr', ['--address', address, '--connect-timeout', '1s', 'version'], {
       env: options.env,
       allow: [1],

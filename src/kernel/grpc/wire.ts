@@ -67,3 +67,11 @@ export function integer(message: Uint8Array, number: number): number {
 export function stringMap(message: Uint8Array, number: number): Record<string, string> {
   return Object.fromEntries(messages(message, number).map((entry) => [string(entry, 1), string(entry, 2)]))
 }
+
+/** Encodes one field: a text as length-delimited, a whole number from 0 as a varint. */
+export function fieldOf(number: number, value: string | number): Uint8Array {
+  const varint = (n: number): number[] => (n < 0x80 ? [n] : [(n % 0x80) | 0x80, ...varint(Math.floor(n / 0x80))])
+  if (typeof value === 'number') return Uint8Array.from([...varint(number << 3), ...varint(value)])
+  const bytes = Buffer.from(value)
+  return Buffer.concat([Uint8Array.from([...varint((number << 3) | 2), ...varint(bytes.length)]), bytes])
+}

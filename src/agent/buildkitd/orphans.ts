@@ -1,0 +1,88 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describeError } from '../../kernel/errors.ts'
+import { unary } from '../../kernel/grpc/unary.ts'
+import { fieldOf, messages, string, stringMap } from '../../kernel/grpc/wire.ts'
+import type { Logger } from '../../kernel/log.ts'
+
+export interface OrphanOptions {
+  /** containerd's socket. */
+  readonly address: string
+  readonly namespace: string
+  /** buildkitd's root: what tells its containers from all others. */
+  readonly root: string
+  readonly log: Logger
+}
+
+interface Container {
+  readonly id: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly image: string
+  /** OCI runtime specification, JSON. */
+  readonly spec: string
+}
+
+/**
+ * Ends the containers of RUN steps whose daemon is gone: containerd keeps running them, for nobody. Only while no
+ * daemon runs. Field numbers: containerd's api/services/{containers,tasks}/v1.
+ * @returns the ids of the containers that were removed.
+ */
+export async function endOrphans(options: OrphanOptions): Promise<string[]> {
+  const ask = (method: string, request?: Uint8Array): Promise<Uint8Array> =>
+    unary({
+      socket: options.address,
+      method: `/containerd.services.${method}`,
+      metadata: { 'containerd-namespace': options.namespace },
+      ...(request ? { request } : {}),
+    })
+  const removed: string[] = []
+  try {
+    const containers = messages(await ask('containers.v1.Containers/List'), 1).map(readContainer)
+    for (const { id } of containers.filter((container) => isStep(container, options.root))) {
+      // SIGKILL to all processes; a container without a task, or with one that has ended, has nothing to kill.
+      await ask('tasks.v1.Tasks/Kill', concat(fieldOf(1, id), fieldOf(3, 9), fieldOf(4, 1))).catch(() => undefined)
+      for (let tries = 0; tries < 50; tries++) {
+        const gone = await ask('tasks.v1.Tasks/Delete', fieldOf(1, id)).then(
+          () => true,
+          (error: unknown) => /not found/i.test(describeError(error)),
+        )
+        if (gone) break
+        await sleep(100)
+      }
+      await ask('containers.v1.Containers/Delete', fieldOf(1, id))
+      removed.push(id)
+      options.log.info({ container: id }, 'ended a build step whose daemon was gone')
+    }
+  } catch (error) {
+    options.log.warn({ err: describeError(error) }, 'build steps of an earlier daemon could not be ended')
+  }
+  return removed
+}
+
+const readContainer = (bytes: Uint8Array): Container => {
+  const [spec] = messages(bytes, 5)
+  return {
+    id: string(bytes, 1),
+    labels: stringMap(bytes, 2),
+    image: string(bytes, 3),
+    spec: spec ? string(spec, 2) : '',
+  }
+}
+
+/**
+ * BuildKit gives its containers neither labels nor an image; what names them is a mount from its root, which every
+ * step has (resolv.conf, hosts). Pods and containers of people have labels, an image, or mounts from elsewhere.
+ */
+export function isStep(container: Container, root: string): boolean {
+  if (container.image !== '' || Object.keys(container.labels).length > 0) return false
+  try {
+    const { mounts } = JSON.parse(container.spec) as { mounts?: readonly { destination?: string; source?: string }[] }
+    return (mounts ?? []).some(
+      ({ destination, source }) =>
+        (destination === '/etc/resolv.conf' || destination === '/etc/hosts') && (source ?? '').startsWith(`${root}/`),
+    )
+  } catch {
+    return false
+  }
+}
+
+const concat = (...parts: readonly Uint8Array[]): Uint8Array => Buffer.concat(parts)
