@@ -1,8 +1,17 @@
 import { defineConfig } from 'vitest/config'
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
+
+/** Files in the order of their names: 00-lab ends with the lab up, 90-uninstall comes when nobody needs insitu. */
+class ByName extends BaseSequencer {
+  override sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    return Promise.resolve(files.toSorted((a, b) => (a.moduleId < b.moduleId ? -1 : 1)))
+  }
+}
 
 // unit: pure, seconds, no root. integration: real containerd and buildkitd on this machine. cluster: the lab.
 export default defineConfig({
   test: {
+    sequence: { sequencer: ByName },
     projects: [
       { test: { name: 'unit', include: ['src/**/*.test.ts', 'test/arch/**/*.test.ts', 'test/unit/**/*.test.ts'] } },
       {
