@@ -3,10 +3,11 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { namespace } from '../../src/api/names.ts'
+import { net } from '../lab/lab.ts'
 import { buildctl, ensureInstalled, type Installed, restartAgents, temporary } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
-// Nobody listens there, and no step opens a connection: it is about who sees the variables. The password must show
+// Nobody listens there (the lab's registry is in NO_PROXY, for buildkitd itself uses the proxy too), and no step opens a connection: it is about who sees the variables. The password must show
 // up in RUN and nowhere else.
 const proxy = 'http://builder:s3cr3t-of-the-proxy@proxy.corp.test:3128'
 const id = randomBytes(3).toString('hex')
@@ -24,7 +25,7 @@ beforeAll(async () => {
     'insitu-proxy',
     `--from-literal=HTTP_PROXY=${proxy}`,
     `--from-literal=https_proxy=${proxy}`,
-    '--from-literal=NO_PROXY=.corp.test',
+    `--from-literal=NO_PROXY=.corp.test,${net.control}`,
   ])
   await restartAgents(insitu)
   door = await portForward(insitu.lab)
