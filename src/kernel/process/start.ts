@@ -48,6 +48,8 @@ export async function start(file: string, args: readonly string[], options: Star
       extendEnv: false,
       env: options.env,
       cleanup: true,
+      // Left to itself execa kills five seconds after any SIGTERM: `stop` knows how long to wait.
+      forceKillAfterDelay: false,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     })
   let child = spawn('setpriv', ['--pdeathsig', 'SIGTERM', '--', found, ...args])
