@@ -25,7 +25,8 @@ export function createFixedDirectory(fixed: readonly FixedNode[]): Directory {
 
 function dial(address: FixedNode['address'], signal: AbortSignal | undefined): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ ...address, noDelay: true, timeout: 5000 })
+    // Keepalive: a machine that loses its power says no goodbye, and builds there would hang for ever.
+    const socket = connect({ ...address, noDelay: true, keepAlive: true, keepAliveInitialDelay: 15_000, timeout: 5000 })
     const fail = (error: Error): void => {
       socket.destroy()
       reject(error)

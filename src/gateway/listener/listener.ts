@@ -14,7 +14,7 @@ import { looksLike } from './first-bytes.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { TlsMaterial, TlsSource } from '../../kernel/tls/material.ts'
-import { connectionWindow, sessionOptions } from '../relay/tuning.ts'
+import { sessionOptions } from '../relay/tuning.ts'
 
 /** A client that speaks HTTP/2. Who it is may still turn out to be nobody who may build. */
 export interface Connection {
@@ -57,7 +57,6 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     const session = performServerHandshake(socket, sessionOptions())
     // Without a listener an error of a client's connection would end the process.
     session.on('error', (error) => logger.debug({ err: error, remote: part.remote.address }, 'connection failed'))
-    session.setLocalWindowSize(connectionWindow)
     const timer = setTimeout(() => session.destroy(), handshakeTimeout)
     session.once('remoteSettings', () => clearTimeout(timer))
     session.once('close', () => clearTimeout(timer))
@@ -73,6 +72,8 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
 
   const accept = (socket: Socket, remote: Connection['remote']): void => {
     socket.setNoDelay(true)
+    // Nothing else notices a client whose machine vanished without a word: its build would run on for nobody.
+    if (!remote.unix) socket.setKeepAlive(true, 30_000)
     socket.on('error', () => socket.destroy())
     const timer = setTimeout(() => socket.destroy(), handshakeTimeout)
     socket.once('close', () => clearTimeout(timer))
@@ -105,6 +106,8 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
         accept(socket, { address: unix ? address.path : (socket.remoteAddress ?? ''), unix })
       })
       servers.push({ server, address: await bind(server, address) })
+      // E.g. a kernel without memory for one more connection: the ones that are there go on.
+      server.on('error', (error) => logger.warn({ err: error }, 'a connection could not be accepted'))
     }
   } catch (error) {
     await close()

@@ -9,6 +9,7 @@ import { endCall } from './end-call.ts'
 import type { RawHeaders } from './headers.ts'
 import { answerHttp, type HttpHandlers } from './http.ts'
 import { route } from './router.ts'
+import { connectionWindow } from './tuning.ts'
 import { createUpstreams } from './upstream.ts'
 
 /** The pod behind an address; `patience`: milliseconds to wait for one that is not known yet. */
@@ -16,6 +17,9 @@ export type PodLookup = (address: string, patience?: number) => Promise<PodSourc
 
 /** Milliseconds that a refused client is given until its address may turn out to be a pod's. */
 const lateAddress = 3000
+
+/** Milliseconds that a refused client may stay: time to read its answers, or to ask for its first certificate. */
+const refusedFor = 60_000
 
 export interface ClientConnectionsOptions {
   readonly context: RelayContext
@@ -39,8 +43,16 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
     const streams = new Set<ServerHttp2Stream>()
     const upstreams = createUpstreams()
     const admitted = identify(connection, options)
-    // Each call asks for the result; a connection without calls need not.
-    admitted.catch(() => undefined)
+    let said = false
+    // Each call asks for the result too; a connection without calls need not.
+    admitted.then(
+      // Before it is known who that is, Node's small window holds: strangers cannot fill our memory.
+      () => session.destroyed || session.setLocalWindowSize(connectionWindow),
+      () => {
+        const timer = setTimeout(() => session.destroy(), refusedFor).unref()
+        session.once('close', () => clearTimeout(timer))
+      },
+    )
     open.set(session, streams)
     session.on('close', () => {
       open.delete(session)
@@ -64,7 +76,11 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
       void admitted.then(
         (caller) => route(context, { stream, path, raw, caller, upstreams, signal: gone.signal }),
         (error: unknown) => {
-          context.logger.info({ remote: connection.remote.address, path, err: describeError(error) }, 'client refused')
+          // Once for each connection: calls cost a stranger nothing, and logs should not fill with them.
+          const level = said ? 'debug' : 'info'
+          said = true
+          const { address } = connection.remote
+          context.logger[level]({ remote: address, path, err: describeError(error) }, 'client refused')
           endCall(stream, statusOf(error))
         },
       )
