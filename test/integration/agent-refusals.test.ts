@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type AgentOptions, startAgent } from './fixtures/agent.ts'
 import { type Inside, startNode, type TestNode } from './fixtures/containerd.ts'
+import { until } from './fixtures/until.ts'
 
 let node: TestNode
 let pod: Inside
@@ -118,6 +119,28 @@ describe('an agent that cannot work', () => {
       const line = await agent.waitFor('the refusal', (l) => l.code === 'NAMESPACE_IN_USE')
       expect(line.msg).toContain('k8s.io')
       expect(await agent.stop()).toBe(0)
+    } finally {
+      foreign.kill('SIGKILL')
+    }
+  })
+
+  it('sees a buildkitd that somebody else runs on the same root, and leaves what is mounted there', async () => {
+    const config = join(node.directory, 'foreign.toml')
+    await writeFile(
+      config,
+      `root = "${node.buildkitRoot}"\n[worker.oci]\nenabled = false\n[worker.containerd]\nnamespace = "other"\n`,
+    )
+    const mounted = join(node.buildkitRoot, 'mounted')
+    await node.ok('mkdir', ['-p', mounted])
+    await node.ok('mount', ['-t', 'tmpfs', 'foreign', mounted])
+    const foreign = node.start('buildkitd', ['--config', config, '--addr', `unix://${node.directory}/foreign.sock`])
+    try {
+      await until('the foreign buildkitd to run', () => existsSync(join(node.buildkitRoot, 'buildkitd.lock')))
+      const agent = startAgent(node, pod)
+      const line = await agent.waitFor('the refusal', (l) => l.code === 'ROOT_IN_USE')
+      expect(line.msg).toContain(node.buildkitRoot)
+      expect(await agent.stop()).toBe(0)
+      expect((await node.mounts()).some((mount) => mount.includes(mounted))).toBe(true)
     } finally {
       foreign.kill('SIGKILL')
     }

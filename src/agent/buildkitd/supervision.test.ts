@@ -111,9 +111,21 @@ describe('leftovers', () => {
 
   it('are unmounted latest first, without the roots and, before a restart, without network namespaces', () => {
     const line = (point: string) => `1 0 0:1 / ${point} rw - tmpfs x rw`
-    const mounts = parseMountinfo(['/bk', '/bk/a', '/bk/a/b', '/bk/net/cni/n1', '/bkx/y', '/t/s'].map(line).join('\n'))
-    expect(leftoverMounts(mounts, ['/bk', '/t'], false)).toEqual(['/t/s', '/bk/a/b', '/bk/a'])
-    expect(leftoverMounts(mounts, ['/bk'], true)).toEqual(['/bk/net/cni/n1', '/bk/a/b', '/bk/a'])
+    const points = ['/bk', '/bk/t', '/bk/a', '/bk/a/b', '/bk/net/cni/n1', '/bkx/y', '/bk/t/s']
+    const mounts = parseMountinfo(points.map(line).join('\n'))
+    const directories = { root: '/bk', tmpdir: '/bk/t' }
+    expect(leftoverMounts(mounts, directories, false)).toEqual(['/bk/t/s', '/bk/a/b', '/bk/a'])
+    expect(leftoverMounts(mounts, directories, true)).toEqual(['/bk/t/s', '/bk/net/cni/n1', '/bk/a/b', '/bk/a'])
+  })
+
+  it('in a temporary directory elsewhere are only those with a name of BuildKit’s', () => {
+    const line = (point: string) => `1 0 0:1 / ${point} rw - tmpfs x rw`
+    const points = ['/t', '/t/of-others', '/t/of-others/buildkit-mount1', '/t/buildkit-mount2', '/t/buildkit123/x']
+    const mounts = parseMountinfo(points.map(line).join('\n'))
+    expect(leftoverMounts(mounts, { root: '/bk', tmpdir: '/t' }, true)).toEqual([
+      '/t/buildkit123/x',
+      '/t/buildkit-mount2',
+    ])
   })
 })
 

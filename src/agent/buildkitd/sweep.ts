@@ -1,5 +1,6 @@
-import { readdir, readFile, rm } from 'node:fs/promises'
+import { readdir, readFile, realpath, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { describeError } from '../../kernel/errors.ts'
 import { parseMountinfo, type Mount } from '../../kernel/fs/mountinfo.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { run } from '../../kernel/process/run.ts'
@@ -13,50 +14,73 @@ export const isTemporary = (name: string): boolean => temporary.test(name)
 /** Network namespaces of RUN steps, below the root. */
 const namespaces = 'net/cni'
 
+export interface DaemonDirectories {
+  /** buildkitd's root: all of it belongs to the daemon. */
+  readonly root: string
+  /** Its temporary directory. Outside of the root others may use it too: only what has a name of BuildKit's is its own. */
+  readonly tmpdir: string
+}
+
+const below = (path: string, directory: string): boolean => path.startsWith(`${directory}/`)
+
 /**
- * The mounts that a dead daemon left behind, latest first.
- * @param roots directories that belong to the daemon; a mount at one of them is the pod's.
+ * The mounts that a dead daemon left behind, latest first. A mount at one of its directories is the pod's.
  * @param final false: the daemon starts again and releases its network namespaces itself, with their addresses.
  */
-export function leftoverMounts(mounts: readonly Mount[], roots: readonly string[], final: boolean): string[] {
-  const below = (path: string, root: string): boolean => path.startsWith(`${root}/`)
+export function leftoverMounts(
+  mounts: readonly Mount[],
+  { root, tmpdir }: DaemonDirectories,
+  final: boolean,
+): string[] {
+  const own = (point: string): boolean =>
+    below(point, root) || (below(point, tmpdir) && isTemporary(point.slice(tmpdir.length + 1).split('/')[0] ?? ''))
   return mounts
     .map((mount) => mount.mountPoint)
-    .filter((point) => !roots.includes(point) && roots.some((root) => below(point, root)))
-    .filter((point) => final || !roots.some((root) => below(point, join(root, namespaces))))
+    .filter((point) => point !== root && point !== tmpdir && own(point))
+    .filter((point) => final || !below(point, join(root, namespaces)))
     .toReversed()
 }
 
-export interface SweepOptions {
-  readonly root: string
-  readonly tmpdir: string
+export interface SweepOptions extends DaemonDirectories {
   readonly socket: string
   readonly log: Logger
   /** True: no daemon starts after this one. Default false. */
   readonly final?: boolean
 }
 
-/** Removes what a daemon that ended badly left: mounts, temporary directories, sockets. Only while none runs. */
+/**
+ * Removes what a daemon that ended badly left: mounts, temporary directories, sockets. Only while none runs. What
+ * cannot be removed is logged and stays.
+ */
 export async function sweep(options: SweepOptions): Promise<void> {
-  const { root, tmpdir, log, final = false } = options
-  const mounts = parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'))
-  const stuck: string[] = []
-  for (const point of leftoverMounts(mounts, [root, tmpdir], final)) {
+  const { log, final = false } = options
+  // The mount table knows directories by their real names only.
+  const [root, tmpdir] = await Promise.all([real(options.root), real(options.tmpdir)])
+  for (const point of leftoverMounts(await mountTable(), { root, tmpdir }, final)) {
     await run('umount', ['--lazy', point]).then(
       () => log.info({ mount: point }, 'unmounted what an earlier daemon left'),
-      () => stuck.push(point),
+      (error: unknown) => log.warn({ mount: point, err: describeError(error) }, 'a mount of an earlier daemon stays'),
     )
   }
+  const left = (await mountTable()).map((mount) => mount.mountPoint)
   const remove = async (path: string): Promise<void> => {
-    // A mount that could not be taken away shows files that are not ours to delete.
-    if (stuck.some((point) => `${point}/`.startsWith(`${path}/`))) return
-    await rm(path, { recursive: true, force: true })
+    // Files behind a mount that is still there are not ours to delete.
+    if (left.some((point) => point === path || below(point, path))) return
+    await rm(path, { recursive: true, force: true }).catch((error: unknown) =>
+      log.warn({ path, err: describeError(error) }, 'something that an earlier daemon left could not be removed'),
+    )
   }
-  for (const entry of await readdir(tmpdir).catch(() => [])) {
-    if (!isTemporary(entry)) continue
-    await remove(join(tmpdir, entry))
-    log.info({ path: join(tmpdir, entry) }, 'removed a temporary directory that an earlier daemon left')
+  for (const directory of new Set([tmpdir, root])) {
+    for (const entry of await readdir(directory).catch(() => [])) {
+      if (!isTemporary(entry)) continue
+      await remove(join(directory, entry))
+      log.info({ path: join(directory, entry) }, 'removed a temporary directory that an earlier daemon left')
+    }
   }
   if (final) await remove(join(root, namespaces))
-  for (const path of [options.socket, join(root, 'otel-grpc.sock')]) await rm(path, { force: true })
+  for (const path of [options.socket, join(root, 'otel-grpc.sock')]) await remove(path)
 }
+
+const real = (path: string): Promise<string> => realpath(path).catch(() => path)
+
+const mountTable = async (): Promise<Mount[]> => parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'))

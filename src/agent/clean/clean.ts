@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
-import { readFile, rm, rmdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readdir, readFile, readlink, rm, rmdir } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
 import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { parseMountinfo } from '../../kernel/fs/mountinfo.ts'
 import { run } from '../../kernel/process/run.ts'
@@ -34,23 +34,28 @@ export interface CleanResult {
  * @throws InsituError BUILDKITD_RUNS while a buildkitd still uses the namespace; CLEAN for what cannot be undone.
  */
 export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
-  const { hostRoot, root, namespace } = options
+  const { hostRoot, namespace } = options
   const onHost = (path: string): string => join(hostRoot, path)
+  const root = await withoutLinks(resolve(options.root), onHost)
   const address = onHost(options.containerdAddress ?? detect((path) => existsSync(onHost(path))).address)
-  const [neighbour] = await findNeighbours({ address, namespace, own: new Set() })
+  const [neighbour] = await findNeighbours({ address, namespace, root: onHost(root), own: new Set() })
   if (neighbour) {
-    throw new InsituError('BUILDKITD_RUNS', `buildkitd (process ${neighbour.pid}) still uses namespace ${namespace}`, {
+    const what = neighbour.shares === 'namespace' ? `namespace ${namespace}` : root
+    throw new InsituError('BUILDKITD_RUNS', `buildkitd (process ${neighbour.pid}) still uses ${what}`, {
       status: 'FAILED_PRECONDITION',
       fix: 'Stop it first; the cache is left alone.',
     })
   }
-  const unmounted = await unmountBelow(root, hostRoot)
+  await checkOurs(onHost(root), root)
+  const { unmounted, isMount } = await unmountBelow(root, hostRoot)
   if (options.keepCache) return { unmounted, leases: 0, removed: [] }
 
   const leases = existsSync(address) ? await forget(address, namespace) : 0
   const removed: string[] = []
   if (existsSync(onHost(root))) {
-    await rm(onHost(root), { recursive: true, force: true })
+    await empty(onHost(root))
+    // A disk of the node's that is mounted there stays mounted.
+    if (!isMount) await rmdir(onHost(root))
     removed.push(root)
   }
   // Where the node's containerd lives elsewhere, the FIFOs' directory is there because of us. rmdir takes it if empty.
@@ -61,6 +66,50 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
     )
   }
   return { unmounted, leases, removed }
+}
+
+/**
+ * A path of the node with its symbolic links followed as the node would: through /proc/PID/root the kernel would take
+ * absolute ones from our own root, and the mount table knows real paths only.
+ */
+async function withoutLinks(path: string, onHost: (path: string) => string): Promise<string> {
+  const rest = path.split('/').filter((part) => part !== '')
+  let at = '/'
+  for (let links = 0, part = rest.shift(); part !== undefined; part = rest.shift()) {
+    const next = join(at, part)
+    const target = await readlink(onHost(next)).catch(() => undefined)
+    if (target !== undefined && ++links > 40) throw new InsituError('CLEAN', `${path} has too many symbolic links`)
+    if (target === undefined) at = next
+    else {
+      if (target.startsWith('/')) at = '/'
+      rest.unshift(...target.split('/').filter((word) => word !== '' && word !== '.'))
+    }
+  }
+  return at
+}
+
+/** Names that buildkitd and the agent give to what they keep in the root. */
+const isMark = (name: string): boolean =>
+  /^(buildkitd\.lock|insitu\.lock|insitu-network\.json|otel-grpc\.sock|local-mnt-src|cache\.db|history\.db|containerd-.+)$/.test(
+    name,
+  )
+
+/** @throws InsituError CLEAN for a directory that holds other things than a buildkitd's: a mistyped path. */
+async function checkOurs(directory: string, root: string): Promise<void> {
+  const entries = await readdir(directory).catch(() => [])
+  if (entries.length === 0 || entries.some(isMark)) return
+  throw new InsituError('CLEAN', `${root} holds nothing of a buildkitd's: it is left alone`, {
+    status: 'FAILED_PRECONDITION',
+    fix: 'Name the root that the agent used with --root.',
+  })
+}
+
+/** Empties a directory; what tells that it is ours goes last, so that an interrupted clean-up can be repeated. */
+async function empty(directory: string): Promise<void> {
+  const entries = await readdir(directory)
+  for (const name of [...entries.filter((entry) => !isMark(entry)), ...entries.filter(isMark)]) {
+    await rm(join(directory, name), { recursive: true, force: true })
+  }
 }
 
 /** Ends BuildKit's leases and waits until containerd has collected what they held. */
@@ -85,22 +134,24 @@ async function ignoreMissing(work: Promise<void>): Promise<void> {
   }
 }
 
-/** Unmounts on the node, deepest first. @throws InsituError CLEAN when a mount stays: nothing below it may be deleted. */
-async function unmountBelow(root: string, hostRoot: string): Promise<number> {
+/**
+ * Unmounts what is below the root on the node, deepest first; `isMount` tells whether the root itself is one, which is
+ * then the node's own doing. @throws InsituError CLEAN when a mount stays: nothing below it may be deleted.
+ */
+async function unmountBelow(root: string, hostRoot: string): Promise<{ unmounted: number; isMount: boolean }> {
   // hostRoot is /proc/PID/root: its sibling tells the mounts of that process.
   const read = async (): Promise<string[]> =>
-    parseMountinfo(await readFile(join(hostRoot, '../mountinfo'), 'utf8'))
-      .map((mount) => mount.mountPoint)
-      .filter((point) => point === root || point.startsWith(`${root}/`))
-      .toReversed()
-  const points = await read()
+    parseMountinfo(await readFile(join(hostRoot, '../mountinfo'), 'utf8')).map((mount) => mount.mountPoint)
+  const below = (point: string): boolean => point.startsWith(`${root}/`)
+  const all = await read()
+  const points = all.filter(below).toReversed()
   const namespace = join(hostRoot, '../ns/mnt')
   for (const point of points) {
     await run('nsenter', [`--mount=${namespace}`, '--', 'umount', '--lazy', point]).catch((error: unknown) => {
       throw new InsituError('CLEAN', `${point} cannot be unmounted: ${describeError(error)}`)
     })
   }
-  const [stuck] = await read()
+  const stuck = (await read()).find(below)
   if (stuck !== undefined) throw new InsituError('CLEAN', `${stuck} is still mounted`)
-  return points.length
+  return { unmounted: points.length, isMount: all.includes(root) }
 }

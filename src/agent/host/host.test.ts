@@ -93,12 +93,18 @@ describe('sharing and bridge findings', () => {
 describe('another buildkitd', () => {
   it('is read from flags before its file, and from defaults last', () => {
     expect(workerOf(['buildkitd'], undefined)).toEqual({
+      root: '/var/lib/buildkit',
       enabled: true,
       address: '/run/containerd/containerd.sock',
       namespace: 'buildkit',
     })
-    const config = '[worker.containerd]\naddress = "/a.sock"\nnamespace = "k8s.io"\nenabled = false\n'
-    expect(workerOf(['buildkitd'], config)).toEqual({ enabled: false, address: '/a.sock', namespace: 'k8s.io' })
+    const config = 'root = "/r"\n[worker.containerd]\naddress = "/a.sock"\nnamespace = "k8s.io"\nenabled = false\n'
+    expect(workerOf(['buildkitd'], config)).toEqual({
+      root: '/r',
+      enabled: false,
+      address: '/a.sock',
+      namespace: 'k8s.io',
+    })
     const flags = [
       'buildkitd',
       '--containerd-worker=true',
@@ -106,7 +112,8 @@ describe('another buildkitd', () => {
       'unix:///b.sock',
       '--containerd-worker-namespace=x',
     ]
-    expect(workerOf(flags, config)).toEqual({ enabled: true, address: '/b.sock', namespace: 'x' })
+    expect(workerOf([...flags, '--root=/s'], config).root).toBe('/s')
+    expect(workerOf(flags, config)).toEqual({ root: '/r', enabled: true, address: '/b.sock', namespace: 'x' })
     expect(workerOf(['buildkitd'], 'not = toml = ')).toMatchObject({ namespace: 'buildkit' })
   })
 })

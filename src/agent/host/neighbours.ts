@@ -4,11 +4,13 @@ import { isTable } from '../buildkitd/check-keys.ts'
 
 export interface Neighbour {
   readonly pid: number
-  readonly namespace: string
+  /** What it uses that must be ours alone: containerd's namespace, or buildkitd's root. */
+  readonly shares: 'namespace' | 'root'
 }
 
-/** What a buildkitd's command line and configuration say about its containerd worker. */
+/** What a buildkitd's command line and configuration say about its root and its containerd worker. */
 export interface WorkerAddress {
+  readonly root: string
   readonly enabled: boolean
   readonly address: string
   readonly namespace: string
@@ -32,10 +34,12 @@ export function workerOf(args: readonly string[], config: string | undefined): W
   } catch {
     table = {}
   }
+  const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
+  const root = flag('root') ?? text(isTable(table) ? table['root'] : undefined) ?? '/var/lib/buildkit'
   for (const part of ['worker', 'containerd']) table = isTable(table) ? table[part] : undefined
   const set = (key: string): unknown => (isTable(table) ? table[key] : undefined)
-  const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
   return {
+    root,
     enabled: flag('containerd-worker') === undefined ? set('enabled') !== false : flag('containerd-worker') !== 'false',
     address: (flag('containerd-worker-addr') ?? text(set('address')) ?? '/run/containerd/containerd.sock').replace(
       /^unix:\/\//,
@@ -49,17 +53,20 @@ export interface NeighbourQuery {
   /** containerd's socket as we see it. */
   readonly address: string
   readonly namespace: string
+  /** buildkitd's root as we see it. */
+  readonly root: string
   /** Process ids that are ours. */
   readonly own: ReadonlySet<number>
 }
 
 /**
- * Other buildkitd processes on the same containerd and namespace. A starting buildkitd deletes every temporary lease
- * of its namespace (worker/base/worker.go), so two of them destroy each other's builds. Sees the whole node only
- * with the node's pid namespace (hostPID).
+ * Other buildkitd processes on the same containerd and namespace, or on the same root whatever their worker is. A
+ * starting buildkitd deletes every temporary lease of its namespace (worker/base/worker.go), so two of them destroy
+ * each other's builds; and below a root that another one uses nothing may be swept. Sees the whole node only with the
+ * node's pid namespace (hostPID).
  */
 export async function findNeighbours(query: NeighbourQuery): Promise<Neighbour[]> {
-  const socket = await identity(query.address)
+  const [socket, root] = await Promise.all([identity(query.address), identity(query.root)])
   const found: Neighbour[] = []
   for (const entry of await readdir('/proc')) {
     const pid = Number(entry)
@@ -73,9 +80,12 @@ export async function findNeighbours(query: NeighbourQuery): Promise<Neighbour[]
       const file = flag < 0 ? '/etc/buildkit/buildkitd.toml' : (args[flag]?.split('=')[1] ?? args[flag + 1] ?? '')
       const config = await readFile(`/proc/${pid}/root${file}`, 'utf8').catch(() => undefined)
       const worker = workerOf(args, config)
-      if (!worker.enabled || worker.namespace !== query.namespace) continue
-      if (socket !== undefined && (await identity(`/proc/${pid}/root${worker.address}`)) === socket) {
-        found.push({ pid, namespace: worker.namespace })
+      const same = async (path: string, ours: string | undefined): Promise<boolean> =>
+        ours !== undefined && (await identity(`/proc/${pid}/root${path}`)) === ours
+      if (worker.enabled && worker.namespace === query.namespace && (await same(worker.address, socket))) {
+        found.push({ pid, shares: 'namespace' })
+      } else if (await same(worker.root, root)) {
+        found.push({ pid, shares: 'root' })
       }
     } catch {
       // The process ended while it was looked at.

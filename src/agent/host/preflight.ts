@@ -5,7 +5,7 @@ import { describeError } from '../../kernel/errors.ts'
 import type { Finding } from '../../api/node-report.ts'
 import { askContainerd, type ContainerdFacts } from './containerd.ts'
 import { detect, type Distribution } from './distribution.ts'
-import { findNeighbours } from './neighbours.ts'
+import { findNeighbours, type Neighbour } from './neighbours.ts'
 import { provePropagation, sameForContainerd, type Sharing } from './propagation.ts'
 import { checkSpace, measureSpace } from './space.ts'
 import { checkContainerdVersion } from './versions.ts'
@@ -63,19 +63,27 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
     findings.push(mismatch(options.snapshotter, containerd.kubeletSnapshotter))
   }
   findings.push(...(await checkSharing(options.root, distribution.root, containerdPid)))
-  const neighbours = await findNeighbours({ address, namespace: options.namespace, own: options.ownPids ?? new Set() })
-  findings.push(
-    ...neighbours.map((neighbour): Finding => ({
-      code: 'NAMESPACE_IN_USE',
-      severity: 'fatal',
-      message: `another buildkitd (process ${neighbour.pid}) uses containerd’s namespace ${neighbour.namespace}; two of them delete each other’s leases`,
-      fix: 'stop the other buildkitd, or give it a containerd namespace of its own',
-    })),
-  )
+  const { root, namespace, ownPids: own = new Set<number>() } = options
+  findings.push(...(await findNeighbours({ address, namespace, root, own })).map((n) => neighbourFinding(n, options)))
   if (existsSync(options.root)) findings.push(...checkSpace(await measureSpace(options.root)))
   if (existsSync(distribution.root)) findings.push(...checkSpace(await measureSpace(distribution.root)))
   return { distribution, containerd, containerdPid, snapshotter, findings: unique(findings) }
 }
+
+const neighbourFinding = ({ pid, shares }: Neighbour, { root, namespace }: PreflightOptions): Finding =>
+  shares === 'namespace'
+    ? {
+        code: 'NAMESPACE_IN_USE',
+        severity: 'fatal',
+        message: `another buildkitd (process ${pid}) uses containerd’s namespace ${namespace}; two of them delete each other’s leases`,
+        fix: 'stop the other buildkitd, or give it a containerd namespace of its own',
+      }
+    : {
+        code: 'ROOT_IN_USE',
+        severity: 'fatal',
+        message: `another buildkitd (process ${pid}) keeps its data in ${root}`,
+        fix: 'stop the other buildkitd, or give one of the two another root (insitu install --buildkit-root)',
+      }
 
 async function containerdAbsent(address: string, error: unknown): Promise<Finding> {
   const there = await stat(address).catch(() => undefined)

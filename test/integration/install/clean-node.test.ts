@@ -49,7 +49,8 @@ async function state(): Promise<State> {
   }
 }
 
-const clean = (...args: string[]) => pod.run(program, ['clean-node', '--root', node.buildkitRoot, ...args])
+const cleanRoot = (root: string, ...args: string[]) => pod.run(program, ['clean-node', '--root', root, ...args])
+const clean = (...args: string[]) => cleanRoot(node.buildkitRoot, ...args)
 
 async function build(name: string): Promise<void> {
   const context = join(node.directory, name)
@@ -93,8 +94,9 @@ test('nothing of the cache is left in containerd or on disk, and built images st
   expect(after.namespaces).toEqual([])
   // One layer each of the two images; the builds' own snapshots, contexts and stages are collected.
   expect(after.snapshots).toHaveLength(2)
-  expect((await node.mounts()).filter((mount) => mount.includes(node.buildkitRoot))).toEqual([])
-  expect((await node.run('ls', [node.buildkitRoot])).code).not.toBe(0)
+  // The root is a mount of the node's own, as a disk for the cache would be.
+  expect((await node.mounts()).filter((mount) => mount.includes(node.buildkitRoot))).toHaveLength(1)
+  expect(await node.ok('ls', ['-A', node.buildkitRoot])).toBe('')
   // containerd lists each image under its own name and under those that its CRI plug-in gives it.
   const images = lines(await node.ctr(['images', 'check'])).slice(1)
   expect(images.filter((image) => image.includes('docker.io/test/'))).toHaveLength(2)
@@ -106,4 +108,24 @@ test('a node that is clean can be cleaned again', async () => {
   const result = await clean()
   expect(result.code, result.stderr).toBe(0)
   expect(JSON.parse(result.stdout)).toMatchObject({ unmounted: 0, leases: 0 })
+})
+
+test('a directory that is not a buildkitd’s is left alone, with what is mounted below it', async () => {
+  await node.ok('mkdir', ['-p', '/run/precious/disk'])
+  await node.ok('mount', ['-t', 'tmpfs', 'precious', '/run/precious/disk'])
+  const result = await cleanRoot('/run/precious')
+  expect(result.code).toBe(1)
+  expect(result.stderr).toContain('/run/precious holds nothing of a buildkitd')
+  expect((await node.mounts()).some((mount) => mount.includes('/run/precious/disk'))).toBe(true)
+})
+
+test('a root behind a symbolic link is unmounted and emptied, however it is written', async () => {
+  await node.ok('mkdir', ['-p', '/run/data/bk/local-mnt-src/buildkit-mount1'])
+  await node.ok('mount', ['--bind', '/run/precious', '/run/data/bk/local-mnt-src/buildkit-mount1'])
+  await node.ok('ln', ['-s', '/run/data', '/run/link'])
+  const result = await cleanRoot('/run/link/bk/')
+  expect(result.code, result.stderr).toBe(0)
+  expect(JSON.parse(result.stdout)).toMatchObject({ unmounted: 1, removed: ['/run/data/bk'] })
+  expect(await node.ok('ls', ['/run/data', '/run/precious'])).toContain('disk')
+  expect((await node.run('ls', ['/run/data/bk'])).code).not.toBe(0)
 })
