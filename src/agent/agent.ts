@@ -17,6 +17,7 @@ import { type Front, startFront } from './front/front.ts'
 import { proxyVariables } from './front/proxy-env.ts'
 import { type Lock, takeLock } from './host/lock.ts'
 import { rememberNetwork } from './host/network-undo.ts'
+import { clampSegments } from './host/segment-size.ts'
 import { checkSpace, measureSpace } from './host/space.ts'
 import { type AgentOptions, defaultIntervals } from './options.ts'
 import { fatal, makePlan, paths, type Plan } from './plan.ts'
@@ -247,10 +248,15 @@ export function createAgent(options: AgentOptions): Agent {
   const run = async (): Promise<void> => {
     const opened = openFront()
     let network: Awaited<ReturnType<typeof rememberNetwork>> | undefined
+    let unclamp: (() => Promise<void>) | undefined
     let last: Plan | undefined
     try {
       for (let failures = 0; !stopping.signal.aborted;) {
-        const plan = await makePlan(options)
+        const plan = await makePlan(options).catch(unforeseen)
+        if (!('host' in plan)) {
+          await refuse(undefined, [plan])
+          continue
+        }
         if (fatal(plan.findings).length > 0) {
           await refuse(plan, plan.findings)
           continue
@@ -263,29 +269,37 @@ export function createAgent(options: AgentOptions): Agent {
             file: join(plan.root, 'insitu-network.json'),
             log,
           })
+          if (plan.rendered.network === 'bridge') unclamp ??= await clampSegments(plan.rendered.bridgeName, log)
           const verdict = await live(plan, failures)
           if (verdict.cause === 'stopped') continue
           failures = await afterEnd(plan, verdict)
         } catch (error) {
-          if (!(error instanceof InsituError)) throw error
-          const finding = { code: error.code, severity: 'fatal', message: error.message, fix: error.fix } as const
+          const finding = unforeseen(error)
           await refuse(plan, [...plan.findings, finding])
         }
       }
     } finally {
       enter('draining')
       const front = await opened
-      await front?.close()
-      if (last) {
-        await endOrphans(orphansOf(last))
-        await sweep({ ...last, tmpdir: last.rendered.tmpdir, log, final: true })
-        await rm(last.configFile, { force: true })
-        await rmdir(last.rendered.tmpdir).catch(() => undefined)
-        await rmdir(place.run).catch(() => undefined)
+      const left = last
+      // One step that fails keeps no other from being done.
+      for (const step of [
+        () => front?.close(),
+        () => left && endOrphans(orphansOf(left)),
+        () => left && sweep({ ...left, tmpdir: left.rendered.tmpdir, log, final: true }),
+        () => left && rm(left.configFile, { force: true }),
+        () => left && rmdir(left.rendered.tmpdir).catch(() => undefined),
+        () => left && rmdir(place.run).catch(() => undefined),
+        () => network?.undo(),
+        () => lock?.release(),
+        () => reporter.close(),
+      ]) {
+        try {
+          await step()
+        } catch (error) {
+          log.error({ err: describeError(error) }, 'something could not be put back')
+        }
       }
-      await network?.undo()
-      await lock?.release()
-      await reporter.close()
       log.info('the agent has ended')
     }
   }
@@ -315,6 +329,22 @@ export function createAgent(options: AgentOptions): Agent {
     },
   }
 }
+
+/**
+ * A finding for what stood in the way of a start: a command that failed, a file system that is full or read-only.
+ * @throws anything else: a mistake of ours, which ends the agent.
+ */
+function unforeseen(error: unknown): Finding {
+  if (error instanceof InsituError && documented.has(error.code)) {
+    return { code: error.code, severity: 'fatal', message: error.message, fix: error.fix }
+  }
+  if (!(error instanceof InsituError) && !(error instanceof Error && 'errno' in error)) throw error
+  const fix =
+    (error instanceof InsituError ? error.fix : undefined) ?? 'correct the cause; the agent needs a privileged pod'
+  return { code: 'START_FAILED', severity: 'fatal', message: describeError(error), fix }
+}
+
+const documented: ReadonlySet<string> = new Set(['LOCKED', 'LOCK_FAILED', 'COMMAND_MISSING'])
 
 /** Runs an agent until the signal is aborted and everything is put back. */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {

@@ -26,6 +26,7 @@ const machine = async (): Promise<Record<string, string>> => ({
   links: (await run('ip', ['-o', 'link', 'show', 'type', 'bridge'])).stdout,
   rules: (await run('iptables', ['-w', '-S'])).stdout,
   nat: (await run('iptables', ['-w', '-t', 'nat', '-S'])).stdout,
+  mangle: (await run('iptables', ['-w', '-t', 'mangle', '-S'])).stdout,
   forwarding: await readFile('/proc/sys/net/ipv4/ip_forward', 'utf8'),
 })
 
