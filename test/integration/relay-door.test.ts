@@ -104,6 +104,8 @@ test('without a certificate, with an expired one, or in plaintext from elsewhere
   expect(await refused(await tlsArgs(undefined))).toContain('may not build here without a client certificate')
   const expired = await material(authority, [spiffe('team', 'builder')], new Date(Date.now() - 3 * 86_400_000))
   expect(await refused(await tlsArgs(expired))).toContain('the client certificate is refused')
+  const agent = await material(authority, [spiffe('buildkit-system', 'insitu-agent')])
+  expect(await refused(await tlsArgs(agent))).toContain('the client certificate is refused')
 })
 
 test('new certificates are used for new connections while the old ones live on', async () => {

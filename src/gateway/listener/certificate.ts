@@ -1,4 +1,5 @@
 import type { X509Certificate } from 'node:crypto'
+import { serviceAccounts } from '../../api/names.ts'
 import type { Caller } from './caller.ts'
 
 /**
@@ -18,4 +19,15 @@ export function callerOfCertificate(
     fields.filter((f) => f.startsWith(`${key}=`)).map((f) => f.slice(key.length + 1))
   const name = values('CN')[0]
   return name === undefined || name === '' ? undefined : { kind: 'person', name, groups: values('O') }
+}
+
+const ours: readonly string[] = [serviceAccounts.agent, serviceAccounts.gateway]
+
+/**
+ * Why a verified certificate is still none of a client: gateways and agents have theirs for the port between them. If
+ * it were good for builds, whoever owns one node could build, and replace images, on all of them.
+ */
+export function refusedCertificate(caller: Caller): string | undefined {
+  if (caller.kind !== 'service-account' || !ours.includes(caller.serviceAccount)) return undefined
+  return `that of ${caller.serviceAccount} is not for builds`
 }

@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest'
 import { formatAddress, parseAddress } from './address.ts'
-import { callerOfCertificate } from './certificate.ts'
+import { spiffe } from '../../api/certificate.ts'
+import { namespace, serviceAccounts } from '../../api/names.ts'
+import { callerOfCertificate, refusedCertificate } from './certificate.ts'
 import { looksLike } from './first-bytes.ts'
 
 test.for(['unix:///run/x.sock', 'tcp://127.0.0.1:2375', 'tcp://[::1]:0', 'tcp://build.test:1'])(
@@ -53,3 +55,17 @@ test('a SPIFFE URI of ours names a service account; other certificates name peop
   const foreign = 'URI:spiffe://elsewhere/ns/team/sa/builder'
   expect(callerOfCertificate({ subject: 'O=ops', subjectAltName: foreign })).toBeUndefined()
 })
+
+test.for(['agent', 'gateway'] as const)(
+  'the certificate of an %s builds nothing: it is for the agents’ port',
+  (role) => {
+    const caller = (name: string) => {
+      const found = callerOfCertificate({ subject: '', subjectAltName: `URI:${spiffe(namespace, name)}` })
+      if (!found) throw new Error('nobody')
+      return found
+    }
+    expect(refusedCertificate(caller(serviceAccounts[role]))).toContain(serviceAccounts[role])
+    expect(refusedCertificate(caller('builder'))).toBeUndefined()
+    expect(refusedCertificate({ kind: 'person', name: serviceAccounts[role], groups: [] })).toBeUndefined()
+  },
+)

@@ -8,7 +8,7 @@ import {
   type TLSSocket,
 } from 'node:tls'
 import { type Address, formatAddress } from './address.ts'
-import { callerOfCertificate } from './certificate.ts'
+import { callerOfCertificate, refusedCertificate } from './certificate.ts'
 import type { Caller } from './caller.ts'
 import { looksLike } from './first-bytes.ts'
 import { InsituError } from '../../kernel/errors.ts'
@@ -138,7 +138,8 @@ function certificateOf(socket: TLSSocket): Pick<Connection, 'certificate' | 'cer
   if (!certificate) return { certificate: undefined, certificateError: undefined }
   if (!socket.authorized) return { certificate: undefined, certificateError: String(socket.authorizationError) }
   const caller = callerOfCertificate(certificate)
-  return { certificate: caller, certificateError: caller ? undefined : 'it names nobody' }
+  const certificateError = caller ? refusedCertificate(caller) : 'it names nobody'
+  return { certificate: certificateError === undefined ? caller : undefined, certificateError }
 }
 
 async function bind(server: Server, address: Address): Promise<Address> {
