@@ -11,23 +11,43 @@ import type { Logger } from '../kernel/log.ts'
 
 export interface GatewayParts extends Pick<
   GatewayOptions,
-  'directory' | 'placer' | 'tls' | 'httpHandlers' | 'podLookup' | 'notReady' | 'metrics' | 'activity'
+  'directory' | 'placer' | 'tls' | 'httpHandlers' | 'podLookup' | 'activity'
 > {
+  /** What else must be there before builds are taken: a sentence while it is not. */
+  readonly notReady?: () => string | undefined
+  /** Text for /metrics, in the Prometheus format. */
+  readonly metrics?: () => string
   /** Ends watches and renewals. */
   readonly close?: () => Promise<void>
 }
 
-/** What a gateway in a cluster is made of: its certificates and its office as CA, the agents, the view, placement. */
-export async function clusterParts(env: Env, logger: Logger): Promise<GatewayParts> {
+export interface Waiting {
+  /** Ends the wait for the CA. */
+  readonly signal: AbortSignal
+  /** Told why the CA cannot be had. */
+  readonly onFailure: (error: unknown) => void
+}
+
+/**
+ * What a gateway in a cluster is made of: its certificates and its office as CA, the agents, the view, placement.
+ * Waits until there is a CA.
+ * @throws InsituError TLS_ABORTED when the signal ends the wait.
+ */
+export async function clusterParts(env: Env, logger: Logger, waiting: Waiting): Promise<GatewayParts> {
   const client = await createKubernetesClient()
   const namespace = env['POD_NAMESPACE'] ?? client.namespace
   const ip = env['POD_IP']
+  // A call that an unreachable server leaves unanswered would hold the process up for half a minute.
+  const giveUp = (): void => client.close()
+  waiting.signal.addEventListener('abort', giveUp, { once: true })
   const identity = await gatewayIdentity({
     client,
     namespace,
     log: logger,
+    ...waiting,
     ...(ip === undefined || ip === '' ? {} : { ipAddresses: [ip] }),
   })
+  waiting.signal.removeEventListener('abort', giveUp)
   const activity = createActivity()
   const directory = createKubernetesDirectory({ client, namespace, tls: identity.tls, logger })
   const view = watchCluster({

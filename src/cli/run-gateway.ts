@@ -6,8 +6,9 @@ import { createGateway, type Gateway } from '../gateway/gateway.ts'
 import { type Address, formatAddress, parseAddress } from '../gateway/listener/address.ts'
 import { createFixedPlacer } from '../gateway/placement/fixed.ts'
 import { parseToml } from '../kernel/config/toml.ts'
-import { UsageError } from '../kernel/errors.ts'
-import { createLogger } from '../kernel/log.ts'
+import { describeError, UsageError } from '../kernel/errors.ts'
+import { createLogger, type Logger } from '../kernel/log.ts'
+import { type ProbeOptions, type Probes, serveProbes } from '../kernel/probes.ts'
 import { clusterParts, type GatewayParts } from './cluster-gateway.ts'
 
 export interface RunGatewayOptions {
@@ -19,19 +20,55 @@ export interface RunGatewayOptions {
   readonly logLevel: string
 }
 
-/** Runs a gateway until it is told to stop by SIGTERM or SIGINT. A second signal does not wait for builds. */
+/**
+ * Runs a gateway until it is told to stop by SIGTERM or SIGINT. A second signal does not wait for builds. Signals and
+ * probes are served from the start: a gateway may wait for its CA for long, and as the first process of a container it
+ * would not even get a signal that it does not listen for.
+ */
 export async function runGateway(options: RunGatewayOptions): Promise<void> {
   const logger = createLogger({ level: options.logLevel, bindings: { role: 'gateway' } })
-  const fixed = options.nodes.length > 0
   const table = options.config ? parseToml(options.config.text, options.config.name) : {}
+  const fixed = options.nodes.length > 0
   const config = gatewayConfig(table, fixed ? transparentGateway : clusterGateway)
-  const parts = fixed ? fixedParts(options.nodes) : await clusterParts(processEnv(), logger)
+  const state: State = { waitingFor: 'this gateway is starting', parts: undefined, gateway: undefined }
+  const signals = watchSignals()
+  let probes: Probes | undefined
   try {
-    const gateway = await createGateway({ listen: options.addresses, config, logger, probes: options.probes, ...parts })
-    logger.info({ addresses: gateway.addresses.map(formatAddress) }, 'listening')
-    await untilStopped(gateway, config.maxBuildDuration * 1000, (message) => logger.info(message))
+    probes = options.probes && (await serveProbes({ ...options.probes, ...answers(state) }))
+    state.parts = fixed ? fixedParts(options.nodes) : await partsOfCluster(state, signals.stop, logger)
+    if (!state.parts) return
+    state.gateway = await createGateway({ listen: options.addresses, config, logger, ...state.parts })
+    logger.info({ addresses: state.gateway.addresses.map(formatAddress) }, 'listening')
+    await untilStopped(state.gateway, config.maxBuildDuration * 1000, signals, (message) => logger.info(message))
   } finally {
-    await parts.close?.()
+    await state.parts?.close?.()
+    await probes?.close()
+    signals.close()
+  }
+}
+
+interface State {
+  /** Why there is no gateway yet. */
+  waitingFor: string
+  parts: GatewayParts | undefined
+  gateway: Gateway | undefined
+}
+
+const answers = (state: State): Pick<ProbeOptions, 'notReady' | 'metrics'> => ({
+  notReady: () => (state.gateway ? (state.gateway.refusing() ?? state.parts?.notReady?.()) : state.waitingFor),
+  metrics: () => state.parts?.metrics?.() ?? '',
+})
+
+/** @returns undefined when it was told to stop while it waited. */
+async function partsOfCluster(state: State, stop: AbortSignal, logger: Logger): Promise<GatewayParts | undefined> {
+  state.waitingFor = 'the CA of this cluster is not there yet'
+  const onFailure = (error: unknown): void => void (state.waitingFor = `there is no CA yet: ${describeError(error)}`)
+  try {
+    return await clusterParts(processEnv(), logger, { signal: stop, onFailure })
+  } catch (error) {
+    if (!stop.aborted) throw error
+    logger.info('stopped before there was a CA')
+    return undefined
   }
 }
 
@@ -61,19 +98,44 @@ export function parseNodes(texts: readonly string[]): FixedNode[] {
   return nodes
 }
 
-async function untilStopped(gateway: Gateway, grace: number, say: (message: string) => void): Promise<void> {
-  const signals = ['SIGTERM', 'SIGINT'] as const
-  let stop: () => void = () => undefined
-  const signal = (): Promise<void> => new Promise((resolve) => (stop = resolve))
-  const onSignal = (): void => stop()
-  for (const name of signals) process.on(name, onSignal)
-  try {
-    await signal()
-    say('stopping: no new builds, running ones finish')
-    await Promise.race([gateway.drain(grace), signal()])
-    await gateway.close()
-    say('stopped')
-  } finally {
-    for (const name of signals) process.off(name, onSignal)
+async function untilStopped(
+  gateway: Gateway,
+  grace: number,
+  { stop, now }: Signals,
+  say: (message: string) => void,
+): Promise<void> {
+  await aborted(stop)
+  say('stopping: no new builds, running ones finish')
+  await Promise.race([gateway.drain(grace), aborted(now)])
+  await gateway.close()
+  say('stopped')
+}
+
+interface Signals {
+  /** Aborts at the first SIGTERM or SIGINT. */
+  readonly stop: AbortSignal
+  /** Aborts at the second one. */
+  readonly now: AbortSignal
+  close(): void
+}
+
+function watchSignals(): Signals {
+  const [stop, now] = [new AbortController(), new AbortController()]
+  const names = ['SIGTERM', 'SIGINT'] as const
+  const onSignal = (name: NodeJS.Signals): void =>
+    (stop.signal.aborted ? now : stop).abort(new Error(`the process received ${name}`))
+  for (const name of names) process.on(name, onSignal)
+  return {
+    stop: stop.signal,
+    now: now.signal,
+    close() {
+      for (const name of names) process.off(name, onSignal)
+    },
   }
 }
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })

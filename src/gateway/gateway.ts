@@ -1,7 +1,6 @@
 import type { GatewayConfig } from '../api/config.ts'
 import { grpcStatus } from '../kernel/errors.ts'
 import type { Logger } from '../kernel/log.ts'
-import { type Probes, serveProbes } from '../kernel/probes.ts'
 import type { TlsSource } from '../kernel/tls/material.ts'
 import { type Activity, createActivity } from './correlate/activity.ts'
 import { createBindings } from './correlate/bindings.ts'
@@ -25,12 +24,6 @@ export interface GatewayOptions {
   readonly podLookup?: PodLookup | undefined
   readonly config: GatewayConfig
   readonly logger: Logger
-  /** Where /livez and /readyz are served; nowhere by default. */
-  readonly probes?: { readonly host?: string; readonly port: number } | undefined
-  /** What else must be there before builds are taken: a sentence while it is not. */
-  readonly notReady?: (() => string | undefined) | undefined
-  /** Text for /metrics, in the Prometheus format. */
-  readonly metrics?: (() => string) | undefined
   /** Shared with the placer, which prefers idle nodes. */
   readonly activity?: Activity | undefined
   readonly now?: (() => Date) | undefined
@@ -38,7 +31,8 @@ export interface GatewayOptions {
 
 export interface Gateway {
   readonly addresses: readonly Address[]
-  readonly probes: Probes | undefined
+  /** Why it takes no new builds; undefined while it does. For /readyz. */
+  refusing(): string | undefined
   /**
    * Takes no new builds and resolves when the running ones have ended, or the grace (milliseconds) is over.
    * @returns how many builds were still running.
@@ -78,22 +72,9 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     logger,
     onConnection: (connection) => clients.add(connection),
   })
-  let probes: Probes | undefined
-  try {
-    probes =
-      options.probes &&
-      (await serveProbes({
-        ...options.probes,
-        ...(options.metrics ? { metrics: options.metrics } : {}),
-        notReady: () => stopping ?? options.notReady?.(),
-      }))
-  } catch (error) {
-    await listener.close()
-    throw error
-  }
   return {
     addresses: listener.addresses,
-    probes,
+    refusing: () => stopping,
     async drain(grace) {
       stopping = 'this gateway is stopping; run the build again'
       let timer: NodeJS.Timeout | undefined
@@ -106,7 +87,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       stopping ??= 'this gateway is stopping; run the build again'
       const closed = listener.close()
       await clients.close({ code: grpcStatus.UNAVAILABLE, message: 'this gateway was stopped' })
-      await Promise.all([closed, probes?.close()])
+      await closed
     },
   }
 }

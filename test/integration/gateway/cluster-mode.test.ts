@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { namespace } from '../../../src/api/names.ts'
 import { processEnv } from '../../../src/kernel/config/env.ts'
 import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
+import { resources } from '../../../src/kernel/k8s/resources.ts'
 import { start, type Child } from '../../../src/kernel/process/start.ts'
 import { run } from '../../../src/kernel/process/run.ts'
 import { startApiServer, type ApiServer } from '../fixtures/apiserver.ts'
@@ -41,8 +42,15 @@ const freePort = (): Promise<number> =>
     })
   })
 
-test('a gateway with nothing but a cluster becomes ready, answers for its nodes and tells how fresh its view is', async () => {
+interface Answer {
+  readonly status: number
+  readonly text: string
+}
+
+/** @returns asks its probes; undefined while nobody answers. */
+async function startGateway(): Promise<(path: string) => Promise<Answer | undefined>> {
   const probes = await freePort()
+  lines.length = 0
   gateway = await start(
     join(root, 'bin/insitu'),
     ['gateway', '--listen', 'tcp://127.0.0.1:0', '--probes', String(probes)],
@@ -56,11 +64,30 @@ test('a gateway with nothing but a cluster becomes ready, answers for its nodes 
       onLine: (line) => lines.push(line),
     },
   )
-  const get = (path: string) =>
+  return (path) =>
     fetch(`http://127.0.0.1:${probes}${path}`).then(
       async (r) => ({ status: r.status, text: await r.text() }),
       () => undefined,
     )
+}
+
+test('a gateway that waits for its CA is alive, says what it waits for, and stops when it is told to', async () => {
+  const data = (text: string | null) => ({ data: text === null ? null : { 'tls.crt': text, 'tls.key': text } })
+  const ca = { namespace, name: 'insitu-ca' }
+  await client.patch(resources.secrets, ca, data('aGVsbG8='))
+  const get = await startGateway()
+  await until('a sentence on /readyz', async () => {
+    const ready = await get('/readyz')
+    return ready?.status === 503 && ready.text.includes('Secret insitu-ca')
+  })
+  expect(await get('/livez')).toMatchObject({ status: 200 })
+  const ended = await gateway?.stop(10_000)
+  expect(ended).toMatchObject({ code: 0 })
+  await client.patch(resources.secrets, ca, data(null))
+})
+
+test('a gateway with nothing but a cluster becomes ready, answers for its nodes and tells how fresh its view is', async () => {
+  const get = await startGateway()
   await until(`readiness; log: ${lines.join('\n')}`, async () => (await get('/readyz'))?.status === 200)
   const metrics = (await get('/metrics'))?.text
   for (const resource of ['nodes', 'pods', 'agents', 'deployment']) {
