@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Finding } from '../api/node-report.ts'
 import type { AgentOptions } from './options.ts'
 import { render, type Rendered } from './buildkitd/render.ts'
@@ -23,7 +23,8 @@ export interface Plan {
 export const paths = (options: AgentOptions) => {
   const run = options.runDirectory ?? '/run/buildkit'
   return {
-    root: options.root ?? '/var/lib/buildkit',
+    // Paths are compared with those of the mount table: no trailing slash, no dots.
+    root: resolve(options.root ?? '/var/lib/buildkit'),
     run,
     socket: join(run, 'buildkitd.sock'),
     configFile: join(run, 'buildkitd.toml'),

@@ -84,6 +84,18 @@ describe('an agent that cannot work', () => {
     expect(line.msg).toContain(node.buildkitRoot)
   })
 
+  it('refuses a root that holds what is not a buildkitd’s', async () => {
+    const line = await refusal('ROOT_FOREIGN', { args: ['--root', node.directory] })
+    expect(line.msg).toContain(node.directory)
+  })
+
+  it('goes on looking when a file system does not let it', async () => {
+    const readonly = await node.pod([])
+    await readonly.ok('mount', ['-t', 'tmpfs', '-o', 'ro', 'own', node.buildkitRoot])
+    const line = await refusal('START_FAILED', {}, readonly)
+    expect(line.msg).toContain('read-only file system')
+  })
+
   it('names line and column of broken TOML', async () => {
     const line = await refusal('CONFIG_SYNTAX', await withConfig('root = "/x"\n[worker.containerd\n'))
     expect(line.msg).toContain('line 2')

@@ -118,6 +118,13 @@ describe('rendering buildkitd.toml', () => {
     expect(codes(`local-mount-source-root = "/${'x'.repeat(70)}"`)).toEqual(['CONFIG_CONFLICT'])
   })
 
+  it.each(['/', '/tmp', '/tmp/', '/var/tmp', '/var/lib/', '//dev/./shm'])(
+    'refuses %s as local-mount-source-root: others use it too',
+    (path) => {
+      expect(codes(`local-mount-source-root = "${path}"`)).toEqual(['CONFIG_CONFLICT'])
+    },
+  )
+
   it('writes large sizes and durations so that buildkitd can read them', () => {
     const { toml } = withUser(
       '[worker.containerd]\nreservedSpace = 10000000000\n[history]\nmaxAge = 86400\nmaxEntries = 50000',

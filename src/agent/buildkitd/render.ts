@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { join } from 'node:path'
+import { join, normalize } from 'node:path'
 import { lineOf, parseToml, type TomlTable, type TomlValue, writeToml } from '../../kernel/config/toml.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { Finding } from '../../api/node-report.ts'
@@ -41,6 +41,10 @@ interface Held {
 
 /** Unix sockets of ssh mounts lie below TMPDIR, and a socket's path holds 107 bytes (unix(7)); 42 of them are BuildKit's. */
 const longestTmpdir = 65
+
+/** Directories of the system, with a slash at the end: a daemon's temporary directory has to be its own. */
+const everybodys =
+  /^\/((bin|boot|dev|etc|home|lib|lib64|media|mnt|opt|proc|root|run|sbin|srv|sys|tmp|usr|var|dev\/shm|var\/(cache|lib|log|run|tmp))\/)?$/
 
 /** What must hold whatever the user writes. The reason completes the sentence "cannot be set, because …". */
 export function mustHold(input: RenderInput): readonly Held[] {
@@ -135,10 +139,12 @@ function takeLocalMountRoot(
     set(merged, path, undefined)
     if (typeof value !== 'string' || !value.startsWith('/')) {
       conflict(path, value, 'it must be an absolute path that exists on the node and in the pod')
+    } else if (everybodys.test(normalize(`${value}/`))) {
+      conflict(path, value, 'others use that directory too, and what builds leave is swept from it')
     } else if (Buffer.byteLength(value) > longestTmpdir) {
       conflict(path, value, `sockets of ssh mounts lie below it, so it may have ${longestTmpdir} characters at most`)
     } else {
-      tmpdir = value.replace(/\/+$/, '')
+      tmpdir = normalize(value).replace(/\/+$/, '')
     }
   }
   return tmpdir

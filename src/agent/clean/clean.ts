@@ -6,6 +6,7 @@ import { parseMountinfo } from '../../kernel/fs/mountinfo.ts'
 import { run } from '../../kernel/process/run.ts'
 import { detect } from '../host/distribution.ts'
 import { findNeighbours } from '../host/neighbours.ts'
+import { deletable, isForeign } from '../host/root-directory.ts'
 import { containerdLeases, isBuildkitLease } from './leases.ts'
 
 export interface CleanOptions {
@@ -53,7 +54,9 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
   const leases = existsSync(address) ? await forget(address, namespace) : 0
   const removed: string[] = []
   if (existsSync(onHost(root))) {
-    await empty(onHost(root))
+    for (const name of deletable(await readdir(onHost(root)))) {
+      await rm(join(onHost(root), name), { recursive: true, force: true })
+    }
     // A disk of the node's that is mounted there stays mounted.
     if (!isMount) await rmdir(onHost(root))
     removed.push(root)
@@ -88,28 +91,14 @@ async function withoutLinks(path: string, onHost: (path: string) => string): Pro
   return at
 }
 
-/** Names that buildkitd and the agent give to what they keep in the root. */
-const isMark = (name: string): boolean =>
-  /^(buildkitd\.lock|insitu\.lock|insitu-network\.json|otel-grpc\.sock|local-mnt-src|cache\.db|history\.db|containerd-.+)$/.test(
-    name,
-  )
-
 /** @throws InsituError CLEAN for a directory that holds other things than a buildkitd's: a mistyped path. */
 async function checkOurs(directory: string, root: string): Promise<void> {
   const entries = await readdir(directory).catch(() => [])
-  if (entries.length === 0 || entries.some(isMark)) return
+  if (!isForeign(entries)) return
   throw new InsituError('CLEAN', `${root} holds nothing of a buildkitd's: it is left alone`, {
     status: 'FAILED_PRECONDITION',
     fix: 'Name the root that the agent used with --root.',
   })
-}
-
-/** Empties a directory; what tells that it is ours goes last, so that an interrupted clean-up can be repeated. */
-async function empty(directory: string): Promise<void> {
-  const entries = await readdir(directory)
-  for (const name of [...entries.filter((entry) => !isMark(entry)), ...entries.filter(isMark)]) {
-    await rm(join(directory, name), { recursive: true, force: true })
-  }
 }
 
 /** Ends BuildKit's leases and waits until containerd has collected what they held. */

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdir, rmdir, stat } from 'node:fs/promises'
+import { mkdir, readdir, rmdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { describeError } from '../../kernel/errors.ts'
 import type { Finding } from '../../api/node-report.ts'
@@ -7,6 +7,7 @@ import { askContainerd, type ContainerdFacts } from './containerd.ts'
 import { detect, type Distribution } from './distribution.ts'
 import { findNeighbours, type Neighbour } from './neighbours.ts'
 import { provePropagation, sameForContainerd, type Sharing } from './propagation.ts'
+import { isForeign } from './root-directory.ts'
 import { checkSpace, measureSpace } from './space.ts'
 import { checkContainerdVersion } from './versions.ts'
 
@@ -62,6 +63,7 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
   if (options.snapshotter && containerd.kubeletSnapshotter && options.snapshotter !== containerd.kubeletSnapshotter) {
     findings.push(mismatch(options.snapshotter, containerd.kubeletSnapshotter))
   }
+  if (isForeign(await readdir(options.root).catch(() => []))) findings.push(rootForeign(options.root))
   findings.push(...(await checkSharing(options.root, distribution.root, containerdPid)))
   const { root, namespace, ownPids: own = new Set<number>() } = options
   findings.push(...(await findNeighbours({ address, namespace, root, own })).map((n) => neighbourFinding(n, options)))
@@ -69,6 +71,13 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
   if (existsSync(distribution.root)) findings.push(...checkSpace(await measureSpace(distribution.root)))
   return { distribution, containerd, containerdPid, snapshotter, findings: unique(findings) }
 }
+
+const rootForeign = (root: string): Finding => ({
+  code: 'ROOT_FOREIGN',
+  severity: 'fatal',
+  message: `${root} holds files that are no buildkitd’s, and the root is deleted when insitu is uninstalled`,
+  fix: 'give the agent a directory of its own (insitu install --buildkit-root)',
+})
 
 const neighbourFinding = ({ pid, shares }: Neighbour, { root, namespace }: PreflightOptions): Finding =>
   shares === 'namespace'
