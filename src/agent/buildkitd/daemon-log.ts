@@ -16,10 +16,15 @@ export function logDaemonLine(log: Logger, line: string): void {
   }
   const { level, msg, time: _, ...rest } = fields
   const name = typeof level === 'string' && level in levels ? levels[level as keyof typeof levels] : 'error'
-  const masked = Object.fromEntries(
-    Object.entries(rest).map(([key, value]) => [key, typeof value === 'string' ? maskCredentials(value) : value]),
-  )
-  log[name](masked, maskCredentials(typeof msg === 'string' ? msg : ''))
+  log[name](mask(rest), maskCredentials(typeof msg === 'string' ? msg : ''))
+}
+
+/** Texts without credentials, however deep they lie. */
+function mask(value: unknown): unknown {
+  if (typeof value === 'string') return maskCredentials(value)
+  if (Array.isArray(value)) return value.map(mask)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, child]) => [key, mask(child)]))
 }
 
 function parse(line: string): Record<string, unknown> | undefined {

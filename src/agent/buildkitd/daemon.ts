@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Logger } from '../../kernel/log.ts'
+import { type Logger, maskCredentials } from '../../kernel/log.ts'
 import { type Child, type Exit, start } from '../../kernel/process/start.ts'
 import { askDaemon, type DaemonFacts } from './control.ts'
 import { logDaemonLine } from './daemon-log.ts'
@@ -33,7 +33,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const child = await start(options.binary, ['--config', options.config], {
     env: options.env,
     onLine: (line) => {
-      lines.push(line)
+      // They become part of findings, which others than administrators read.
+      lines.push(maskCredentials(line))
       if (lines.length > keptLines) lines.shift()
       logDaemonLine(options.log, line)
     },
