@@ -5,7 +5,7 @@ import type { AgentFlags } from './run-agent.ts'
 /** `insitu agent`: the role that runs on each node. */
 export function agentCommand(): Command {
   return new Command('agent')
-    .description('run the node agent: checks the host, supervises buildkitd, serves gateways')
+    .description('Run the node agent: check the host, supervise buildkitd, serve gateways.')
     .option('--config <file>', "the user's buildkitd.toml; absent means the defaults", '/etc/buildkit/buildkitd.toml')
     .option('--root <directory>', "buildkitd's root, the same path on the host", '/var/lib/buildkit')
     .option('--run-directory <directory>', 'place of the socket and the rendered configuration', '/run/buildkit')

@@ -12,8 +12,8 @@ interface Flags {
 export const cleanNodeCommand = (): Command =>
   new Command('clean-node')
     .description('Take away what the agent left on this node. Run by `insitu uninstall`.')
-    .option('--root <dir>', "buildkitd's root", '/var/lib/buildkit')
-    .option('--containerd-address <socket>', 'default: found by the distribution')
+    .option('--root <directory>', "buildkitd's root", '/var/lib/buildkit')
+    .option('--containerd-address <socket>', "containerd's socket (default: where the distribution has it)")
     .option('--containerd-namespace <name>', "containerd's namespace", 'k8s.io')
     .option('--keep-cache', 'leave the build cache')
     .option('--result-file <file>', 'where the result or the reason of a failure is written, for the caller')

@@ -103,7 +103,7 @@ export const completionScript = (shell: keyof typeof shells, shape: CommandShape
 
 export const completionCommand = (): Command => {
   const command = new Command('completion')
-    .description('print the shell completion script')
+    .description('Print the shell completion script.')
     .addArgument(new Argument('<shell>', 'which shell').choices(Object.keys(shells)))
     .addHelpText('after', '\nExample: source <(insitu completion bash)')
   return command.action((shell: keyof typeof shells) => {

@@ -4,13 +4,17 @@ import type { DoctorFlags } from './run-doctor.ts'
 /** `insitu doctor`: what an agent would say about this machine. */
 export function doctorCommand(): Command {
   return new Command('doctor')
-    .description('check whether this machine can build: run it on a node, or in the agent’s pod')
+    .description(
+      'Check whether this machine can build. Run it on a node or in the agent’s pod. Exit code 0: it can; 1: not.',
+    )
     .option('--config <file>', "the user's buildkitd.toml", '/etc/buildkit/buildkitd.toml')
     .option('--root <directory>', "buildkitd's root", '/var/lib/buildkit')
     .option('--containerd-address <socket>', "containerd's socket (default: where the distribution has it)")
     .option('--containerd-namespace <name>', "containerd's namespace", 'k8s.io')
     .option('--snapshotter <name>', "the kubelet's snapshotter (default: asked from containerd)")
-    .addOption(new Option('--output <format>', 'how to print').choices(['text', 'json']).default('text'))
+    .addOption(
+      new Option('-o, --output <format>', 'what goes to standard output').choices(['text', 'json']).default('text'),
+    )
     .action(async (flags: DoctorFlags) => {
       const { runDoctor } = await import('./run-doctor.ts')
       await runDoctor(flags)

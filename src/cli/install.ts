@@ -3,29 +3,32 @@ import { clusterOptions, print } from './cluster/connect.ts'
 import type { InstallFlags } from './cluster/flags.ts'
 import { distributions } from './manifests/options.ts'
 
-const append = (value: string, before: readonly string[]): readonly string[] => [...before, value]
+const repeatable = (flags: string, description: string): Option =>
+  new Option(flags, description)
+    .argParser((value: string, before: readonly string[]) => [...before, value])
+    .default([], 'none')
 
 export const installCommand = (): Command =>
   clusterOptions(new Command('install'))
     .description('Install insitu in a Kubernetes cluster, or change an installation, and wait until it is ready.')
-    .option('--image <reference>', 'instead of the released image')
+    .option('--image <reference>', 'of gateways and agents (default: the release of this version)')
     .option('--buildkitd-toml <file>', 'configuration of the build daemons, checked before it is sent')
     .addOption(
       new Option('--distribution <name>', 'where the nodes keep their containerd')
         .choices(['auto', ...distributions])
         .default('auto'),
     )
-    .option('--containerd-root <dir>', "containerd's root on the nodes, where the distribution's is not it")
-    .option('--containerd-state <dir>', "containerd's state directory on the nodes, with its socket")
-    .option('--buildkit-root <dir>', 'what insitu keeps on the nodes, default /var/lib/buildkit')
+    .option('--containerd-root <directory>', "containerd's root on the nodes, where the distribution's is not it")
+    .option('--containerd-state <directory>', "containerd's state directory on the nodes, with its socket")
+    .option('--buildkit-root <directory>', 'what insitu keeps on the nodes (default: /var/lib/buildkit)')
     .option('--replicas <number>', 'gateways', '2')
-    .option('--allow-plaintext <cidr>', 'clients that may use port 2375 without TLS, repeatable', append, [])
+    .addOption(repeatable('--allow-plaintext <cidr>', 'clients that may use port 2375 without TLS, repeatable'))
     .option('--http-proxy <url>', 'HTTP_PROXY of the agents, given to RUN steps')
     .option('--https-proxy <url>', 'HTTPS_PROXY of the agents')
     .option('--no-proxy <list>', 'NO_PROXY of the agents')
-    .option('--node-selector <key=value>', 'only nodes with this label build, repeatable', append, [])
-    .option('--toleration <taint>', 'KEY[=VALUE][:EFFECT] that agents tolerate, repeatable, * for all', append, [])
-    .option('--agent-priority-class <name>', 'default system-node-critical')
+    .addOption(repeatable('--node-selector <key=value>', 'only nodes with this label build, repeatable'))
+    .addOption(repeatable('--toleration <taint>', 'KEY[=VALUE][:EFFECT] that agents tolerate, repeatable, * for all'))
+    .option('--agent-priority-class <name>', "of the agents' pods (default: system-node-critical)")
     .option('--print', 'print the YAML and change nothing')
     .option('--no-wait', 'do not wait until it is ready')
     .option('--timeout <duration>', 'how long to wait', '5m')

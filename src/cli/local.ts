@@ -15,7 +15,7 @@ const append = (value: string, before: readonly string[] | undefined): readonly 
 export const localCommand = (): Command =>
   new Command('local')
     .description(
-      'build inside the containerd of this machine, without Kubernetes; starts a containerd if there is none',
+      'Build inside the containerd of this machine, without Kubernetes. Starts a containerd if there is none.',
     )
     .option('--listen <address>', 'unix:///path or tcp://host:port, repeatable (default: tcp://127.0.0.1:2375)', append)
     .option(

@@ -27,7 +27,7 @@ export async function measureSpace(path: string): Promise<Space> {
 export function checkSpace(space: Space): Finding[] {
   const percent = (share: number): string => `${(share * 100).toFixed(1)} %`
   const findings: Finding[] = []
-  const fix = 'free space on the node: insitu prune, crictl rmi --prune, or a larger disk'
+  const fix = 'free space on the node: `buildctl prune` in the agent’s pod, `crictl rmi --prune`, or a larger disk'
   if (space.freeBytes < 256 * 2 ** 20) {
     findings.push({ code: 'DISK_FULL', severity: 'fatal', message: `${space.path} has less than 256 MiB left`, fix })
   } else if (space.freeShare < 0.15) {

@@ -13,8 +13,8 @@ export interface ClusterOptions {
 export const clusterOptions = (command: Command): Command =>
   command
     .option('--namespace <name>', 'where insitu lives', namespace)
-    .option('--kubeconfig <file>', 'default: $KUBECONFIG, then ~/.kube/config')
-    .option('--context <name>', 'a context of the kubeconfig')
+    .option('--kubeconfig <file>', 'the cluster and the account (default: $KUBECONFIG, then ~/.kube/config)')
+    .option('--context <name>', 'a context of the kubeconfig (default: its current one)')
     .addOption(
       new Option('-o, --output <format>', 'what goes to standard output').choices(['text', 'json']).default('text'),
     )
