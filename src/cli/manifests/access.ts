@@ -53,7 +53,8 @@ function gatewayAccess(namespace: string): Manifest[] {
         kind: 'ClusterRole',
         metadata: { name, labels: objectLabels('gateway') },
         rules: [
-          { apiGroups: [''], resources: ['nodes', 'pods', 'namespaces'], verbs: ['get', 'list', 'watch'] },
+          { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'watch'] },
+          { apiGroups: [''], resources: ['nodes', 'namespaces'], verbs: ['list', 'watch'] },
           {
             apiGroups: ['apps'],
             resources: ['deployments', 'replicasets', 'statefulsets', 'daemonsets'],
@@ -73,13 +74,8 @@ function gatewayAccess(namespace: string): Manifest[] {
         kind: 'Role',
         metadata: { name, namespace, labels: objectLabels('gateway') },
         rules: [
-          { apiGroups: [''], resources: ['secrets'], resourceNames: [caSecret], verbs: ['get', 'update', 'patch'] },
-          {
-            apiGroups: [''],
-            resources: ['configmaps'],
-            resourceNames: [configMaps.ca],
-            verbs: ['get', 'update', 'patch'],
-          },
+          { apiGroups: [''], resources: ['secrets'], resourceNames: [caSecret], verbs: ['get', 'update'] },
+          { apiGroups: [''], resources: ['configmaps'], resourceNames: [configMaps.ca], verbs: ['get', 'patch'] },
         ],
       },
     },
@@ -106,7 +102,7 @@ function agentAccess(namespace: string): Manifest[] {
         metadata: { name: serviceAccounts.agent, namespace, labels: objectLabels('agent') },
         rules: [
           { apiGroups: [''], resources: ['configmaps'], resourceNames: [configMaps.ca], verbs: ['get'] },
-          { apiGroups: [''], resources: ['pods'], verbs: ['get', 'patch'] },
+          { apiGroups: [''], resources: ['pods'], verbs: ['patch'] },
         ],
       },
     },

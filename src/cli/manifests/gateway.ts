@@ -106,6 +106,8 @@ function gatewayPod(options: ManifestOptions): Record<string, unknown> {
           { name: 'buildkit', containerPort: ports.clients, protocol: 'TCP' },
           { name: 'metrics', containerPort: ports.metrics, protocol: 'TCP' },
         ],
+        // A stopping gateway takes no new builds. Until every node has heard that it is leaving, some still arrive.
+        lifecycle: { preStop: { sleep: { seconds: 3 } } },
         ...probes(),
         resources: { requests: { cpu: '100m', memory: '128Mi' } },
         securityContext: {

@@ -19,10 +19,13 @@ export const downwardEnv = (): readonly unknown[] =>
 
 /** /livez ends a process that hangs; /readyz keeps traffic and roll-outs away while it says why it is not ready. */
 export const probes = (): Record<string, unknown> => ({
-  startupProbe: probe('/livez', { periodSeconds: 1, failureThreshold: 60 }),
-  livenessProbe: probe('/livez', { periodSeconds: 20, failureThreshold: 6 }),
+  startupProbe: probe('/livez', { periodSeconds: 1, failureThreshold: 60, ...hanging }),
+  livenessProbe: probe('/livez', { periodSeconds: 20, failureThreshold: 6, ...hanging }),
   readinessProbe: probe('/readyz', { periodSeconds: 2, failureThreshold: 2 }),
 })
+
+/** A process that hangs finishes no builds: it need not be given the hours that a healthy one gets for them. */
+const hanging = { terminationGracePeriodSeconds: 60 }
 
 const probe = (path: string, timing: Record<string, number>): Record<string, unknown> => ({
   httpGet: { path, port: ports.metrics, scheme: 'HTTP' },

@@ -86,6 +86,7 @@ test('an agent reads the public CA, and neither the key nor anything else', asyn
   await expect(agent.get(resources.configMaps, { namespace, name: configMaps.buildkitd })).rejects.toThrow(
     'not allowed',
   )
+  await expect(agent.get(resources.pods, { namespace, name: 'agent-1' })).rejects.toThrow('not allowed')
   await expect(agent.list(resources.pods, {})).rejects.toThrow('not allowed')
   await expect(agent.list(resources.nodes, {})).rejects.toThrow('not allowed')
   await expect(agent.create(resources.pods, { namespace }, {})).rejects.toThrow('not allowed')
@@ -99,7 +100,9 @@ test('a gateway reads what placement needs and the Secret of the CA, and makes n
     'deployments',
     'statefulSets',
     'daemonSets',
+    'replicaSets',
     'jobs',
+    'cronJobs',
   ] as const) {
     await gateway.list(resources[resource], {})
   }
