@@ -3,7 +3,8 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { namespace } from '../../src/api/names.ts'
 import { run } from '../../src/kernel/process/run.ts'
-import { pushRegistry, standInRegistry } from '../lab/lab.ts'
+import { insituImage } from '../lab/images/insitu.ts'
+import { pushRegistry, standInRegistry, toolsBin } from '../lab/lab.ts'
 import { ensureInstalled, type Installed, temporary } from '../e2e/fixtures/insitu.ts'
 import type { BenchOptions } from './main.ts'
 import { type Measurement, type Report, summarize } from './report.ts'
@@ -147,18 +148,29 @@ async function theirs(insitu: Installed): Promise<Subject> {
         containers: [
           {
             name: 'buildkitd',
-            image: 'docker.io/moby/buildkit:v0.33.1',
-            command: ['buildkitd', '--addr', 'tcp://0.0.0.0:1234', '--config', '/etc/buildkit/buildkitd.toml'],
-            securityContext: { privileged: true },
+            // The same buildkitd as ours; runc needs a C library, which the lab's stand-in for upstream's image lacks.
+            image: await insituImage(),
+            command: [
+              'buildkitd',
+              '--addr',
+              'tcp://0.0.0.0:1234',
+              '--config',
+              '/etc/buildkit/buildkitd.toml',
+              '--oci-worker-binary',
+              '/tools/runc',
+            ],
+            securityContext: { privileged: true, runAsUser: 0 },
             readinessProbe: { tcpSocket: { port: 1234 }, periodSeconds: 1 },
             volumeMounts: [
               { name: 'root', mountPath: '/var/lib/buildkit' },
+              { name: 'tools', mountPath: '/tools', readOnly: true },
               { name: 'config', mountPath: '/etc/buildkit' },
             ],
           },
         ],
         volumes: [
           { name: 'root', emptyDir: {} },
+          { name: 'tools', hostPath: { path: toolsBin } },
           { name: 'config', configMap: { name: 'peer' } },
         ],
       },
