@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import type { GatewayConfig } from '../api/config.ts'
 import { grpcStatus } from '../kernel/errors.ts'
 import type { Logger } from '../kernel/log.ts'
@@ -45,6 +46,12 @@ export interface Gateway {
 /** Status and LLBBridge calls that follow the end of a build still find its node for so long, milliseconds. */
 const linger = 30_000
 
+/**
+ * Milliseconds that clients have after the last build to read its progress to the end and to close their sessions.
+ * Followers of the history and of other things that never end are cut off then.
+ */
+const lastWords = 5000
+
 /** Wires a gateway and starts it. @throws InsituError LISTEN */
 export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const { logger, directory, config } = options
@@ -77,9 +84,15 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     refusing: () => stopping,
     async drain(grace) {
       stopping = 'this gateway is stopping; run the build again'
-      let timer: NodeJS.Timeout | undefined
-      const over = new Promise<void>((resolve) => (timer = setTimeout(resolve, grace)))
-      await Promise.race([activity.idle(), over])
+      const over = new AbortController()
+      const timer = setTimeout(() => over.abort(new Error('the grace is over')), grace)
+      const finished = async (): Promise<void> => {
+        do {
+          await activity.idle()
+          await clients.quiet(lastWords, over.signal)
+        } while (activity.total > 0 && !over.signal.aborted)
+      }
+      await Promise.race([finished(), once(over.signal, 'abort')])
       clearTimeout(timer)
       return activity.total
     },

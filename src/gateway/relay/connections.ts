@@ -1,3 +1,4 @@
+import { EventEmitter, once } from 'node:events'
 import { constants, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import { type Status, statusOf } from '../../kernel/grpc/status.ts'
@@ -29,6 +30,8 @@ export interface ClientConnectionsOptions {
 
 export interface ClientConnections {
   add(connection: Connection): void
+  /** Resolves when no call is open, after so many milliseconds, or when the signal aborts. */
+  quiet(patience: number, signal: AbortSignal): Promise<void>
   /** Ends every open call with the status, then the connections. */
   close(status: Status): Promise<void>
 }
@@ -37,6 +40,8 @@ export interface ClientConnections {
 export function createClientConnections(options: ClientConnectionsOptions): ClientConnections {
   const { context } = options
   const open = new Map<ServerHttp2Session, Set<ServerHttp2Stream>>()
+  const ended = new EventEmitter()
+  const busy = (): boolean => [...open.values()].some((streams) => streams.size > 0)
 
   const add = (connection: Connection): void => {
     const { session } = connection
@@ -65,6 +70,7 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
       stream.on('error', () => undefined)
       stream.once('close', () => {
         streams.delete(stream)
+        ended.emit('call')
         gone.abort(new Error('the client ended the call'))
       })
       const path = headers[':path'] ?? ''
@@ -89,6 +95,10 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
 
   return {
     add,
+    async quiet(patience, signal) {
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(patience)])
+      while (busy() && !limit.aborted) await once(ended, 'call', { signal: limit }).catch(() => undefined)
+    },
     async close(status) {
       await Promise.all(
         [...open].map(([session, streams]) => {

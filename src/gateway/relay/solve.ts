@@ -58,11 +58,12 @@ async function relayTo(
   body: Buffer,
 ): Promise<PumpEnd> {
   const { node, placement } = build
-  const proxy = facts.probe ? {} : await proxyOf(context, node)
-  const changed = rewriteSolve(request, { defaults: context.config.defaults && !facts.probe, proxy })
-  const upstream = await call.upstreams.to(node)
+  // From here on, not only once its daemon is reached: a gateway that stops waits for it.
   const ended = facts.probe ? (): void => undefined : context.activity.started(node.name)
   try {
+    const proxy = facts.probe ? {} : await proxyOf(context, node)
+    const changed = rewriteSolve(request, { defaults: context.config.defaults && !facts.probe, proxy })
+    const upstream = await call.upstreams.to(node)
     const response: Buffer[] = []
     return await pump(call.stream, upstream.request(call.raw), {
       body: changed ? frame(changed) : body,
