@@ -31,8 +31,11 @@ export const paths = (options: AgentOptions) => {
   }
 }
 
-/** Looks at the host and renders the configuration for what it finds. Changes nothing. */
-export async function makePlan(options: AgentOptions): Promise<Plan> {
+/**
+ * Looks at the host and renders the configuration for what it finds. Changes nothing.
+ * @param ownPids daemons that are no neighbours: those of an agent that runs, for a doctor.
+ */
+export async function makePlan(options: AgentOptions, ownPids: ReadonlySet<number> = new Set()): Promise<Plan> {
   const { root, socket, configFile } = paths(options)
   const namespace = options.namespace ?? 'k8s.io'
   const host = await preflight({
@@ -40,6 +43,7 @@ export async function makePlan(options: AgentOptions): Promise<Plan> {
     namespace,
     containerdAddress: options.containerdAddress,
     snapshotter: options.snapshotter,
+    ownPids,
     ...(options.hostRoot === undefined ? {} : { hostRoot: options.hostRoot }),
   })
   const bridge = await probeBridge(options.env['PATH'] ?? '', options.cniDirectories)

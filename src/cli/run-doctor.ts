@@ -1,4 +1,5 @@
 import { fatal, makePlan, type Plan } from '../agent/plan.ts'
+import { type RunningAgent, runningAgent } from '../agent/host/running.ts'
 import type { Finding } from '../api/node-report.ts'
 import { processEnv } from '../kernel/config/env.ts'
 import { InsituError } from '../kernel/errors.ts'
@@ -21,7 +22,8 @@ export async function runDoctor(flags: DoctorFlags): Promise<void> {
       fix: 'run it with sudo',
     })
   }
-  const plan = await makePlan({
+  const agent = await runningAgent(flags.root)
+  const options = {
     node: '',
     env: processEnv(),
     log: createLogger({ level: 'silent' }),
@@ -30,8 +32,9 @@ export async function runDoctor(flags: DoctorFlags): Promise<void> {
     containerdAddress: flags.containerdAddress,
     snapshotter: flags.snapshotter,
     readConfig: () => readOptional(flags.config),
-  })
-  console.log(flags.output === 'json' ? JSON.stringify(summary(plan), undefined, 2) : describe(plan))
+  }
+  const plan = await makePlan(options, agent?.children)
+  console.log(flags.output === 'json' ? JSON.stringify(summary(plan, agent), undefined, 2) : describe(plan, agent))
   const count = fatal(plan.findings).length
   if (count > 0)
     throw new InsituError(
@@ -40,20 +43,22 @@ export async function runDoctor(flags: DoctorFlags): Promise<void> {
     )
 }
 
-const summary = ({ host, rendered, findings }: Plan) => ({
+const summary = ({ host, rendered, findings }: Plan, agent: RunningAgent | undefined) => ({
   distribution: host.distribution.name,
   containerd: { version: host.containerd?.version ?? null, ...host.distribution, name: undefined },
   snapshotter: host.snapshotter ?? null,
   network: rendered.network,
+  agent: agent?.pid ?? null,
   findings,
 })
 
-function describe({ host, rendered, findings }: Plan): string {
+function describe({ host, rendered, findings }: Plan, agent: RunningAgent | undefined): string {
   const facts: (readonly [string, string])[] = [
     ['distribution', host.distribution.name],
     ['containerd', `${host.containerd?.version ?? 'no answer'} at ${host.distribution.address}`],
     ['snapshotter', host.snapshotter ?? 'unknown'],
     ['network of RUN steps', rendered.network === 'bridge' ? 'of its own, behind a bridge' : 'the node’s'],
+    ['agent', agent ? `runs, process ${agent.pid}` : 'does not run'],
   ]
   const lines = facts.map(([name, value]) => `${`${name}:`.padEnd(22)}${value}`)
   return [...lines, '', ...(findings.length === 0 ? ['Nothing to complain about.'] : findings.map(explain))].join('\n')

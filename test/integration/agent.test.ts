@@ -1,10 +1,13 @@
 import { existsSync } from 'node:fs'
 import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startAgent, type TestAgent } from './fixtures/agent.ts'
 import { type Inside, startNode, type TestNode } from './fixtures/containerd.ts'
 import { until } from './fixtures/until.ts'
+
+const program = fileURLToPath(new URL('../../bin/insitu', import.meta.url))
 
 const dockerfile = `FROM scratch AS base
 COPY busybox /bin/busybox
@@ -96,6 +99,17 @@ describe('a node with an agent', () => {
     expect((await build('third')).code).toBe(0)
   })
 
+  it('is no finding of a doctor on the same node', async () => {
+    const args = ['doctor', '--root', node.buildkitRoot, '--config', join(node.directory, 'none.toml')]
+    const { code, stdout, stderr } = await pod.run(program, [...args, '--output', 'json'])
+    expect(code, stdout + stderr).toBe(0)
+    expect(stderr).toBe('')
+    const report = JSON.parse(stdout) as { findings: { code: string }[]; agent: number }
+    expect(report.findings.map((finding) => finding.code)).not.toContain('NAMESPACE_IN_USE')
+    expect(report.agent).toBeGreaterThan(1)
+    expect((await pod.run(program, args)).stdout).toMatch(/agent: +runs/)
+  })
+
   it('sets a damaged database aside and says so', async () => {
     const database = join(node.buildkitRoot, 'containerd-overlayfs', 'metadata_v2.db')
     const seen = agent.lines().length
@@ -120,6 +134,16 @@ describe('a node with an agent', () => {
     await agent.ready(seen)
     expect((await node.mounts()).filter((line) => line.startsWith(left))).toEqual([])
     expect(existsSync(left)).toBe(false)
+  })
+
+  it('goes on when containerd is started again', async () => {
+    await node.stopContainerd()
+    await node.startContainerd()
+    const result = await until('a build to succeed', async () => {
+      const tried = await build('after-restart', '--no-cache')
+      return tried.code === 0 && tried
+    })
+    expect(result.code).toBe(0)
   })
 
   it('ends its daemon when it is killed itself, and the next agent takes over', async () => {
