@@ -1,17 +1,18 @@
 /**
- * A signal that aborts at the first SIGTERM or SIGINT, so that everything can be put back; a second one ends the
+ * A signal that aborts at the first SIGTERM, SIGINT or SIGHUP (the terminal is gone), so that everything can be put back; a second one ends the
  * process at once. The listeners stay until then: execa's own (signal-exit) ends the process when it finds itself the
  * only listener of a signal.
  */
 export function terminationSignal(): AbortSignal {
+  const endings = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
   const controller = new AbortController()
   const stop = (name: NodeJS.Signals): void => {
     if (!controller.signal.aborted) return controller.abort(new Error(`the process received ${name}`))
-    process.off('SIGTERM', stop)
-    process.off('SIGINT', stop)
+    for (const ending of endings) process.off(ending, stop)
     process.kill(process.pid, name)
   }
-  process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
+  for (const ending of endings) process.on(ending, stop)
+  // What is said to a terminal that is gone must not end the process before its time.
+  process.stderr.on('error', () => undefined)
   return controller.signal
 }
