@@ -232,3 +232,11 @@ test('after that the next call dials anew', async () => {
   stream.end()
   expect((await ended(stream)).headers.join(' ')).toContain('grpc-status 0')
 })
+
+test('what is not gRPC is told so, and keeps no call open', async () => {
+  const stream = client.request({ ':method': 'POST', ':path': '/v1/certificate' }, { endStream: false })
+  stream.on('error', () => undefined)
+  stream.write('never ends')
+  const end = await ended(stream)
+  expect(end.headers.slice(0, 2)).toEqual([':status', '404'])
+})

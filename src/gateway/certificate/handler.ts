@@ -27,13 +27,19 @@ export interface CertificateHandlerOptions {
   readonly now?: () => Date
 }
 
+/** Everybody who reaches the port may ask, and each question costs the API server one: more at a time are put off. */
+const mostAtOnce = 32
+
 /** Answers `POST /v1/certificate` (src/api/certificate.ts): 200, 400, 401, 403, or 503 when the cluster cannot be asked. */
 export function certificateHandler(options: CertificateHandlerOptions) {
+  let busy = 0
   return async (call: CertificateCall): Promise<CertificateAnswer> => {
     const token = /^bearer +(\S+)$/i.exec(String(call.headers['authorization'] ?? ''))?.[1]
     if (token === undefined) return refusal(401, 'a service account token is missing: authorization: Bearer …')
     const publicKey = requestedKey(call.body)
     if (publicKey === undefined) return refusal(400, 'the body must be {"publicKey": "-----BEGIN PUBLIC KEY-----…"}')
+    if (busy >= mostAtOnce) return refusal(503, 'too many ask for certificates at the moment; try again')
+    busy += 1
     try {
       const who = identify(await options.client.reviewToken(token, [tokenAudience]), options.namespace)
       if (!who.ok) {
@@ -59,6 +65,8 @@ export function certificateHandler(options: CertificateHandlerOptions) {
       if (error instanceof InsituError && error.code === 'BAD_PUBLIC_KEY') return refusal(400, error.message)
       options.log.error(`a certificate could not be made: ${describeError(error)}`)
       return refusal(503, 'the cluster cannot be asked at the moment; try again')
+    } finally {
+      busy -= 1
     }
   }
 }

@@ -13,6 +13,9 @@ export interface AgentAddress {
 
 const connectTimeout = 5000
 
+/** Bytes of proxy variables: a node that somebody took over cannot fill our memory. */
+const mostVariables = 1 << 20
+
 /** TLS options that show our certificate and accept only the agent of this node, whatever answers at the address. */
 function secure(agent: AgentAddress, tls: TlsSource, protocol: string): ConnectionOptions {
   const { cert, key, ca } = tls.current()
@@ -79,7 +82,12 @@ export function fetchProxy(agent: AgentAddress, tls: TlsSource): Promise<Readonl
       },
       (response) => {
         const chunks: Buffer[] = []
-        response.on('data', (chunk: Buffer) => chunks.push(chunk))
+        let size = 0
+        response.on('data', (chunk: Buffer) => {
+          size += chunk.length
+          if (size > mostVariables) call.destroy(new Error('the answer is too long'))
+          else chunks.push(chunk)
+        })
         response.on('error', (error) => fail(error.message, error))
         response.on('end', () => {
           const variables = parseVariables(Buffer.concat(chunks).toString('utf8'))

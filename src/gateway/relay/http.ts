@@ -1,6 +1,8 @@
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
+import { InsituError } from '../../kernel/errors.ts'
 import { readBody } from '../../kernel/grpc/framing.ts'
 import type { Logger } from '../../kernel/log.ts'
+import { stopReading } from './end-call.ts'
 
 export interface HttpRequest {
   readonly headers: Readonly<IncomingHttpHeaders>
@@ -23,6 +25,7 @@ export type HttpHandlers = Readonly<Record<string, HttpHandler>>
 
 const bodyLimit = 64 << 10
 
+/** Answers a request that is not gRPC. Never rejects: a rejection that nobody handles would end the process. */
 export async function answerHttp(
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
@@ -34,12 +37,27 @@ export async function answerHttp(
     if (stream.destroyed || stream.closed) return
     stream.respond({ ':status': status, 'content-type': contentType ?? 'text/plain; charset=utf-8' })
     stream.end(body)
+    // A client that goes on sending what nobody reads keeps no call open.
+    stopReading(stream)
   }
-  if (!handler) return send({ status: 404, body: 'not found\n' })
   try {
-    send(await handler({ headers, body: await readBody(stream, bodyLimit), remoteAddress }))
+    if (handler) send(await handler({ headers, body: await readBody(stream, bodyLimit), remoteAddress }))
+    else send({ status: 404, body: 'not found\n' })
   } catch (error) {
+    if (error instanceof InsituError && error.status === 'CANCELLED') return
+    if (error instanceof InsituError && error.status === 'RESOURCE_EXHAUSTED') {
+      return attempt(() => send({ status: 413, body: 'too large\n' }))
+    }
     logger.error({ err: error, path: headers[':path'] }, 'a request failed here')
-    send({ status: 500, body: 'internal error\n' })
+    attempt(() => send({ status: 500, body: 'internal error\n' }))
+  }
+}
+
+/** The answer may have begun, or be impossible to give: then the client's own time-out tells it. */
+function attempt(send: () => void): void {
+  try {
+    send()
+  } catch {
+    // Logged before, if it was our fault.
   }
 }

@@ -9,6 +9,7 @@ import { caSecret, configMaps, serviceAccounts, tokenAudience } from '../../../s
 import { manifests } from '../../../src/cli/manifests/manifests.ts'
 import { defaultOptions } from '../../../src/cli/manifests/options.ts'
 import { ensureAuthority } from '../../../src/gateway/certificate/authority.ts'
+import { certificateHandler } from '../../../src/gateway/certificate/handler.ts'
 import { type GatewayIdentity, gatewayIdentity } from '../../../src/gateway/certificate/identity.ts'
 import { createFixedDirectory } from '../../../src/gateway/directory/fixed.ts'
 import { createGateway, type Gateway } from '../../../src/gateway/gateway.ts'
@@ -194,4 +195,19 @@ describe('an agent that asks a gateway for its certificate', () => {
     )
     await expect(ask(answer.status.token)).rejects.toThrow('not bound to a pod')
   })
+})
+
+test('a crowd that asks for certificates is put off before it reaches the API server', async () => {
+  const handler = certificateHandler({
+    client,
+    namespace,
+    authority: () => ensureAuthority({ client, namespace }),
+    log,
+  })
+  const ask = () =>
+    handler({ headers: { authorization: 'Bearer nonsense' }, body: Buffer.from(JSON.stringify({ publicKey: 'x' })) })
+  const crowd = await Promise.all(Array.from({ length: 100 }, ask))
+  const count = (status: number) => crowd.filter((answer) => answer.status === status).length
+  expect([count(401), count(503)]).toEqual([32, 68])
+  expect((await ask()).status).toBe(401)
 })
