@@ -150,15 +150,8 @@ async function theirs(insitu: Installed): Promise<Subject> {
             name: 'buildkitd',
             // The same buildkitd as ours; runc needs a C library, which the lab's stand-in for upstream's image lacks.
             image: await insituImage(),
-            command: [
-              'buildkitd',
-              '--addr',
-              'tcp://0.0.0.0:1234',
-              '--config',
-              '/etc/buildkit/buildkitd.toml',
-              '--oci-worker-binary',
-              '/tools/runc',
-            ],
+            command: ['buildkitd', '--addr', 'tcp://0.0.0.0:1234', '--config', '/etc/buildkit/buildkitd.toml'],
+            env: [{ name: 'PATH', value: '/usr/sbin:/usr/bin:/sbin:/bin:/tools' }],
             securityContext: { privileged: true, runAsUser: 0 },
             readinessProbe: { tcpSocket: { port: 1234 }, periodSeconds: 1 },
             volumeMounts: [
