@@ -8,6 +8,15 @@ import { statusTrailers } from '../../kernel/grpc/status.ts'
  */
 export function endCall(stream: ServerHttp2Stream, status: Status): void {
   if (stream.destroyed || stream.closed) return
+  try {
+    conclude(stream, status)
+  } catch {
+    // It is called from events where nobody would catch, and that would end the process and everybody's builds.
+    stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+  }
+}
+
+function conclude(stream: ServerHttp2Stream, status: Status): void {
   // What the client still sends is of no interest, but unread data would hold back the whole connection.
   if (!stream.readableFlowing) stream.resume()
   if (!stream.headersSent) {
