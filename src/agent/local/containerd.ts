@@ -1,9 +1,10 @@
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, readFile, realpath, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { writeToml } from '../../kernel/config/toml.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { writeFileAtomic } from '../../kernel/fs/atomic.ts'
+import { parseMountinfo } from '../../kernel/fs/mountinfo.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { run } from '../../kernel/process/run.ts'
 import { type Child, start } from '../../kernel/process/start.ts'
@@ -21,7 +22,7 @@ export interface OwnContainerd {
   readonly address: string
   readonly root: string
   readonly state: string
-  /** Ends it and removes its state directory; its root, which holds the images, stays. */
+  /** Ends it and removes its state directory, unless containers still run; its root, which holds the images, stays. */
   stop(): Promise<void>
 }
 
@@ -68,7 +69,15 @@ export async function startOwnContainerd(options: OwnContainerdOptions): Promise
   })
   const stop = async (): Promise<void> => {
     await child.stop(10_000)
-    await rm(join(directory, 'state'), { recursive: true, force: true })
+    const state = await realpath(join(directory, 'state')).catch(() => undefined)
+    if (state === undefined) return
+    const mounts = parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'))
+    // Containers that somebody runs go on without containerd, and their files are mounted there.
+    if (mounts.some(({ mountPoint }) => mountPoint.startsWith(`${state}/`))) {
+      options.logger.warn({ state }, 'containers still run: the state directory of containerd stays for the next start')
+      return
+    }
+    await rm(state, { recursive: true, force: true })
   }
   const life = { over: false }
   void child.exited.then(() => (life.over = true))

@@ -33,7 +33,7 @@ export interface Child {
 
 /**
  * Starts a program that runs until it is stopped. It dies with this process: on an orderly end through execa, and on
- * a SIGKILL of ours through the kernel, where util-linux's setpriv can arrange it (`PR_SET_PDEATHSIG`, prctl(2)).
+ * a SIGKILL of ours through the kernel, as util-linux's setpriv arranges it (`PR_SET_PDEATHSIG`, prctl(2)).
  * @throws InsituError COMMAND_MISSING when the program cannot be started.
  */
 export async function start(file: string, args: readonly string[], options: StartOptions): Promise<Child> {
@@ -52,7 +52,8 @@ export async function start(file: string, args: readonly string[], options: Star
       forceKillAfterDelay: false,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     })
-  let child = spawn('setpriv', ['--pdeathsig', 'SIGTERM', '--', found, ...args])
+  // A session of its own: Ctrl-C in a terminal reaches us alone, and we end what we started in the right order.
+  let child = spawn('setsid', ['setpriv', '--pdeathsig', 'SIGTERM', '--', found, ...args])
   if (child.pid === undefined) child = spawn(found, args)
   const pid = child.pid
   if (pid === undefined) {
