@@ -40,10 +40,11 @@ interface Subject {
 export async function benchRun({ runs, progress }: BenchOptions): Promise<Report> {
   progress('lab and install')
   const insitu = await ensureInstalled()
-  await allowPlaintext(insitu)
-  const subjects = [await ours(insitu), await theirs(insitu)]
+  await insitu.kubectl(['delete', 'namespace', bench, '--ignore-not-found'])
   const measurements: Measurement[] = []
   try {
+    await allowPlaintext(insitu)
+    const subjects = [await ours(insitu), await theirs(insitu)]
     for (const c of cases) {
       const values = new Map<string, number[]>(subjects.map((s) => [s.name, []]))
       // The first round warms base images and caches and is not counted.
