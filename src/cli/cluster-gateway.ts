@@ -65,7 +65,9 @@ export async function clusterParts(env: Env, logger: Logger, waiting: Waiting): 
     httpHandlers: identity.httpHandlers,
     podLookup: (address, patience) => view.lookupPod(address, patience),
     notReady: () =>
-      directory.synced && view.synced ? undefined : 'nodes, pods and agents of the cluster are still being listed',
+      directory.synced && view.synced && view.knowsOpenNamespaces
+        ? undefined
+        : 'nodes, pods, namespaces and agents of the cluster are still being listed',
     metrics: () => freshnessMetrics([...view.freshness(), directory.freshness()]),
     async close() {
       await Promise.all([directory.stop(), view.stop()])

@@ -29,13 +29,15 @@ export interface LiveView extends ClusterView, PodLookup {
   readonly images: ImageNames
   /** Changes whenever nodes or agents do. */
   generation(): number
-  /**
-   * All nodes, pods and open namespaces were listed once: a gateway that knew its pods, and not yet that their
-   * namespace may build, would turn them away. Workload templates may still be on their way.
-   */
+  /** All nodes and pods were listed once. Workload templates and namespaces may still be on their way. */
   readonly synced: boolean
+  /**
+   * The namespaces that may build without TLS were listed once. A gateway that knew its pods and not yet their
+   * namespaces would turn them away.
+   */
+  readonly knowsOpenNamespaces: boolean
   whenSynced(signal?: AbortSignal): Promise<void>
-  /** As `whenSynced`, workloads included. */
+  /** As `whenSynced`, workloads and namespaces included. */
   whenComplete(signal?: AbortSignal): Promise<void>
   pod(namespace: string, name: string): PodFacts | undefined
   /** Looks at every pod: for rare questions only. */
@@ -163,10 +165,13 @@ export function watchCluster(options: ViewOptions): LiveView {
       return podByIp(ip)
     },
     get synced() {
-      return nodeWatch.synced && podWatch.synced && openNamespaces.synced
+      return nodeWatch.synced && podWatch.synced
+    },
+    get knowsOpenNamespaces() {
+      return openNamespaces.synced
     },
     async whenSynced(signal) {
-      await Promise.all([nodeWatch, podWatch, openNamespaces].map((watch) => watch.whenSynced(signal)))
+      await Promise.all([nodeWatch.whenSynced(signal), podWatch.whenSynced(signal)])
     },
     async whenComplete(signal) {
       await Promise.all(all.map(([, watch]) => watch.whenSynced(signal)))
