@@ -12,7 +12,9 @@ for (const name of readdirSync(folder)) {
   const report = JSON.parse(readFileSync(join(folder, name), 'utf8'))
   passed += report.numPassedTests
   // A file that does not load has no failed test in it, but it has failed.
-  failed += report.numFailedTests + report.testResults.filter((f) => f.status === 'failed' && f.assertionResults.length === 0).length
+  failed +=
+    report.numFailedTests +
+    report.testResults.filter((f) => f.status === 'failed' && f.assertionResults.length === 0).length
   skipped += report.numPendingTests + report.numTodoTests
   empty ||= report.numTotalTests === 0
 }
