@@ -1,13 +1,7 @@
 import { Command } from 'commander'
+import type { LocalOptions } from './run-local.ts'
 
-interface Flags {
-  readonly listen: readonly string[]
-  readonly root: string
-  readonly ownContainerd?: boolean
-  readonly containerdAddress?: string
-  readonly config?: string
-  readonly logLevel: string
-}
+type Flags = Omit<LocalOptions, 'listen'> & { readonly listen?: readonly string[] }
 
 const append = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value]
 
