@@ -2,11 +2,12 @@ import { join } from 'node:path'
 import { writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { run, type RunResult } from '../../src/kernel/process/run.ts'
+import { labBuildkitdToml } from '../lab/buildkitd-toml.ts'
 import { buildInsituImage } from '../lab/images/insitu.ts'
 import { silent } from '../lab/progress.ts'
 import { ensureLab } from '../lab/lab.ts'
 import { waitFor } from '../lab/wait.ts'
-import { buildctl, ensureInstalled, type Installed, labConfig, open, repository, temporary } from './fixtures/insitu.ts'
+import { buildctl, ensureInstalled, type Installed, open, repository, temporary } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 let insitu: Installed
@@ -78,7 +79,7 @@ it('insitu uninstall leaves nodes and cluster as they were; install and status e
 
   await using directory = await temporary()
   const config = join(directory.path, 'buildkitd.toml')
-  await writeFile(config, await labConfig())
+  await writeFile(config, await labBuildkitdToml())
   const install = await cli(['install', '--buildkitd-toml', config])
   expect(install.stderr + install.stdout).toMatch(/node1/)
   const status = JSON.parse((await cli(['status', '--output', 'json'])).stdout) as unknown

@@ -3,6 +3,7 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { describeError, exitCode, InsituError, UsageError } from '../../src/kernel/errors.ts'
 import { controlComponents } from './control-plane.ts'
 import { down } from './down.ts'
+import { labBuildkitdToml } from './buildkitd-toml.ts'
 import { buildInsituImage } from './images/insitu.ts'
 import { makeImages } from './images/make.ts'
 import { current, nodeCommand, openLab } from './lab.ts'
@@ -122,6 +123,11 @@ export async function runLab(argv: readonly string[]): Promise<number> {
       const { name, tar } = await buildInsituImage(terminalProgress())
       console.log(`${name} ${tar}`)
     })
+
+  program
+    .command('buildkitd-toml')
+    .description('print install/buildkitd.toml with the registries of the lab, for `insitu install --buildkitd-toml`')
+    .action(async () => void process.stdout.write(await labBuildkitdToml()))
 
   try {
     await program.parseAsync([...argv], { from: 'user' })
