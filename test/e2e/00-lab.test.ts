@@ -5,6 +5,7 @@ import { run } from '../../src/kernel/process/run.ts'
 import { ensureLab, type Lab } from '../lab/lab.ts'
 import { checkout } from '../lab/layout.ts'
 import { down } from '../lab/down.ts'
+import { makeImages } from '../lab/images/make.ts'
 import { silent } from '../lab/progress.ts'
 import { alive, stop, type Tracked } from '../lab/processes.ts'
 import { current } from '../lab/lab.ts'
@@ -20,6 +21,8 @@ describe('the lab', () => {
 
   beforeAll(async () => {
     await down(silent)
+    // Base images are made once for a checkout, from packages; how long that takes is the mirror's affair.
+    await makeImages(silent)
     before = await machineSnapshot()
   })
 
