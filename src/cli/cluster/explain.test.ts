@@ -80,6 +80,8 @@ describe('explainPod', () => {
     })
     const starting = pod({ state: { running: {} } }, { metadata: report({ state: 'starting' }) })
     expect(explainPod(starting, [])).toMatchObject({ stuck: false, text: 'runs and is not ready yet (starting)' })
+    const noticed = pod({ state: { running: {} } }, { metadata: report({ state: 'ready', findings: [] }) })
+    expect(explainPod(noticed, [])).toMatchObject({ stuck: false, text: expect.stringContaining('takes builds') })
   })
 })
 

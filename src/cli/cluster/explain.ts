@@ -59,6 +59,7 @@ export function explainPod(pod: Pod, events: readonly ClusterEvent[]): Explanati
     return stuck(fatal.map((f) => `${f.message} [${f.code}]`).join('; '), { fix: fatal.find((f) => f.fix)?.fix })
   }
   const state = reportOf(pod)?.state
+  if (state === 'ready') return waiting('takes builds, and the kubelet has not noticed yet')
   return waiting(`runs and is not ready yet${state === undefined ? '' : ` (${state})`}`)
 }
 
