@@ -12,7 +12,7 @@ const insitu = fileURLToPath(new URL('../../bin/insitu', import.meta.url))
 
 let daemon: Buildkitd
 let work: Workspace
-let gateway: Client | undefined
+const gateways: Client[] = []
 
 beforeAll(async () => {
   work = await createWorkspace()
@@ -20,9 +20,10 @@ beforeAll(async () => {
 })
 
 afterEach(async () => {
-  gateway?.kill('SIGKILL')
-  await gateway?.ended
-  gateway = undefined
+  for (const gateway of gateways.splice(0)) {
+    gateway.kill('SIGKILL')
+    await gateway.ended
+  }
 })
 
 afterAll(async () => {
@@ -33,7 +34,7 @@ afterAll(async () => {
 async function start(args: readonly string[] = []): Promise<{ client: Client; address: string }> {
   const address = `unix://${await work.directory()}/gateway.sock`
   const client = startClient(insitu, ['gateway', '--listen', address, '--node', `one=${daemon.address}`, ...args])
-  gateway = client
+  gateways.push(client)
   await until('the gateway to listen', () => client.output().includes('"listening"'))
   return { client, address }
 }
