@@ -8,6 +8,7 @@ import { createFixedPlacer } from '../gateway/placement/fixed.ts'
 import { parseToml } from '../kernel/config/toml.ts'
 import { describeError, UsageError } from '../kernel/errors.ts'
 import { createLogger, type Logger } from '../kernel/log.ts'
+import { aborted } from '../kernel/process/termination.ts'
 import { type ProbeOptions, type Probes, serveProbes } from '../kernel/probes.ts'
 import { clusterParts, type GatewayParts } from './cluster-gateway.ts'
 
@@ -133,9 +134,3 @@ function watchSignals(): Signals {
     },
   }
 }
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })

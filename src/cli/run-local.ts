@@ -14,7 +14,7 @@ import { createFixedPlacer } from '../gateway/placement/fixed.ts'
 import { processEnv } from '../kernel/config/env.ts'
 import { InsituError, UsageError } from '../kernel/errors.ts'
 import { createLogger } from '../kernel/log.ts'
-import { terminationSignal } from '../kernel/process/termination.ts'
+import { aborted, terminationSignal } from '../kernel/process/termination.ts'
 
 export interface LocalOptions {
   readonly listen: readonly string[]
@@ -119,9 +119,3 @@ async function configReader(file: string | undefined): Promise<(() => Promise<st
   })
   return () => readFile(file, 'utf8')
 }
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((done) => {
-    if (signal.aborted) done()
-    else signal.addEventListener('abort', () => done(), { once: true })
-  })

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describeError } from '../../kernel/errors.ts'
-import { unary } from '../../kernel/grpc/unary.ts'
 import { fieldOf, messages, string, stringMap } from '../../kernel/grpc/wire.ts'
 import type { Logger } from '../../kernel/log.ts'
+import { containerdCall } from '../host/containerd-call.ts'
 
 export interface OrphanOptions {
   /** containerd's socket. */
@@ -27,19 +27,15 @@ interface Container {
  * @returns the ids of the containers that were removed.
  */
 export async function endOrphans(options: OrphanOptions): Promise<string[]> {
-  const ask = (method: string, request?: Uint8Array): Promise<Uint8Array> =>
-    unary({
-      socket: options.address,
-      method: `/containerd.services.${method}`,
-      metadata: { 'containerd-namespace': options.namespace },
-      ...(request ? { request } : {}),
-    })
+  const ask = containerdCall(options.address, options.namespace)
   const removed: string[] = []
   try {
     const containers = messages(await ask('containers.v1.Containers/List'), 1).map(readContainer)
     for (const { id } of containers.filter((container) => isStep(container, options.root))) {
       // SIGKILL to all processes; a container without a task, or with one that has ended, has nothing to kill.
-      await ask('tasks.v1.Tasks/Kill', concat(fieldOf(1, id), fieldOf(3, 9), fieldOf(4, 1))).catch(() => undefined)
+      await ask('tasks.v1.Tasks/Kill', Buffer.concat([fieldOf(1, id), fieldOf(3, 9), fieldOf(4, 1)])).catch(
+        () => undefined,
+      )
       for (let tries = 0; tries < 50; tries++) {
         const gone = await ask('tasks.v1.Tasks/Delete', fieldOf(1, id)).then(
           () => true,
@@ -84,5 +80,3 @@ export function isStep(container: Container, root: string): boolean {
     return false
   }
 }
-
-const concat = (...parts: readonly Uint8Array[]): Uint8Array => Buffer.concat(parts)

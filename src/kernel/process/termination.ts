@@ -1,7 +1,7 @@
 /**
- * A signal that aborts at the first SIGTERM, SIGINT or SIGHUP (the terminal is gone), so that everything can be put back; a second one ends the
- * process at once. The listeners stay until then: execa's own (signal-exit) ends the process when it finds itself the
- * only listener of a signal.
+ * A signal that aborts at the first SIGTERM, SIGINT or SIGHUP (the terminal is gone), so that everything can be put
+ * back; a second one ends the process at once. The listeners stay until then: execa's own (signal-exit) ends the
+ * process when it finds itself the only listener of a signal.
  */
 export function terminationSignal(): AbortSignal {
   const endings = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
@@ -16,3 +16,10 @@ export function terminationSignal(): AbortSignal {
   process.stderr.on('error', () => undefined)
   return controller.signal
 }
+
+/** Settles when the signal aborts, or at once when it has. */
+export const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
