@@ -5,4 +5,20 @@
 export const agentPaths = {
   /** GET: `{ [variable]: value }`, the proxy variables of the agent's environment, credentials included. */
   proxy: '/v1/proxy',
+  /** GET: an ImageInventory. For gateways. */
+  images: '/v1/images',
+  /** POST a BuiltRequest. For gateways. */
+  built: '/v1/built',
+  /** POST a PullRequest; JSON lines of PullProgress. For gateways. */
+  pull: '/v1/pull',
+  /** POST a DropRequest. For gateways. */
+  drop: '/v1/drop',
+  /** GET, HEAD: OCI distribution, read-only, as the mirror serves it (`?ns=` names the registry). For other agents. */
+  registry: '/v2/',
+} as const
+
+/** Requests over the gateways' TLS port for clients, for agents. */
+export const gatewayPaths = {
+  /** GET `?name=` or `?repository=&digest=`, and `&wait=` milliseconds: a Lookup. Ask every gateway and join the answers. */
+  lookup: '/v1/lookup',
 } as const

@@ -1,0 +1,62 @@
+/** Contracts about images that were built: what agents tell gateways and each other. */
+
+/** An image that insitu built and that a node has under this name. */
+export interface BuiltImage {
+  /** Normalised as containerd does: `docker.io/library/app:latest`. */
+  readonly name: string
+  /** Of the manifest or index the name points to: `sha256:…`. */
+  readonly digest: string
+  /**
+   * Orders the builds of one name across nodes with different clocks: milliseconds since 1970 of the gateway that saw
+   * the build end, and more than any version that gateway knew of this name. The highest wins.
+   */
+  readonly version: number
+}
+
+/** All built images of a node. */
+export interface ImageInventory {
+  readonly node: string
+  /** Grows with every change; starts anew (from the clock) when the agent does. */
+  readonly revision: number
+  readonly images: readonly BuiltImage[]
+}
+
+/** An agent from which an image can be read. */
+export interface Peer {
+  readonly node: string
+  readonly host: string
+  readonly port: number
+}
+
+/** What a gateway answers to an agent that looks for a name or a digest. */
+export type Lookup =
+  /** `image` is the newest of that name; `peers` have it, the least busy first. */
+  | { readonly state: 'here'; readonly image: BuiltImage; readonly peers: readonly Peer[] }
+  /** It is being built or queued; ask again, the answer comes when something changed or the wait is over. */
+  | { readonly state: 'building'; readonly node: string | undefined }
+  /** A build of it was under way and failed while the caller waited. */
+  | { readonly state: 'failed'; readonly reason: string }
+  | { readonly state: 'none' }
+
+/** Body of `agentPaths.built`: the builder's agent records and pins what was just built on its node. */
+export interface BuiltRequest {
+  readonly images: readonly BuiltImage[]
+}
+
+/** Body of `agentPaths.pull`: a target's agent brings an image to its node. */
+export interface PullRequest {
+  readonly image: BuiltImage
+  /** In the order in which they should be tried. */
+  readonly peers: readonly Peer[]
+}
+
+/** One line of the answer to `agentPaths.pull` (JSON lines, until `done` or `error`). */
+export type PullProgress =
+  | { readonly bytes: number; readonly total: number | undefined }
+  | { readonly done: true; readonly bytes: number }
+  | { readonly error: string }
+
+/** Body of `agentPaths.drop`: names whose copy on this node is older than the given version lose it. */
+export interface DropRequest {
+  readonly images: readonly BuiltImage[]
+}
