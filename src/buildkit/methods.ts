@@ -9,6 +9,7 @@ export const paths = {
   listWorkers: `${control}ListWorkers`,
   info: `${control}Info`,
   bridgeSolve: `${bridge}Solve`,
+  bridgeReturn: `${bridge}Return`,
   bridgePing: `${bridge}Ping`,
   traceExport: '/opentelemetry.proto.collector.trace.v1.TraceService/Export',
   healthCheck: '/grpc.health.v1.Health/Check',

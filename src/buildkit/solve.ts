@@ -38,6 +38,8 @@ export function decodeSolve(message: Uint8Array): SolveRequest {
   }
 }
 
+export const encodeSolve = (request: SolveRequest): Uint8Array => toBinary(SolveRequestSchema, request)
+
 export function solveFacts(request: SolveRequest): SolveFacts {
   const exporters = effectiveExporters(request)
   const images = exportedImages(exporters)

@@ -8,7 +8,9 @@ import { createBindings } from './correlate/bindings.ts'
 import type { BuildNode, Directory } from './directory/directory.ts'
 import type { Address } from './listener/address.ts'
 import { listen } from './listener/listener.ts'
+import { type Admission, admitAll } from './policy/admission.ts'
 import type { Placer } from './placement/placer.ts'
+import { noQueue, type Turns } from './queue/turns.ts'
 import { type ClientConnections, createClientConnections, type PodLookup } from './relay/connections.ts'
 import type { Build, RelayContext } from './relay/context.ts'
 import type { HttpHandlers } from './relay/http.ts'
@@ -27,6 +29,10 @@ export interface GatewayOptions {
   readonly logger: Logger
   /** Shared with the placer, which prefers idle nodes. */
   readonly activity?: Activity | undefined
+  /** Who may do what. Default: everybody everything. */
+  readonly admission?: Admission | undefined
+  /** When a placed build may start. Default: at once. */
+  readonly turns?: Turns | undefined
   readonly now?: (() => Date) | undefined
 }
 
@@ -65,6 +71,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     builds: createBindings<Build>({ linger }),
     sessions: createBindings<BuildNode>({ linger: 0 }),
     activity,
+    admission: options.admission ?? admitAll,
+    turns: options.turns ?? noQueue,
     now: options.now ?? (() => new Date()),
     refusing: () => stopping,
   }

@@ -3,7 +3,14 @@ export type Caller =
   /** A process of this machine that may open our unix socket: trusted like root. */
   | { readonly kind: 'local'; readonly path: string }
   | { readonly kind: 'loopback'; readonly address: string }
-  | { readonly kind: 'pod'; readonly namespace: string; readonly name: string; readonly address: string }
+  | {
+      readonly kind: 'pod'
+      readonly namespace: string
+      readonly name: string
+      readonly address: string
+      /** That of the pod. */
+      readonly serviceAccount?: string | undefined
+    }
   | { readonly kind: 'cidr'; readonly address: string; readonly cidr: string }
   /** A certificate with a SPIFFE URI of ours. */
   | { readonly kind: 'service-account'; readonly namespace: string; readonly serviceAccount: string }
@@ -30,5 +37,27 @@ export function describeCaller(caller: Caller): string {
       return `service account ${caller.namespace}/${caller.serviceAccount}`
     case 'person':
       return caller.name
+  }
+}
+
+/** Whether two connections come from the same one, as far as builds have owners: all addresses of this machine are one. */
+export const sameIdentity = (a: Caller, b: Caller): boolean => identityOf(a) === identityOf(b)
+
+/** A text that tells identities apart, for tables: `service-account team/builder`. */
+export function identityOf(caller: Caller): string {
+  switch (caller.kind) {
+    case 'local':
+    case 'loopback':
+      return caller.kind
+    case 'pod':
+      return caller.serviceAccount === undefined
+        ? `pod ${caller.namespace}/${caller.name}`
+        : `service-account ${caller.namespace}/${caller.serviceAccount}`
+    case 'cidr':
+      return `address ${caller.address}`
+    case 'service-account':
+      return `service-account ${caller.namespace}/${caller.serviceAccount}`
+    case 'person':
+      return `person ${caller.name}`
   }
 }

@@ -6,14 +6,17 @@ import type { Hold } from '../correlate/bindings.ts'
 import type { BuildNode } from '../directory/directory.ts'
 import { callerNamespace } from '../listener/caller.ts'
 import type { Placement } from '../placement/placer.ts'
+import type { Asked } from './admit.ts'
 import { anyNode, namedNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
+import { checkOwner } from './owner.ts'
 
 type Bound = Pick<Build, 'node' | 'placement'>
 
 /**
  * Decides where a Solve goes, once per ref and once per session: builds that share a session must share a daemon. Also
  * decides whether it goes anywhere, so that the other calls of a refused build get its error and do not wait in vain.
+ * @param asked what the policy says of the request.
  * @param holds gets what must be released when the build has ended.
  * @throws InsituError when the build is refused.
  */
@@ -23,8 +26,10 @@ export async function bindBuild(
   request: SolveRequest,
   facts: SolveFacts,
   holds: Hold<unknown>[],
+  asked: Asked,
 ): Promise<Build> {
   const decide = async (): Promise<Bound> => {
+    if (asked.refusal !== undefined) throw asked.refusal
     const refusal = context.refusing()
     if (refusal !== undefined) throw new InsituError('DRAINING', refusal, { status: 'UNAVAILABLE' })
     if (facts.probe) {
@@ -34,13 +39,34 @@ export async function bindBuild(
     if (context.config.defaults) checkImageNames(request)
     return placeBuild(context, call, request, facts, holds)
   }
-  const hold = await context.builds.claim(facts.ref, async () => ({
-    ...(await decide()),
-    vertex: randomBytes(32),
-    placedAt: context.now(),
-  }))
+  let first = false
+  const hold = await context.builds.claim(facts.ref, async () => {
+    first = true
+    const bound = await decide()
+    await checkNames(context, call, facts, asked, bound)
+    return { ...bound, caller: call.caller, vertex: randomBytes(32), placedAt: context.now() }
+  })
   holds.push(hold)
+  // Another Solve of the same ref was decided before: what it was allowed is not allowed to this one.
+  if (!first) {
+    if (asked.refusal !== undefined) throw asked.refusal
+    checkOwner(context, call, hold.value)
+    await checkNames(context, call, facts, asked, hold.value)
+  }
   return hold.value
+}
+
+/** What the policy can only say once the node is known. @throws InsituError POLICY */
+async function checkNames(
+  context: RelayContext,
+  call: Call,
+  facts: SolveFacts,
+  asked: Asked,
+  { node, placement }: Bound,
+): Promise<void> {
+  asked.checkNode(node.name)
+  const nodes = new Set([node.name, ...(placement?.targets ?? [])])
+  if (facts.images.length > 0) await context.admission.names(call.caller, facts.images, [...nodes], call.signal)
 }
 
 async function placeBuild(

@@ -1,4 +1,4 @@
-import { buildIdHeader } from '../../buildkit/methods.ts'
+import { buildIdHeader, paths } from '../../buildkit/methods.ts'
 import { rewriteBridgeSolve } from '../../buildkit/solve.ts'
 import { vertexMessage } from '../../buildkit/vertex.ts'
 import { statusRef } from '../../buildkit/workers.ts'
@@ -10,6 +10,7 @@ import { soleNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { header } from './headers.ts'
 import { proxyOf } from './proxy.ts'
+import { checkOwner } from './owner.ts'
 import { pump } from './pump.ts'
 import { messageLimit, patience } from './tuning.ts'
 
@@ -20,6 +21,7 @@ export async function relayStatus(context: RelayContext, call: Call): Promise<vo
   const hold = await context.builds.wait(ref, patience, call.signal)
   if (call.signal.aborted) return hold?.release()
   try {
+    checkOwner(context, call, hold?.value)
     const node = nodeOf(context, hold, ref)
     const upstream = await call.upstreams.to(node)
     await pump(call.stream, upstream.request(call.raw), {
@@ -41,22 +43,34 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
   const hold = await context.builds.wait(id, patience, call.signal)
   if (call.signal.aborted) return hold?.release()
   try {
+    checkOwner(context, call, hold?.value)
     const node = nodeOf(context, hold, id)
+    if (call.path === paths.bridgeReturn) return await relayReturn(context, call, node)
     if (kind === 'bridge') return await relayWhole(call, node)
     const body = await readBody(call.stream, messageLimit)
     const ours = hold?.value.placement !== undefined
-    const changed = rewriteBridgeSolve(unframe(body), {
+    const asked = unframe(body)
+    const admitted = context.admission.bridgeSolve(call.caller, asked)
+    const changed = rewriteBridgeSolve(admitted, {
       defaults: ours && context.config.defaults,
       proxy: ours ? await proxyOf(context, node) : {},
     })
     const upstream = await call.upstreams.to(node)
     await pump(call.stream, upstream.request(call.raw), {
-      body: changed ? frame(changed) : body,
+      body: changed ? frame(changed) : admitted === asked ? body : frame(admitted),
       lost: () => upstream.lost(),
     })
   } finally {
     hold?.release()
   }
+}
+
+/** LLBBridge/Return: the result of a build that the client drives, with metadata that exporters read. */
+async function relayReturn(context: RelayContext, call: Call, node: BuildNode): Promise<void> {
+  const body = await readBody(call.stream, messageLimit)
+  context.admission.bridgeReturn(call.caller, unframe(body))
+  const upstream = await call.upstreams.to(node)
+  await pump(call.stream, upstream.request(call.raw), { body, lost: () => upstream.lost() })
 }
 
 /** Relays a call byte for byte. */

@@ -3,7 +3,9 @@ import type { Activity } from '../correlate/activity.ts'
 import type { Bindings } from '../correlate/bindings.ts'
 import type { BuildNode, Directory } from '../directory/directory.ts'
 import type { Caller } from '../listener/caller.ts'
+import type { Admission } from '../policy/admission.ts'
 import type { Placement, Placer } from '../placement/placer.ts'
+import type { Turns } from '../queue/turns.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { GatewayConfig } from '../../api/config.ts'
 import type { RawHeaders } from './headers.ts'
@@ -12,6 +14,8 @@ import type { Upstreams } from './upstream.ts'
 /** A build that was placed. */
 export interface Build {
   readonly node: BuildNode
+  /** Whose build it is. */
+  readonly caller: Caller
   /** Absent for a client's probe, which is placed by nobody. */
   readonly placement: Placement | undefined
   /** Identifies our step in the client's progress. */
@@ -30,6 +34,10 @@ export interface RelayContext {
   /** By session id: the node the session's builds go to. */
   readonly sessions: Bindings<BuildNode>
   readonly activity: Activity
+  /** Who may do what. */
+  readonly admission: Admission
+  /** When a placed build may start. */
+  readonly turns: Turns
   readonly now: () => Date
   /** Why new builds are not taken, or undefined when they are. */
   readonly refusing: () => string | undefined

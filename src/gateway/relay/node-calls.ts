@@ -59,9 +59,10 @@ export async function relayTrace(context: RelayContext, call: Call): Promise<voi
 
 /** Calls about the records and the content of one daemon. */
 export async function relayToSole(context: RelayContext, call: Call): Promise<void> {
+  const method = call.path.slice(call.path.lastIndexOf('/') + 1)
+  if (method === 'Prune' || method === 'UpdateBuildHistory') context.admission.administer(call.caller, method)
   const node = soleNode(context.directory)
   if (node) return relayWhole(call, node)
-  const method = call.path.slice(call.path.lastIndexOf('/') + 1)
   throw new InsituError('METHOD_PER_NODE', `${method} concerns one daemon, and this gateway serves several nodes`, {
     status: 'UNIMPLEMENTED',
     fix: `ask the node's own daemon`,

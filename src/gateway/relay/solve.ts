@@ -1,9 +1,16 @@
-import { decodeSolve, namedImages, rewriteSolve, type SolveFacts, solveFacts } from '../../buildkit/solve.ts'
-import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
+import {
+  decodeSolve,
+  encodeSolve,
+  namedImages,
+  rewriteSolve,
+  type SolveFacts,
+  solveFacts,
+} from '../../buildkit/solve.ts'
 import { describeError, grpcStatus } from '../../kernel/errors.ts'
 import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import type { Hold } from '../correlate/bindings.ts'
 import { describeCaller } from '../listener/caller.ts'
+import { askPolicy, type Asked } from './admit.ts'
 import { bindBuild } from './bind.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { proxyOf } from './proxy.ts'
@@ -17,14 +24,15 @@ import { messageLimit } from './tuning.ts'
 export async function relaySolve(context: RelayContext, call: Call): Promise<void> {
   const started = performance.now()
   const body = await readBody(call.stream, messageLimit)
-  const request = decodeSolve(unframe(body))
+  const asked = askPolicy(context, call, decodeSolve(unframe(body)))
+  const { request } = asked
   const facts = solveFacts(request)
   const holds: Hold<unknown>[] = []
   let build: Build | undefined
   let outcome: Record<string, unknown> = {}
   try {
-    build = await bindBuild(context, call, request, facts, holds)
-    outcome = describeEnd(await relayTo(build, context, call, request, facts, body))
+    build = await bindBuild(context, call, request, facts, holds, asked)
+    outcome = describeEnd(await relayTo(build, context, call, asked, facts, body))
   } catch (error) {
     outcome = { outcome: 'refused', error: describeError(error) }
     throw error
@@ -53,20 +61,26 @@ async function relayTo(
   build: Build,
   context: RelayContext,
   call: Call,
-  request: SolveRequest,
+  asked: Asked,
   facts: SolveFacts,
   body: Buffer,
 ): Promise<PumpEnd> {
   const { node, placement } = build
+  const { request } = asked
   // From here on, not only once its daemon is reached: a gateway that stops waits for it.
   const ended = facts.probe ? (): void => undefined : context.activity.started(node.name)
+  let release = (): void => undefined
   try {
+    if (!facts.probe) {
+      const { caller, signal, upstreams: group } = call
+      release = await context.turns.wait({ caller, node: node.name, group, signal })
+    }
     const proxy = facts.probe ? {} : await proxyOf(context, node)
     const changed = rewriteSolve(request, { defaults: context.config.defaults && !facts.probe, proxy })
     const upstream = await call.upstreams.to(node)
     const response: Buffer[] = []
     return await pump(call.stream, upstream.request(call.raw), {
-      body: changed ? frame(changed) : body,
+      body: changed ? frame(changed) : asked.encodeAnew ? frame(encodeSolve(request)) : body,
       onData: (chunk) => response.push(chunk),
       beforeTrailers: async (code) => {
         if (code !== grpcStatus.OK || !placement) return
@@ -76,6 +90,7 @@ async function relayTo(
       lost: () => upstream.lost(),
     })
   } finally {
+    release()
     ended()
   }
 }

@@ -1,0 +1,13 @@
+import { InsituError } from '../../kernel/errors.ts'
+import { sameIdentity } from '../listener/caller.ts'
+import type { Build, Call, RelayContext } from './context.ts'
+
+/**
+ * A build is followed and driven by who started it, from any connection, and by administrators: its progress may hold
+ * secrets of theirs, and its result gets their names.
+ * @throws InsituError BUILD_UNKNOWN (NOT_FOUND), as for a build that does not exist.
+ */
+export function checkOwner(context: RelayContext, call: Call, build: Pick<Build, 'caller'> | undefined): void {
+  if (!build || sameIdentity(call.caller, build.caller) || context.admission.administrator(call.caller)) return
+  throw new InsituError('BUILD_UNKNOWN', 'this gateway knows no such build of yours', { status: 'NOT_FOUND' })
+}
