@@ -1,6 +1,11 @@
+import { mkdtemp } from 'node:fs/promises'
+import { createServer } from 'node:http2'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { expect, test } from 'vitest'
 import { InsituError } from '../errors.ts'
+import { grpcConnection } from './connection.ts'
 import { frame, readBody, unframe } from './framing.ts'
 import { decodeMessage, encodeMessage, statusOf, statusTrailers } from './status.ts'
 
@@ -49,4 +54,33 @@ test('errors become the status a client sees', () => {
   expect(statusOf(error)).toEqual({ code: 14, message: 'it is closed: night; to fix it: open it' })
   expect(statusOf(new TypeError('bug')).code).toBe(13)
   expect(statusTrailers({ code: 0, message: '' })).toEqual({ 'grpc-status': '0' })
+})
+
+test('a connection reads many messages, however they are cut, and the status of the call', async () => {
+  const sent = [0, 3, 70_000, 5].map((size) => Buffer.alloc(size, 'm'))
+  const server = createServer().on('stream', (stream, headers) => {
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
+    stream.on('wantTrailers', () =>
+      stream.sendTrailers(
+        headers[':path'] === '/x/Fails' ? { 'grpc-status': '5', 'grpc-message': 'no%20such' } : { 'grpc-status': '0' },
+      ),
+    )
+    const bytes = Buffer.concat(sent.map(frame))
+    for (let at = 0; at < bytes.length; at += 999) stream.write(bytes.subarray(at, at + 999))
+    stream.end()
+  })
+  const socket = join(await mkdtemp(join(tmpdir(), 'insitu-grpc-')), 's')
+  await new Promise<void>((resolve) => void server.listen(socket, resolve))
+  const connection = grpcConnection(socket)
+  try {
+    const got: number[] = []
+    await connection.stream({ method: '/x/Many' }, (message) => got.push(message.length))
+    expect(got).toEqual([0, 3, 70_000, 5])
+    expect((await connection.unary({ method: '/x/Many' })).length).toBe(0)
+    await expect(connection.unary({ method: '/x/Fails' })).rejects.toMatchObject({ status: 'NOT_FOUND' })
+  } finally {
+    connection.close()
+    server.close()
+  }
+  await expect(connection.unary({ method: '/x/Gone' })).rejects.toMatchObject({ status: 'UNAVAILABLE' })
 })
