@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
 import { checkImageNames, type SolveFacts, solveHints } from '../../buildkit/solve.ts'
 import { InsituError } from '../../kernel/errors.ts'
@@ -6,6 +5,7 @@ import type { Hold } from '../correlate/bindings.ts'
 import type { BuildNode } from '../directory/directory.ts'
 import { callerNamespace } from '../listener/caller.ts'
 import type { Placement } from '../placement/placer.ts'
+import { createProgress } from '../progress/progress.ts'
 import type { Asked } from './admit.ts'
 import { anyNode, namedNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
@@ -44,7 +44,7 @@ export async function bindBuild(
     first = true
     const bound = await decide()
     await checkNames(context, call, facts, asked, bound)
-    return { ...bound, caller: call.caller, vertex: randomBytes(32), placedAt: context.now() }
+    return startBuild(context, call, bound)
   })
   holds.push(hold)
   // Another Solve of the same ref was decided before: what it was allowed is not allowed to this one.
@@ -54,6 +54,16 @@ export async function bindBuild(
     await checkNames(context, call, facts, asked, hold.value)
   }
   return hold.value
+}
+
+function startBuild(context: RelayContext, call: Call, bound: Bound): Build {
+  const progress = createProgress({ now: context.now })
+  const { placement } = bound
+  if (placement) progress.step(`[insitu] node ${placement.node}: ${placement.reason}`).done()
+  const begun = Promise.withResolvers<void>()
+  // Nobody may be waiting when it is sure that it will not begin.
+  begun.promise.catch(() => undefined)
+  return { ...bound, caller: call.caller, progress, begun }
 }
 
 /** What the policy can only say once the node is known. @throws InsituError POLICY */

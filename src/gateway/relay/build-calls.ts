@@ -1,35 +1,46 @@
+import { once } from 'node:events'
+import type { ServerHttp2Stream } from 'node:http2'
 import { buildIdHeader, paths } from '../../buildkit/methods.ts'
 import { rewriteBridgeSolve } from '../../buildkit/solve.ts'
-import { vertexMessage } from '../../buildkit/vertex.ts'
 import { statusRef } from '../../buildkit/workers.ts'
-import { InsituError } from '../../kernel/errors.ts'
-import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
+import { grpcStatus, InsituError } from '../../kernel/errors.ts'
+import { frame, messageCutter, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import type { Hold } from '../correlate/bindings.ts'
 import type { BuildNode } from '../directory/directory.ts'
+import type { Progress } from '../progress/progress.ts'
 import { soleNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
+import { openAnswer } from './end-call.ts'
 import { header } from './headers.ts'
 import { proxyOf } from './proxy.ts'
 import { checkOwner } from './owner.ts'
 import { pump } from './pump.ts'
 import { messageLimit, patience } from './tuning.ts'
 
-/** Control/Status: the progress of a build, with a step of our own in front that says where it runs and why. */
+/**
+ * Control/Status: the progress of a build, with steps of our own between the daemon's messages. It is open from the
+ * placement, before the daemon knows of the build, until Solve is answered.
+ */
 export async function relayStatus(context: RelayContext, call: Call): Promise<void> {
   const body = await readBody(call.stream, messageLimit)
   const ref = statusRef(unframe(body))
   const hold = await context.builds.wait(ref, patience, call.signal)
   if (call.signal.aborted) return hold?.release()
+  let stop = (): void => undefined
   try {
     checkOwner(context, call, hold?.value)
     const node = nodeOf(context, hold, ref)
+    const build = context.config.statusVertex && hold?.value.placement ? hold.value : undefined
+    if (build) stop = showProgress(build.progress, call.stream)
+    if (!(await begins(hold?.value, call.signal))) return
     const upstream = await call.upstreams.to(node)
     await pump(call.stream, upstream.request(call.raw), {
       body,
-      before: context.config.statusVertex ? announcement(hold?.value) : undefined,
+      ...(build ? { cut: messageCutter(), beforeTrailers: endOf(build) } : {}),
       lost: () => upstream.lost(),
     })
   } finally {
+    stop()
     hold?.release()
   }
 }
@@ -45,6 +56,7 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
   try {
     checkOwner(context, call, hold?.value)
     const node = nodeOf(context, hold, id)
+    if (!(await begins(hold?.value, call.signal))) return
     if (call.path === paths.bridgeReturn) return await relayReturn(context, call, node)
     if (kind === 'bridge') return await relayWhole(call, node)
     const body = await readBody(call.stream, messageLimit)
@@ -79,10 +91,31 @@ export async function relayWhole(call: Call, node: BuildNode): Promise<void> {
   await pump(call.stream, upstream.request(call.raw), { lost: () => upstream.lost() })
 }
 
-function announcement(build: Build | undefined): Uint8Array | undefined {
-  if (!build?.placement) return undefined
-  const { node, reason } = build.placement
-  return frame(vertexMessage(`[insitu] node ${node}: ${reason}`, build.vertex, build.placedAt))
+/** The daemon is done before we are; only a Status that failed has nothing to wait for. */
+const endOf =
+  (build: Build) =>
+  (code: number): Promise<void> =>
+    code === grpcStatus.OK ? build.progress.ended : Promise.resolve()
+
+/** Opens the answer of a Status call with our own steps. Whatever else is written to it must be whole messages. */
+function showProgress(progress: Progress, stream: ServerHttp2Stream): () => void {
+  openAnswer(stream)
+  return progress.follow((message) => {
+    if (!stream.destroyed && !stream.closed && !stream.writableEnded) stream.write(frame(message))
+  })
+}
+
+/**
+ * Waits until the daemon is asked to build: it would tell who asks before that, that it knows nothing of the build.
+ * @returns false when the caller is gone.
+ * @throws why the build never begins.
+ */
+async function begins(build: Build | undefined, signal: AbortSignal): Promise<boolean> {
+  if (!build || signal.aborted) return !signal.aborted
+  const gone = new AbortController()
+  const left = once(signal, 'abort', { signal: gone.signal }).catch(() => undefined)
+  await Promise.race([build.begun.promise, left]).finally(() => gone.abort(new Error('it is settled')))
+  return !signal.aborted
 }
 
 /** Where there is one node only, it also knows builds that ended long ago or came by another way. */

@@ -5,6 +5,7 @@ import type { BuildNode, Directory } from '../directory/directory.ts'
 import type { Caller } from '../listener/caller.ts'
 import type { Admission } from '../policy/admission.ts'
 import type { Placement, Placer } from '../placement/placer.ts'
+import type { Progress } from '../progress/progress.ts'
 import type { Turns } from '../queue/turns.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { GatewayConfig } from '../../api/config.ts'
@@ -18,9 +19,10 @@ export interface Build {
   readonly caller: Caller
   /** Absent for a client's probe, which is placed by nobody. */
   readonly placement: Placement | undefined
-  /** Identifies our step in the client's progress. */
-  readonly vertex: Uint8Array
-  readonly placedAt: Date
+  /** Our own steps in the client's progress; ends just before Solve is answered. */
+  readonly progress: Progress
+  /** Settles when the daemon is asked to build, or when it is sure that it never will be. */
+  readonly begun: PromiseWithResolvers<void>
 }
 
 /** What all calls of a gateway share. */

@@ -1,6 +1,6 @@
 import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
 import type { Readable, Writable } from 'node:stream'
-import { endCall, openAnswer, stopReading } from './end-call.ts'
+import { endCall, stopReading } from './end-call.ts'
 import { downstreamHeaders, header, headerObject, type RawHeaders } from './headers.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { statusOf } from '../../kernel/grpc/status.ts'
@@ -10,8 +10,8 @@ export interface PumpOptions {
   readonly body?: Uint8Array
   /** What was read of the client's stream before. */
   readonly head?: Uint8Array
-  /** Framed messages of ours that the client gets at once, before the daemon's. */
-  readonly before?: Uint8Array | undefined
+  /** Lets whole messages of the answer pass only, so that others can be written between them. */
+  readonly cut?: (chunk: Buffer) => Buffer
   /** Sees every byte of the answer on its way. */
   readonly onData?: (chunk: Buffer) => void
   /** Runs after the daemon's last message and before the client learns the status. */
@@ -51,10 +51,12 @@ function attempt(stream: ServerHttp2Stream, send: () => void): void {
 const buffered = 128 << 10
 
 /** Copies data, and stops reading while the other side does not keep up. */
-function forward(from: Readable, to: Writable, onData?: (chunk: Buffer) => void): void {
-  from.on('data', (chunk: Buffer) => {
-    onData?.(chunk)
-    if (to.destroyed || to.writableEnded) return
+function forward(from: Readable, to: Writable, options: Pick<PumpOptions, 'onData' | 'cut'> = {}): void {
+  const { onData, cut } = options
+  from.on('data', (data: Buffer) => {
+    onData?.(data)
+    const chunk = cut ? cut(data) : data
+    if (chunk.length === 0 || to.destroyed || to.writableEnded) return
     to.write(chunk)
     if (to.writableLength < buffered) return
     from.pause()
@@ -122,7 +124,7 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
       if (!down.headersSent) {
         attempt(down, () => down.respond(headers, { waitForTrailers: true, sendDate: false } as object))
       }
-      forward(up, down, options.onData)
+      forward(up, down, options)
       up.on('end', () => {
         ended = true
         maybeComplete()
@@ -158,10 +160,6 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
     if (down.destroyed || down.closed) {
       up.close(constants.NGHTTP2_CANCEL)
       return finish({ kind: 'reset', by: 'client', code: constants.NGHTTP2_CANCEL })
-    }
-    if (options.before) {
-      openAnswer(down)
-      down.write(options.before)
     }
     if (options.body) return void up.end(options.body)
     if (options.head && options.head.length > 0) up.write(options.head)

@@ -6,7 +6,7 @@ import {
   type SolveFacts,
   solveFacts,
 } from '../../buildkit/solve.ts'
-import { describeError, grpcStatus } from '../../kernel/errors.ts'
+import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import type { Hold } from '../correlate/bindings.ts'
 import { describeCaller } from '../listener/caller.ts'
@@ -35,8 +35,11 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
     outcome = describeEnd(await relayTo(build, context, call, asked, facts, body))
   } catch (error) {
     outcome = { outcome: 'refused', error: describeError(error) }
+    build?.begun.reject(error)
     throw error
   } finally {
+    build?.begun.reject(cancelled())
+    build?.progress.end()
     for (const hold of holds) hold.release()
     if (!facts.probe) {
       const { placement } = build ?? {}
@@ -78,14 +81,19 @@ async function relayTo(
     const proxy = facts.probe ? {} : await proxyOf(context, node)
     const changed = rewriteSolve(request, { defaults: context.config.defaults && !facts.probe, proxy })
     const upstream = await call.upstreams.to(node)
+    build.begun.resolve()
     const response: Buffer[] = []
     return await pump(call.stream, upstream.request(call.raw), {
       body: changed ? frame(changed) : asked.encodeAnew ? frame(encodeSolve(request)) : body,
       onData: (chunk) => response.push(chunk),
       beforeTrailers: async (code) => {
-        if (code !== grpcStatus.OK || !placement) return
-        const images = namedImages(request, unframe(Buffer.concat(response)))
-        if (images.length > 0) await context.placer.built(placement, images)
+        try {
+          if (code !== grpcStatus.OK || !placement) return
+          const images = namedImages(request, unframe(Buffer.concat(response)))
+          if (images.length > 0) await context.placer.built(placement, images)
+        } finally {
+          build.progress.end()
+        }
       },
       lost: () => upstream.lost(),
     })
@@ -94,6 +102,9 @@ async function relayTo(
     ended()
   }
 }
+
+const cancelled = (): InsituError =>
+  new InsituError('CANCELLED', 'the build was given up before it began', { status: 'CANCELLED' })
 
 function describeEnd(end: PumpEnd): Record<string, unknown> {
   switch (end.kind) {

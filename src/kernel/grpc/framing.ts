@@ -57,3 +57,30 @@ export async function readBody(stream: Readable, limit: number): Promise<Buffer>
     stream.once('error', gone)
   })
 }
+
+/**
+ * Cuts a stream of framed messages at their ends, so that others can be put between them.
+ * @returns a function that takes the next bytes and gives back the messages that are complete now, framed, in one piece.
+ */
+export function messageCutter(): (chunk: Buffer) => Buffer {
+  let held: Buffer[] = []
+  let size = 0
+  return (chunk) => {
+    held.push(chunk)
+    size += chunk.length
+    // A large message comes in many pieces: they are joined once, when they are enough.
+    const first = held[0] as Buffer
+    if (first.length >= framePrefix && size < framePrefix + first.readUInt32BE(1)) return Buffer.alloc(0)
+    const all = held.length === 1 ? first : Buffer.concat(held)
+    let end = 0
+    while (all.length - end >= framePrefix) {
+      const next = end + framePrefix + all.readUInt32BE(end + 1)
+      if (next > all.length) break
+      end = next
+    }
+    const rest = all.subarray(end)
+    held = rest.length > 0 ? [rest] : []
+    size = rest.length
+    return all.subarray(0, end)
+  }
+}

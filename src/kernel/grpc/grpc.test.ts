@@ -6,13 +6,31 @@ import { PassThrough } from 'node:stream'
 import { expect, test } from 'vitest'
 import { InsituError } from '../errors.ts'
 import { grpcConnection } from './connection.ts'
-import { frame, readBody, unframe } from './framing.ts'
+import { frame, messageCutter, readBody, unframe } from './framing.ts'
 import { decodeMessage, encodeMessage, statusOf, statusTrailers } from './status.ts'
 
 test('a framed message comes out as it went in', () => {
   for (const size of [0, 1, 70_000]) {
     const message = Buffer.alloc(size, 7)
     expect(unframe(frame(message))).toEqual(message)
+  }
+})
+
+test('messages are cut at their ends, however they are chopped', () => {
+  const framed = [0, 3, 70_000, 1, 0, 12].map((size) => frame(Buffer.alloc(size, size)))
+  const all = Buffer.concat(framed)
+  const ends = new Set(framed.map((_, i) => Buffer.concat(framed.slice(0, i + 1)).length).concat(0))
+  for (const step of [1, 3, 5, 7, 4096, all.length]) {
+    const cut = messageCutter()
+    let size = 0
+    const out: Buffer[] = []
+    for (let at = 0; at < all.length; at += step) {
+      const piece = cut(all.subarray(at, at + step))
+      size += piece.length
+      out.push(piece)
+      expect(ends).toContain(size)
+    }
+    expect(Buffer.concat(out).equals(all)).toBe(true)
   }
 })
 
