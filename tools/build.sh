@@ -8,7 +8,7 @@ out=${INSITU_TOOLS:-$here/../.tools}
 bin=$out/bin
 mkdir -p "$bin" "$out/stamps"
 
-all=(buildkit containerd runc buildx coredns kubernetes)
+all=(buildkit containerd runc buildx coredns load h2spec kubernetes)
 
 # Upstream makefiles stamp versions into the binaries; kubelet and buildkitd report them, so we do too.
 recipe() { # SET -> VERSION TAGS CGO LDFLAGS, then the packages
@@ -27,7 +27,7 @@ recipe() { # SET -> VERSION TAGS CGO LDFLAGS, then the packages
     buildx)
       v=$(version github.com/docker/buildx)
       flags=(-ldflags "-s -w -X github.com/docker/buildx/version.Version=$v") cgo=0 ;;
-    coredns) flags=(-ldflags '-s -w') cgo=0 ;;
+    coredns | load | h2spec) flags=(-ldflags '-s -w') cgo=0 ;;
     kubernetes)
       v=$(version k8s.io/kubernetes)
       local p=k8s.io/component-base/version minor=${v#v*.}
@@ -46,7 +46,7 @@ for set in "${sets[@]}"; do
   [ -f "$here/$set/go.mod" ] || { echo "tools/build.sh: no such set: $set (known: ${all[*]})" >&2; exit 2; }
   cd "$here/$set"
   recipe "$set"
-  stamp=$(cat go.mod go.sum "$here/build.sh" <(go version) | sha256sum | cut -d' ' -f1)
+  stamp=$({ cat go.mod go.sum "$here/build.sh"; find . -name '*.go' -exec cat {} +; go version; } | sha256sum | cut -d' ' -f1)
   if [ "$(cat "$out/stamps/$set" 2>/dev/null)" = "$stamp" ]; then
     missing=; for p in $(packages); do [ -x "$bin/$(basename "$p")" ] || missing=1; done
     [ -n "$missing" ] || continue

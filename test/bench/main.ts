@@ -5,6 +5,10 @@ import { type Report, table } from './report.ts'
 export interface BenchOptions {
   /** Counted runs of each subject in each case. */
   readonly runs: number
+  /** MiB of a transfer, where a benchmark has one. */
+  readonly size: number
+  /** Parts of a benchmark to run; none: all. */
+  readonly only: readonly string[]
   /** One line of progress on standard error. */
   readonly progress: (text: string) => void
 }
@@ -21,9 +25,13 @@ const benches: Record<
     what: 'what the agent costs a node that builds nothing: memory and processor (needs root; uses the lab)',
     load: async () => (await import('./idle.ts')).benchIdle,
   },
+  relay: {
+    what: 'the relay beside a direct connection, nginx and haproxy: upload, export, unary, builds, idle (needs root)',
+    load: async () => (await import('./relay.ts')).benchRelay,
+  },
 }
 
-const usage = `Usage: npm run -s bench -- NAME [--runs N] [--json FILE]
+const usage = `Usage: npm run -s bench -- NAME [--runs N] [--size MIB] [--only PART]... [--json FILE]
 
 Prints a table; --json also writes it to FILE. Ratios are against the reference named in the case, in the same run.
 
@@ -33,21 +41,33 @@ ${Object.entries(benches)
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'string' }, runs: { type: 'string', default: '5' }, help: { type: 'boolean', short: 'h' } },
+  options: {
+    json: { type: 'string' },
+    runs: { type: 'string', default: '5' },
+    size: { type: 'string', default: '1024' },
+    only: { type: 'string', multiple: true, default: [] },
+    help: { type: 'boolean', short: 'h' },
+  },
 })
 const [name] = positionals
 const bench = name === undefined ? undefined : benches[name]
 const runs = Number(values.runs)
+const size = Number(values.size)
 if (values.help) {
   console.log(usage)
-} else if (!bench || positionals.length !== 1 || !Number.isInteger(runs) || runs < 1) {
+} else if (!bench || positionals.length !== 1 || !Number.isInteger(runs) || runs < 1 || !(size >= 1)) {
   console.error(name !== undefined && !bench ? `bench: no such benchmark: ${name}\n\n${usage}` : usage)
   process.exitCode = 2
 } else {
   const started = Date.now()
   const report = await (
     await bench.load()
-  )({ runs, progress: (text) => console.error(`[${((Date.now() - started) / 1000).toFixed(0).padStart(4)}s] ${text}`) })
+  )({
+    runs,
+    size,
+    only: values.only,
+    progress: (text) => console.error(`[${((Date.now() - started) / 1000).toFixed(0).padStart(4)}s] ${text}`),
+  })
   console.log(table(report))
   if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(report, undefined, 2)}\n`)
 }

@@ -34,13 +34,18 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
 
-/** `reference` names the subject that every case is compared with; it must occur in each case. */
-export function summarize(name: string, reference: string, measurements: readonly Measurement[]): Report {
+/** `reference` names the subject that a case is compared with; it must occur in it. */
+export function summarize(
+  name: string,
+  reference: string | ((where: string) => string),
+  measurements: readonly Measurement[],
+): Report {
   const rows = measurements.map((m): Row => {
-    const base = measurements.find((o) => o.case === m.case && o.subject === reference)
-    if (!base) throw new Error(`case "${m.case}" has no measurement of its reference "${reference}"`)
+    const subject = typeof reference === 'string' ? reference : reference(m.case)
+    const base = measurements.find((o) => o.case === m.case && o.subject === subject)
+    if (!base) throw new Error(`case "${m.case}" has no measurement of its reference "${subject}"`)
     return {
-      case: `${m.case} (vs ${reference})`,
+      case: `${m.case} (vs ${subject})`,
       subject: m.subject,
       median: median(m.values),
       min: Math.min(...m.values),
