@@ -32,6 +32,8 @@ export const configMaps = {
   buildkitd: 'buildkitd.toml',
   /** Our own configuration under the key `insitu.toml`. */
   insitu: 'insitu.toml',
+  /** Who may do what, under the key `policy.toml`; read again when it changes. */
+  policy: 'insitu-policy',
   /** The certificate of the cluster's CA under the key `ca.crt`, readable by our roles. */
   ca: 'insitu-ca',
 } as const

@@ -7,14 +7,17 @@ import { freshnessMetrics } from '../gateway/placement/metrics.ts'
 import { watchCluster } from '../gateway/placement/view.ts'
 import type { Env } from '../kernel/config/env.ts'
 import { createKubernetesClient } from '../kernel/k8s/client.ts'
+import { policyParts } from './gateway-policy.ts'
 import type { Logger } from '../kernel/log.ts'
 
 export interface GatewayParts extends Pick<
   GatewayOptions,
-  'directory' | 'placer' | 'tls' | 'httpHandlers' | 'podLookup' | 'activity'
+  'directory' | 'placer' | 'tls' | 'httpHandlers' | 'podLookup' | 'activity' | 'admission' | 'turns'
 > {
   /** What else must be there before builds are taken: a sentence while it is not. */
   readonly notReady?: () => string | undefined
+  /** What is wrong although builds are taken: for /readyz. */
+  readonly detail?: () => string | undefined
   /** Text for /metrics, in the Prometheus format. */
   readonly metrics?: () => string
   /** Ends watches and renewals. */
@@ -33,7 +36,12 @@ export interface Waiting {
  * Waits until there is a CA.
  * @throws InsituError TLS_ABORTED when the signal ends the wait.
  */
-export async function clusterParts(env: Env, logger: Logger, waiting: Waiting): Promise<GatewayParts> {
+export async function clusterParts(
+  env: Env,
+  logger: Logger,
+  waiting: Waiting,
+  policyFile: string,
+): Promise<GatewayParts> {
   const client = await createKubernetesClient()
   const namespace = env['POD_NAMESPACE'] ?? client.namespace
   const ip = env['POD_IP']
@@ -57,9 +65,13 @@ export async function clusterParts(env: Env, logger: Logger, waiting: Waiting): 
     agentChanges: () => directory.changes,
     running: (node) => activity.on(node),
   })
+  const policy = await policyParts({ file: policyFile, directory, logger })
   return {
     directory,
     activity,
+    admission: policy.admission,
+    turns: policy.turns,
+    detail: () => policy.problem(),
     placer: createKubernetesPlacer({ client, view, logger }),
     tls: identity.tls,
     httpHandlers: identity.httpHandlers,
@@ -68,9 +80,10 @@ export async function clusterParts(env: Env, logger: Logger, waiting: Waiting): 
       directory.synced && view.synced && view.knowsOpenNamespaces
         ? undefined
         : 'nodes, pods, namespaces and agents of the cluster are still being listed',
-    metrics: () => freshnessMetrics([...view.freshness(), directory.freshness()]),
+    metrics: () => freshnessMetrics([...view.freshness(), directory.freshness()]) + policy.metrics(),
     async close() {
       await Promise.all([directory.stop(), view.stop()])
+      policy.close()
       identity.close()
       client.close()
     },

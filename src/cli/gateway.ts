@@ -10,6 +10,7 @@ interface Options {
   readonly listen: readonly string[]
   readonly node: readonly string[]
   readonly config?: string
+  readonly policy?: string
   readonly probes?: string
   readonly logLevel: string
 }
@@ -27,6 +28,7 @@ export const gatewayCommand = (): Command =>
     )
     .option('--node <name=address>', 'a fixed build daemon instead of those in Kubernetes, repeatable', append, [])
     .option('--config <file>', `insitu.toml (in a cluster: ${mountedConfig}, if it is there)`)
+    .option('--policy <file>', 'policy.toml (in a cluster: /etc/insitu-policy/policy.toml, if it is there)')
     .option('--probes <port>', 'serve /livez and /readyz on this port (default in a cluster: 9375)')
     .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
     .action(async (options: Options) => {
@@ -41,11 +43,15 @@ export const gatewayCommand = (): Command =>
       }
       const probes = options.probes ?? (inCluster ? String(ports.metrics) : undefined)
       const config = options.config ?? (inCluster && existsSync(mountedConfig) ? mountedConfig : undefined)
+      if (options.policy !== undefined && !existsSync(options.policy)) {
+        throw new UsageError(`--policy ${options.policy} is not there`)
+      }
       const { runGateway } = await import('./run-gateway.ts')
       await runGateway({
         addresses,
         nodes: options.node,
         config: config === undefined ? undefined : { name: config, text: await readConfig(config) },
+        policy: options.policy,
         probes: probes === undefined ? undefined : { port: port(probes) },
         logLevel: options.logLevel,
       })

@@ -10,6 +10,7 @@ import { describeError, UsageError } from '../kernel/errors.ts'
 import { createLogger, type Logger } from '../kernel/log.ts'
 import { aborted } from '../kernel/process/termination.ts'
 import { type ProbeOptions, type Probes, serveProbes } from '../kernel/probes.ts'
+import { mountedPolicy, policyParts } from './gateway-policy.ts'
 import { clusterParts, type GatewayParts } from './cluster-gateway.ts'
 
 export interface RunGatewayOptions {
@@ -17,6 +18,8 @@ export interface RunGatewayOptions {
   /** `NAME=ADDRESS`; none: the nodes of the Kubernetes cluster this runs in. */
   readonly nodes: readonly string[]
   readonly config: { readonly name: string; readonly text: string } | undefined
+  /** policy.toml; without one a gateway with fixed nodes lets everybody do everything. */
+  readonly policy?: string | undefined
   readonly probes: { readonly port: number } | undefined
   readonly logLevel: string
 }
@@ -36,7 +39,7 @@ export async function runGateway(options: RunGatewayOptions): Promise<void> {
   let probes: Probes | undefined
   try {
     probes = options.probes && (await serveProbes({ ...options.probes, ...answers(state) }))
-    state.parts = fixed ? fixedParts(options.nodes) : await partsOfCluster(state, signals.stop, logger)
+    state.parts = fixed ? await fixedParts(options, logger) : await partsOfCluster(state, signals.stop, logger, options)
     if (!state.parts) return
     state.gateway = await createGateway({ listen: options.addresses, config, logger, ...state.parts })
     logger.info({ addresses: state.gateway.addresses.map(formatAddress) }, 'listening')
@@ -55,17 +58,23 @@ interface State {
   gateway: Gateway | undefined
 }
 
-const answers = (state: State): Pick<ProbeOptions, 'notReady' | 'metrics'> => ({
+const answers = (state: State): Pick<ProbeOptions, 'notReady' | 'detail' | 'metrics'> => ({
   notReady: () => (state.gateway ? (state.gateway.refusing() ?? state.parts?.notReady?.()) : state.waitingFor),
+  detail: () => state.parts?.detail?.(),
   metrics: () => state.parts?.metrics?.() ?? '',
 })
 
 /** @returns undefined when it was told to stop while it waited. */
-async function partsOfCluster(state: State, stop: AbortSignal, logger: Logger): Promise<GatewayParts | undefined> {
+async function partsOfCluster(
+  state: State,
+  stop: AbortSignal,
+  logger: Logger,
+  options: RunGatewayOptions,
+): Promise<GatewayParts | undefined> {
   state.waitingFor = 'the CA of this cluster is not there yet'
   const onFailure = (error: unknown): void => void (state.waitingFor = `there is no CA yet: ${describeError(error)}`)
   try {
-    return await clusterParts(processEnv(), logger, { signal: stop, onFailure })
+    return await clusterParts(processEnv(), logger, { signal: stop, onFailure }, options.policy ?? mountedPolicy)
   } catch (error) {
     if (!stop.aborted) throw error
     logger.info('stopped before there was a CA')
@@ -73,10 +82,19 @@ async function partsOfCluster(state: State, stop: AbortSignal, logger: Logger): 
   }
 }
 
-function fixedParts(nodes: readonly string[]): GatewayParts {
+async function fixedParts({ nodes, policy: file }: RunGatewayOptions, logger: Logger): Promise<GatewayParts> {
   const directory = createFixedDirectory(parseNodes(nodes))
   const activity = createActivity()
-  return { directory, activity, placer: createFixedPlacer({ directory, running: (node) => activity.on(node) }) }
+  const placer = createFixedPlacer({ directory, running: (node) => activity.on(node) })
+  if (file === undefined) return { directory, activity, placer }
+  const policy = await policyParts({ file, directory, logger })
+  const { admission, turns } = policy
+  return {
+    ...{ directory, activity, placer, admission, turns },
+    detail: () => policy.problem(),
+    metrics: () => policy.metrics(),
+    close: () => Promise.resolve(policy.close()),
+  }
 }
 
 /** @throws UsageError */

@@ -12,6 +12,8 @@ export interface ProbeOptions {
   readonly port: number
   /** Why the process is not ready, or undefined when it is. Called for every /readyz. */
   readonly notReady: () => string | undefined
+  /** What is wrong although the process is ready: said on /readyz, which stays 200. */
+  readonly detail?: () => string | undefined
   /** Text for /metrics in the Prometheus exposition format. */
   readonly metrics?: () => string | Promise<string>
 }
@@ -25,7 +27,7 @@ export async function serveProbes(options: ProbeOptions): Promise<Probes> {
     if (request.url === '/livez') return answer(200, 'ok\n')
     if (request.url === '/readyz') {
       const reason = options.notReady()
-      return answer(reason === undefined ? 200 : 503, `${reason ?? 'ok'}\n`)
+      return answer(reason === undefined ? 200 : 503, `${reason ?? options.detail?.() ?? 'ok'}\n`)
     }
     if (request.url === '/metrics' && options.metrics) {
       Promise.resolve(options.metrics()).then(

@@ -118,9 +118,17 @@ function gatewayPod(options: ManifestOptions): Record<string, unknown> {
           runAsUser: 65532,
           runAsGroup: 65532,
         },
-        volumeMounts: [apiToken.mount, { name: 'config', mountPath: '/etc/insitu', readOnly: true }],
+        volumeMounts: [
+          apiToken.mount,
+          { name: 'config', mountPath: '/etc/insitu', readOnly: true },
+          { name: 'policy', mountPath: '/etc/insitu-policy', readOnly: true },
+        ],
       },
     ],
-    volumes: [apiToken.volume, { name: 'config', configMap: { name: configMaps.insitu, optional: true } }],
+    volumes: [
+      apiToken.volume,
+      { name: 'config', configMap: { name: configMaps.insitu, optional: true } },
+      { name: 'policy', configMap: { name: configMaps.policy, optional: true } },
+    ],
   }
 }

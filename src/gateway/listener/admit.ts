@@ -15,6 +15,7 @@ export interface PlaintextRule {
 export interface PodSource {
   readonly namespace: string
   readonly name: string
+  readonly serviceAccount?: string | undefined
   /** The namespace carries insitu.build/plaintext=allow. */
   readonly plaintext: boolean
 }
@@ -36,7 +37,8 @@ export function admitPlaintext(source: Source, rule: PlaintextRule): Caller {
   if (rule.loopback && inCidr(address, ['127.0.0.0/8', '::1'])) return { kind: 'loopback', address }
   const { pod } = source
   if (pod && (pod.plaintext || rule.namespaces.includes(pod.namespace))) {
-    return { kind: 'pod', namespace: pod.namespace, name: pod.name, address }
+    const { namespace, name, serviceAccount } = pod
+    return { kind: 'pod', namespace, name, address, serviceAccount }
   }
   const cidr = rule.cidrs.find((c) => inCidr(address, [c]))
   if (cidr !== undefined) return { kind: 'cidr', address, cidr }

@@ -56,6 +56,9 @@ export interface PodFacts {
   readonly owner: Owner | undefined
   /** Absent for pods in their node's network: the address is the node's then. */
   readonly ip: string | undefined
+  /** Its address of the other family, where pods have two. */
+  readonly secondIp: string | undefined
+  readonly serviceAccount: string
   readonly waiting: readonly WaitingContainer[]
   /** Normalised images of running containers; only for pods whose successor will be on the same node, else empty. */
   readonly rolling: readonly string[]

@@ -19,12 +19,12 @@ export function createPodIndex(names: ImageNames): PodIndex {
     for (const { image } of pod.waiting) drop(waiting, image, pod)
     for (const image of pod.rolling) drop(rolling, names.repository(image), pod)
     // An address may have been given to another pod in the meantime.
-    if (pod.ip !== undefined && ips.get(pod.ip) === pod) ips.delete(pod.ip)
+    for (const ip of addressesOf(pod)) if (ips.get(ip) === pod) ips.delete(ip)
   }
   const add = (pod: PodFacts): void => {
     for (const { image } of pod.waiting) put(waiting, image, pod)
     for (const image of pod.rolling) put(rolling, names.repository(image), pod)
-    if (pod.ip !== undefined) ips.set(pod.ip, pod)
+    for (const ip of addressesOf(pod)) ips.set(ip, pod)
   }
   return {
     update(pod, previous) {
@@ -36,6 +36,10 @@ export function createPodIndex(names: ImageNames): PodIndex {
     byIp: (ip) => ips.get(ip),
   }
 }
+
+/** Those that name this pod and no other. */
+export const addressesOf = (pod: PodFacts): string[] =>
+  [pod.ip, pod.secondIp].filter((ip): ip is string => ip !== undefined)
 
 export function put<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
   const set = index.get(key)

@@ -25,9 +25,19 @@ test('a container that waits for its image, under its normalised name', () => {
     created: Date.parse('2026-01-02T03:04:05Z'),
     owner: undefined,
     ip: '10.0.0.7',
+    secondIp: undefined,
+    serviceAccount: 'default',
     waiting: [{ image: 'docker.io/team/web:latest', reason: 'ErrImageNeverPull', pullPolicy: 'Never' }],
     rolling: [],
   })
+})
+
+test('who it is to the gateway: its service account, and its addresses of both families', () => {
+  const status = { ...base.status, podIPs: [{ ip: '10.0.0.7' }, { ip: 'fd00::7' }] }
+  const pod = read({ ...base, spec: { ...base.spec, serviceAccountName: 'builder' }, status })
+  expect(pod).toMatchObject({ serviceAccount: 'builder', ip: '10.0.0.7', secondIp: 'fd00::7' })
+  const host = read({ ...base, spec: { ...base.spec, hostNetwork: true }, status })
+  expect(host).toMatchObject({ ip: undefined, secondIp: undefined })
 })
 
 test('init and ephemeral containers wait as well', () => {

@@ -14,6 +14,7 @@ export interface RawPod extends KubernetesObject {
   readonly status?: {
     readonly phase?: string
     readonly podIP?: string
+    readonly podIPs?: readonly { readonly ip?: string }[]
     readonly containerStatuses?: readonly RawContainerStatus[]
     readonly initContainerStatuses?: readonly RawContainerStatus[]
     readonly ephemeralContainerStatuses?: readonly RawContainerStatus[]
@@ -34,6 +35,8 @@ const imageReasons = new Set([
 ])
 
 const none: readonly never[] = []
+/** The service account of a pod that names none. */
+const usual = 'default'
 
 /** Takes from a pod what placement needs; undefined for pods that are over. */
 export function readPod(pod: RawPod, names: ImageNames): PodFacts | undefined {
@@ -49,6 +52,9 @@ export function readPod(pod: RawPod, names: ImageNames): PodFacts | undefined {
     created: Date.parse(metadata?.creationTimestamp ?? '') || 0,
     owner,
     ip: spec?.hostNetwork ? undefined : status?.podIP,
+    secondIp: spec?.hostNetwork ? undefined : status?.podIPs?.find(({ ip }) => ip !== status.podIP)?.ip,
+    // One text for nearly all pods of a big cluster, not one each.
+    serviceAccount: (spec?.serviceAccountName ?? usual) === usual ? usual : (spec?.serviceAccountName ?? usual),
     waiting: live ? waitingContainers(pod, names) : none,
     rolling: live && rollsInPlace(pod, owner) ? runningImages(pod, names) : none,
   }

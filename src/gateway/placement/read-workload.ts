@@ -12,6 +12,7 @@ interface RawContainer {
 export interface RawPodSpec {
   readonly nodeName?: string
   readonly hostNetwork?: boolean
+  readonly serviceAccountName?: string
   readonly nodeSelector?: Readonly<Record<string, string>>
   readonly tolerations?: readonly Toleration[]
   readonly affinity?: {

@@ -8,7 +8,7 @@ import type { Logger } from '../../kernel/log.ts'
 import type { PodSource } from '../listener/admit.ts'
 import type { AgentFacts, ClusterView, NodeFacts, PodFacts, WorkloadFacts } from './cluster.ts'
 import { createImageNames, type ImageNames } from './image-names.ts'
-import { createPodIndex, drop, put } from './pod-index.ts'
+import { addressesOf, createPodIndex, drop, put } from './pod-index.ts'
 import { readNode, type RawNode } from './read-node.ts'
 import { readPod, type RawPod } from './read-pod.ts'
 import { readWorkload, type RawWorkload } from './read-workload.ts'
@@ -100,7 +100,7 @@ export function watchCluster(options: ViewOptions): LiveView {
     pick: (pod) => readPod(pod, images),
     onUpsert(_, pod, previous) {
       pods.update(pod, previous)
-      if (pod.ip !== undefined) for (const arrived of expected.get(pod.ip) ?? []) arrived()
+      for (const ip of addressesOf(pod)) for (const arrived of expected.get(ip) ?? []) arrived()
     },
     onDelete: (_, previous) => pods.update(undefined, previous),
   })
@@ -136,7 +136,9 @@ export function watchCluster(options: ViewOptions): LiveView {
   ]
   const podByIp = (ip: string): PodSource | undefined => {
     const pod = pods.byIp(ip)
-    return pod && { namespace: pod.namespace, name: pod.name, plaintext: openNamespaces.items.has(pod.namespace) }
+    if (!pod) return undefined
+    const { namespace, name, serviceAccount } = pod
+    return { namespace, name, serviceAccount, plaintext: openNamespaces.items.has(namespace) }
   }
   return {
     images,

@@ -69,6 +69,8 @@ export function podFacts(pod: Partial<PodFacts>): PodFacts {
     created: 0,
     owner: undefined,
     ip: undefined,
+    secondIp: undefined,
+    serviceAccount: 'default',
     waiting: [],
     rolling: [],
     ...pod,

@@ -1,0 +1,73 @@
+import { InsituError } from '../kernel/errors.ts'
+import { readFields } from '../kernel/grpc/wire.ts'
+
+/** What raw LLB says that a policy has an opinion on. */
+export interface LlbFacts {
+  /** `linux/arm/v7`, each once; operations without a platform are left out. */
+  readonly platforms: readonly string[]
+  /** Groups that exec operations want to be put in. */
+  readonly cgroupParents: readonly string[]
+  /** There is a build operation: it runs LLB that is made during the build, which nobody can look at before. */
+  readonly nested: boolean
+}
+
+/** Field numbers of BuildKit v0.33.1, solver/pb/ops.proto. */
+const op = { exec: 2, build: 5, platform: 10 } as const
+const execMeta = 1
+const metaCgroupParent = 10
+const platform = { architecture: 1, os: 2, variant: 3 } as const
+
+/** Protobuf's greatest field number. Go keeps 32 bits of a tag, so that 2^32 + 2 would be field 2 to the daemon. */
+const greatestField = 2 ** 29 - 1
+
+/**
+ * Reads marshalled operations. A field that occurs twice counts twice: the daemon merges them, so the worst counts.
+ * @throws InsituError LLB_MALFORMED for what two decoders could read differently.
+ */
+export function readLlb(definitions: readonly (readonly Uint8Array[])[]): LlbFacts {
+  const platforms = new Set<string>()
+  const cgroupParents = new Set<string>()
+  let nested = false
+  for (const operation of definitions.flat()) {
+    for (const [number, value] of fields(operation)) {
+      if (number === op.build) nested = true
+      if (typeof value === 'bigint') continue
+      if (number === op.platform) platforms.add(platformText(value))
+      if (number !== op.exec) continue
+      for (const meta of all(value, execMeta)) {
+        for (const parent of all(meta, metaCgroupParent)) if (parent.length > 0) cgroupParents.add(decode(parent))
+      }
+    }
+  }
+  return { platforms: [...platforms], cgroupParents: [...cgroupParents], nested }
+}
+
+function platformText(message: Uint8Array): string {
+  const last = (number: number): string => {
+    const found = all(message, number).at(-1)
+    return found === undefined ? '' : decode(found)
+  }
+  const parts = [last(platform.os), last(platform.architecture), last(platform.variant)]
+  return parts.filter((part) => part !== '').join('/')
+}
+
+const decode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('utf8')
+
+const all = (message: Uint8Array, wanted: number): Uint8Array[] =>
+  fields(message).flatMap(([number, value]) => (number === wanted && typeof value !== 'bigint' ? [value] : []))
+
+function fields(message: Uint8Array): (readonly [number, bigint | Uint8Array])[] {
+  const result: (readonly [number, bigint | Uint8Array])[] = []
+  try {
+    for (const { number, value } of readFields(message)) {
+      if (number < 1 || number > greatestField) throw new RangeError(`there is no field ${number}`)
+      result.push([number, value])
+    }
+  } catch (cause) {
+    throw new InsituError('LLB_MALFORMED', 'the build has an operation that cannot be read', {
+      status: 'INVALID_ARGUMENT',
+      cause,
+    })
+  }
+  return result
+}

@@ -1,0 +1,55 @@
+import type { Directory } from '../gateway/directory/directory.ts'
+import type { GatewayOptions } from '../gateway/gateway.ts'
+import { createAdmission } from '../gateway/policy/enforce.ts'
+import { tenantOf } from '../gateway/policy/match.ts'
+import { createPolicyMetrics } from '../gateway/policy/metrics.ts'
+import type { ProtectedNames } from '../gateway/policy/protected.ts'
+import { policyFromFile } from '../gateway/policy/source.ts'
+import { createQueue } from '../gateway/queue/queue.ts'
+import type { Logger } from '../kernel/log.ts'
+
+/** Where the ConfigMap of the policy is mounted in a cluster. */
+export const mountedPolicy = '/etc/insitu-policy/policy.toml'
+
+export interface PolicyParts extends Required<Pick<GatewayOptions, 'admission' | 'turns'>> {
+  /** Why the policy file as it is now is not in force. */
+  problem(): string | undefined
+  /** Text for /metrics. */
+  metrics(): string
+  close(): void
+}
+
+/**
+ * What a gateway that has a policy is made of.
+ * @throws InsituError when the file is there and is wrong.
+ */
+export async function policyParts(options: {
+  readonly file: string
+  readonly directory: Directory
+  readonly protectedNames?: ProtectedNames | undefined
+  readonly logger: Logger
+}): Promise<PolicyParts> {
+  const { file, directory, protectedNames, logger } = options
+  const source = await policyFromFile({ file, logger })
+  const counters = createPolicyMetrics()
+  const queue = createQueue({
+    perNode: () => source.current().buildsPerNode,
+    tenant(caller) {
+      const tenant = tenantOf(source.current(), caller)
+      return { name: tenant?.name ?? '', weight: tenant?.rights.weight ?? 1, builds: tenant?.rights.builds ?? 0 }
+    },
+    trouble(name) {
+      const node = directory.node(name)
+      if (!node) return 'is gone'
+      return node.report?.state === 'draining' ? 'is being stopped' : undefined
+    },
+  })
+  const { onRefusal } = counters
+  return {
+    admission: createAdmission({ policy: () => source.current(), protectedNames, logger, onRefusal }),
+    turns: queue,
+    problem: () => source.problem(),
+    metrics: () => counters.text(source, queue.waiting()),
+    close: () => source.close(),
+  }
+}

@@ -1,0 +1,131 @@
+import { describe, expect, test } from 'vitest'
+import type { Caller } from '../listener/caller.ts'
+import { afterTurn, inTurn, noPasses } from './order.ts'
+import { createQueue, type Queue } from './queue.ts'
+
+const waiting = (names: string, weights: Record<string, number> = {}) =>
+  names.split('').map((tenant, i) => ({ tenant, weight: weights[tenant] ?? 1, i }))
+const order = (names: string, weights?: Record<string, number>): string =>
+  inTurn(waiting(names, weights), noPasses)
+    .map((w) => w.tenant)
+    .join('')
+
+describe('the order of turns', () => {
+  test('goes round the tenants, whoever came with many', () => expect(order('aaaaaab')).toBe('abaaaaa'))
+  test('gives a tenant of weight 3 three turns for one', () => expect(order('aaaabbbbbb', { b: 3 })).toBe('abbbabbbaa'))
+  test('within a tenant is that of arrival', () =>
+    expect(inTurn(waiting('abab'), noPasses).map((w) => w.i)).toEqual([0, 1, 2, 3]))
+  test('does not let an idle tenant save up', () => {
+    let passes = noPasses
+    for (let i = 0; i < 50; i++) passes = afterTurn(passes, { tenant: 'a', weight: 1 })
+    const turns = inTurn(waiting('aaaabbbb'), passes).map((w) => w.tenant)
+    expect(turns.join('')).toBe('babababa')
+  })
+  test('remembers no more tenants than count', () => {
+    let passes = noPasses
+    for (let i = 0; i < 1000; i++) passes = afterTurn(passes, { tenant: `t${i}`, weight: 1 })
+    for (let i = 0; i < 3; i++) passes = afterTurn(passes, { tenant: 'last', weight: 1 })
+    expect(passes.of.size).toBe(1)
+  })
+})
+
+const callerOf = (namespace: string): Caller => ({ kind: 'service-account', namespace, serviceAccount: 'x' })
+
+interface Seat {
+  readonly release: () => void
+  readonly started: () => boolean
+  readonly positions: number[]
+  readonly cancel: AbortController
+  readonly done: Promise<unknown>
+}
+
+function seat(queue: Queue, tenant: string, group: object = {}, node = 'n'): Seat {
+  const cancel = new AbortController()
+  const positions: number[] = []
+  let release: (() => void) | undefined
+  const done = queue
+    .wait({ caller: callerOf(tenant), node, group, signal: cancel.signal, onPosition: (p) => positions.push(p) })
+    .then(
+      (r) => void (release = r),
+      (error: unknown) => error,
+    )
+  return { release: () => release?.(), started: () => release !== undefined, positions, cancel, done }
+}
+
+const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+const make = (perNode: number, builds = 0): Queue =>
+  createQueue({
+    perNode: () => perNode,
+    tenant: ({ ...c }) => ({ name: 'namespace' in c ? c.namespace : '', weight: 1, builds }),
+  })
+
+describe('the queue of a node', () => {
+  test('lets everybody in when there is no limit', async () => {
+    const queue = make(0)
+    const seats = [seat(queue, 'a'), seat(queue, 'a')]
+    await settle()
+    expect(seats.map((s) => s.started())).toEqual([true, true])
+  })
+  test('tells the place and moves up', async () => {
+    const queue = make(1)
+    const [first, second, third] = [seat(queue, 'a'), seat(queue, 'a'), seat(queue, 'b')]
+    await settle()
+    expect([first.started(), second.started(), third.started()]).toEqual([true, false, false])
+    // a has had a turn: b is next.
+    expect([second.positions.at(-1), third.positions.at(-1)]).toEqual([2, 1])
+    first.release()
+    await settle()
+    expect([second.started(), third.started()]).toEqual([false, true])
+    expect(second.positions.at(-1)).toBe(1)
+    third.release()
+    third.release()
+    await settle()
+    expect(second.started()).toBe(true)
+    second.release()
+    expect(queue.waiting().size).toBe(0)
+  })
+  test('a cancelled client leaves at once', async () => {
+    const queue = make(1)
+    const [first, second, third] = [seat(queue, 'a'), seat(queue, 'a'), seat(queue, 'a')]
+    await settle()
+    second.cancel.abort(new Error('gone'))
+    expect(queue.waiting().get('n')).toBe(1)
+    expect(third.positions.at(-1)).toBe(1)
+    await expect(second.done).resolves.toMatchObject({ message: 'gone' })
+    first.release()
+    await settle()
+    expect(third.started()).toBe(true)
+  })
+  test('builds of one connection share a turn, else those that wait for each other would wait for ever', async () => {
+    const queue = make(1)
+    const group = {}
+    const [first, other, sibling] = [seat(queue, 'a', group), seat(queue, 'b'), seat(queue, 'a', group)]
+    await settle()
+    expect([first.started(), other.started(), sibling.started()]).toEqual([true, false, true])
+    first.release()
+    await settle()
+    expect(other.started()).toBe(false)
+    sibling.release()
+    await settle()
+    expect(other.started()).toBe(true)
+  })
+  test('a tenant’s own limit holds over all nodes and holds up nobody else', async () => {
+    const queue = make(0, 1)
+    const [first, second, other] = [seat(queue, 'a'), seat(queue, 'a', {}, 'm'), seat(queue, 'b', {}, 'm')]
+    await settle()
+    expect([first.started(), second.started(), other.started()]).toEqual([true, false, true])
+    first.release()
+    await settle()
+    expect(second.started()).toBe(true)
+  })
+  test('ends when its node does, with the reason', async () => {
+    let why: string | undefined
+    const tenant = () => ({ name: 'a', weight: 1, builds: 0 })
+    const queue = createQueue({ perNode: () => 1, tenant, trouble: () => why, lookAgain: 5 })
+    const [first, second] = [seat(queue, 'a'), seat(queue, 'a')]
+    await settle()
+    why = 'is being stopped'
+    await expect(second.done).resolves.toMatchObject({ code: 'NODE_DRAINING', status: 'UNAVAILABLE' })
+    first.release()
+  })
+})
