@@ -62,8 +62,8 @@ export async function clusterParts(
     client,
     logger,
     agents: () => directory.agents,
-    agentChanges: () => directory.changes,
-    running: (node) => activity.on(node),
+    onAgent: (listener) => directory.onChange(listener),
+    busy: () => activity.busy,
   })
   const policy = await policyParts({ file: policyFile, directory, logger })
   return {

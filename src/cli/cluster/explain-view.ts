@@ -38,7 +38,7 @@ export async function explainNow(options: ExplainOptions): Promise<Explanation> 
   }
   const agents = await listAgents(client, options.namespace)
   const logger = createLogger({ level: 'error' })
-  const view = watchCluster({ client, logger, agents: () => agents, agentChanges: () => 0 })
+  const view = watchCluster({ client, logger, agents: () => agents })
   try {
     await view.whenSynced(AbortSignal.timeout(60_000))
     await view.whenComplete(AbortSignal.timeout(10_000)).catch(() => {

@@ -47,14 +47,20 @@ function gatewayAccess(namespace: string): Manifest[] {
   const name = serviceAccounts.gateway
   return [
     {
-      comment: 'Placement looks at nodes, pods and workloads. Patching pods is narrowed by the policy below.',
+      comment:
+        'Placement looks at nodes, pods and workloads; at claims and volumes because a pod can only run where its volume\n' +
+        'is. Patching pods is narrowed by the policy below.',
       object: {
         apiVersion: `${rbac}/v1`,
         kind: 'ClusterRole',
         metadata: { name, labels: objectLabels('gateway') },
         rules: [
           { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'watch'] },
-          { apiGroups: [''], resources: ['nodes', 'namespaces'], verbs: ['list', 'watch'] },
+          {
+            apiGroups: [''],
+            resources: ['nodes', 'namespaces', 'persistentvolumes', 'persistentvolumeclaims'],
+            verbs: ['list', 'watch'],
+          },
           {
             apiGroups: ['apps'],
             resources: ['deployments', 'replicasets', 'statefulsets', 'daemonsets'],

@@ -3,6 +3,8 @@ export interface Activity {
   /** @returns a function to call when the build has ended. */
   started(node: string): () => void
   on(node: string): number
+  /** By node; idle ones are left out. */
+  readonly busy: ReadonlyMap<string, number>
   readonly total: number
   /** Resolves when no build runs, at once if none does. */
   idle(): Promise<void>
@@ -31,6 +33,7 @@ export function createActivity(): Activity {
         waiting = []
       }
     },
+    busy: running,
     on: (node) => running.get(node) ?? 0,
     get total() {
       return total

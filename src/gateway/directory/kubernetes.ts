@@ -13,8 +13,8 @@ import type { BuildNode, Directory } from './directory.ts'
 export interface KubernetesDirectory extends Directory {
   /** By node, for placement and for people. */
   readonly agents: ReadonlyMap<string, Agent>
-  /** How often an agent came, went or changed. */
-  readonly changes: number
+  /** From now on the listener is told the node of each agent that comes, goes or changes. */
+  onChange(listener: (node: string) => void): void
   readonly synced: boolean
   whenSynced(signal?: AbortSignal): Promise<void>
   /** For metrics, as the view's. */
@@ -55,13 +55,12 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
   const nodes = new Map<string, BuildNode>()
   const proxies = new Map<string, ProxyCache>()
   let sorted: readonly BuildNode[] | undefined
-  let changes = 0
+  const listeners: ((node: string) => void)[] = []
 
   const settle = (node: string): void => {
     const agent = chooseAgent([...(pods.get(node)?.values() ?? [])])
     const before = agents.get(node)
     sorted = undefined
-    changes += 1
     if (agent) {
       agents.set(node, agent)
       nodes.set(node, buildNode(agent))
@@ -70,6 +69,7 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
       nodes.delete(node)
       pods.delete(node)
     }
+    for (const listener of listeners) listener(node)
     if (before?.ready !== agent?.ready) {
       const trouble = agent ? agent.trouble : 'is gone'
       logger.info({ node, ready: agent?.ready ?? false, trouble }, 'an agent changed')
@@ -128,9 +128,7 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     agents,
     nodes: () => (sorted ??= [...nodes.values()].sort((a, b) => (a.name < b.name ? -1 : 1))),
     node: (name) => nodes.get(name),
-    get changes() {
-      return changes
-    },
+    onChange: (listener) => void listeners.push(listener),
     get synced() {
       return watch.synced
     },

@@ -25,7 +25,7 @@ export interface KubernetesPlacerOptions {
 export function createKubernetesPlacer(options: KubernetesPlacerOptions): KubernetesPlacer {
   const { client, view, logger, patience = 15_000 } = options
 
-  const pools = rememberPools(view, () => view.generation())
+  const pools = rememberPools(view)
 
   async function decide(request: PlacementRequest): Promise<Decision> {
     if (!view.synced) await waitForView(view, patience)
@@ -33,7 +33,13 @@ export function createKubernetesPlacer(options: KubernetesPlacerOptions): Kubern
       request.workload === undefined || request.node !== undefined
         ? undefined
         : await findSubject(parseWorkload(request.workload, request.namespace ?? 'default'), view, client)
-    return place({ view, request, subject, pools, repositoryOf: (image) => view.images.repository(image) })
+    return place({
+      view,
+      request,
+      subject,
+      pool: pools(request.platforms),
+      repositoryOf: (image) => view.images.repository(image),
+    })
   }
   return {
     decide,

@@ -2,11 +2,12 @@ import { describe, expect, test } from 'vitest'
 import type { InsituError } from '../../kernel/errors.ts'
 import type { PlacementRequest } from './placer.ts'
 import { place } from './place.ts'
-import { ask, noConstraints, podFacts, sketch, type Sketch } from '../../../test/unit/placement/sketch.ts'
+import { ask, demandOf, podFacts, sketch, workloadFacts, type Sketch } from '../../../test/unit/placement/sketch.ts'
 
 const image = 'docker.io/team/web:v2'
 const older = 'docker.io/team/web:v1'
 const waits = (reason = 'ErrImageNeverPull', name = image) => [{ image: name, reason, pullPolicy: 'Never' }]
+const ssd = demandOf({ nodeSelector: { disk: 'ssd' } })
 const three = { n1: {}, n2: {}, n3: {} }
 
 const decide = (cluster: Sketch, request: Partial<PlacementRequest> = { images: [image] }) =>
@@ -69,8 +70,8 @@ describe('rule 1: insitu.for', () => {
   const forWeb = { images: [image], workload: 'deploy/web' }
 
   test('the nodes of its pods are the targets, the oldest one that can build builds', () => {
-    const pods = ['n2', 'n3', 'n2', 'n1'].map((node, i) => podFacts({ name: `web-${i}`, node, created: i }))
     const view = sketch({ nodes: { n1: {}, n2: { agent: null }, n3: {} } })
+    const pods = ['n2', 'n3', 'n2', 'n1'].map((node, i) => podFacts(view, { name: `web-${i}`, node, created: i }))
     expect(place(ask(view, forWeb, { label, pods, workload: undefined })).placement).toEqual({
       rule: 'said',
       node: 'n3',
@@ -80,14 +81,7 @@ describe('rule 1: insitu.for', () => {
   })
 
   test('without pods its template decides', () => {
-    const workload = {
-      kind: 'Deployment',
-      namespace: 'default',
-      name: 'web',
-      images: [image],
-      everyNode: false,
-      constraints: { ...noConstraints, nodeSelector: { disk: 'ssd' } },
-    }
+    const workload = workloadFacts({ images: [image], demand: ssd })
     const view = sketch({ nodes: { n1: {}, n2: { labels: { disk: 'ssd' } }, n3: {} } })
     expect(place(ask(view, forWeb, { label, pods: [], workload })).placement).toMatchObject({
       node: 'n2',
@@ -211,11 +205,9 @@ describe('rule 3: running', () => {
 })
 
 describe('rule 4: template', () => {
-  const ssd = { ...noConstraints, nodeSelector: { disk: 'ssd' } }
-
   test('nodes on which the pods may run', () => {
     const nodes = { n1: {}, n2: { labels: { disk: 'ssd' } }, n3: {} }
-    expect(decide({ nodes, workloads: [{ images: [older], constraints: ssd }] })).toEqual({
+    expect(decide({ nodes, workloads: [{ images: [older], demand: ssd }] })).toEqual({
       rule: 'template',
       node: 'n2',
       targets: ['n2'],
@@ -231,11 +223,11 @@ describe('rule 4: template', () => {
 
   test('a cordoned node is not chosen', () => {
     const nodes = { n1: { labels: { disk: 'ssd' }, unschedulable: true }, n2: { labels: { disk: 'ssd' } } }
-    expect(decide({ nodes, workloads: [{ images: [image], constraints: ssd }] }).node).toBe('n2')
+    expect(decide({ nodes, workloads: [{ images: [image], demand: ssd }] }).node).toBe('n2')
   })
 
   test('if no node takes its pods, the build goes anywhere', () => {
-    expect(decide({ nodes: three, workloads: [{ images: [image], constraints: ssd }] }).rule).toBe('anywhere')
+    expect(decide({ nodes: three, workloads: [{ images: [image], demand: ssd }] }).rule).toBe('anywhere')
   })
 })
 

@@ -49,7 +49,7 @@ export function place(input: RuleInput): Decision {
     }
     if (verdict.targets !== undefined && targets.length === 0) {
       targets = verdict.targets
-      const [first] = verdict.rejected
+      const [first] = verdict.rejected()
       unable = first ? `node ${first.node}, where ${wanted[name]}, cannot build (${first.reason})` : undefined
     }
   }
@@ -73,7 +73,7 @@ function withTargets(placement: Placement, targets: readonly string[], unable: s
 
 function rejectedBy(verdicts: readonly Verdict[], builder: string): Rejection[] {
   const rejected = new Map<string, Rejection>()
-  for (const rejection of verdicts.flatMap((v) => v.rejected)) {
+  for (const rejection of verdicts.flatMap((v) => v.rejected())) {
     if (rejection.node !== builder && !rejected.has(rejection.node)) rejected.set(rejection.node, rejection)
   }
   return [...rejected.values()].sort(byNode)

@@ -1,33 +1,51 @@
 import { expect, test } from 'vitest'
 import { sketch } from '../../../test/unit/placement/sketch.ts'
-import type { NodeFacts } from './cluster.ts'
-import { poolOf, rememberPools } from './pool.ts'
+import type { AgentFacts, NodeFacts } from './cluster.ts'
+import type { Model } from './model/model.ts'
+import { rememberPools, type Pool } from './pool.ts'
 
-const names = (pool: { candidates: readonly { node: string }[] }) => pool.candidates.map((c) => c.node)
+const slots = ({ table }: Model) => table.slots.filter((slot) => slot !== undefined)
+const welcome = (model: Model, pool: Pool) =>
+  slots(model)
+    .filter((slot) => pool.welcomes(slot))
+    .map((slot) => slot.name)
 
-test('a pool holds who can build, and why the others cannot', () => {
-  const pool = poolOf(sketch({ nodes: { n1: {}, n2: { unschedulable: true }, n3: { agent: null } } }), ['linux/amd64'])
-  expect(names(pool)).toEqual(['n1'])
-  expect(pool.candidates[0]?.native).toBe(1)
-  expect(pool.rejected.map((r) => `${r.node} ${r.reason}`)).toEqual(['n2 cordoned', 'n3 no agent'])
+test('a pool holds who can build, and who would rather not', () => {
+  const model = sketch({ nodes: { n1: {}, n2: { unschedulable: true }, n3: { agent: null } } })
+  const pool = rememberPools(model)(['linux/amd64'])
+  expect(welcome(model, pool)).toEqual(['n1'])
+  expect(slots(model).filter((slot) => pool.can(slot))).toHaveLength(2)
+  expect(slots(model).map((slot) => pool.native(slot))).toEqual([1, 1, 1])
+  expect(pool.size).toBe(1)
 })
 
-test('pools are remembered for each list of platforms until something changes', () => {
-  const view = sketch({ nodes: { n1: {}, n2: {} } })
-  let generation = 1
-  const pools = rememberPools(view, () => generation)
-  const before = pools([])
-  const nodes = view.nodes as Map<string, NodeFacts>
-  nodes.set('n1', { ...(nodes.get('n1') as NodeFacts), unschedulable: true })
-  expect(pools([])).toBe(before)
-  expect(names(pools(['linux/amd64']))).toEqual(['n2'])
-  generation += 1
-  expect(names(pools([]))).toEqual(['n2'])
+test('changes of nodes and agents are noticed, for every list of platforms', () => {
+  const model = sketch({ nodes: { n1: {}, n2: {} } })
+  const pools = rememberPools(model)
+  expect(welcome(model, pools([]))).toEqual(['n1', 'n2'])
+  model.setNode({ ...(model.nodes.get('n1') as NodeFacts), unschedulable: true })
+  expect(welcome(model, pools([]))).toEqual(['n2'])
+  expect(welcome(model, pools(['linux/amd64']))).toEqual(['n2'])
+  const agents = model.agents as Map<string, AgentFacts>
+  agents.set('n2', { ...(agents.get('n2') as AgentFacts), draining: true })
+  model.table.touch('n2')
+  expect(pools([]).size).toBe(0)
+  model.setNode({ ...(model.nodes.get('n1') as NodeFacts), unschedulable: false })
+  model.removeNode('n2')
+  expect(welcome(model, pools(['linux/amd64']))).toEqual(['n1'])
 })
 
-test('many lists of platforms do not pile up', () => {
-  const pools = rememberPools(sketch({ nodes: { n1: {} } }), () => 1)
-  const first = pools([])
-  for (let i = 0; i < 100; i++) pools([`linux/x${i}`])
-  expect(pools([])).not.toBe(first)
+test('nodes that come and go reuse their places', () => {
+  const model = sketch({ nodes: { n1: {} } })
+  const pools = rememberPools(model)
+  const facts = model.nodes.get('n1') as NodeFacts
+  const agent = model.agents.get('n1') as AgentFacts
+  for (let i = 0; i < 10_000; i++) {
+    ;(model.agents as Map<string, AgentFacts>).set(`x${i}`, { ...agent, node: `x${i}` })
+    model.setNode({ ...facts, name: `x${i}` })
+    if (i % 100 === 0) pools([])
+    model.removeNode(`x${i}`)
+  }
+  expect(welcome(model, pools([]))).toEqual(['n1'])
+  expect(model.table.slots.length).toBeLessThan(5)
 })

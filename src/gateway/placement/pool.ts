@@ -1,55 +1,67 @@
-import type { ClusterView } from './cluster.ts'
-import { cannotBuild, isNative, unwelcoming, type Rejection } from './fitness.ts'
-import { hash, type Candidate } from './score.ts'
+import type { ClusterView, NodeSlot } from './cluster.ts'
+import { cannotBuild, isNative, unwelcoming } from './fitness.ts'
+import { grown } from './model/masks.ts'
 
-/** The nodes a build for some platforms can go to if nothing draws it to a particular one. */
+/** The nodes a build for some platforms can go to, whatever draws it there. */
 export interface Pool {
-  readonly candidates: readonly Candidate[]
-  readonly rejected: readonly Rejection[]
+  /** Its agent takes the build. */
+  readonly can: (slot: NodeSlot) => boolean
+  /** Nothing speaks against a build that could go elsewhere: not cordoned, no pressure. */
+  readonly welcomes: (slot: NodeSlot) => boolean
+  /** Requested platforms that run natively there. */
+  readonly native: (slot: NodeSlot) => number
+  /** Nodes that welcome the build. */
+  readonly size: number
 }
 
 export type Pools = (platforms: readonly string[]) => Pool
 
-type Nodes = Pick<ClusterView, 'nodes' | 'agents'>
+type Nodes = Pick<ClusterView, 'nodes' | 'agents' | 'table'>
 
-export function poolOf(view: Nodes, platforms: readonly string[]): Pool {
-  const candidates: Candidate[] = []
-  const rejected: Rejection[] = []
-  for (const name of new Set([...view.nodes.keys(), ...view.agents.keys()])) {
-    const node = view.nodes.get(name)
-    const rejection = cannotBuild(view, name, platforms) ?? (node && unwelcoming(node))
-    if (rejection) rejected.push(rejection)
-    else candidates.push(candidate(view, name, platforms))
-  }
-  return { candidates, rejected }
-}
-
-export function candidate(view: Nodes, node: string, platforms: readonly string[]): Candidate {
-  const facts = view.nodes.get(node)
-  return { node, native: facts ? platforms.filter((p) => isNative(facts, p)).length : 0, hash: hash(node) }
-}
+/** Clients choose the platforms: what they write must not fill the memory. */
+const limit = 32
 
 /**
- * Remembers pools until a node or agent changes: looking at 5,000 nodes takes milliseconds, and builds come far more
- * often than nodes change.
- * @param generation changes whenever nodes or agents do
+ * Remembers pools, and looks again only at nodes that changed: looking at 5,000 nodes takes a millisecond, and builds
+ * come far more often than nodes change.
  */
-export function rememberPools(view: Nodes, generation: () => number): Pools {
-  let known = new Map<string, Pool>()
-  let of = Number.NaN
+export function rememberPools(view: Nodes): Pools {
+  const known = new Map<string, { pool: Pool; refresh: () => void }>()
   return (platforms) => {
-    if (of !== generation()) {
-      known = new Map()
-      of = generation()
-    }
     const key = platforms.join()
-    let pool = known.get(key)
-    if (!pool) {
-      // Platforms are the clients' words: they must not fill the memory.
-      if (known.size >= 32) known.clear()
-      pool = poolOf(view, platforms)
-      known.set(key, pool)
+    let entry = known.get(key)
+    if (!entry) {
+      if (known.size >= limit) known.clear()
+      entry = poolOf(view, platforms)
+      known.set(key, entry)
     }
-    return pool
+    entry.refresh()
+    return entry.pool
   }
+}
+
+const states = { out: 0, can: 1, welcomes: 2 } as const
+
+function poolOf(view: Nodes, platforms: readonly string[]): { pool: Pool; refresh: () => void } {
+  let state = new Uint8Array(view.table.slots.length)
+  let natives = new Uint8Array(state.length)
+  let size = 0
+  const refresh = view.table.follow((index, slot) => {
+    if (index >= state.length) [state, natives] = [grown(state, index + 1), grown(natives, index + 1)]
+    const facts = slot?.facts
+    const out = !slot || cannotBuild(view, slot.name, platforms) !== undefined
+    const now = out || !facts ? states.out : unwelcoming(facts) ? states.can : states.welcomes
+    size += Number(now === states.welcomes) - Number(state[index] === states.welcomes)
+    state[index] = now
+    natives[index] = facts ? platforms.filter((p) => isNative(facts, p)).length : 0
+  })
+  const pool: Pool = {
+    can: (slot) => (state[slot.index] ?? 0) >= states.can,
+    welcomes: (slot) => state[slot.index] === states.welcomes,
+    native: (slot) => natives[slot.index] ?? 0,
+    get size() {
+      return size
+    },
+  }
+  return { pool, refresh }
 }

@@ -1,5 +1,6 @@
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import type { NodeFacts, Taint } from './cluster.ts'
+import { readAmounts } from './scheduling/requests.ts'
 
 /** core/v1 Node, as far as it is read. */
 export interface RawNode extends KubernetesObject {
@@ -8,6 +9,7 @@ export interface RawNode extends KubernetesObject {
     readonly taints?: readonly { readonly key: string; readonly value?: string; readonly effect: string }[]
   }
   readonly status?: {
+    readonly allocatable?: Readonly<Record<string, string>>
     readonly conditions?: readonly { readonly type: string; readonly status: string }[]
     readonly nodeInfo?: { readonly operatingSystem?: string; readonly architecture?: string }
   }
@@ -28,5 +30,6 @@ export function readNode(node: RawNode): NodeFacts {
     platform: `${os}/${arch}`,
     labels,
     taints: (node.spec?.taints ?? []).map((t): Taint => ({ key: t.key, value: t.value ?? '', effect: t.effect })),
+    allocatable: readAmounts(node.status?.allocatable),
   }
 }

@@ -1,10 +1,14 @@
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import type { Owner, PodFacts, WaitingContainer } from './cluster.ts'
 import type { ImageNames } from './image-names.ts'
-import type { RawPodSpec } from './read-workload.ts'
+import type { Model } from './model/model.ts'
+import { imagesOf } from './read-workload.ts'
+import { hostPorts, readAntiAffinity, readDemand } from './scheduling/demand.ts'
+import type { RawPodSpec } from './scheduling/pod-spec.ts'
+import { podRequests, type RawContainerResources } from './scheduling/requests.ts'
+import type { Labels } from './scheduling/selector.ts'
 
-interface RawContainerStatus {
-  readonly name: string
+interface RawContainerStatus extends RawContainerResources {
   readonly state?: { readonly waiting?: { readonly reason?: string }; readonly running?: object }
 }
 
@@ -15,6 +19,7 @@ export interface RawPod extends KubernetesObject {
     readonly phase?: string
     readonly podIP?: string
     readonly podIPs?: readonly { readonly ip?: string }[]
+    readonly conditions?: readonly { readonly type: string; readonly reason?: string }[]
     readonly containerStatuses?: readonly RawContainerStatus[]
     readonly initContainerStatuses?: readonly RawContainerStatus[]
     readonly ephemeralContainerStatuses?: readonly RawContainerStatus[]
@@ -35,29 +40,60 @@ const imageReasons = new Set([
 ])
 
 const none: readonly never[] = []
-/** The service account of a pod that names none. */
-const usual = 'default'
+const noLabels: Labels = {}
+
+/** Where pods are put: gives them their node's slot and the profile they share. */
+export type PodHome = Pick<Model, 'profiles' | 'table'>
 
 /** Takes from a pod what placement needs; undefined for pods that are over. */
-export function readPod(pod: RawPod, names: ImageNames): PodFacts | undefined {
-  const { metadata, spec, status } = pod
+export function readPod(pod: RawPod, names: ImageNames, { profiles, table }: PodHome): PodFacts | undefined {
+  const { metadata, spec = {}, status } = pod
   if (status?.phase === 'Succeeded' || status?.phase === 'Failed') return undefined
-  const owner = ownerOf(pod)
+  const terminating = metadata?.deletionTimestamp !== undefined
+  const slot = spec.nodeName ? table.slot(spec.nodeName) : undefined
   // A pod that is being deleted can still talk to us, but no image will help it.
-  const live = spec?.nodeName !== undefined && spec.nodeName !== '' && metadata?.deletionTimestamp === undefined
-  return {
-    namespace: metadata?.namespace ?? '',
-    name: metadata?.name ?? '',
-    node: spec?.nodeName || undefined,
-    created: Date.parse(metadata?.creationTimestamp ?? '') || 0,
+  const live = slot !== undefined && !terminating
+  const owner = ownerOf(pod)
+  const namespace = metadata?.namespace ?? ''
+  const labels = metadata?.labels ?? noLabels
+  const profile = profiles.intern({
+    namespace,
     owner,
-    ip: spec?.hostNetwork ? undefined : status?.podIP,
-    secondIp: spec?.hostNetwork ? undefined : status?.podIPs?.find(({ ip }) => ip !== status.podIP)?.ip,
-    // One text for nearly all pods of a big cluster, not one each.
-    serviceAccount: (spec?.serviceAccountName ?? usual) === usual ? usual : (spec?.serviceAccountName ?? usual),
+    serviceAccount: spec.serviceAccountName ?? 'default',
+    labels,
+    requests: requestsOf(pod),
+    ports: hostPorts(spec),
+    antiAffinity: readAntiAffinity(spec, namespace, labels),
+    terminating,
+  })
+  const facts = {
+    namespace: profile.namespace,
+    name: metadata?.name ?? '',
+    node: slot?.name,
+    slot,
+    created: Date.parse(metadata?.creationTimestamp ?? '') || 0,
+    owner: profile.owner,
+    ip: spec.hostNetwork ? undefined : status?.podIP,
+    secondIp: spec.hostNetwork ? undefined : status?.podIPs?.find(({ ip }) => ip !== status.podIP)?.ip,
+    serviceAccount: profile.serviceAccount,
     waiting: live ? waitingContainers(pod, names) : none,
     rolling: live && rollsInPlace(pod, owner) ? runningImages(pod, names) : none,
+    profile,
+    homeless: undefined,
   }
+  if (slot || terminating || owner) return facts
+  const images = imagesOf(spec, names)
+  const demand = readDemand({ namespace, labels, spec })
+  return {
+    ...facts,
+    homeless: { kind: 'Pod', namespace, name: facts.name, images, demand, everyNode: false, replaces: false },
+  }
+}
+
+function requestsOf({ spec = {}, status }: RawPod): ReturnType<typeof podRequests> {
+  const statuses = [...(status?.containerStatuses ?? []), ...(status?.initContainerStatuses ?? [])]
+  const pending = status?.conditions?.find((c) => c.type === 'PodResizePending')
+  return podRequests(spec, { statuses, resizeInfeasible: pending?.reason === 'Infeasible' })
 }
 
 /** Container specs with their status, of all three kinds. */

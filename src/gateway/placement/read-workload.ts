@@ -1,37 +1,24 @@
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
-import type { Constraints, NodeTerm, Toleration, WorkloadFacts } from './cluster.ts'
+import type { WorkloadFacts } from './cluster.ts'
 import type { ImageNames } from './image-names.ts'
+import { readDemand } from './scheduling/demand.ts'
+import type { RawPodSpec, Toleration } from './scheduling/pod-spec.ts'
+import type { Labels } from './scheduling/selector.ts'
 
-interface RawContainer {
-  readonly name: string
-  readonly image?: string
-  readonly imagePullPolicy?: string
+interface RawTemplate {
+  readonly metadata?: { readonly labels?: Labels }
+  readonly spec?: RawPodSpec
 }
 
-/** core/v1 PodSpec, as far as it is read. */
-export interface RawPodSpec {
-  readonly nodeName?: string
-  readonly hostNetwork?: boolean
-  readonly serviceAccountName?: string
-  readonly nodeSelector?: Readonly<Record<string, string>>
-  readonly tolerations?: readonly Toleration[]
-  readonly affinity?: {
-    readonly nodeAffinity?: {
-      readonly requiredDuringSchedulingIgnoredDuringExecution?: { readonly nodeSelectorTerms?: readonly NodeTerm[] }
-    }
-  }
-  readonly containers?: readonly RawContainer[]
-  readonly initContainers?: readonly RawContainer[]
-  readonly ephemeralContainers?: readonly RawContainer[]
-}
-
-/** Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob. */
+/** Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob, or a Pod, which is its own template. */
 export interface RawWorkload extends KubernetesObject {
   readonly spec?: {
     readonly replicas?: number
-    readonly suspend?: boolean
-    readonly template?: { readonly spec?: RawPodSpec }
-    readonly jobTemplate?: { readonly spec?: { readonly template?: { readonly spec?: RawPodSpec } } }
+    readonly ordinals?: { readonly start?: number }
+    readonly strategy?: { readonly type?: string }
+    readonly template?: RawTemplate
+    readonly jobTemplate?: { readonly spec?: { readonly template?: RawTemplate } }
+    readonly volumeClaimTemplates?: readonly KubernetesObject[]
   }
   readonly status?: { readonly completionTime?: string }
 }
@@ -46,6 +33,8 @@ const daemonTolerations: readonly Toleration[] = [
   'unschedulable',
 ].map((name) => ({ key: `node.kubernetes.io/${name}`, operator: 'Exists' }))
 
+const networkUnavailable: Toleration = { key: 'node.kubernetes.io/network-unavailable', operator: 'Exists' }
+
 /**
  * Takes from a workload what placement needs. Undefined for those that start no pods by themselves: ReplicaSets of a
  * Deployment (the Deployment counts), Jobs that are done.
@@ -54,33 +43,48 @@ export function readWorkload(kind: string, object: RawWorkload, names: ImageName
   const { metadata, spec } = object
   if (kind === 'ReplicaSet' && metadata?.ownerReferences?.some((o) => o.controller)) return undefined
   if (kind === 'Job' && object.status?.completionTime !== undefined) return undefined
-  const template = spec?.template?.spec ?? spec?.jobTemplate?.spec?.template?.spec
-  if (!template) return undefined
+  const template = kind === 'Pod' ? (object as RawTemplate) : (spec?.template ?? spec?.jobTemplate?.spec?.template)
+  if (!template?.spec) return undefined
   const everyNode = kind === 'DaemonSet'
-  const constraints = readConstraints(template)
+  const namespace = metadata?.namespace ?? ''
+  const own = template.metadata?.labels ?? {}
+  // A new image makes a new revision, whose pods have a hash that no pod has yet.
+  const labels = kind === 'Deployment' ? { ...own, 'pod-template-hash': '' } : own
+  const tolerations = everyNode
+    ? [
+        ...(template.spec.tolerations ?? []),
+        ...daemonTolerations,
+        ...(template.spec.hostNetwork ? [networkUnavailable] : []),
+      ]
+    : (template.spec.tolerations ?? [])
+  const demand = readDemand({ namespace, labels, spec: { ...template.spec, tolerations }, template: kind !== 'Pod' })
   return {
     kind,
-    namespace: metadata?.namespace ?? '',
+    namespace,
     name: metadata?.name ?? '',
-    images: imagesOf(template, names),
-    constraints: everyNode
-      ? { ...constraints, tolerations: [...constraints.tolerations, ...daemonTolerations] }
-      : constraints,
+    images: imagesOf(template.spec, names),
+    demand: kind === 'StatefulSet' ? { ...demand, claims: claimsOf(object, demand.claims[0] ?? []) } : demand,
     everyNode,
+    replaces: everyNode || kind === 'StatefulSet' || spec?.strategy?.type === 'Recreate',
   }
 }
 
-export function readConstraints(spec: RawPodSpec): Constraints {
-  const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
-  return {
-    nodeName: spec.nodeName || undefined,
-    nodeSelector: spec.nodeSelector ?? {},
-    terms: required === undefined ? undefined : (required.nodeSelectorTerms ?? []),
-    tolerations: spec.tolerations ?? [],
-  }
+/** A StatefulSet with more pods has the rest of them looked at when they exist. */
+const mostOrdinals = 64
+
+/** Each pod of a StatefulSet has claims of its own, `<template>-<set>-<ordinal>`, beside those all share. */
+function claimsOf({ metadata, spec }: RawWorkload, shared: readonly string[]): readonly (readonly string[])[] {
+  const templates = (spec?.volumeClaimTemplates ?? []).map((t) => t.metadata?.name ?? '')
+  if (templates.length === 0) return shared.length === 0 ? [] : [shared]
+  const start = spec?.ordinals?.start ?? 0
+  const count = Math.min(Math.max(1, spec?.replicas ?? 1), mostOrdinals)
+  return Array.from({ length: count }, (_, i) => [
+    ...shared,
+    ...templates.map((name) => `${name}-${metadata?.name ?? ''}-${start + i}`),
+  ])
 }
 
-function imagesOf(spec: RawPodSpec, names: ImageNames): readonly string[] {
+export function imagesOf(spec: RawPodSpec, names: ImageNames): readonly string[] {
   const images = [...(spec.initContainers ?? []), ...(spec.containers ?? [])].map((c) => names.normalize(c.image ?? ''))
   return [...new Set(images.filter((i) => i !== undefined))]
 }

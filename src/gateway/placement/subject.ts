@@ -4,7 +4,7 @@ import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import { resources, type Resource } from '../../kernel/k8s/resources.ts'
 import type { Subject } from './cluster.ts'
 import { readWorkload, type RawWorkload } from './read-workload.ts'
-import { byAge } from './rules/waiting.ts'
+import { byAge } from './model/pod-index.ts'
 import type { LiveView } from './view.ts'
 
 export interface WorkloadName {
@@ -49,23 +49,21 @@ export function parseWorkload(text: string, defaultNamespace: string): WorkloadN
  */
 export async function findSubject(workload: WorkloadName, view: LiveView, client: KubernetesClient): Promise<Subject> {
   const { kind, namespace, name } = workload
-  const label = `${kind} ${namespace}/${name}`
+  const label = `${kind === 'Pod' ? 'pod' : kind} ${namespace}/${name}`
   if (kind === 'Pod') {
     const known = view.pod(namespace, name)
-    if (!known && !(await client.find(resources.pods, { namespace, name }))) throw unknown(label)
-    return { label: `pod ${namespace}/${name}`, pods: known?.node === undefined ? [] : [known], workload: undefined }
+    if (known?.node !== undefined) return { label, pods: [known], workload: undefined }
+    const template = known?.homeless ?? (await fetchWorkload(workload, view, client))
+    if (!template) throw unknown(label)
+    return { label, pods: [], workload: template }
   }
-  const owners = kind === 'CronJob' ? await jobsOf(client, namespace, name) : new Set([name])
-  const ownerKind = kind === 'CronJob' ? 'Job' : kind
-  const pods = view
-    .podsWhere(
-      (p) =>
-        p.node !== undefined && p.namespace === namespace && p.owner?.kind === ownerKind && owners.has(p.owner.name),
-    )
-    .sort(byAge)
+  const owners = kind === 'CronJob' ? await jobsOf(client, namespace, name) : [name]
+  const { profiles } = view.world
+  const ofOwner = (owner: string) => profiles.ownedBy(kind === 'CronJob' ? 'Job' : kind, namespace, owner)
+  const pods = [...owners].flatMap((owner) => [...ofOwner(owner)]).flatMap((profile) => [...profile.pods])
   const template = view.workload(kind, namespace, name) ?? (await fetchWorkload(workload, view, client))
   if (!template && pods.length === 0) throw unknown(label)
-  return { label, pods, workload: template }
+  return { label, pods: pods.sort(byAge), workload: template }
 }
 
 async function fetchWorkload({ kind, namespace, name }: WorkloadName, view: LiveView, client: KubernetesClient) {

@@ -6,12 +6,16 @@ import { resources } from '../../kernel/k8s/resources.ts'
 import { watchResource, type ResourceWatch, type WatchOptions } from '../../kernel/k8s/watch.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { PodSource } from '../listener/admit.ts'
-import type { AgentFacts, ClusterView, NodeFacts, PodFacts, WorkloadFacts } from './cluster.ts'
+import type { AgentFacts, ClusterView, NodeFacts, PodFacts, VolumeFacts, WorkloadFacts } from './cluster.ts'
 import { createImageNames, type ImageNames } from './image-names.ts'
-import { addressesOf, createPodIndex, drop, put } from './pod-index.ts'
+import { createModel } from './model/model.ts'
+import { addressesOf } from './model/pod-index.ts'
+import { drop, put } from './model/sets.ts'
 import { readNode, type RawNode } from './read-node.ts'
+import { readClaim, readVolume, type RawClaim, type RawVolume } from './read-volume.ts'
 import { readPod, type RawPod } from './read-pod.ts'
 import { readWorkload, type RawWorkload } from './read-workload.ts'
+import type { Labels } from './scheduling/selector.ts'
 
 /** The listener's question: whose address is this? */
 export interface PodLookup {
@@ -27,8 +31,6 @@ export interface PodLookup {
 /** A live picture of the cluster, kept by watches. */
 export interface LiveView extends ClusterView, PodLookup {
   readonly images: ImageNames
-  /** Changes whenever nodes or agents do. */
-  generation(): number
   /** All nodes and pods were listed once. Workload templates and namespaces may still be on their way. */
   readonly synced: boolean
   /**
@@ -40,8 +42,6 @@ export interface LiveView extends ClusterView, PodLookup {
   /** As `whenSynced`, workloads and namespaces included. */
   whenComplete(signal?: AbortSignal): Promise<void>
   pod(namespace: string, name: string): PodFacts | undefined
-  /** Looks at every pod: for rare questions only. */
-  podsWhere(condition: (pod: PodFacts) => boolean): PodFacts[]
   workload(kind: string, namespace: string, name: string): WorkloadFacts | undefined
   /** Milliseconds since each watched resource was last heard of, and how often its watch was broken: for metrics. */
   freshness(): readonly Freshness[]
@@ -60,9 +60,10 @@ export interface ViewOptions {
   readonly logger: Logger
   /** From the directory. */
   readonly agents: () => ReadonlyMap<string, AgentFacts>
-  /** How often the agents have changed. */
-  readonly agentChanges: () => number
-  readonly running?: (node: string) => number
+  /** Tells a listener the node of each agent that comes, goes or changes. Absent for agents that do not. */
+  readonly onAgent?: (listener: (node: string) => void) => void
+  /** Builds that run now, by node. */
+  readonly busy?: () => ReadonlyMap<string, number>
   /** For tests. */
   readonly watch?: Pick<WatchOptions<KubernetesObject, unknown>, 'stallAfter' | 'backoff' | 'pageSize' | 'now'>
 }
@@ -80,39 +81,53 @@ const workloadKinds = [
 export function watchCluster(options: ViewOptions): LiveView {
   const { client, logger, watch: tuning = {} } = options
   const images = createImageNames()
-  const pods = createPodIndex(images)
+  const idle: ReadonlyMap<string, number> = new Map()
+  const model = createModel({ images, agents: options.agents, busy: options.busy ?? (() => idle) })
+  options.onAgent?.((node) => model.table.touch(node))
   const expected = new Map<string, Set<() => void>>()
-  const templates = new Map<string, Set<WorkloadFacts>>()
   const shared = { client, logger, ...tuning }
 
-  let nodeChanges = 0
   const nodeWatch = watchResource<RawNode, NodeFacts>({
     ...shared,
     resource: resources.nodes,
     pick: readNode,
-    // Kubelets rewrite their node's status every few minutes, mostly without news for us.
-    onUpsert: (_, node, previous) => (nodeChanges += isDeepStrictEqual(node, previous) ? 0 : 1),
-    onDelete: () => (nodeChanges += 1),
+    onUpsert(_, node, previous) {
+      // Kubelets rewrite their node's status every few minutes, mostly without news for us.
+      if (!isDeepStrictEqual(node, previous)) model.setNode(node)
+    },
+    onDelete: (name) => model.removeNode(name),
   })
   const podWatch = watchResource<RawPod, PodFacts>({
     ...shared,
     resource: resources.pods,
-    pick: (pod) => readPod(pod, images),
+    pick: (pod) => readPod(pod, images, model),
     onUpsert(_, pod, previous) {
-      pods.update(pod, previous)
+      model.updatePod(pod, previous)
       for (const ip of addressesOf(pod)) for (const arrived of expected.get(ip) ?? []) arrived()
     },
-    onDelete: (_, previous) => pods.update(undefined, previous),
+    onDelete: (_, previous) => model.updatePod(undefined, previous),
   })
-  const openNamespaces = watchResource<KubernetesObject, true>({
+  const namespaces = watchResource<KubernetesObject, Labels>({
     ...shared,
     resource: resources.namespaces,
-    labelSelector: `${labels.plaintext}=allow`,
-    pick: () => true,
+    pick: (namespace) => namespace.metadata?.labels ?? {},
+    onUpsert: (name, own) => model.setNamespace(name, own),
+    onDelete: (name) => model.setNamespace(name, undefined),
   })
-  const forget = (workload: WorkloadFacts | undefined): void => {
-    for (const image of workload?.images ?? []) drop(templates, images.repository(image), workload as WorkloadFacts)
-  }
+  const claims = watchResource<RawClaim, string>({
+    ...shared,
+    resource: resources.persistentVolumeClaims,
+    pick: readClaim,
+    onUpsert: (key, volume) => model.volumes.setClaim(key, volume),
+    onDelete: (key) => model.volumes.setClaim(key, undefined),
+  })
+  const volumes = watchResource<RawVolume, VolumeFacts>({
+    ...shared,
+    resource: resources.persistentVolumes,
+    pick: readVolume,
+    onUpsert: (name, facts) => model.volumes.setVolume(name, facts),
+    onDelete: (name) => model.volumes.setVolume(name, undefined),
+  })
   const workloads = new Map(
     workloadKinds.map(([kind, resource]) => [
       kind as string,
@@ -120,37 +135,40 @@ export function watchCluster(options: ViewOptions): LiveView {
         ...shared,
         resource,
         pick: (object) => readWorkload(kind, object, images),
-        onUpsert: (_, workload, previous) => {
-          forget(previous)
-          for (const image of workload.images) put(templates, images.repository(image), workload)
-        },
-        onDelete: (_, previous) => forget(previous),
+        onUpsert: (_, workload, previous) => model.updateWorkload(workload, previous),
+        onDelete: (_, previous) => model.updateWorkload(undefined, previous),
       }),
     ]),
   )
   const all: readonly (readonly [string, ResourceWatch<unknown>])[] = [
     ['nodes', nodeWatch],
     ['pods', podWatch],
-    ['namespaces', openNamespaces],
+    ['namespaces', namespaces],
+    ['claims', claims],
+    ['volumes', volumes],
     ...[...workloads].map(([kind, watch]) => [kind.toLowerCase(), watch] as const),
   ]
   const podByIp = (ip: string): PodSource | undefined => {
-    const pod = pods.byIp(ip)
+    const pod = model.byIp(ip)
     if (!pod) return undefined
+    const plaintext = namespaces.items.get(pod.namespace)?.[labels.plaintext] === 'allow'
     const { namespace, name, serviceAccount } = pod
-    return { namespace, name, serviceAccount, plaintext: openNamespaces.items.has(namespace) }
+    return { namespace, name, serviceAccount, plaintext }
   }
   return {
     images,
-    nodes: nodeWatch.items,
+    nodes: model.nodes,
+    table: model.table,
+    world: model.world,
     get agents() {
-      return options.agents()
+      return model.agents
     },
-    waitingFor: (image) => pods.waitingFor(image),
-    rollingOf: (repository) => pods.rollingOf(repository),
-    templatesOf: (repository) => templates.get(repository) ?? [],
-    running: options.running ?? (() => 0),
-    generation: () => nodeChanges + options.agentChanges(),
+    get busy() {
+      return model.busy
+    },
+    waitingFor: (image) => model.waitingFor(image),
+    rollingOf: (repository) => model.rollingOf(repository),
+    templatesOf: (repository) => model.templatesOf(repository),
     podByIp,
     async lookupPod(ip, patience = 0) {
       if (patience > 0 && !podByIp(ip)) {
@@ -170,7 +188,7 @@ export function watchCluster(options: ViewOptions): LiveView {
       return nodeWatch.synced && podWatch.synced
     },
     get knowsOpenNamespaces() {
-      return openNamespaces.synced
+      return namespaces.synced
     },
     async whenSynced(signal) {
       await Promise.all([nodeWatch.whenSynced(signal), podWatch.whenSynced(signal)])
@@ -179,7 +197,6 @@ export function watchCluster(options: ViewOptions): LiveView {
       await Promise.all(all.map(([, watch]) => watch.whenSynced(signal)))
     },
     pod: (namespace, name) => podWatch.items.get(`${namespace}/${name}`),
-    podsWhere: (condition) => [...podWatch.items.values()].filter(condition),
     workload: (kind, namespace, name) => workloads.get(kind)?.items.get(`${namespace}/${name}`),
     freshness: () =>
       all.map(([resource, watch]) => ({

@@ -21,6 +21,8 @@ export const resources = {
   services: core('services'),
   serviceAccounts: core('serviceaccounts'),
   events: core('events'),
+  persistentVolumes: core('persistentvolumes', false),
+  persistentVolumeClaims: core('persistentvolumeclaims'),
   deployments: apps('deployments'),
   replicaSets: apps('replicasets'),
   statefulSets: apps('statefulsets'),

@@ -97,6 +97,8 @@ test('a gateway reads what placement needs and the Secret of the CA, and makes n
     'nodes',
     'pods',
     'namespaces',
+    'persistentVolumes',
+    'persistentVolumeClaims',
     'deployments',
     'statefulSets',
     'daemonSets',

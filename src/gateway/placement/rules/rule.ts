@@ -1,8 +1,9 @@
 import type { ClusterView, Subject } from '../cluster.ts'
 import { cannotBuild, type Rejection } from '../fitness.ts'
+import type { NodeSlot } from '../facts.ts'
 import type { Placement, PlacementRequest } from '../placer.ts'
-import { candidate, type Pools } from '../pool.ts'
-import { rank, type Ranking } from '../score.ts'
+import type { Pool } from '../pool.ts'
+import { rank, type Field, type Ranking } from '../score.ts'
 
 /** Everything a rule may look at. */
 export interface RuleInput {
@@ -12,8 +13,8 @@ export interface RuleInput {
   readonly subject: Subject | undefined
   /** Repository of a normalised image name. */
   readonly repositoryOf: (image: string) => string
-  /** The nodes any build may go to. */
-  readonly pools: Pools
+  /** Who can build for the requested platforms. */
+  readonly pool: Pool
   /** Why an earlier rule that knew where the image will run found no builder there: a clause for people. */
   readonly unable?: string | undefined
 }
@@ -23,29 +24,28 @@ export interface Verdict {
   readonly placement?: Placement
   /** Nodes that will run the image although none of them can build it; a later rule finds the builder. */
   readonly targets?: readonly string[]
-  /** Nodes that this rule would have taken. */
-  readonly rejected: readonly Rejection[]
+  /** Nodes that this rule looked at and would not have taken. Worked out when asked for. */
+  readonly rejected: () => readonly Rejection[]
   /** The candidates, where there was a choice. */
   readonly ranking?: Ranking
 }
 
 export type Rule = (input: RuleInput) => Verdict | undefined
 
-/** Splits nodes into those that can build and reasons why the others cannot. Keeps the order. */
-export function able(input: RuleInput, names: Iterable<string>): { nodes: string[]; rejected: Rejection[] } {
-  const nodes: string[] = []
+export const none = (): readonly Rejection[] => []
+
+/** Why these nodes cannot build; those that can are left out. */
+export function unable({ view, request }: RuleInput, names: Iterable<string>): Rejection[] {
   const rejected: Rejection[] = []
   for (const name of names) {
-    const rejection = cannotBuild(input.view, name, input.request.platforms)
+    const rejection = cannotBuild(view, name, request.platforms)
     if (rejection) rejected.push(rejection)
-    else nodes.push(name)
   }
-  return { nodes, rejected }
+  return rejected
 }
 
 /** The tie-break all rules share: native, warm cache, load. */
-export function best(input: RuleInput, names: readonly string[]): Ranking {
-  const { view, request } = input
-  const candidates = names.map((node) => candidate(view, node, request.platforms))
-  return rank(candidates, request.cacheKey, view)
-}
+export const best = ({ view, request, pool }: RuleInput, field: Field): Ranking =>
+  rank(view, pool, request.cacheKey, field)
+
+export const nodesOf = (slots: Iterable<NodeSlot>): string[] => Array.from(slots, (slot) => slot.name)

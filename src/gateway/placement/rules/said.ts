@@ -1,16 +1,24 @@
 import { InsituError } from '../../../kernel/errors.ts'
-import { summarize, type Rejection } from '../fitness.ts'
-import { refusesPod } from '../scheduling.ts'
-import { able, best, type Rule, type RuleInput, type Verdict } from './rule.ts'
+import type { Subject, WorkloadFacts } from '../cluster.ts'
+import { summarize, unwelcoming, type Rejection } from '../fitness.ts'
+import type { NodeSlot } from '../facts.ts'
+import { best, nodesOf, none, unable, type Rule, type RuleInput, type Verdict } from './rule.ts'
+import { fitOf, refusal, takes, type Fit } from './template.ts'
 
 /**
  * Rule 1: the user says where. What is said is done or refused, never silently replaced.
  * @throws InsituError UNKNOWN_NODE, NODE_CANNOT_BUILD, NO_NODE
  */
 export const said: Rule = (input) => {
-  if (input.request.node !== undefined) return saidNode(input, input.request.node)
-  if (input.subject !== undefined) return saidWorkload(input)
-  return undefined
+  const { request, subject } = input
+  if (request.node !== undefined) return saidNode(input, request.node)
+  if (subject === undefined) return undefined
+  if (subject.pods.length > 0) return whereItRuns(input, subject)
+  if (subject.workload) return whereItMayRun(input, subject, subject.workload)
+  throw new InsituError('NO_NODE', `insitu.for=${request.workload}: ${subject.label} is not on a node yet`, {
+    status: 'FAILED_PRECONDITION',
+    fix: 'Wait until it is scheduled, or leave insitu.for out.',
+  })
 }
 
 function saidNode(input: RuleInput, node: string): Verdict {
@@ -23,60 +31,64 @@ function saidNode(input: RuleInput, node: string): Verdict {
         known.length === 0 ? 'No node has an agent yet: see `insitu status`.' : `Nodes with an agent: ${list(known)}.`,
     })
   }
-  const [rejection] = able(input, [node]).rejected
+  const [rejection] = unable(input, [node])
   if (rejection) {
     throw new InsituError('NODE_CANNOT_BUILD', `insitu.node=${node}: ${explain(rejection)}`, {
       status: 'FAILED_PRECONDITION',
       fix: 'Choose another node, or see `insitu doctor` for what is wrong with this one.',
     })
   }
-  return { placement: { rule: 'said', node, targets: [node], reason: 'asked for by insitu.node' }, rejected: [] }
+  return { placement: { rule: 'said', node, targets: [node], reason: 'asked for by insitu.node' }, rejected: none }
 }
 
-function saidWorkload(input: RuleInput): Verdict {
-  const { view, subject, request } = input
-  if (!subject) return { rejected: [] }
-  const option = `insitu.for=${request.workload}`
-  const onNodes = [...new Set(subject.pods.map((p) => p.node ?? ''))]
-  const { workload } = subject
-  if (onNodes.length === 0 && !workload) {
-    throw new InsituError('NO_NODE', `${option}: ${subject.label} is not on a node yet`, {
-      status: 'FAILED_PRECONDITION',
-      fix: 'Wait until it is scheduled, or leave insitu.for out.',
+function whereItRuns(input: RuleInput, { label, pods }: Subject): Verdict {
+  const slots = new Set(pods.flatMap((p) => p.slot ?? []))
+  const targets = nodesOf(slots)
+  const rejected = () => unable(input, targets)
+  const first = [...slots].find((slot) => input.pool.can(slot))
+  if (first === undefined) throw nowhere(input, rejected())
+  const rest = targets.length === 1 ? '' : `, and on ${targets.length - 1} more`
+  const reason = `${label} runs there${rest} (insitu.for)`
+  return { placement: { rule: 'said', node: first.name, targets, reason }, rejected }
+}
+
+function whereItMayRun(input: RuleInput, { label }: Subject, workload: WorkloadFacts): Verdict {
+  const { view, pool } = input
+  const fit = fitOf(view, workload)
+  const rejected = () => rejections(input, fit)
+  const find = (admits: (slot: NodeSlot) => boolean) =>
+    best(input, {
+      candidates: view.table.slots,
+      size: Math.min(fit.mask.count, pool.size),
+      fits: (slot) => pool.can(slot) && fit.mask.has(slot),
+      accepts: admits,
+      // Nodes that are cordoned or under pressure only if there is no other.
+      prefers: (slot) => Number(pool.welcomes(slot)),
     })
-  }
-  const refused: Rejection[] = []
-  const candidates =
-    onNodes.length > 0
-      ? onNodes
-      : [...view.nodes.values()].flatMap((node) => {
-          const reason = workload && refusesPod(node, workload.constraints)
-          if (reason === undefined) return [node.name]
-          refused.push({ node: node.name, reason })
-          return []
-        })
-  const { nodes, rejected } = able(input, candidates)
-  const [first, ...others] =
-    onNodes.length > 0
-      ? nodes
-      : best(input, nodes)
-          .all()
-          .map((s) => s.node)
-  if (first === undefined) {
-    const all = [...refused, ...rejected]
-    throw new InsituError('NO_NODE', `${option}: ${summarize(all.length, all)}`, {
-      status: 'FAILED_PRECONDITION',
-      fix: 'See `insitu nodes` for what is wrong with them.',
-    })
-  }
-  if (onNodes.length === 0) {
-    const targets = workload?.everyNode ? [first, ...others] : [first]
-    const reason = `${subject.label} has no pods on nodes yet and may run there (insitu.for)`
-    return { placement: { rule: 'said', node: first, targets, reason }, rejected: [...refused, ...rejected] }
-  }
-  const rest = onNodes.length === 1 ? '' : `, and on ${onNodes.length - 1} more`
-  const reason = `${subject.label} runs there${rest} (insitu.for)`
-  return { placement: { rule: 'said', node: first, targets: onNodes, reason }, rejected }
+  const ranking = find((slot) => takes(fit, slot))
+  const { first } = ranking
+  if (first === undefined) throw nowhere(input, rejected())
+  const others = workload.everyNode
+    ? nodesOf(view.table.slots.filter((s) => s !== undefined && s !== first && takes(fit, s)) as NodeSlot[])
+    : []
+  const reason = `${label} has no pods on nodes yet and may run there (insitu.for)`
+  return { placement: { rule: 'said', node: first.name, targets: [first.name, ...others], reason }, rejected, ranking }
+}
+
+function rejections(input: RuleInput, fit: Fit): Rejection[] {
+  return input.view.table.slots.flatMap((slot) => {
+    if (!slot?.facts) return []
+    const reason = refusal(fit, slot)
+    if (reason !== undefined) return { node: slot.name, reason }
+    return unable(input, [slot.name])[0] ?? unwelcoming(slot.facts) ?? []
+  })
+}
+
+function nowhere({ request }: RuleInput, rejected: readonly Rejection[]): InsituError {
+  return new InsituError('NO_NODE', `insitu.for=${request.workload}: ${summarize(rejected.length, rejected)}`, {
+    status: 'FAILED_PRECONDITION',
+    fix: 'See `insitu explain --for` for each node.',
+  })
 }
 
 function explain(rejection: Rejection): string {

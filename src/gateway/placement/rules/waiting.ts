@@ -1,27 +1,39 @@
 import type { PodFacts } from '../cluster.ts'
-import { able, type Rule } from './rule.ts'
+import type { NodeSlot } from '../facts.ts'
+import { byAge } from '../model/pod-index.ts'
+import { nodesOf, unable, type Rule } from './rule.ts'
 
-/** Rule 2: pods that are on a node and wait for this very image. All their nodes are targets; the oldest one's builds. */
+/**
+ * Rule 2: pods that are on a node and wait for this very image. All their nodes are targets; of the nodes that can
+ * build, the one builds whose pod is oldest.
+ */
 export const waiting: Rule = (input) => {
-  const { view, request } = input
-  const pods = new Map<PodFacts, string>()
-  for (const image of request.images) for (const pod of view.waitingFor(image)) pods.set(pod, image)
-  if (pods.size === 0) return undefined
-  const oldestFirst = [...pods.keys()].sort(byAge)
-  const targets = [...new Set(oldestFirst.flatMap((p) => p.node ?? []))]
-  const { nodes, rejected } = able(input, targets)
-  const [node] = nodes
-  if (node === undefined) return { targets, rejected }
-  const here = oldestFirst.filter((p) => p.node === node)
-  const [first] = here
-  if (!first) return undefined
-  const others = oldestFirst.length - 1
+  const { view, request, pool } = input
+  const oldest = new Map<NodeSlot, PodFacts>()
+  let count = 0
+  let first: PodFacts | undefined
+  for (const image of new Set(request.images)) {
+    for (const pod of view.waitingFor(image)) {
+      if (!pod.slot) continue
+      const known = oldest.get(pod.slot)
+      if (known !== pod) count += 1
+      if (!known || byAge(pod, known) < 0) oldest.set(pod.slot, pod)
+      if (pool.can(pod.slot) && (!first || byAge(pod, first) < 0)) first = pod
+    }
+  }
+  if (count === 0) return undefined
+  // Thousands of nodes are not worth putting in order.
+  const slots =
+    oldest.size > 100 ? oldest.keys() : [...oldest].sort(([, a], [, b]) => byAge(a, b)).map(([slot]) => slot)
+  const targets = nodesOf(slots)
+  const rejected = () => unable(input, targets)
+  const node = first?.node
+  if (!first || node === undefined) return { targets, rejected }
+  const image = request.images.find((i) => first.waiting.some((w) => w.image === i)) ?? ''
+  const others = count - 1
   const more = others === 0 ? '' : ` (and ${others} more ${others === 1 ? 'pod' : 'pods'}${placesOf(targets.length)})`
-  const reason = `pod ${first.namespace}/${first.name} waits there for ${pods.get(first)}${more}`
+  const reason = `pod ${first.namespace}/${first.name} waits there for ${image}${more}`
   return { placement: { rule: 'waiting', node, targets, reason }, rejected }
 }
 
 const placesOf = (nodes: number): string => (nodes > 1 ? ` on ${nodes} nodes` : '')
-
-export const byAge = (a: PodFacts, b: PodFacts): number =>
-  a.created - b.created || (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1)

@@ -1,11 +1,14 @@
 import { expect, test } from 'vitest'
-import type { Constraints, NodeFacts, NodeRequirement } from './cluster.ts'
-import { refusesPod } from './scheduling.ts'
-import { noConstraints, sketch } from '../../../test/unit/placement/sketch.ts'
+import type { NodeFacts } from '../cluster.ts'
+import type { NodeDemand } from './demand.ts'
+import { refusedByNode } from './node-filters.ts'
+import type { Requirement } from './selector.ts'
+import { sketch } from '../../../../test/unit/placement/sketch.ts'
 
 const node = (facts: Partial<NodeFacts>): NodeFacts => sketch({ nodes: { n1: facts } }).nodes.get('n1') as NodeFacts
-const refuses = (facts: Partial<NodeFacts>, constraints: Partial<Constraints>) =>
-  refusesPod(node(facts), { ...noConstraints, ...constraints })
+const nothing: NodeDemand = { nodeName: undefined, nodeSelector: {}, terms: undefined, tolerations: [] }
+const refuses = (facts: Partial<NodeFacts>, demand: Partial<NodeDemand>) =>
+  refusedByNode(node(facts), { ...nothing, ...demand })
 
 test('a plain node takes a plain pod', () => {
   expect(refuses({}, {})).toBeUndefined()
@@ -23,7 +26,7 @@ test('selectors', () => {
   expect(refuses({}, { nodeSelector: { disk: 'ssd' } })).toContain('node selector')
 })
 
-const expression = (key: string, operator: string, ...values: string[]): NodeRequirement => ({ key, operator, values })
+const expression = (key: string, operator: string, ...values: string[]): Requirement => ({ key, operator, values })
 test.each([
   [expression('zone', 'In', 'a', 'b'), true],
   [expression('zone', 'In', 'c'), false],

@@ -1,0 +1,103 @@
+import type { NodeSlot, PodFacts } from '../facts.ts'
+import type { ImageNames } from '../image-names.ts'
+import { drop, put } from './sets.ts'
+
+/** Finds pods by what placement and the listener ask for. Holds references only; the watch owns the pods. */
+export interface PodIndex {
+  /** Replaces `previous` by `pod`; either may be undefined. */
+  update(pod: PodFacts | undefined, previous: PodFacts | undefined): void
+  waitingFor(image: string): ReadonlySet<PodFacts>
+  rollingOf(repository: string): RollingPods
+  byIp(ip: string): PodFacts | undefined
+}
+
+/** Pods that roll in place: one for each of their nodes, the oldest. */
+export type RollingPods = ReadonlyMap<NodeSlot, PodFacts>
+
+interface Rolling {
+  readonly pods: Set<PodFacts>
+  /** Made when asked for, since there may be thousands. */
+  oldest: RollingPods | undefined
+}
+
+const noPods: ReadonlySet<PodFacts> = new Set()
+const noNodes: RollingPods = new Map()
+
+export function createPodIndex(names: ImageNames): PodIndex {
+  const waiting = new Map<string, Set<PodFacts>>()
+  const rolling = new Map<string, Rolling>()
+  const ips = new Map<string | number, PodFacts>()
+
+  const remove = (pod: PodFacts): void => {
+    for (const { image } of pod.waiting) drop(waiting, image, pod)
+    for (const image of pod.rolling) {
+      const repository = names.repository(image)
+      const entry = rolling.get(repository)
+      if (!entry?.pods.delete(pod)) continue
+      entry.oldest = undefined
+      if (entry.pods.size === 0) rolling.delete(repository)
+    }
+    for (const ip of addressesOf(pod)) {
+      const key = addressKey(ip)
+      // An address may have been given to another pod in the meantime.
+      if (ips.get(key) === pod) ips.delete(key)
+    }
+  }
+  const add = (pod: PodFacts): void => {
+    for (const { image } of pod.waiting) put(waiting, image, pod)
+    for (const image of pod.rolling) {
+      const repository = names.repository(image)
+      const entry = rolling.get(repository) ?? { pods: new Set(), oldest: undefined }
+      rolling.set(repository, entry)
+      entry.pods.add(pod)
+      entry.oldest = undefined
+    }
+    for (const ip of addressesOf(pod)) ips.set(addressKey(ip), pod)
+  }
+  return {
+    update(pod, previous) {
+      if (previous) remove(previous)
+      if (pod) add(pod)
+    },
+    waitingFor: (image) => waiting.get(image) ?? noPods,
+    rollingOf(repository) {
+      const entry = rolling.get(repository)
+      return entry ? (entry.oldest ??= oldestByNode(entry.pods)) : noNodes
+    },
+    byIp: (ip) => ips.get(addressKey(ip)),
+  }
+}
+
+/** Those that name this pod and no other. */
+export const addressesOf = (pod: PodFacts): string[] =>
+  [pod.ip, pod.secondIp].filter((ip): ip is string => ip !== undefined)
+
+function oldestByNode(pods: Iterable<PodFacts>): RollingPods {
+  const oldest = new Map<NodeSlot, PodFacts>()
+  for (const pod of pods) {
+    if (!pod.slot) continue
+    const known = oldest.get(pod.slot)
+    if (!known || byAge(pod, known) < 0) oldest.set(pod.slot, pod)
+  }
+  return oldest
+}
+
+export const byAge = (a: PodFacts, b: PodFacts): number =>
+  a.created - b.created || (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1)
+
+/** IPv4 addresses as numbers: with one for each of 150,000 pods, that is megabytes less. */
+function addressKey(ip: string): string | number {
+  let [value, part, parts] = [0, -1, 1]
+  for (let i = 0; i < ip.length; i++) {
+    const code = ip.charCodeAt(i)
+    if (code === 46) {
+      if (part < 0) return ip
+      value = (value << 8) | part
+      part = -1
+      parts += 1
+    } else if (code >= 48 && code <= 57) part = Math.max(0, part) * 10 + code - 48
+    else return ip
+    if (part > 255) return ip
+  }
+  return parts === 4 && part >= 0 ? (value << 8) | part : ip
+}
