@@ -11,6 +11,7 @@ test('every key changes its field', () => {
     plaintext: { loopback: false, namespaces: ['ci'], cidrs: ['10.0.0.0/8', '::1'] },
     defaults: true,
     proxy: true,
+    recordOwner: true,
     statusVertex: true,
     maxBuildDuration: '90m',
   }

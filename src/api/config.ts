@@ -14,6 +14,8 @@ export interface GatewayConfig {
   readonly defaults: boolean
   /** Give RUN steps the proxy variables of the node's agent. */
   readonly proxy: boolean
+  /** Say in a build's record in the history whose it is: without it only administrators see it there. */
+  readonly recordOwner: boolean
   /** Show in the client's progress where a build runs and why. */
   readonly statusVertex: boolean
   /** Seconds; how long a stopping gateway waits for running builds. */
@@ -27,6 +29,7 @@ export const clusterGateway: GatewayConfig = {
   plaintext,
   defaults: true,
   proxy: true,
+  recordOwner: true,
   statusVertex: true,
   maxBuildDuration: 7200,
 }
@@ -36,6 +39,7 @@ export const transparentGateway: GatewayConfig = {
   plaintext,
   defaults: false,
   proxy: false,
+  recordOwner: false,
   statusVertex: false,
   maxBuildDuration: 7200,
 }
@@ -51,6 +55,7 @@ export function gatewayConfig(table: Readonly<Record<string, unknown>>, base: Ga
     'plaintext',
     'defaults',
     'proxy',
+    'recordOwner',
     'statusVertex',
     'maxBuildDuration',
   ])
@@ -63,6 +68,7 @@ export function gatewayConfig(table: Readonly<Record<string, unknown>>, base: Ga
     },
     defaults: bool(gateway['defaults'], 'gateway.defaults', base.defaults),
     proxy: bool(gateway['proxy'], 'gateway.proxy', base.proxy),
+    recordOwner: bool(gateway['recordOwner'], 'gateway.recordOwner', base.recordOwner),
     statusVertex: bool(gateway['statusVertex'], 'gateway.statusVertex', base.statusVertex),
     maxBuildDuration: duration(gateway['maxBuildDuration'], 'gateway.maxBuildDuration', base.maxBuildDuration),
   }

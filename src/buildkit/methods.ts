@@ -8,6 +8,10 @@ export const paths = {
   status: `${control}Status`,
   listWorkers: `${control}ListWorkers`,
   info: `${control}Info`,
+  diskUsage: `${control}DiskUsage`,
+  prune: `${control}Prune`,
+  listenBuildHistory: `${control}ListenBuildHistory`,
+  updateBuildHistory: `${control}UpdateBuildHistory`,
   bridgeSolve: `${bridge}Solve`,
   bridgeReturn: `${bridge}Return`,
   bridgePing: `${bridge}Ping`,
@@ -21,10 +25,7 @@ export const buildIdHeader = 'buildkit-controlapi-buildid'
 /** Metadata that names a session. */
 export const sessionIdHeader = 'x-docker-expose-session-uuid'
 
-/**
- * How a call is treated. `daemon` calls concern the records and content of one daemon, so they can only be relayed
- * while there is no choice of daemons.
- */
+/** How a call is treated. */
 export type CallKind =
   | 'solve'
   | 'session'
@@ -35,7 +36,11 @@ export type CallKind =
   | 'bridge'
   | 'trace'
   | 'health'
-  | 'daemon'
+  | 'disk-usage'
+  | 'prune'
+  | 'history'
+  | 'update-history'
+  | 'content'
   | 'unknown'
 
 const kinds: Readonly<Record<string, CallKind>> = {
@@ -48,16 +53,16 @@ const kinds: Readonly<Record<string, CallKind>> = {
   [paths.traceExport]: 'trace',
   [paths.healthCheck]: 'health',
   [paths.healthWatch]: 'health',
-  [`${control}DiskUsage`]: 'daemon',
-  [`${control}Prune`]: 'daemon',
-  [`${control}ListenBuildHistory`]: 'daemon',
-  [`${control}UpdateBuildHistory`]: 'daemon',
+  [paths.diskUsage]: 'disk-usage',
+  [paths.prune]: 'prune',
+  [paths.listenBuildHistory]: 'history',
+  [paths.updateBuildHistory]: 'update-history',
 }
 
 export function callKind(path: string): CallKind {
   const exact = Object.hasOwn(kinds, path) ? kinds[path] : undefined
   if (exact) return exact
   if (path.startsWith(bridge)) return 'bridge'
-  if (path.startsWith('/containerd.services.content.v1.Content/')) return 'daemon'
+  if (path.startsWith('/containerd.services.content.v1.Content/')) return 'content'
   return 'unknown'
 }

@@ -2,6 +2,7 @@ import { clone, equals, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { effectiveExporters, exportedImages, frontendNames, normalized, withImageDefaults } from './exporters.ts'
 import { type SolveRequest, SolveRequestSchema, SolveResponseSchema } from './gen/control_pb.ts'
 import { SolveRequestSchema as BridgeSolveSchema } from './gen/gateway_pb.ts'
+import { recordAttributes } from './history.ts'
 import { type Hints, readHints, withoutHints } from './hints.ts'
 import { withProxy } from './proxy.ts'
 import { repositoryOf } from './reference.ts'
@@ -13,6 +14,8 @@ export interface Rewrite {
   readonly defaults: boolean
   /** Proxy variables for RUN steps, empty for none. */
   readonly proxy: Readonly<Record<string, string>>
+  /** Whose build it is, for the daemon's record of it. */
+  readonly owner?: string | undefined
 }
 
 /** What a Solve says about where it should go. */
@@ -85,6 +88,7 @@ export function rewriteSolve(request: SolveRequest, rewrite: Rewrite): Uint8Arra
   // daemon's history, where the credentials of a proxy would be for everybody to read.
   const proxy = request.frontend === '' ? {} : rewrite.proxy
   changed.frontendAttrs = frontendOptions(request.frontendAttrs, { ...rewrite, proxy })
+  if (rewrite.owner !== undefined) changed.frontendAttrs[recordAttributes.owner] = rewrite.owner
   const attributes = (type: string, attrs: Record<string, string>): Record<string, string> => {
     const ours = withoutHints(attrs)
     return rewrite.defaults && type === 'image' ? withImageDefaults(ours) : ours

@@ -1,11 +1,13 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import {
   InfoResponseSchema,
+  ListWorkersRequestSchema,
   ListWorkersResponseSchema,
   StatusRequestSchema,
   WorkerRecordSchema,
   type WorkerRecord,
 } from './gen/control_pb.ts'
+import { parseFilters } from './filter.ts'
 import { group } from '../api/names.ts'
 import type { NodeReport } from '../api/node-report.ts'
 
@@ -45,6 +47,13 @@ export function workersOf(node: string, response: Uint8Array): WorkerRecord[] {
     record.labels = { ...record.labels, [nodeLabel]: node }
     return record
   })
+}
+
+/** The filter of a ListWorkers request, over the fields `id` and `labels`. @throws InsituError FILTER */
+export function workerFilter(request: Uint8Array): (worker: WorkerRecord) => boolean {
+  const matches = parseFilters(fromBinary(ListWorkersRequestSchema, request).filter)
+  return ({ id, labels }) =>
+    matches(([field, ...rest]) => (field === 'id' ? id : field === 'labels' ? labels[rest.join('.')] : undefined))
 }
 
 export const listWorkersResponse = (records: readonly WorkerRecord[]): Uint8Array =>

@@ -5,6 +5,7 @@ import type { Logger } from '../kernel/log.ts'
 import type { TlsSource } from '../kernel/tls/material.ts'
 import { type Activity, createActivity } from './correlate/activity.ts'
 import { createBindings } from './correlate/bindings.ts'
+import { createBlobs } from './history/blobs.ts'
 import type { BuildNode, Directory } from './directory/directory.ts'
 import type { Address } from './listener/address.ts'
 import { listen } from './listener/listener.ts'
@@ -33,6 +34,8 @@ export interface GatewayOptions {
   readonly admission?: Admission | undefined
   /** When a placed build may start. Default: at once. */
   readonly turns?: Turns | undefined
+  /** Milliseconds for a node's part of a merged answer. Default: as long as the question may take. */
+  readonly patience?: number | undefined
   readonly now?: (() => Date) | undefined
 }
 
@@ -63,6 +66,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const { logger, directory, config } = options
   const activity = options.activity ?? createActivity()
   let stopping: string | undefined
+  const draining = new AbortController()
   const context: RelayContext = {
     directory,
     placer: options.placer,
@@ -74,7 +78,10 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     admission: options.admission ?? admitAll,
     turns: options.turns ?? noQueue,
     now: options.now ?? (() => new Date()),
+    blobs: createBlobs(),
+    patience: options.patience,
     refusing: () => stopping,
+    draining: draining.signal,
   }
   const clients: ClientConnections = createClientConnections({
     context,
@@ -92,6 +99,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     refusing: () => stopping,
     async drain(grace) {
       stopping = 'this gateway is stopping; run the build again'
+      draining.abort(new Error(stopping))
       const over = new AbortController()
       const timer = setTimeout(() => over.abort(new Error('the grace is over')), grace)
       const finished = async (): Promise<void> => {

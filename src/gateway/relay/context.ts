@@ -7,6 +7,7 @@ import type { Admission } from '../policy/admission.ts'
 import type { Placement, Placer } from '../placement/placer.ts'
 import type { Progress } from '../progress/progress.ts'
 import type { Turns } from '../queue/turns.ts'
+import type { Blobs } from '../history/blobs.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { GatewayConfig } from '../../api/config.ts'
 import type { RawHeaders } from './headers.ts'
@@ -40,9 +41,15 @@ export interface RelayContext {
   readonly admission: Admission
   /** When a placed build may start. */
   readonly turns: Turns
+  /** What builds returned, for who may read it. */
+  readonly blobs: Blobs
+  /** Milliseconds for a node's part of a merged answer. Default: as long as the question may take. */
+  readonly patience: number | undefined
   readonly now: () => Date
   /** Why new builds are not taken, or undefined when they are. */
   readonly refusing: () => string | undefined
+  /** Aborts when new builds are not taken any more. */
+  readonly draining: AbortSignal
 }
 
 /** One gRPC call of a client. */

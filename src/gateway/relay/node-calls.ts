@@ -1,5 +1,5 @@
 import { paths } from '../../buildkit/methods.ts'
-import { infoResponse, listWorkersResponse, workerOf, workersOf } from '../../buildkit/workers.ts'
+import { infoResponse, listWorkersResponse, workerFilter, workerOf, workersOf } from '../../buildkit/workers.ts'
 import type { WorkerRecord } from '../../buildkit/gen/control_pb.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
@@ -16,6 +16,7 @@ export async function answerWorkers(context: RelayContext, call: Call): Promise<
   const sole = fixed(soleNode(context.directory))
   if (sole) return relayWhole(call, sole)
   const request = await readBody(call.stream, messageLimit)
+  const matches = workerFilter(unframe(request))
   const ready = context.directory.nodes().filter((node) => node.ready)
   if (ready.length === 0) anyNode(context.directory, undefined)
   const asked = await Promise.all(
@@ -23,21 +24,21 @@ export async function answerWorkers(context: RelayContext, call: Call): Promise<
       if (node.report) return [workerOf(node.report)]
       try {
         const upstream = await call.upstreams.to(node)
-        return workersOf(node.name, await unaryUpstream(upstream, paths.listWorkers, unframe(request), call.signal))
+        return workersOf(node.name, await unaryUpstream(upstream, paths.listWorkers, new Uint8Array(), call.signal))
       } catch (error) {
         context.logger.warn({ node: node.name, err: describeError(error) }, 'a node did not list its workers')
         return []
       }
     }),
   )
-  const records = asked.flat()
-  if (records.length === 0) {
+  const all = asked.flat()
+  if (all.length === 0) {
     throw new InsituError('NO_NODE', `none of the nodes ${ready.map((n) => n.name).join(', ')} answers`, {
       status: 'UNAVAILABLE',
       fix: 'look whether their build daemons run',
     })
   }
-  answer(call.stream, frame(listWorkersResponse(records)))
+  answer(call.stream, frame(listWorkersResponse(all.filter(matches))))
 }
 
 /** Control/Info: the version clients adapt to. */
@@ -55,24 +56,6 @@ export async function relayTrace(context: RelayContext, call: Call): Promise<voi
   if (node) return relayWhole(call, node)
   await readBody(call.stream, messageLimit)
   answer(call.stream, frame(new Uint8Array()))
-}
-
-/** Calls about the records and the content of one daemon. */
-export async function relayToSole(context: RelayContext, call: Call): Promise<void> {
-  const method = call.path.slice(call.path.lastIndexOf('/') + 1)
-  if (method === 'Prune' || method === 'UpdateBuildHistory') context.admission.administer(call.caller, method)
-  const node = soleNode(context.directory)
-  if (node) return relayWhole(call, node)
-  throw new InsituError('METHOD_PER_NODE', `${method} concerns one daemon, and this gateway serves several nodes`, {
-    status: 'UNIMPLEMENTED',
-    fix: `ask the node's own daemon`,
-  })
-}
-
-/** grpc.health.v1: whether this gateway takes builds. Source: grpc/health/v1/health.proto, SERVING 1, NOT_SERVING 2. */
-export async function answerHealth(context: RelayContext, call: Call): Promise<void> {
-  await readBody(call.stream, messageLimit)
-  answer(call.stream, frame(Uint8Array.of(0x08, context.refusing() === undefined ? 1 : 2)))
 }
 
 const fixed = (node: BuildNode | undefined): BuildNode | undefined => (node?.report ? undefined : node)

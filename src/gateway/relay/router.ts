@@ -2,10 +2,16 @@ import { callKind } from '../../buildkit/methods.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import { statusOf } from '../../kernel/grpc/status.ts'
 import { describeCaller } from '../listener/caller.ts'
-import { relayBridge, relayStatus } from './build-calls.ts'
+import { answerContent } from '../history/content.ts'
+import { answerDiskUsage, answerPrune } from '../history/disk.ts'
+import { answerHistory } from '../history/list.ts'
+import { answerUpdateHistory } from '../history/update.ts'
+import { relayBridge, relayStatus, relayWhole } from './build-calls.ts'
+import { soleNode } from './choose.ts'
 import type { Call, RelayContext } from './context.ts'
 import { endCall } from './end-call.ts'
-import { answerHealth, answerInfo, answerWorkers, relayToSole, relayTrace } from './node-calls.ts'
+import { answerHealth } from './health.ts'
+import { answerInfo, answerWorkers, relayTrace } from './node-calls.ts'
 import { relaySession } from './session.ts'
 import { relaySolve } from './solve.ts'
 
@@ -42,12 +48,30 @@ function dispatch(context: RelayContext, call: Call): Promise<void> {
       return relayTrace(context, call)
     case 'health':
       return answerHealth(context, call)
-    case 'daemon':
-      return relayToSole(context, call)
+    case 'disk-usage':
+    case 'prune':
+    case 'history':
+    case 'update-history':
+    case 'content':
+      return answerRecords(context, call, kind)
     case 'unknown':
       context.logger.warn({ path: call.path, caller: describeCaller(call.caller) }, 'a client called an unknown method')
       throw new InsituError('METHOD_UNKNOWN', `insitu does not know the method ${call.path}`, {
         status: 'UNIMPLEMENTED',
       })
   }
+}
+
+const records = {
+  'disk-usage': answerDiskUsage,
+  prune: answerPrune,
+  history: answerHistory,
+  'update-history': answerUpdateHistory,
+  content: answerContent,
+} as const
+
+/** Calls about caches, records and content. A gateway that says in no record whose it is has nothing to look at in them. */
+function answerRecords(context: RelayContext, call: Call, kind: keyof typeof records): Promise<void> {
+  const sole = context.config.recordOwner ? undefined : soleNode(context.directory)
+  return sole ? relayWhole(call, sole) : records[kind](context, call)
 }

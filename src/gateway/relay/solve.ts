@@ -9,7 +9,7 @@ import {
 import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import type { Hold } from '../correlate/bindings.ts'
-import { describeCaller } from '../listener/caller.ts'
+import { describeCaller, identityOf } from '../listener/caller.ts'
 import { askPolicy, type Asked } from './admit.ts'
 import { bindBuild } from './bind.ts'
 import type { Build, Call, RelayContext } from './context.ts'
@@ -79,7 +79,11 @@ async function relayTo(
       release = await context.turns.wait({ caller, node: node.name, group, signal })
     }
     const proxy = facts.probe ? {} : await proxyOf(context, node)
-    const changed = rewriteSolve(request, { defaults: context.config.defaults && !facts.probe, proxy })
+    const changed = rewriteSolve(request, {
+      defaults: context.config.defaults && !facts.probe,
+      proxy,
+      owner: context.config.recordOwner && !facts.probe ? identityOf(call.caller) : undefined,
+    })
     const upstream = await call.upstreams.to(node)
     build.begun.resolve()
     const response: Buffer[] = []

@@ -1,0 +1,52 @@
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { InfoRequestSchema, ReadContentRequestSchema, ReadContentResponseSchema } from './gen/content_pb.ts'
+
+const service = '/containerd.services.content.v1.Content/'
+
+/** containerd's content service, as daemons offer it: containerd v2.4.2, api/services/content/v1. */
+export const contentPaths = { info: `${service}Info`, read: `${service}Read` } as const
+
+/** The digest an Info or Read asks for: both have it in the same field. */
+export const askedDigest = (message: Uint8Array): string => fromBinary(InfoRequestSchema, message).digest
+
+export const readRequest = (digest: string): Uint8Array =>
+  toBinary(ReadContentRequestSchema, create(ReadContentRequestSchema, { digest }))
+
+export const readData = (message: Uint8Array): Uint8Array => fromBinary(ReadContentResponseSchema, message).data
+
+/** Media types of blobs that name other blobs. */
+export const namesOthers = (mediaType: string): boolean =>
+  /^application\/vnd\.(oci\.image\.(index|manifest)\.v1|docker\.distribution\.manifest(\.list)?\.v2)\+json$/.test(
+    mediaType,
+  )
+
+export interface Child {
+  readonly digest: string
+  readonly mediaType: string
+  readonly size: number
+}
+
+/** What an index or a manifest names. OCI image spec v1.1, image-index.md and manifest.md. Nothing for other JSON. */
+export function childrenOf(blob: Uint8Array): Child[] {
+  const parsed = parse(blob)
+  const of = (key: string): unknown[] => {
+    const value = parsed[key]
+    return Array.isArray(value) ? value : value === undefined ? [] : [value]
+  }
+  return ['manifests', 'config', 'layers', 'blobs'].flatMap(of).filter(isChild)
+}
+
+function parse(blob: Uint8Array): Readonly<Record<string, unknown>> {
+  try {
+    const value = JSON.parse(Buffer.from(blob).toString('utf8')) as unknown
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+  } catch {
+    return {}
+  }
+}
+
+const isChild = (value: unknown): value is Child => {
+  if (typeof value !== 'object' || value === null) return false
+  const { digest, mediaType, size } = value as Record<string, unknown>
+  return typeof digest === 'string' && typeof mediaType === 'string' && typeof size === 'number'
+}

@@ -1,0 +1,79 @@
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { timestampMs } from '@bufbuild/protobuf/wkt'
+import { optionPrefix } from '../api/names.ts'
+import {
+  BuildHistoryEventSchema,
+  BuildHistoryRequestSchema,
+  type BuildHistoryEvent,
+  type BuildHistoryRecord,
+  type BuildHistoryRequest,
+  type Descriptor,
+} from './gen/control_pb.ts'
+
+/** Frontend options that only insitu writes; what a client says under these names is taken out before (see hints.ts). */
+export const recordAttributes = {
+  /** Whose build it is. Written when a Solve is relayed, kept by the daemon in its record of the build. */
+  owner: `${optionPrefix}owner`,
+  /** Where the record is. Added to records on their way to the client. */
+  node: `${optionPrefix}node`,
+} as const
+
+/** BuildHistoryEventType: BuildKit v0.33.1, api/services/control/control.proto. */
+export const historyEvent = { started: 0, complete: 1, deleted: 2 } as const
+
+/** Header of a ListenBuildHistory answer: the daemon's clock (RFC 3339), against which clients tell ages. */
+export const timestampHeader = 'buildkit-current-timestamp'
+
+export const decodeHistoryRequest = (message: Uint8Array): BuildHistoryRequest =>
+  fromBinary(BuildHistoryRequestSchema, message)
+
+export const encodeHistoryRequest = (request: BuildHistoryRequest): Uint8Array =>
+  toBinary(BuildHistoryRequestSchema, request)
+
+/** The same question with other answers wanted. Fields that insitu does not know stay in it. */
+export const askedDifferently = (
+  request: BuildHistoryRequest,
+  changes: Partial<Pick<BuildHistoryRequest, 'activeOnly' | 'ref' | 'earlyExit' | 'filter' | 'limit'>>,
+): Uint8Array => encodeHistoryRequest({ ...request, ...changes })
+
+/** All records of one build, ended or not. */
+export const historyRequestFor = (ref: string): Uint8Array =>
+  encodeHistoryRequest(create(BuildHistoryRequestSchema, { ref, earlyExit: true }))
+
+export const everyRecord = (): Uint8Array =>
+  encodeHistoryRequest(create(BuildHistoryRequestSchema, { earlyExit: true }))
+
+export const decodeHistoryEvent = (message: Uint8Array): BuildHistoryEvent =>
+  fromBinary(BuildHistoryEventSchema, message)
+
+/** The event as clients get it: its record says on which node it is. */
+export function encodeHistoryEvent(event: BuildHistoryEvent, node: string): Uint8Array {
+  if (event.record) {
+    event.record.frontendAttrs = { ...event.record.frontendAttrs, [recordAttributes.node]: node }
+  }
+  return toBinary(BuildHistoryEventSchema, event)
+}
+
+/** Who built it; undefined for builds that did not come through a gateway that says so. */
+export const recordOwner = (record: BuildHistoryRecord): string | undefined =>
+  record.frontendAttrs[recordAttributes.owner]
+
+/** Newest first, as daemons sort when a limit is asked for. */
+export const newestFirst = (a: BuildHistoryEvent, b: BuildHistoryEvent): number => startedAt(b) - startedAt(a)
+
+const startedAt = ({ record }: BuildHistoryEvent): number => (record?.createdAt ? timestampMs(record.createdAt) : 0)
+
+/**
+ * The blobs of a record: logs, trace, error, attestations, results. Not the texts of its exporter response, which a
+ * frontend can choose freely.
+ */
+export function recordBlobs(record: BuildHistoryRecord): Descriptor[] {
+  const infos = [record.result, ...Object.values(record.results)].filter((info) => info !== undefined)
+  const found = [
+    record.logs,
+    record.trace,
+    record.externalError,
+    ...infos.flatMap((info) => [info.resultDeprecated, ...info.attestations, ...Object.values(info.results)]),
+  ]
+  return found.filter((descriptor) => descriptor !== undefined && descriptor.digest !== '') as Descriptor[]
+}

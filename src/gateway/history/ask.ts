@@ -1,0 +1,96 @@
+import { describeError, InsituError } from '../../kernel/errors.ts'
+import type { BuildNode } from '../directory/directory.ts'
+import type { Call, RelayContext } from '../relay/context.ts'
+import type { Upstream } from '../relay/upstream.ts'
+
+/** A node whose answer is not part of the whole, and why. */
+export interface Missing {
+  readonly node: string
+  readonly reason: string
+}
+
+/** What all nodes together said. */
+export interface Answers<T> {
+  readonly answers: readonly { readonly node: BuildNode; readonly value: T }[]
+  readonly missing: readonly Missing[]
+  /** What a daemon said is wrong with the question. */
+  readonly refusal: InsituError | undefined
+}
+
+/** Each question opens a connection to its node if this client has none there yet. */
+const atOnce = 64
+
+const unreached = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED'])
+
+/**
+ * Asks all nodes, or the given ones, at the same time. A node that is slow or gone holds nobody up beyond the
+ * patience; it is named in the result and in the log.
+ * @param patience milliseconds for each node, connecting included.
+ * @throws InsituError when no node answered: the daemon's own refusal if there is one.
+ */
+export async function askNodes<T>(
+  context: RelayContext,
+  call: Call,
+  ask: (upstream: Upstream, node: BuildNode, signal: AbortSignal) => Promise<T>,
+  { patience, nodes = context.directory.nodes() }: { patience: number; nodes?: readonly BuildNode[] },
+): Promise<Answers<T>> {
+  const answers: { node: BuildNode; value: T }[] = []
+  const missing: Missing[] = []
+  let refusal: InsituError | undefined
+  const queue = nodes.values()
+  const worker = async (): Promise<void> => {
+    for (const node of queue) {
+      try {
+        answers.push({ node, value: await askNode(call, node, ask, patience) })
+      } catch (error) {
+        call.signal.throwIfAborted()
+        if (error instanceof InsituError && !unreached.has(error.status)) refusal ??= error
+        else missing.push({ node: node.name, reason: describeError(error) })
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(atOnce, nodes.length) }, worker))
+  for (const { node, reason } of missing) {
+    context.logger.warn({ path: call.path, node, err: reason }, 'a node is missing in a merged answer')
+  }
+  if (answers.length === 0) throw refusal ?? nobody(missing)
+  return { answers, missing, refusal }
+}
+
+async function askNode<T>(
+  call: Call,
+  node: BuildNode,
+  ask: (upstream: Upstream, node: BuildNode, signal: AbortSignal) => Promise<T>,
+  patience: number,
+): Promise<T> {
+  const late = new AbortController()
+  const timer = setTimeout(
+    () =>
+      late.abort(
+        new InsituError('NODE_SLOW', `node ${node.name} did not answer within ${patience / 1000} s`, {
+          status: 'DEADLINE_EXCEEDED',
+        }),
+      ),
+    patience,
+  )
+  const signal = AbortSignal.any([call.signal, late.signal])
+  const aborted = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+  })
+  // Its result counts only while somebody waits for it.
+  aborted.catch(() => undefined)
+  try {
+    const asking = (async () => ask(await call.upstreams.to(node), node, signal))()
+    asking.catch(() => undefined)
+    return await Promise.race([asking, aborted])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+const nobody = (missing: readonly Missing[]): InsituError =>
+  new InsituError(
+    'NO_NODE',
+    missing.length === 0 ? 'there is no node to ask' : `no node answered: ${missing.map((m) => m.reason).join('; ')}`,
+    { status: 'UNAVAILABLE', fix: 'look whether the build daemons of the nodes run' },
+  )

@@ -1,0 +1,97 @@
+import { InsituError } from '../../kernel/errors.ts'
+import {
+  askedDifferently,
+  decodeHistoryEvent,
+  decodeHistoryRequest,
+  encodeHistoryEvent,
+  historyEvent,
+  newestFirst,
+  recordBlobs,
+  recordOwner,
+  timestampHeader,
+} from '../../buildkit/history.ts'
+import type { BuildHistoryEvent, BuildHistoryRequest } from '../../buildkit/gen/control_pb.ts'
+import { paths } from '../../buildkit/methods.ts'
+import { readBody, unframe } from '../../kernel/grpc/framing.ts'
+import type { Call, RelayContext } from '../relay/context.ts'
+import { messagesFrom } from '../relay/messages.ts'
+import { messageLimit } from '../relay/tuning.ts'
+import { askNodes, type Answers } from './ask.ts'
+import { type Deliver, followNodes } from './follow.ts'
+import { historyPatience } from './locate.ts'
+import { openReply, type Reply } from '../relay/reply.ts'
+import { maySee, viewerOf, type Viewer } from './viewer.ts'
+
+/**
+ * Control/ListenBuildHistory: the histories of all nodes as one, with the builds of who asks. Which node a record is
+ * on stands in its attribute `insitu.node`.
+ */
+export async function answerHistory(context: RelayContext, call: Call): Promise<void> {
+  const request = decodeHistoryRequest(unframe(await readBody(call.stream, messageLimit)))
+  if (request.limit < 0) {
+    throw new InsituError('HISTORY_LIMIT', `invalid limit ${request.limit}`, { status: 'INVALID_ARGUMENT' })
+  }
+  const viewer = viewerOf(context, call.caller)
+  let opened: Reply | undefined
+  const reply = (): Reply =>
+    (opened ??= openReply(call.stream, call.signal, { [timestampHeader]: context.now().toISOString() }))
+  const deliver: Deliver = async (event, node) => {
+    const { record } = event
+    // A record that is deleted has nothing in it but its ref, which is a name chosen at random.
+    if (event.type !== historyEvent.deleted) {
+      if (!record || !maySee(viewer, recordOwner(record))) return
+      for (const { digest, mediaType } of recordBlobs(record)) {
+        context.blobs.note(viewer.owner, digest, { node, mediaType })
+      }
+    }
+    await reply().send(encodeHistoryEvent(event, node))
+  }
+  if (request.earlyExit) {
+    const { answers, missing, refusal } = await listNow(context, call, request, viewer, deliver)
+    // Of one build: the node that has it may say that it is being deleted.
+    if (request.ref !== '' && refusal && !answers.some(({ value }) => value > 0)) throw refusal
+    return reply().end(missing)
+  }
+  const following = followNodes(context, call, request, deliver)
+  reply()
+  if (!request.activeOnly) {
+    const past: Deliver = (event, node) =>
+      event.type === historyEvent.started || following.toldOf(event) ? Promise.resolve() : deliver(event, node)
+    await listNow(context, call, { ...request, earlyExit: true }, viewer, past)
+  }
+  await following.ended
+}
+
+/** What is there now. With a limit the newest of all nodes, else as they come. @returns how many events each node had. */
+async function listNow(
+  context: RelayContext,
+  call: Call,
+  request: BuildHistoryRequest,
+  viewer: Viewer,
+  deliver: Deliver,
+): Promise<Answers<number>> {
+  // A daemon would count builds of others, too.
+  const question = askedDifferently(request, viewer.all ? {} : { limit: 0 })
+  let newest: { event: BuildHistoryEvent; node: string }[] = []
+  const result = await askNodes(
+    context,
+    call,
+    async (upstream, node, signal) => {
+      let events = 0
+      for await (const message of messagesFrom(upstream, paths.listenBuildHistory, question, signal)) {
+        const event = decodeHistoryEvent(message)
+        events++
+        if (request.limit === 0 || event.type === historyEvent.started) {
+          await deliver(event, node.name)
+        } else if (event.record && maySee(viewer, recordOwner(event.record))) {
+          newest.push({ event, node: node.name })
+          newest = newest.toSorted((a, b) => newestFirst(a.event, b.event)).slice(0, request.limit)
+        }
+      }
+      return events
+    },
+    { patience: context.patience ?? historyPatience },
+  )
+  for (const { event, node } of newest) await deliver(event, node)
+  return result
+}

@@ -1,0 +1,36 @@
+import { decodeHistoryEvent, historyRequestFor, recordOwner } from '../../buildkit/history.ts'
+import { paths } from '../../buildkit/methods.ts'
+import type { BuildNode } from '../directory/directory.ts'
+import type { Call, RelayContext } from '../relay/context.ts'
+import { messagesFrom } from '../relay/messages.ts'
+import { askNodes, type Missing } from './ask.ts'
+import { maySee, type Viewer } from './viewer.ts'
+
+export interface Located {
+  /** Nodes with a build of this ref that the viewer may see. */
+  readonly nodes: readonly BuildNode[]
+  /** Nodes that could not be asked. */
+  readonly missing: readonly Missing[]
+}
+
+/** Milliseconds for a node to look into its history. */
+export const historyPatience = 5000
+
+/** Finds a build that ended, or that another gateway relays, in the histories of the nodes. */
+export async function locate(context: RelayContext, call: Call, ref: string, viewer: Viewer): Promise<Located> {
+  const request = historyRequestFor(ref)
+  const { answers, missing } = await askNodes(
+    context,
+    call,
+    async (upstream, _, signal) => {
+      let found = false
+      for await (const message of messagesFrom(upstream, paths.listenBuildHistory, request, signal)) {
+        const { record } = decodeHistoryEvent(message)
+        if (record?.ref === ref && maySee(viewer, recordOwner(record))) found = true
+      }
+      return found
+    },
+    { patience: context.patience ?? historyPatience },
+  )
+  return { nodes: answers.filter(({ value }) => value).map(({ node }) => node), missing }
+}

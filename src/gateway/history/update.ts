@@ -1,0 +1,44 @@
+import { fromBinary } from '@bufbuild/protobuf'
+import { UpdateBuildHistoryRequestSchema } from '../../buildkit/gen/control_pb.ts'
+import { paths } from '../../buildkit/methods.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import { readBody, unframe } from '../../kernel/grpc/framing.ts'
+import type { Call, RelayContext } from '../relay/context.ts'
+import { messageLimit } from '../relay/tuning.ts'
+import { unaryUpstream } from '../relay/unary.ts'
+import { locate } from './locate.ts'
+import { openReply } from '../relay/reply.ts'
+import { viewerOf } from './viewer.ts'
+
+/** Milliseconds: deleting a record collects garbage before it answers. */
+const patience = 60_000
+
+/**
+ * Control/UpdateBuildHistory, where the record is: everybody may delete and complete the records of own builds. To pin
+ * one keeps its blobs on the node for ever, which is for administrators.
+ */
+export async function answerUpdateHistory(context: RelayContext, call: Call): Promise<void> {
+  const message = unframe(await readBody(call.stream, messageLimit))
+  const request = fromBinary(UpdateBuildHistoryRequestSchema, message)
+  const viewer = viewerOf(context, call.caller)
+  if (!request.delete && !request.finalize) context.admission.administer(call.caller, 'UpdateBuildHistory')
+  const { nodes, missing } = await locate(context, call, request.ref, viewer)
+  if (nodes.length === 0) throw unknownBuild(request.ref, missing.map(({ node }) => node).join(', '))
+  for (const node of nodes) {
+    const upstream = await call.upstreams.to(node)
+    await unaryUpstream(upstream, paths.updateBuildHistory, message, call.signal, patience)
+  }
+  const reply = openReply(call.stream, call.signal)
+  await reply.send(new Uint8Array())
+  reply.end(missing)
+}
+
+/** The same words whether there is no such build or it is somebody else's. */
+export function unknownBuild(ref: string, missing: string): InsituError {
+  return missing === ''
+    ? new InsituError('BUILD_UNKNOWN', `there is no build ${ref} of yours`, { status: 'NOT_FOUND' })
+    : new InsituError('BUILD_UNKNOWN', `no build ${ref} of yours is found, and these nodes do not answer: ${missing}`, {
+        status: 'UNAVAILABLE',
+        fix: 'try again when they do',
+      })
+}

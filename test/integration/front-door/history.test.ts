@@ -1,0 +1,235 @@
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type FrontDoor, openFrontDoor, type Person } from '../fixtures/front-door.ts'
+import { everyRecord } from '../../../src/buildkit/history.ts'
+import { paths } from '../../../src/buildkit/methods.ts'
+import { startClient } from '../fixtures/clients.ts'
+import { startGateway } from '../fixtures/gateway.ts'
+import { trailersOf } from '../fixtures/grpc.ts'
+import { until } from '../fixtures/until.ts'
+
+// Records, logs, results and caches of two nodes, seen by two people and an administrator.
+
+let door: FrontDoor
+let alice: Person
+let bob: Person
+let root: Person
+/** Refs by who and where. */
+const refs: Record<string, string> = {}
+
+beforeAll(async () => {
+  door = await openFrontDoor()
+  ;[alice, bob, root] = await Promise.all([door.person('alice'), door.person('bob'), door.administrator()])
+  for (const [who, node] of [
+    [alice, 'red'],
+    [alice, 'blue'],
+    [bob, 'blue'],
+  ] as const) {
+    const context = await door.work.context(`RUN echo step-of-${who.name}-on-${node}\nRUN echo $RANDOM > /x\n`)
+    const metadata = join(await door.work.directory(), 'metadata.json')
+    const result = await who.buildx([
+      ...['build', '--progress=plain', `--build-arg=insitu.node=${node}`, `--metadata-file=${metadata}`],
+      ...['-o', `type=image,name=${who.name}/app`, '--sbom=false', '--provenance=mode=max', context],
+    ])
+    expect(result, result.output).toMatchObject({ exitCode: 0 })
+    const { 'buildx.build.ref': ref } = JSON.parse(readFileSync(metadata, 'utf8')) as Record<string, string>
+    refs[`${who.name}-${node}`] = ref?.split('/').at(-1) ?? ''
+  }
+})
+
+afterAll(async () => {
+  await door?.stop()
+})
+
+const list = async (who: Person, ...args: string[]): Promise<string[]> => {
+  const result = await who.buildx(['history', 'ls', '--format={{.Ref}}', '--no-trunc', ...args])
+  expect(result, result.output).toMatchObject({ exitCode: 0 })
+  return result.output
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => line.split('/').at(-1) as string)
+}
+
+test('everybody sees own builds of all nodes, newest first, and the administrator sees all', async () => {
+  expect(await list(alice)).toEqual([refs['alice-blue'], refs['alice-red']])
+  expect(await list(bob)).toEqual([refs['bob-blue']])
+  expect(await list(root)).toEqual([refs['bob-blue'], refs['alice-blue'], refs['alice-red']])
+})
+
+test('a limit counts own builds only, and a filter is the daemons’', async () => {
+  const newest = await alice.buildctl(['debug', 'histories', '--format={{json .}}'])
+  expect(newest.output).toContain(refs['alice-red'])
+  expect(newest.output).not.toContain(refs['bob-blue'])
+  expect(await list(alice, `--filter=ref=${refs['alice-red']}`)).toEqual([refs['alice-red']])
+  expect(await list(bob, `--filter=ref=${refs['alice-red']}`)).toEqual([])
+  expect(await list(alice, '--filter=status=error')).toEqual([])
+})
+
+test('a record says on which node it is and whose', async () => {
+  const { output } = await root.buildctl(['debug', 'histories', '--format={{json .}}'])
+  expect(output).toMatch(new RegExp(`"insitu.node":"red"[^\\n]*"insitu.owner":"person alice"[^\\n]*`))
+})
+
+test('logs, details, provenance and errors of a build that ended, from whichever node has it', async () => {
+  for (const node of ['red', 'blue']) {
+    const ref = refs[`alice-${node}`] as string
+    const logs = await alice.buildx(['history', 'logs', '--progress=plain', ref])
+    expect(logs, logs.output).toMatchObject({ exitCode: 0 })
+    expect(logs.output).toContain(`step-of-alice-on-${node}`)
+    const details = await alice.buildx(['history', 'inspect', ref])
+    expect(details, details.output).toMatchObject({ exitCode: 0 })
+    expect(details.output).toMatch(new RegExp(`insitu.node:\\s+${node}`))
+    const provenance = await alice.buildx(['history', 'inspect', 'attachment', ref, '--type=provenance'])
+    expect(provenance, provenance.output).toMatchObject({ exitCode: 0 })
+    expect(provenance.output).toContain('buildType')
+  }
+})
+
+test('another gateway, which relayed none of these builds, finds them too', async () => {
+  const gateway = await startGateway({
+    nodes: { red: door.red, blue: door.blue },
+    config: { recordOwner: true },
+  })
+  const other = ['--addr', gateway.address]
+  try {
+    for (const node of ['red', 'blue']) {
+      const records = await startClient('buildctl', [...other, 'debug', 'logs', refs[`alice-${node}`] as string]).ended
+      expect(records, records.output).toMatchObject({ exitCode: 0 })
+      expect(records.output).toContain(`step-of-alice-on-${node}`)
+    }
+    const unknown = await startClient('buildctl', [...other, 'debug', 'logs', 'no-such-build']).ended
+    expect(unknown.exitCode).not.toBe(0)
+    expect(unknown.output).toContain('there is no build no-such-build of yours')
+  } finally {
+    await gateway.close()
+  }
+})
+
+test('a node that is gone and one that is stuck are named, and the rest arrives within the bound', async () => {
+  const stuck = createServer()
+  const socket = join(await door.work.directory(), 'stuck.sock')
+  await new Promise<void>((resolve) => stuck.listen(socket, resolve))
+  const nodes = { red: door.red, blue: door.blue, gone: { socket: '/nowhere' }, stuck: { socket } }
+  const gateway = await startGateway({ nodes, config: { recordOwner: true }, patience: 1000 })
+  const address = ['--addr', gateway.address]
+  const call = (...args: string[]) => startClient('buildctl', [...address, ...args]).ended
+  try {
+    const started = performance.now()
+    const usage = await call('du')
+    expect(performance.now() - started).toBeLessThan(5000)
+    expect(usage, usage.output).toMatchObject({ exitCode: 0 })
+    expect(usage.output).toMatch(/node gone is missing/)
+    expect(usage.output).toMatch(/node stuck is missing/)
+    const records = await call('debug', 'histories', '--format={{json .}}')
+    expect(records, records.output).toMatchObject({ exitCode: 0 })
+    for (const ref of Object.values(refs)) expect(records.output).toContain(ref)
+    const trailers = await trailersOf(gateway.port, paths.listenBuildHistory, everyRecord())
+    expect(trailers).toMatchObject({ 'grpc-status': '0', 'insitu-missing-nodes': 'gone,stuck' })
+    expect(gateway.log()).toContain('a node is missing in a merged answer')
+    // Nothing says for sure that this build is nowhere.
+    const logs = await call('debug', 'logs', 'no-such-build')
+    expect(logs.output).toContain('these nodes do not answer: gone, stuck')
+    const pruned = await call('prune', '--filter=id==none')
+    expect(pruned.exitCode).toBe(1)
+    expect(pruned.output).toContain('the other nodes are pruned, 2 not')
+  } finally {
+    await gateway.close()
+    stuck.close()
+  }
+})
+
+test('what builds of others returned is not found', async () => {
+  const ref = refs['alice-blue'] as string
+  for (const args of [
+    ['history', 'logs', ref],
+    ['history', 'inspect', ref],
+    ['history', 'inspect', 'attachment', ref, '--type=provenance'],
+    ['history', 'rm', ref],
+  ]) {
+    const result = await bob.buildx(args)
+    expect(result.exitCode, `${args.join(' ')}: ${result.output}`).not.toBe(0)
+    expect(result.output).not.toContain('step-of-alice')
+  }
+})
+
+test('content is read by digest, of own builds only, and never listed', async () => {
+  const records = await alice.buildctl(['debug', 'histories', '--format={{json .}}'])
+  const digest = /"logs":\{[^}]*"digest":"(sha256:[0-9a-f]{64})"/.exec(records.output)?.[1] as string
+  const mine = await alice.buildctl(['debug', 'get', digest])
+  expect(mine, mine.output).toMatchObject({ exitCode: 0 })
+  const theirs = await bob.buildctl(['debug', 'get', digest])
+  expect(theirs.exitCode).not.toBe(0)
+  expect(theirs.output).toContain('not found in what builds of yours returned')
+})
+
+test('a follower is told of builds on all nodes, own ones only', async () => {
+  const follower = startClient('buildctl', [...['--addr', door.gateway.address, ...alice.tls, 'debug', 'monitor']])
+  try {
+    const context = await door.work.context(`RUN echo $RANDOM\n`)
+    const build = (who: Person, node: string) =>
+      who.buildctl([
+        ...['build', '--progress=plain', '--frontend=dockerfile.v0', `--opt=insitu.node=${node}`],
+        ...[`--local=context=${context}`, `--local=dockerfile=${context}`],
+      ])
+    await until('the follower to have the past', () => follower.output().includes(refs['alice-red'] as string))
+    const before = (await list(alice)).length
+    await build(alice, 'red')
+    await build(bob, 'red')
+    await build(alice, 'blue')
+    const after = await list(alice)
+    expect(after).toHaveLength(before + 2)
+    for (const ref of after.slice(0, 2)) {
+      await until(`the end of ${ref}`, () => new RegExp(`${ref}`).test(follower.output()))
+    }
+    const theirs = await list(bob)
+    expect(follower.output()).not.toContain(theirs[0])
+  } finally {
+    follower.kill('SIGTERM')
+    await follower.ended
+  }
+})
+
+test('disk usage is that of all nodes; steps of others are not shown', async () => {
+  const mine = await alice.buildctl(['du', '--verbose'])
+  expect(mine, mine.output).toMatchObject({ exitCode: 0 })
+  expect(mine.output).not.toContain('step-of-bob')
+  const all = await root.buildctl(['du', '--verbose'])
+  for (const step of ['alice-on-red', 'alice-on-blue', 'bob-on-blue']) expect(all.output).toContain(`step-of-${step}`)
+  const buildx = await alice.buildx(['du'])
+  expect(buildx, buildx.output).toMatchObject({ exitCode: 0 })
+  expect(buildx.output).toContain('Total:')
+})
+
+test('workers are filtered', async () => {
+  const names = async (...filter: string[]): Promise<string> =>
+    (await alice.buildctl(['debug', 'workers', ...filter.map((f) => `--filter=${f}`)])).output
+  expect(await names()).toMatch(/linux[^]*linux/)
+  const red = await names('labels."insitu.build/node"==red')
+  expect(red.match(/linux/g)?.length).toBeGreaterThan(0)
+  expect(red.split('\n').filter((line) => line.includes('linux/amd64'))).toHaveLength(1)
+  expect(await names('labels."insitu.build/node"=')).toContain('is not understood')
+})
+
+test('a record is deleted by its owner, where it is', async () => {
+  const ref = refs['alice-red'] as string
+  const removed = await alice.buildx(['history', 'rm', ref])
+  expect(removed, removed.output).toMatchObject({ exitCode: 0 })
+  expect(await list(alice)).not.toContain(ref)
+  expect(await list(root)).not.toContain(ref)
+})
+
+test('a prune is for administrators and reaches every node', async () => {
+  const refused = await alice.buildx(['prune', '--force', '--all'])
+  expect(refused.exitCode).not.toBe(0)
+  expect(refused.output).toContain('Prune is for administrators')
+  const pruned = await root.buildx(['prune', '--force', '--all'])
+  expect(pruned, pruned.output).toMatchObject({ exitCode: 0 })
+  expect(pruned.output).toContain('Total:')
+  for (const daemon of [door.red, door.blue]) {
+    const usage = await startClient('buildctl', ['--addr', daemon.address, 'du']).ended
+    expect(usage.output).not.toContain('step-of')
+    expect(usage.output).toMatch(/Total:\s+0B/)
+  }
+})
