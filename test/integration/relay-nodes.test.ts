@@ -138,9 +138,3 @@ test('image exporters get the defaults, and a name is written in full', async ()
   expect(record).toContain('"unpack":"true"')
   expect(record).toContain('"compression":"uncompressed"')
 })
-
-test('a prune is not sent to one of several nodes by chance', async () => {
-  const result = await startClient('buildctl', ['--addr', gateway.address, 'prune']).ended
-  expect(result.exitCode).toBe(1)
-  expect(result.output).toContain('Prune concerns one daemon, and this gateway serves several nodes')
-})

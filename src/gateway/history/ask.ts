@@ -80,7 +80,7 @@ async function askNode<T>(
   // Its result counts only while somebody waits for it.
   aborted.catch(() => undefined)
   try {
-    const asking = (async () => ask(await call.upstreams.to(node), node, signal))()
+    const asking = (async () => ask(await call.upstreams.to(node, true), node, signal))()
     asking.catch(() => undefined)
     return await Promise.race([asking, aborted])
   } finally {

@@ -36,7 +36,7 @@ export function followNodes(
   const lostAt = new Map<string, number>()
 
   const events = async (node: BuildNode, question: Uint8Array, handle: Deliver): Promise<void> => {
-    const upstream = await call.upstreams.to(node)
+    const upstream = await call.upstreams.to(node, true)
     for await (const message of messagesFrom(upstream, paths.listenBuildHistory, question, call.signal)) {
       await handle(decodeHistoryEvent(message), node.name)
     }

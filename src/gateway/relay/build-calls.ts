@@ -7,6 +7,7 @@ import { grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { frame, messageCutter, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import type { Hold } from '../correlate/bindings.ts'
 import type { BuildNode } from '../directory/directory.ts'
+import { runningBuild } from '../history/past.ts'
 import type { Progress } from '../progress/progress.ts'
 import { soleNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
@@ -24,8 +25,9 @@ import { messageLimit, patience } from './tuning.ts'
 export async function relayStatus(context: RelayContext, call: Call): Promise<void> {
   const body = await readBody(call.stream, messageLimit)
   const ref = statusRef(unframe(body))
-  const hold = await context.builds.wait(ref, patience, call.signal)
-  if (call.signal.aborted) return hold?.release()
+  const single = transparent(context)
+  const hold = await (single ? context.builds.wait(ref, patience, call.signal) : runningBuild(context, call, ref, body))
+  if (call.signal.aborted || (!hold && !single)) return hold?.release()
   let stop = (): void => undefined
   try {
     checkOwner(context, call, hold?.value)
@@ -118,9 +120,12 @@ async function begins(build: Build | undefined, signal: AbortSignal): Promise<bo
   return !signal.aborted
 }
 
-/** Where there is one node only, it also knows builds that ended long ago or came by another way. */
+/** Where there is one node only, and no owners, it also knows builds that ended long ago or came by another way. */
+const transparent = (context: RelayContext): BuildNode | undefined =>
+  context.config.recordOwner ? undefined : soleNode(context.directory)
+
 function nodeOf(context: RelayContext, hold: Hold<Build> | undefined, ref: string): BuildNode {
-  const node = hold?.value.node ?? soleNode(context.directory)
+  const node = hold?.value.node ?? transparent(context)
   if (node) return node
   throw new InsituError('BUILD_UNKNOWN', `this gateway knows no running build ${ref}`, { status: 'NOT_FOUND' })
 }

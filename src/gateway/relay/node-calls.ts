@@ -53,9 +53,12 @@ export async function answerInfo(context: RelayContext, call: Call): Promise<voi
 export async function relayTrace(context: RelayContext, call: Call): Promise<void> {
   const latest = call.upstreams.latest()
   const node = (latest === undefined ? undefined : context.directory.node(latest)) ?? soleNode(context.directory)
-  if (node) return relayWhole(call, node)
-  await readBody(call.stream, messageLimit)
-  answer(call.stream, frame(new Uint8Array()))
+  const spans = unframe(await readBody(call.stream, messageLimit))
+  if (!node) return answer(call.stream, frame(new Uint8Array()))
+  // Clients send their last spans before they end: they should not wait for a daemon that hangs.
+  const upstream = await call.upstreams.to(node)
+  const response = await unaryUpstream(upstream, paths.traceExport, spans, call.signal)
+  answer(call.stream, frame(response))
 }
 
 const fixed = (node: BuildNode | undefined): BuildNode | undefined => (node?.report ? undefined : node)

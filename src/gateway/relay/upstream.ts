@@ -15,8 +15,11 @@ export interface Upstream {
 
 /** The upstream connections of one client connection, opened when first needed. */
 export interface Upstreams {
-  /** @throws InsituError NODE_UNREACHABLE (UNAVAILABLE) with the node and the cause. */
-  to(node: BuildNode): Promise<Upstream>
+  /**
+   * @param aside for a question in passing: the node does not become the one that was used last.
+   * @throws InsituError NODE_UNREACHABLE (UNAVAILABLE) with the node and the cause.
+   */
+  to(node: BuildNode, aside?: boolean): Promise<Upstream>
   /** The node that was used last, while its connection is there. */
   latest(): string | undefined
   close(): void
@@ -41,10 +44,10 @@ export function createUpstreams(): Upstreams {
   }
 
   return {
-    async to(node) {
+    async to(node, aside = false) {
       const known = await open.get(node.name)?.catch(() => undefined)
       if (known && !known.lost() && !known.leaving()) {
-        latest = node.name
+        if (!aside) latest = node.name
         return known
       }
       const pending = open.get(node.name)
@@ -56,7 +59,7 @@ export function createUpstreams(): Upstreams {
         throw error
       })
       if (abort.signal.aborted) connection.destroy()
-      latest = node.name
+      if (!aside) latest = node.name
       return connection
     },
     latest: () => latest,

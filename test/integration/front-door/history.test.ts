@@ -165,7 +165,9 @@ test('content is read by digest, of own builds only, and never listed', async ()
 })
 
 test('a follower is told of builds on all nodes, own ones only', async () => {
-  const follower = startClient('buildctl', [...['--addr', door.gateway.address, ...alice.tls, 'debug', 'monitor']])
+  const follower = startClient('buildctl', [
+    ...['--addr', door.gateway.address, ...alice.tls, 'debug', 'monitor', '--completed'],
+  ])
   try {
     const context = await door.work.context(`RUN echo $RANDOM\n`)
     const build = (who: Person, node: string) =>

@@ -1,0 +1,36 @@
+import type { Hold } from '../correlate/bindings.ts'
+import { type Build, type Call, type RelayContext } from '../relay/context.ts'
+import { pump } from '../relay/pump.ts'
+import { patience } from '../relay/tuning.ts'
+import { locate } from './locate.ts'
+import { unknownBuild } from './update.ts'
+import { viewerOf } from './viewer.ts'
+
+/** Milliseconds after which a ref that nobody has solved yet is looked for in the histories. */
+const moment = 300
+
+/**
+ * The build that a Status asks for. One that ended long ago, or that another gateway relays, is found in the history
+ * of its node and answered from there.
+ * @returns undefined when that was done, or when the client is gone.
+ * @throws InsituError BUILD_UNKNOWN
+ */
+export async function runningBuild(
+  context: RelayContext,
+  call: Call,
+  ref: string,
+  body: Uint8Array,
+): Promise<Hold<Build> | undefined> {
+  const known = await context.builds.wait(ref, moment, call.signal)
+  if (known || call.signal.aborted) return known
+  const { nodes, missing } = await locate(context, call, ref, viewerOf(context, call.caller))
+  const [node] = nodes
+  if (node) {
+    const upstream = await call.upstreams.to(node)
+    await pump(call.stream, upstream.request(call.raw), { body, lost: () => upstream.lost() })
+    return undefined
+  }
+  const late = await context.builds.wait(ref, patience, call.signal)
+  if (late || call.signal.aborted) return late
+  throw unknownBuild(ref, missing.map((one) => one.node).join(', '))
+}
