@@ -13,6 +13,10 @@ export const agentPaths = {
   pull: '/v1/pull',
   /** POST a DropRequest. For gateways. */
   drop: '/v1/drop',
+  /** GET: a NodeUsage. For gateways, and on the agent's unix socket. */
+  usage: '/v1/usage',
+  /** POST a PruneRequest; JSON lines of PruneProgress. For gateways, and on the agent's unix socket. */
+  prune: '/v1/prune',
   /** GET, HEAD: OCI distribution, read-only, as the mirror serves it (`?ns=` names the registry). For other agents. */
   registry: '/v2/',
 } as const
@@ -22,3 +26,6 @@ export const gatewayPaths = {
   /** GET `?name=` or `?repository=&digest=`, and `&wait=` milliseconds: a Lookup. Ask every gateway and join the answers. */
   lookup: '/v1/lookup',
 } as const
+
+/** Name of the unix socket in the agent's run directory that serves `usage` and `prune` to root on the node. */
+export const agentSocket = 'insitu.sock'

@@ -1,0 +1,175 @@
+import { type CacheUse, cacheKinds, type RepositoryUse } from '../../api/disk.ts'
+import { isBuildkitLease } from '../clean/leases.ts'
+import type { CacheRecord } from './cache.ts'
+import {
+  amount,
+  type Part,
+  reach,
+  type Root,
+  rootOfImage,
+  rootsOfContainer,
+  rootsOfLease,
+  selfRooted,
+  type Stored,
+  type StoredImage,
+  type StoredLease,
+} from './reach.ts'
+
+/** Everything that the accounts of a node are made of. */
+export interface Books {
+  readonly stored: Stored
+  readonly snapshotter: string
+  readonly records: readonly CacheRecord[]
+  /** Ids that the daemon's database knows; undefined: it could not be read, so nothing counts as leaked. */
+  readonly known: ReadonlySet<string> | undefined
+  /** Older leases may be somebody else's. Milliseconds since 1970. */
+  readonly since: number
+  /** Names of the images that insitu built. */
+  readonly built: ReadonlySet<string>
+  /** Milliseconds since 1970. */
+  readonly now: number
+}
+
+/** A lease is older than its record by a moment: younger ones are not judged. */
+const youth = 60 * 60_000
+
+/** BuildKit makes one lease for a record and perhaps one for its other compressions. */
+const recordOf = (lease: StoredLease): string => lease.id.replace(/-variants$/, '')
+
+const isTemporary = (lease: StoredLease): boolean => 'buildkit/lease.temporary' in lease.labels
+
+/**
+ * Leases that a daemon made for records that no database knows: of a cache that was set aside, of a daemon that was
+ * killed between two writes. Nobody would ever remove them.
+ */
+export function leakedLeases({ stored, known, records, since, now }: Books): StoredLease[] {
+  if (!known) return []
+  const listed = new Set(records.map((record) => record.id))
+  return stored.leases.filter(
+    (lease) =>
+      isBuildkitLease(lease) &&
+      !isTemporary(lease) &&
+      !known.has(recordOf(lease)) &&
+      !listed.has(recordOf(lease)) &&
+      lease.createdAt >= since &&
+      lease.createdAt <= now - youth,
+  )
+}
+
+/** `docker.io/team/app:v1@sha256:…` → `docker.io/team/app`; names without a repository (digests) stay. */
+export const repositoryOf = (name: string): string =>
+  /^sha256:/.test(name) ? name : name.replace(/@.*$/, '').replace(/:[^:/]*$/, '')
+
+const isAlias = (image: StoredImage): boolean => /^sha256:/.test(image.name)
+
+/** CRI adds a name by digest (`sha256:…`) to images that it knows: it counts with the repository of the other name. */
+function repositoryNames(images: readonly StoredImage[]): (image: StoredImage) => string {
+  const of = new Map(images.filter((image) => !isAlias(image)).map((i) => [i.digest, repositoryOf(i.name)]))
+  return (image) => (isAlias(image) ? (of.get(image.digest) ?? image.name) : repositoryOf(image.name))
+}
+
+/** The names that have to go so that these images are gone: with the last proper name of a digest, CRI's name for it. */
+export function namesToRemove(images: readonly StoredImage[], removed: readonly StoredImage[]): string[] {
+  const names = new Set(removed.map((image) => image.name))
+  const kept = new Set(images.filter((i) => !isAlias(i) && !names.has(i.name)).map((image) => image.digest))
+  const orphaned = new Set(removed.map((image) => image.digest).filter((digest) => !kept.has(digest)))
+  return [...names, ...images.filter((i) => isAlias(i) && orphaned.has(i.digest)).map((image) => image.name)]
+}
+
+export const isPinned = (image: StoredImage): boolean => image.labels['io.cri-containerd.pinned'] === 'pinned'
+
+/** Images that containers run, by digest: kubelets name them by id, so every name of the digest counts. */
+export function imagesInUse({ stored }: Books): ReadonlySet<string> {
+  const digests = new Map(stored.images.map((image) => [image.name, image.digest]))
+  return new Set(stored.containers.flatMap(({ image }) => digests.get(image) ?? []))
+}
+
+/** What each thing that holds something keeps, by group. */
+function groups(books: Books): Map<string, Set<Part>> {
+  const { stored, snapshotter } = books
+  const leaked = new Set(leakedLeases(books))
+  const repository = repositoryNames(stored.images)
+  const roots = new Map<string, Root[]>()
+  const add = (group: string, some: readonly Root[]): void => {
+    const list = roots.get(group)
+    if (list) list.push(...some)
+    else roots.set(group, [...some])
+  }
+  for (const image of stored.images) add(`image ${repository(image)}`, [rootOfImage(image)])
+  for (const lease of stored.leases) {
+    const own = isBuildkitLease(lease)
+    add(leaked.has(lease) ? 'leaked' : own ? 'cache' : 'other', rootsOfLease(lease, snapshotter))
+  }
+  for (const container of stored.containers) add('container', rootsOfContainer(container, snapshotter))
+  add('other', [...selfRooted(stored)])
+  return new Map([...roots].map(([group, some]) => [group, reach(stored, snapshotter, some)]))
+}
+
+/** What the images of each repository hold, largest first. */
+export function repositories(books: Books): RepositoryUse[] {
+  const { stored, built } = books
+  const held = groups(books)
+  const holders = new Map<Part, number>()
+  for (const parts of held.values()) for (const part of parts) holders.set(part, (holders.get(part) ?? 0) + 1)
+  const used = imagesInUse(books)
+  const repositoryName = repositoryNames(stored.images)
+  const of = new Map<string, StoredImage[]>()
+  for (const image of stored.images) {
+    const repository = repositoryName(image)
+    if (isAlias(image) && repository !== image.name) continue
+    of.set(repository, [...(of.get(repository) ?? []), image])
+  }
+  return [...of]
+    .map(([repository, images]) => {
+      const parts = held.get(`image ${repository}`) ?? new Set<Part>()
+      const own = [...parts].filter((part) => holders.get(part) === 1)
+      return {
+        repository,
+        images: images.length,
+        bytes: amount(stored, parts).bytes,
+        unique: amount(stored, own).bytes,
+        built: images.filter((image) => built.has(image.name)).length,
+        pinned: images.filter(isPinned).length,
+        inUse: images.filter((image) => used.has(image.digest)).length,
+      }
+    })
+    .toSorted((a, b) => b.bytes - a.bytes || a.repository.localeCompare(b.repository))
+}
+
+/** The build cache by kind, as BuildKit counts. */
+export function cacheByKind(records: readonly CacheRecord[]): CacheUse[] {
+  return cacheKinds.flatMap((kind) => {
+    const some = records.filter((record) => record.kind === kind)
+    if (some.length === 0) return []
+    const bytes = (list: readonly CacheRecord[]): number => list.reduce((sum, record) => sum + record.bytes, 0)
+    return [{ kind, records: some.length, bytes: bytes(some), inUse: bytes(some.filter((record) => record.inUse)) }]
+  })
+}
+
+/** What would go. */
+export interface Removal {
+  readonly records: ReadonlySet<string>
+  readonly images: ReadonlySet<string>
+  readonly leases: ReadonlySet<string>
+}
+
+/** Bytes and inodes that containerd's collector would free: of what nothing else holds. */
+export function freedBy(
+  { stored, snapshotter }: Books,
+  { records, images, leases }: Removal,
+): { bytes: number; inodes: number } {
+  const roots = function* (without: boolean): Generator<Root> {
+    for (const image of stored.images) if (!without || !images.has(image.name)) yield rootOfImage(image)
+    for (const lease of stored.leases) {
+      const goes = leases.has(lease.id) || (isBuildkitLease(lease) && records.has(recordOf(lease)))
+      if (!without || !goes) yield* rootsOfLease(lease, snapshotter)
+    }
+    for (const container of stored.containers) yield* rootsOfContainer(container, snapshotter)
+    yield* selfRooted(stored)
+  }
+  const after = reach(stored, snapshotter, roots(true))
+  return amount(
+    stored,
+    [...reach(stored, snapshotter, roots(false))].filter((part) => !after.has(part)),
+  )
+}

@@ -1,0 +1,157 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { FileSystemUse } from '../../api/disk.ts'
+import type { Finding } from '../../api/node-report.ts'
+import { describeError } from '../../kernel/errors.ts'
+import type { Logger } from '../../kernel/log.ts'
+import { leakedLeases, namesToRemove } from './account.ts'
+import { limitFindings } from './findings.ts'
+import type { NodeDisk } from './node.ts'
+import { atLimit, type Holdings, needs, planReclaim, type Step } from './plan.ts'
+import { difference } from './prune.ts'
+import { removableImages } from './select.ts'
+import { removeTemporary } from './temporary.ts'
+
+export interface KeeperOptions {
+  readonly disk: NodeDisk
+  readonly log: Logger
+  /** Milliseconds between two looks at the file systems: a few system calls. Default 2,000. */
+  readonly interval?: number
+  /** Milliseconds before the next try when nothing could be freed. Default 30,000. */
+  readonly patience?: number
+  /** Told when the node reaches its limit or is below its high marks again. */
+  readonly onFindings: (findings: readonly Finding[]) => void
+}
+
+/** What was freed since the agent started, by step. */
+export interface Reclaimed {
+  readonly step: Step['do']
+  readonly bytes: number
+  readonly inodes: number
+}
+
+export interface Keeper {
+  /** The last measurement. */
+  fileSystems(): readonly FileSystemUse[]
+  reclaimed(): readonly Reclaimed[]
+  findings(): readonly Finding[]
+  /** Ends the watch; a step under way is awaited. */
+  stop(): Promise<void>
+}
+
+/**
+ * Keeps a node below its marks while a daemon runs: looks, plans, frees step by step, and looks again after each.
+ * It keeps nothing on disk: after a restart of the agent, the daemon or containerd the next look begins anew.
+ */
+export function startKeeper(options: KeeperOptions): Keeper {
+  const { disk, log } = options
+  const ended = new AbortController()
+  const freed = new Map<Step['do'], { bytes: number; inodes: number }>()
+  let fileSystems: readonly FileSystemUse[] = []
+  let findings: readonly Finding[] = []
+  let reclaiming = false
+  let notBefore = 0
+
+  const measure = async (): Promise<void> => {
+    fileSystems = await disk.measure()
+    const limited = atLimit(fileSystems)
+    // What was said is taken back below the high mark, not at the limit: a node does not flicker.
+    const still = findings.length > 0 && needs(fileSystems, false).length > 0
+    const next = limited.length > 0 ? limitFindings(limited) : still ? findings : []
+    if (next.map((f) => f.code).join() === findings.map((f) => f.code).join()) return
+    findings = next
+    options.onFindings(findings)
+  }
+
+  const look = async (): Promise<void> => {
+    await measure()
+    let need = needs(fileSystems, reclaiming)
+    reclaiming = need.length > 0
+    if (!reclaiming || performance.now() < notBefore) return
+    const start = fileSystems
+    log.info({ need }, 'the disk is filling: removing what nothing needs')
+    for (const step of planReclaim(need, await holdings())) {
+      if (ended.signal.aborted) return
+      const before = fileSystems
+      await take(step)
+      await measure()
+      const { bytes, inodes } = difference(before, fileSystems)
+      const sum = freed.get(step.do) ?? { bytes: 0, inodes: 0 }
+      freed.set(step.do, { bytes: sum.bytes + Math.max(0, bytes), inodes: sum.inodes + Math.max(0, inodes) })
+      need = needs(fileSystems, true)
+      if (need.length === 0) break
+    }
+    reclaiming = need.length > 0
+    const total = difference(start, fileSystems)
+    log.info({ freed: total, enough: !reclaiming }, 'removed what nothing needs')
+    if (total.bytes <= 0 && total.inodes <= 0) notBefore = performance.now() + (options.patience ?? 30_000)
+  }
+
+  const holdings = async (): Promise<Holdings> => {
+    const books = await disk.books()
+    const sum = (list: readonly { readonly bytes: number }[]): number => list.reduce((all, { bytes }) => all + bytes, 0)
+    const unused = books.records.filter((record) => !record.inUse)
+    const runningBuilds = await disk.cache.runningBuilds()
+    return {
+      cacheBytes: sum(books.records.filter((record) => !record.shared)),
+      unusedCacheBytes: sum(unused),
+      stickyCacheBytes: sum(unused.filter(({ kind, shared }) => shared || kind === 'internal' || kind === 'frontend')),
+      leaked: leakedLeases(books).length,
+      temporary: runningBuilds > 0 ? [] : (await disk.temporary()).filter(({ stale }) => stale).map(({ path }) => path),
+      images: removableImages(books).map((image) => image.name),
+      runningBuilds,
+    }
+  }
+
+  const take = async (step: Step): Promise<void> => {
+    switch (step.do) {
+      case 'leaked': {
+        const leases = leakedLeases(await disk.books())
+        for (const [i, { id }] of leases.entries()) await disk.removeLease(id, i === leases.length - 1)
+        return
+      }
+      case 'temporary':
+        for (const path of step.paths) await removeTemporary(path)
+        return
+      case 'cache':
+        return disk.cache.prune({ all: step.all, keepBytes: step.keepBytes })
+      case 'images':
+        return removeImages(step.names)
+    }
+  }
+
+  /** One by one, oldest first, until it is enough. What became used or protected meanwhile stays. */
+  const removeImages = async (wanted: readonly string[]): Promise<void> => {
+    for (const name of wanted) {
+      const books = await disk.books()
+      const image = removableImages(books).find((one) => one.name === name)
+      if (!image || ended.signal.aborted || (await disk.cache.runningBuilds()) > 0) continue
+      const names = namesToRemove(books.stored.images, [image])
+      for (const [i, one] of names.entries()) await disk.removeImage(one, i === names.length - 1)
+      log.info({ image: name }, 'removed an image that nothing uses or protects')
+      await measure()
+      if (needs(fileSystems, true).length === 0) return
+    }
+  }
+
+  const run = async (): Promise<void> => {
+    while (!ended.signal.aborted) {
+      try {
+        await look()
+      } catch (error) {
+        // The daemon or containerd is away: the supervision says so; the next look finds what is left.
+        log.warn({ err: describeError(error) }, 'the disk could not be looked at')
+      }
+      await sleep(options.interval ?? 2000, undefined, { signal: ended.signal, ref: false }).catch(() => undefined)
+    }
+  }
+  const running = run()
+  return {
+    fileSystems: () => fileSystems,
+    reclaimed: () => [...freed].map(([step, amount]) => ({ step, ...amount })),
+    findings: () => findings,
+    async stop() {
+      ended.abort(new Error('the keeper was told to stop'))
+      await running
+    },
+  }
+}

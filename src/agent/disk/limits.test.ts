@@ -1,0 +1,60 @@
+import { describe, expect, it } from 'vitest'
+import { fromFlags, thresholds } from './kubelet.ts'
+import { kubeletDefaults, limitsOf } from './limits.ts'
+
+const total = { bytes: 1000, inodes: 1000 }
+
+describe('the marks of a file system', () => {
+  it('lie below the kubelet’s defaults', () => {
+    expect(limitsOf(total, kubeletDefaults, {})).toEqual({
+      bytes: { limit: 850, high: 800, low: 700 },
+      inodes: { limit: 950, high: 900, low: 800 },
+    })
+  })
+  it('follow a kubelet that is stricter, in percent or in bytes', () => {
+    const kubelet = thresholds([
+      { imageGCHighThresholdPercent: 70, evictionHard: { 'imagefs.available': '200', 'nodefs.inodesFree': '30%' } },
+    ])
+    expect(limitsOf(total, kubelet, {})).toEqual({
+      bytes: { limit: 700, high: 650, low: 550 },
+      inodes: { limit: 700, high: 650, low: 550 },
+    })
+  })
+  it('are what was configured, but never at the kubelet’s threshold', () => {
+    expect(limitsOf(total, kubeletDefaults, { highPercent: 50, lowPercent: 40 }).bytes).toEqual({
+      limit: 850,
+      high: 500,
+      low: 400,
+    })
+    expect(limitsOf(total, kubeletDefaults, { highPercent: 99, lowPercent: 98 }).bytes).toEqual({
+      limit: 850,
+      high: 840,
+      low: 840,
+    })
+    expect(limitsOf(total, kubeletDefaults, { inodesHighPercent: 20 }).inodes).toMatchObject({ high: 200, low: 100 })
+  })
+  it('do not exist for inodes where their number is not fixed', () => {
+    expect(limitsOf({ bytes: 1000, inodes: 0 }, kubeletDefaults, {}).inodes.limit).toBe(Infinity)
+  })
+})
+
+describe('the kubelet’s thresholds', () => {
+  it('come from its file, then from its flags', () => {
+    const file = { imageGCHighThresholdPercent: 90, evictionHard: { 'nodefs.available': '10%' } }
+    const flags = fromFlags([
+      '--v=2',
+      '--eviction-hard=imagefs.available<1Gi,nodefs.inodesFree<5%',
+      '--image-gc-high-threshold',
+      '60',
+    ])
+    expect(thresholds([file, flags])).toEqual({
+      imageGcHigh: 0.6,
+      freeBytes: [{ count: 2 ** 30 }],
+      freeInodes: [{ share: 0.05 }],
+    })
+  })
+  it('are the defaults for what is absent or nonsense', () => {
+    expect(thresholds([{}, fromFlags([])])).toEqual(kubeletDefaults)
+    expect(thresholds([{ imageGCHighThresholdPercent: 'much' }])).toEqual(kubeletDefaults)
+  })
+})

@@ -1,0 +1,85 @@
+import { Writable } from 'node:stream'
+import { Exec, KubeConfig, type V1Status } from '@kubernetes/client-node'
+import { describeError, InsituError } from '../errors.ts'
+import type { EndpointOptions } from './endpoint.ts'
+
+export interface PodCommand {
+  readonly namespace: string
+  readonly pod: string
+  readonly container: string
+  /** Program and arguments: no shell. */
+  readonly command: readonly string[]
+  /** Told the program's standard output as it comes. */
+  readonly onOutput: (chunk: string) => void
+}
+
+export interface PodExit {
+  readonly code: number
+  readonly stderr: string
+}
+
+/**
+ * Runs a program in a pod, as `kubectl exec` does, with the account of the kubeconfig: it needs the right to create
+ * pods/exec there. @throws InsituError POD_EXEC when it cannot be started.
+ */
+export async function execInPod(options: EndpointOptions, run: PodCommand): Promise<PodExit> {
+  const config = new KubeConfig()
+  if (options.kubeconfig === undefined) config.loadFromDefault()
+  else config.loadFromFile(options.kubeconfig)
+  if (options.context !== undefined) config.setCurrentContext(options.context)
+  let stderr = ''
+  const decoder = new TextDecoder()
+  const collect = (write: (chunk: string) => void): Writable =>
+    new Writable({
+      write(chunk: Buffer, _, done) {
+        write(decoder.decode(chunk, { stream: true }))
+        done()
+      },
+    })
+  const errors = new TextDecoder()
+  const errorStream = new Writable({
+    write(chunk: Buffer, _, done) {
+      stderr += errors.decode(chunk, { stream: true })
+      done()
+    },
+  })
+  const failed = (what: string, cause?: unknown): InsituError =>
+    new InsituError('POD_EXEC', `${run.command[0] ?? ''} cannot be run in pod ${run.namespace}/${run.pod}: ${what}`, {
+      status: 'UNAVAILABLE',
+      fix: 'the account needs the right to create pods/exec in that namespace; the pod has to be running',
+      ...(cause === undefined ? {} : { cause }),
+    })
+  return new Promise((resolve, reject) => {
+    const ended = (status: V1Status): void => {
+      if (status.status === 'Success') return resolve({ code: 0, stderr })
+      const code = status.details?.causes?.find((cause) => cause.reason === 'ExitCode')?.message
+      if (code === undefined) reject(failed(status.message ?? 'no reason was given'))
+      else resolve({ code: Number(code), stderr })
+    }
+    new Exec(config)
+      .exec(
+        run.namespace,
+        run.pod,
+        run.container,
+        [...run.command],
+        collect(run.onOutput),
+        errorStream,
+        null,
+        false,
+        ended,
+      )
+      .then(
+        (socket) => {
+          socket.on('close', () => reject(failed('the connection was closed')))
+          socket.on('error', (error: Error) => reject(failed(error.message, error)))
+        },
+        (error: unknown) => reject(failed(error instanceof Error ? describeError(error) : reasonOf(error))),
+      )
+  })
+}
+
+/** The library rejects with the events of its WebSocket, which are no errors. */
+function reasonOf(event: unknown): string {
+  const { message } = (typeof event === 'object' && event !== null ? event : {}) as { message?: unknown }
+  return typeof message === 'string' ? message : 'the API server refused'
+}
