@@ -1,12 +1,15 @@
 import type { Command } from 'commander'
 import { agentCommand } from './agent.ts'
+import { askAgentCommand } from './ask-agent.ts'
 import { completionCommand } from './completion.ts'
 import { doctorCommand } from './doctor.ts'
+import { duCommand } from './du.ts'
 import { gatewayCommand } from './gateway.ts'
 import { cleanNodeCommand } from './clean-node.ts'
 import { explainCommand } from './explain.ts'
 import { installCommand } from './install.ts'
 import { nodesCommand } from './nodes.ts'
+import { pruneCommand } from './prune.ts'
 import { statusCommand } from './status.ts'
 import { uninstallCommand } from './uninstall.ts'
 import { localCommand } from './local.ts'
@@ -17,11 +20,14 @@ export const commands: readonly (() => Command)[] = [
   statusCommand,
   uninstallCommand,
   nodesCommand,
+  duCommand,
+  pruneCommand,
   explainCommand,
   localCommand,
   agentCommand,
   gatewayCommand,
   cleanNodeCommand,
+  askAgentCommand,
   doctorCommand,
   completionCommand,
 ]

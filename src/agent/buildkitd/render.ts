@@ -4,6 +4,7 @@ import { lineOf, parseToml, type TomlTable, type TomlValue, writeToml } from '..
 import { InsituError } from '../../kernel/errors.ts'
 import type { Finding } from '../../api/node-report.ts'
 import { checkKeys, isTable, show } from './check-keys.ts'
+import { type Collection, collectionKeys } from './collection.ts'
 import { buildkitdKeys, type Kind, ownKeys } from './known-keys.ts'
 
 export interface RenderInput {
@@ -20,6 +21,8 @@ export interface RenderInput {
   readonly snapshotter: string
   /** Directory with the CNI plug-ins bridge, loopback, host-local and firewall; undefined: found on buildkitd's PATH. */
   readonly cniBinaryPath?: string | undefined
+  /** Limits of its own garbage collection; undefined: BuildKit's defaults. */
+  readonly collection?: Collection | undefined
 }
 
 export interface Rendered {
@@ -120,6 +123,10 @@ export function render(input: RenderInput): Rendered {
   }
   const tls = get(user, ['grpc', 'tls'])
   if (tls !== undefined) conflict(['grpc', 'tls'], tls, 'the agent ends TLS in front of the daemon')
+
+  const worker = get(user, ['worker', 'containerd'])
+  const limits = collectionKeys(isTable(worker) ? worker : {}, input.collection)
+  for (const [key, value] of Object.entries(limits)) set(merged, ['worker', 'containerd', key], value)
 
   const tmpdir = takeLocalMountRoot(merged, input, conflict)
   const mode = networkMode(merged, input)

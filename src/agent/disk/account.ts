@@ -58,9 +58,9 @@ export function leakedLeases({ stored, known, records, since, now }: Books): Sto
 
 /** `docker.io/team/app:v1@sha256:…` → `docker.io/team/app`; names without a repository (digests) stay. */
 export const repositoryOf = (name: string): string =>
-  /^sha256:/.test(name) ? name : name.replace(/@.*$/, '').replace(/:[^:/]*$/, '')
+  name.startsWith('sha256:') ? name : name.replace(/@.*$/, '').replace(/:[^:/]*$/, '')
 
-const isAlias = (image: StoredImage): boolean => /^sha256:/.test(image.name)
+const isAlias = (image: StoredImage): boolean => image.name.startsWith('sha256:')
 
 /** CRI adds a name by digest (`sha256:…`) to images that it knows: it counts with the repository of the other name. */
 function repositoryNames(images: readonly StoredImage[]): (image: StoredImage) => string {

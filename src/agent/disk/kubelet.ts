@@ -37,7 +37,10 @@ const units: Readonly<Record<string, number>> = {
 
 /** `10%`, `1Gi`, `500000` as evictionHard writes them. */
 function quantity(value: unknown): Quantity | undefined {
-  const [, number, unit = ''] = /^(\d+(?:\.\d+)?)(%|[kMGT]i?|Ki)?$/.exec(String(value ?? '')) ?? []
+  const [, number, unit = ''] =
+    /^(\d+(?:\.\d+)?)(%|[kMGT]i?|Ki)?$/.exec(
+      typeof value === 'number' ? `${value}` : typeof value === 'string' ? value : '',
+    ) ?? []
   if (number === undefined) return undefined
   return unit === '%' ? { share: Number(number) / 100 } : { count: Number(number) * (units[unit] ?? 1) }
 }
@@ -92,7 +95,7 @@ async function parseAll(texts: readonly string[]): Promise<KubeletDiskConfig[]> 
   return texts.map((text) => {
     try {
       const [value] = parseYaml(text)
-      return typeof value === 'object' && value !== null ? (value as KubeletDiskConfig) : {}
+      return typeof value === 'object' && value !== null ? value : {}
     } catch {
       return {}
     }

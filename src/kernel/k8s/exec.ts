@@ -28,53 +28,50 @@ export async function execInPod(options: EndpointOptions, run: PodCommand): Prom
   else config.loadFromFile(options.kubeconfig)
   if (options.context !== undefined) config.setCurrentContext(options.context)
   let stderr = ''
-  const decoder = new TextDecoder()
-  const collect = (write: (chunk: string) => void): Writable =>
-    new Writable({
-      write(chunk: Buffer, _, done) {
-        write(decoder.decode(chunk, { stream: true }))
-        done()
-      },
-    })
-  const errors = new TextDecoder()
-  const errorStream = new Writable({
-    write(chunk: Buffer, _, done) {
-      stderr += errors.decode(chunk, { stream: true })
-      done()
-    },
-  })
+  const errors = sink((chunk) => (stderr += chunk))
   const failed = (what: string, cause?: unknown): InsituError =>
     new InsituError('POD_EXEC', `${run.command[0] ?? ''} cannot be run in pod ${run.namespace}/${run.pod}: ${what}`, {
       status: 'UNAVAILABLE',
       fix: 'the account needs the right to create pods/exec in that namespace; the pod has to be running',
       ...(cause === undefined ? {} : { cause }),
     })
-  return new Promise((resolve, reject) => {
-    const ended = (status: V1Status): void => {
-      if (status.status === 'Success') return resolve({ code: 0, stderr })
-      const code = status.details?.causes?.find((cause) => cause.reason === 'ExitCode')?.message
-      if (code === undefined) reject(failed(status.message ?? 'no reason was given'))
-      else resolve({ code: Number(code), stderr })
-    }
-    new Exec(config)
-      .exec(
-        run.namespace,
-        run.pod,
-        run.container,
-        [...run.command],
-        collect(run.onOutput),
-        errorStream,
-        null,
-        false,
-        ended,
-      )
-      .then(
-        (socket) => {
-          socket.on('close', () => reject(failed('the connection was closed')))
-          socket.on('error', (error: Error) => reject(failed(error.message, error)))
-        },
-        (error: unknown) => reject(failed(error instanceof Error ? describeError(error) : reasonOf(error))),
-      )
+  const { promise, resolve, reject } = Promise.withResolvers<PodExit>()
+  const ended = (status: V1Status): void => {
+    if (status.status === 'Success') return resolve({ code: 0, stderr })
+    const code = status.details?.causes?.find((cause) => cause.reason === 'ExitCode')?.message
+    if (code === undefined) reject(failed(status.message ?? 'no reason was given'))
+    else resolve({ code: Number(code), stderr })
+  }
+  const { namespace, pod, container, command } = run
+  try {
+    const output = sink(run.onOutput)
+    const socket = await new Exec(config).exec(
+      namespace,
+      pod,
+      container,
+      [...command],
+      output,
+      errors,
+      null,
+      false,
+      ended,
+    )
+    socket.on('close', () => reject(failed('the connection was closed')))
+    socket.on('error', (error: Error) => reject(failed(error.message, error)))
+  } catch (error) {
+    throw failed(error instanceof Error ? describeError(error) : reasonOf(error))
+  }
+  return promise
+}
+
+/** Characters that lie across two chunks come whole. */
+function sink(write: (text: string) => void): Writable {
+  const decoder = new TextDecoder()
+  return new Writable({
+    write(chunk: Buffer, _, done) {
+      write(decoder.decode(chunk, { stream: true }))
+      done()
+    },
   })
 }
 

@@ -1,0 +1,127 @@
+import { describeError, InsituError, UsageError } from '../../kernel/errors.ts'
+import type { EndpointOptions } from '../../kernel/k8s/endpoint.ts'
+import { readInstallation } from '../cluster/installation.ts'
+import { type ClusterOptions, withCluster } from '../cluster/connect.ts'
+import { askAgent, type Question, usualSocket } from './ask-agent.ts'
+
+export interface NodeOptions extends ClusterOptions {
+  readonly node: readonly string[]
+  /** Ask the agent of this machine instead of a cluster's. */
+  readonly socket?: string
+}
+
+/** An agent that can be asked. */
+export interface ReachableNode {
+  readonly node: string
+  /** @throws InsituError when it cannot be reached or refuses. */
+  ask(question: Question, body: string | undefined, onLine: (line: string) => void): Promise<void>
+}
+
+/**
+ * The agents that the options mean. In a cluster they are asked by a program in their pods, with the right of the
+ * kubeconfig's account to exec there: nobody else reaches an agent, and no port is opened for it.
+ * @throws UsageError for a node without an agent; InsituError NOT_INSTALLED.
+ */
+export async function reachNodes(options: NodeOptions): Promise<ReachableNode[]> {
+  const { socket } = options
+  if (socket !== undefined) {
+    return [{ node: 'this machine', ask: (question, body, onLine) => askAgent(socket, question, body, onLine) }]
+  }
+  const { agents } = await withCluster(options, (client) => readInstallation(client, options.namespace))
+  if (agents.length === 0) {
+    throw new InsituError('NOT_INSTALLED', `there are no agents in namespace ${options.namespace}`, {
+      status: 'NOT_FOUND',
+      fix: 'install insitu with `insitu install`, or ask this machine with --socket',
+    })
+  }
+  const strange = options.node.find((name) => !agents.some((agent) => agent.node === name))
+  if (strange !== undefined) {
+    throw new UsageError(`node ${strange} has no agent`, { fix: 'see `insitu nodes`' })
+  }
+  const endpoint: EndpointOptions = { kubeconfig: options.kubeconfig, context: options.context }
+  return agents
+    .filter(({ node }) => node !== undefined && (options.node.length === 0 || options.node.includes(node)))
+    .map(({ node = '', name }) => ({
+      node,
+      ask: (question, body, onLine) =>
+        askPod({ endpoint, namespace: options.namespace, pod: name }, question, body, onLine),
+    }))
+}
+
+interface PodPlace {
+  readonly endpoint: EndpointOptions
+  readonly namespace: string
+  readonly pod: string
+}
+
+async function askPod(
+  { endpoint, namespace, pod }: PodPlace,
+  question: Question,
+  body: string | undefined,
+  onLine: (line: string) => void,
+): Promise<void> {
+  const { execInPod } = await import('../../kernel/k8s/exec.ts')
+  let rest = ''
+  const { code, stderr } = await execInPod(endpoint, {
+    namespace,
+    pod,
+    container: 'agent',
+    command: [
+      'insitu',
+      'ask-agent',
+      question,
+      '--socket',
+      usualSocket,
+      ...(body === undefined ? [] : ['--body', body]),
+    ],
+    onOutput: (chunk) => {
+      const lines = (rest + chunk).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) onLine(line)
+    },
+  })
+  if (code === 0) return
+  const said = stderr
+    .trim()
+    .replace(/^insitu: /, '')
+    .split('\n')[0]
+  throw new InsituError('AGENT_REFUSED', said || `insitu ended with ${code} in pod ${pod}`, { status: 'UNAVAILABLE' })
+}
+
+/** So many nodes are asked at a time. */
+const atOnce = 16
+
+/** Asks all of them, a few at a time. A node that fails does not stop the others. */
+export async function askAll<T>(
+  nodes: readonly ReachableNode[],
+  ask: (node: ReachableNode) => Promise<T>,
+): Promise<{ readonly answers: readonly T[]; readonly failed: readonly FailedNode[] }> {
+  const answers: T[] = []
+  const failed: FailedNode[] = []
+  const waiting = [...nodes]
+  const work = async (): Promise<void> => {
+    for (let node = waiting.shift(); node; node = waiting.shift()) {
+      try {
+        answers.push(await ask(node))
+      } catch (error) {
+        const fix = error instanceof InsituError ? error.fix : undefined
+        failed.push({ node: node.node, error: describeError(error), ...(fix === undefined ? {} : { fix }) })
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: atOnce }, work))
+  return { answers, failed }
+}
+
+export interface FailedNode {
+  readonly node: string
+  readonly error: string
+  readonly fix?: string
+}
+
+/** @throws InsituError NODES_FAILED when one did not answer: what the others said was printed. */
+export function throwFailed(failed: readonly FailedNode[]): void {
+  if (failed.length === 0) return
+  const list = failed.map(({ node, error }) => `${node}: ${error}`).join('; ')
+  throw new InsituError('NODES_FAILED', list, { status: 'UNAVAILABLE', fix: failed[0]?.fix })
+}
