@@ -43,13 +43,20 @@ export async function runGateway(options: RunGatewayOptions): Promise<void> {
     if (!state.parts) return
     state.gateway = await createGateway({ listen: options.addresses, config, logger, ...state.parts })
     logger.info({ addresses: state.gateway.addresses.map(formatAddress) }, 'listening')
-    await untilStopped(state.gateway, config.maxBuildDuration * 1000, signals, (message) => logger.info(message))
+    const grace = { grace: config.maxBuildDuration * 1000, settle: fixed ? 0 : settleTime }
+    await untilStopped(state.gateway, grace, signals, (message) => logger.info(message))
   } finally {
     await state.parts?.close?.()
     await probes?.close()
     signals.close()
   }
 }
+
+/**
+ * Milliseconds after SIGTERM in which clients may still arrive: nodes forget a pod that leaves one after the other, and
+ * the pod's preStop hook has waited for most of them.
+ */
+const settleTime = 3000
 
 interface State {
   /** Why there is no gateway yet. */
@@ -119,13 +126,13 @@ export function parseNodes(texts: readonly string[]): FixedNode[] {
 
 async function untilStopped(
   gateway: Gateway,
-  grace: number,
+  { grace, settle }: { readonly grace: number; readonly settle: number },
   { stop, now }: Signals,
   say: (message: string) => void,
 ): Promise<void> {
   await aborted(stop)
-  say('stopping: no new builds, running ones finish')
-  await Promise.race([gateway.drain(grace), aborted(now)])
+  say('stopping: no new clients, builds of those that are here finish')
+  await Promise.race([gateway.drain(grace, settle), aborted(now)])
   await gateway.close()
   say('stopped')
 }

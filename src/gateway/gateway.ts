@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { GatewayConfig } from '../api/config.ts'
 import { grpcStatus } from '../kernel/errors.ts'
 import type { Logger } from '../kernel/log.ts'
@@ -41,13 +42,17 @@ export interface GatewayOptions {
 
 export interface Gateway {
   readonly addresses: readonly Address[]
-  /** Why it takes no new builds; undefined while it does. For /readyz. */
+  /** Why it should get no more clients; undefined while it should. For /readyz. */
   refusing(): string | undefined
   /**
-   * Takes no new builds and resolves when the running ones have ended, or the grace (milliseconds) is over.
+   * Lets running builds end, and those whose clients are connected already: nobody's build fails because of a rollout.
+   * Connections that have nothing open are told to go elsewhere. Resolves when no build is left.
+   * @param grace milliseconds after which it resolves anyway.
+   * @param settle milliseconds in which new connections may still build: not every node hears at once that this
+   * gateway is leaving.
    * @returns how many builds were still running.
    */
-  drain(grace: number): Promise<number>
+  drain(grace: number, settle?: number): Promise<number>
   /** Ends everything at once; calls that are open end with UNAVAILABLE. */
   close(): Promise<void>
 }
@@ -66,6 +71,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const { logger, directory, config } = options
   const activity = options.activity ?? createActivity()
   let stopping: string | undefined
+  let closing: string | undefined
   const draining = new AbortController()
   const context: RelayContext = {
     directory,
@@ -85,6 +91,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   }
   const clients: ClientConnections = createClientConnections({
     context,
+    refusal: () => closing,
     podLookup: options.podLookup,
     httpHandlers: options.httpHandlers ?? {},
   })
@@ -97,12 +104,15 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   return {
     addresses: listener.addresses,
     refusing: () => stopping,
-    async drain(grace) {
+    async drain(grace, settle = 0) {
       stopping = 'this gateway is stopping; run the build again'
       draining.abort(new Error(stopping))
       const over = new AbortController()
       const timer = setTimeout(() => over.abort(new Error('the grace is over')), grace)
       const finished = async (): Promise<void> => {
+        if (settle > 0) await sleep(settle, undefined, { signal: over.signal }).catch(() => undefined)
+        closing = stopping
+        clients.retire()
         do {
           await activity.idle()
           await clients.quiet(lastWords, over.signal)
@@ -114,6 +124,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     },
     async close() {
       stopping ??= 'this gateway is stopping; run the build again'
+      closing ??= stopping
       const closed = listener.close()
       await clients.close({ code: grpcStatus.UNAVAILABLE, message: 'this gateway was stopped' })
       await closed

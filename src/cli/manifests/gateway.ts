@@ -106,7 +106,7 @@ function gatewayPod(options: ManifestOptions): Record<string, unknown> {
           { name: 'buildkit', containerPort: ports.clients, protocol: 'TCP' },
           { name: 'metrics', containerPort: ports.metrics, protocol: 'TCP' },
         ],
-        // A stopping gateway takes no new builds. Until every node has heard that it is leaving, some still arrive.
+        // Until every node has heard that it is leaving, clients still arrive; SIGTERM comes when most have.
         lifecycle: { preStop: { sleep: { seconds: 3 } } },
         ...probes(),
         resources: { requests: { cpu: '100m', memory: '128Mi' } },

@@ -30,8 +30,7 @@ export async function bindBuild(
 ): Promise<Build> {
   const decide = async (): Promise<Bound> => {
     if (asked.refusal !== undefined) throw asked.refusal
-    const refusal = context.refusing()
-    if (refusal !== undefined) throw new InsituError('DRAINING', refusal, { status: 'UNAVAILABLE' })
+    if (call.refusal !== undefined) throw new InsituError('DRAINING', call.refusal, { status: 'UNAVAILABLE' })
     if (facts.probe) {
       const any = async (): Promise<BuildNode> => anyNode(context.directory, call.upstreams.latest())
       return { node: await bindSessions(context, facts.sessions, holds, any), placement: undefined }

@@ -23,6 +23,8 @@ const lateAddress = 3000
 const refusedFor = 60_000
 
 export interface ClientConnectionsOptions {
+  /** Why builds of connections that come now are not taken; undefined when they are. */
+  readonly refusal: () => string | undefined
   readonly context: RelayContext
   readonly podLookup: PodLookup | undefined
   readonly httpHandlers: HttpHandlers
@@ -32,6 +34,8 @@ export interface ClientConnections {
   add(connection: Connection): void
   /** Resolves when no call is open, after so many milliseconds, or when the signal aborts. */
   quiet(patience: number, signal: AbortSignal): Promise<void>
+  /** Tells every connection, as soon as it has no call open, that its next calls should go over a new one. */
+  retire(): void
   /** Ends every open call with the status, then the connections. */
   close(status: Status): Promise<void>
 }
@@ -41,10 +45,16 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
   const { context } = options
   const open = new Map<ServerHttp2Session, Set<ServerHttp2Stream>>()
   const ended = new EventEmitter()
+  let retiring = false
+  const retireIdle = (session: ServerHttp2Session, streams: ReadonlySet<ServerHttp2Stream>): void => {
+    // Calls that cross this are refused unread: gRPC repeats them over the new connection by itself.
+    if (retiring && streams.size === 0 && !session.closed) session.close()
+  }
   const busy = (): boolean => [...open.values()].some((streams) => streams.size > 0)
 
   const add = (connection: Connection): void => {
     const { session } = connection
+    const refusal = options.refusal()
     const streams = new Set<ServerHttp2Stream>()
     const upstreams = createUpstreams()
     const admitted = identify(connection, options)
@@ -71,6 +81,8 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
       stream.once('close', () => {
         streams.delete(stream)
         ended.emit('call')
+        // Not yet in this turn: the end of the call should arrive first.
+        if (retiring) setImmediate(() => retireIdle(session, streams))
         gone.abort(new Error('the client ended the call'))
       })
       const path = headers[':path'] ?? ''
@@ -80,7 +92,7 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
         return
       }
       void admitted.then(
-        (caller) => route(context, { stream, path, raw, caller, upstreams, signal: gone.signal }),
+        (caller) => route(context, { stream, path, raw, caller, upstreams, refusal, signal: gone.signal }),
         (error: unknown) => {
           // Once for each connection: calls cost a stranger nothing, and logs should not fill with them.
           const level = said ? 'debug' : 'info'
@@ -98,6 +110,10 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
     async quiet(patience, signal) {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(patience)])
       while (busy() && !limit.aborted) await once(ended, 'call', { signal: limit }).catch(() => undefined)
+    },
+    retire() {
+      retiring = true
+      for (const [session, streams] of open) retireIdle(session, streams)
     },
     async close(status) {
       await Promise.all(

@@ -46,9 +46,9 @@ export interface RelayContext {
   /** Milliseconds for a node's part of a merged answer. Default: as long as the question may take. */
   readonly patience: number | undefined
   readonly now: () => Date
-  /** Why new builds are not taken, or undefined when they are. */
+  /** Why this gateway should get no more clients, or undefined while it should. */
   readonly refusing: () => string | undefined
-  /** Aborts when new builds are not taken any more. */
+  /** Aborts when it should get no more. */
   readonly draining: AbortSignal
 }
 
@@ -59,6 +59,8 @@ export interface Call {
   readonly raw: RawHeaders
   readonly caller: Caller
   readonly upstreams: Upstreams
+  /** Why builds of this connection are not taken; undefined when they are. */
+  readonly refusal: string | undefined
   /** Aborts when the client gives the call up or is gone. */
   readonly signal: AbortSignal
 }

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { create, toBinary } from '@bufbuild/protobuf'
 import * as http2 from 'node:http2'
 import { type AddressInfo, connect } from 'node:net'
@@ -9,6 +10,10 @@ import { createGateway } from '../../../src/gateway/gateway.ts'
 import { createFixedPlacer } from '../../../src/gateway/placement/fixed.ts'
 import { frame } from '../../../src/kernel/grpc/framing.ts'
 import { createLogger } from '../../../src/kernel/log.ts'
+import { startBuildkitd } from '../fixtures/buildkitd.ts'
+import { buildctl } from '../fixtures/clients.ts'
+import { createWorkspace } from '../fixtures/context.ts'
+import { startGateway } from '../fixtures/gateway.ts'
 import { until } from '../fixtures/until.ts'
 
 const prefix = '/moby.buildkit.v1.Control/'
@@ -95,5 +100,36 @@ test('a drain ends when the build is over for its client too: with its progress'
     client.destroy()
     await gateway.close()
     daemon.close()
+  }
+})
+
+test('a client that is connected may still build, a new one only while the others settle', async () => {
+  const daemon = await startBuildkitd()
+  const work = await createWorkspace()
+  const gateway = await startGateway({ nodes: { one: daemon } })
+  const context = await work.context('RUN true\n')
+  try {
+    // As a client between its first question and its build.
+    const early = http2.connect('http://door', { createConnection: () => connect(gateway.port, '127.0.0.1') })
+    const goaway = once(early, 'goaway')
+    await once(early, 'remoteSettings')
+    const running = buildctl(gateway.address, await work.context('RUN sleep 3\n'))
+    await until('a build to run', () => gateway.activity.total === 1)
+    const drained = gateway.drain(60_000, 1000)
+    expect(gateway.refusing()).toContain('stopping')
+    const settling = await buildctl(gateway.address, context).ended
+    expect(settling, settling.output).toMatchObject({ exitCode: 0 })
+    // It has nothing open: it is told to go elsewhere, and not cut off.
+    const [code] = (await goaway) as [number]
+    expect(code).toBe(http2.constants.NGHTTP2_NO_ERROR)
+    const late = await buildctl(gateway.address, context).ended
+    expect(late.exitCode).toBe(1)
+    expect(late.output).toContain('this gateway is stopping; run the build again')
+    expect(await running.ended).toMatchObject({ exitCode: 0 })
+    expect(await drained).toBe(0)
+  } finally {
+    await gateway.close()
+    await daemon.stop()
+    await work.remove()
   }
 })
