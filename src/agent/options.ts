@@ -1,3 +1,4 @@
+import type { AgentConfig } from '../api/agent-config.ts'
 import type { NodeReport } from '../api/node-report.ts'
 import type { Env } from '../kernel/config/env.ts'
 import type { Logger } from '../kernel/log.ts'
@@ -12,6 +13,8 @@ export interface AgentOptions {
   readonly log: Logger
   /** The user's buildkitd.toml, read anew before each start of the daemon; undefined: the defaults hold. */
   readonly readConfig?: () => Promise<string | undefined>
+  /** The `[agent]` table of insitu.toml. Default: its defaults. */
+  readonly config?: AgentConfig
   /** Receives every change of the report. A failed delivery is tried again. */
   readonly report?: (report: NodeReport) => Promise<void> | void
   /** The mTLS port for gateways. Without it only the unix socket is served. */
@@ -42,6 +45,8 @@ export interface FrontSettings {
   readonly tls: TlsSource | Promise<TlsSource>
   /** URI that a gateway's certificate carries. */
   readonly client: string
+  /** URI that other agents' certificates carry. */
+  readonly peer?: string
 }
 
 /** All in milliseconds. */

@@ -17,7 +17,8 @@ export interface NodeReport {
   readonly distribution: string
   /** `bridge`: RUN steps use the pod's network. `host`: the node's. */
   readonly network: 'bridge' | 'host'
-  /** Proxy variables of the agent's environment that gateways inject; credentials are not part of it. */
+  /** `revision` of the node's ImageInventory: another number means that it is worth asking for again. */
+  readonly imagesRevision?: number
   readonly findings: readonly Finding[]
 }
 

@@ -99,7 +99,12 @@ function front({ client, env, log, port, namespace, signal }: FrontParts): Front
     }
     return renewingTls({ obtain: (abort) => requestCertificate(gateway, abort), log, signal })
   }
-  return { port, tls: obtain(), client: spiffe(namespace, serviceAccounts.gateway) }
+  return {
+    port,
+    tls: obtain(),
+    client: spiffe(namespace, serviceAccounts.gateway),
+    peer: spiffe(namespace, serviceAccounts.agent),
+  }
 }
 
 async function loadCa(client: ClusterClient, namespace: string, signal: AbortSignal): Promise<string> {

@@ -12,10 +12,26 @@ import { type Authority, createAuthority, issueLeaf } from '../../kernel/tls/ca.
 import { createKeyPair } from '../../kernel/tls/key.ts'
 import type { TlsMaterial, TlsSource } from '../../kernel/tls/material.ts'
 import { type Front, startFront } from './front.ts'
+import { type Handler, readJson, sendJson } from './handlers.ts'
 import { proxyVariables } from './proxy-env.ts'
 
 const gateway = spiffe('buildkit-system', 'insitu-gateway')
+const agentUri = spiffe('buildkit-system', 'insitu-agent')
 const serverName = agentServerName('node1')
+const table: readonly Handler[] = [
+  {
+    ...{ methods: ['GET'], path: '/v1/proxy', allow: ['gateway'] },
+    handle: (_, response) => sendJson(response, 200, { HTTPS_PROXY: 'http://proxy:3128' }),
+  },
+  {
+    ...{ methods: ['GET', 'HEAD'], path: '/v2/', allow: ['gateway', 'agent'] },
+    handle: (_, response, { identity, url }) => sendJson(response, 200, [identity, url.pathname]),
+  },
+  {
+    ...{ methods: ['POST'], path: '/v1/built', allow: ['gateway'] },
+    handle: async (request, response) => sendJson(response, 200, await readJson(request)),
+  },
+]
 
 let directory: string
 let authority: Authority
@@ -62,7 +78,8 @@ beforeAll(async () => {
     tls: source,
     client: gateway,
     socket: join(directory, 'daemon.sock'),
-    proxy: { HTTPS_PROXY: 'http://proxy:3128' },
+    peer: agentUri,
+    handlers: () => table,
     log: createLogger({ level: 'silent' }),
   })
 })
@@ -87,6 +104,25 @@ const open = async (more: ConnectionOptions = {}): Promise<TLSSocket> => {
   await once(socket, 'secureConnect')
   return socket
 }
+const ask = (
+  who: TlsMaterial,
+  path: string,
+  method = 'GET',
+  sent?: string,
+): Promise<{ status: number | undefined; body: unknown }> =>
+  new Promise((resolve, reject) => {
+    const outgoing = request(
+      { ...options({ ...who, ALPNProtocols: ['http/1.1'] }), path, method, agent: false },
+      (answer) => {
+        let body = ''
+        answer.on('data', (chunk) => (body += String(chunk)))
+        answer.on('end', () =>
+          resolve({ status: answer.statusCode, body: body === '' ? undefined : (JSON.parse(body) as unknown) }),
+        )
+      },
+    )
+    outgoing.on('error', reject).end(sent)
+  })
 /** Settles when the peer has cut the connection, with the error if there was one. */
 const cut = (socket: TLSSocket): Promise<string> =>
   new Promise((resolve) => {
@@ -112,27 +148,32 @@ describe('the port for gateways', () => {
   )
 
   it('answers its own API for http/1.1, and nothing else there', async () => {
-    const get = (path: string, method = 'GET'): Promise<{ status: number | undefined; body: string }> =>
-      new Promise((resolve, reject) => {
-        const outgoing = request(
-          { ...options({ ALPNProtocols: ['http/1.1'] }), path, method, agent: false },
-          (answer) => {
-            let body = ''
-            answer.on('data', (chunk) => (body += String(chunk)))
-            answer.on('end', () => resolve({ status: answer.statusCode, body }))
-          },
-        )
-        outgoing.on('error', reject).end()
-      })
-    const { status, body } = await get('/v1/proxy')
-    expect([status, JSON.parse(body)]).toEqual([200, { HTTPS_PROXY: 'http://proxy:3128' }])
-    expect((await get('/v1/other')).status).toBe(404)
-    expect((await get('/v1/proxy', 'POST')).status).toBe(405)
+    const { status, body } = await ask(client, '/v1/proxy')
+    expect([status, body]).toEqual([200, { HTTPS_PROXY: 'http://proxy:3128' }])
+    expect((await ask(client, '/v1/other')).status).toBe(404)
+    expect((await ask(client, '/v2')).status).toBe(404)
+    expect((await ask(client, '/v1/proxy', 'POST')).status).toBe(405)
+    expect((await ask(client, '/v2/app/manifests/1?ns=x')).body).toEqual(['gateway', '/v2/app/manifests/1'])
+    expect((await ask(client, '/v1/built', 'POST', '{"images":[]}')).body).toEqual({ images: [] })
+    expect(await ask(client, '/v1/built', 'POST', '{')).toMatchObject({
+      status: 400,
+      body: { error: expect.stringContaining('not JSON') as string },
+    })
+    expect(daemonSockets).toHaveLength(0)
+  })
+
+  it('lets other agents call what says so, and never buildkitd', async () => {
+    const other = await leaf(authority, { uris: [agentUri] })
+    expect((await ask(other, '/v2/')).body).toEqual(['agent', '/v2/'])
+    expect((await ask(other, '/v1/proxy')).status).toBe(403)
+    for (const protocols of [['h2'], undefined]) {
+      await cut(connect(options({ ...other, ...(protocols ? { ALPNProtocols: protocols } : {}) })))
+    }
     expect(daemonSockets).toHaveLength(0)
   })
 
   it('cuts off everybody whose certificate is not the gateway’s', async () => {
-    const other = await leaf(authority, { uris: [spiffe('buildkit-system', 'insitu-agent')] })
+    const other = await leaf(authority, { uris: [spiffe('buildkit-system', 'default')] })
     const stranger = await leaf(await createAuthority(), { uris: [gateway] })
     const disguised = await leaf(authority, { uris: [`${gateway}2`], dnsNames: ['gateway'] })
     for (const material of [other, stranger, disguised, { cert: undefined, key: undefined, ca: authority.cert }]) {

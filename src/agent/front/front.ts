@@ -1,21 +1,23 @@
 import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
-import { agentPaths } from '../../api/agent-api.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { TlsMaterial, TlsSource } from '../../kernel/tls/material.ts'
+import { dispatch, type Handler, type Identity } from './handlers.ts'
 
 export interface FrontOptions {
   readonly host?: string
   /** 0 takes a free one. */
   readonly port: number
   readonly tls: TlsSource
-  /** The URI that a client's certificate must carry: the gateway's. */
+  /** The URI that a gateway's certificate carries. */
   readonly client: string
+  /** The URI that other agents' certificates carry. They may call handlers that allow it, and nothing else. */
+  readonly peer?: string
   /** buildkitd's unix socket. */
   readonly socket: string
-  /** Answer of the agent API's proxy path. */
-  readonly proxy: Readonly<Record<string, string>>
+  /** The agent's API, as it is now. */
+  readonly handlers: () => readonly Handler[]
   readonly log: Logger
 }
 
@@ -27,19 +29,16 @@ export interface Front {
 
 /**
  * The agent's mTLS port. buildkitd reads a certificate once and trusts every client of its CA; this front renews
- * certificates while builds run and lets only the gateway in. ALPN decides: `http/1.1` is the agent's API, everything
- * else is piped to buildkitd byte for byte, each direction closed on its own.
+ * certificates while builds run and lets only gateways and, for handlers that say so, other agents in. ALPN decides:
+ * `http/1.1` is the agent's API, everything else is piped to buildkitd byte for byte, each direction closed on its own.
  */
 export async function startFront(options: FrontOptions): Promise<Front> {
   const open = new Set<Socket>()
+  const identities = new WeakMap<Socket, Identity>()
   const api = createHttpServer((request, response) => {
-    const known = request.url === agentPaths.proxy
-    if (!known || request.method !== 'GET') {
-      response.writeHead(known ? 405 : 404).end()
-      return
-    }
-    response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
-    response.end(JSON.stringify(options.proxy))
+    const identity = identities.get(request.socket)
+    if (!identity) return void response.destroy()
+    void dispatch(request, response, { identity, handlers: options.handlers(), log: options.log })
   })
   const server = createTlsServer(
     {
@@ -56,12 +55,16 @@ export async function startFront(options: FrontOptions): Promise<Front> {
     },
     (socket) => {
       socket.on('error', () => socket.destroy())
-      if (!hasUri(socket, options.client)) {
+      const identity = identify(socket, options)
+      const http = socket.alpnProtocol === 'http/1.1'
+      // buildkitd trusts everybody at its socket: that way is the gateway's alone.
+      if (!identity || (!http && identity !== 'gateway')) {
         options.log.warn({ from: socket.remoteAddress }, 'refused a client whose certificate is not the gateway’s')
         socket.destroy()
         return
       }
-      if (socket.alpnProtocol === 'http/1.1') api.emit('connection', socket)
+      identities.set(socket, identity)
+      if (http) api.emit('connection', socket)
       else bridge(socket, connect({ path: options.socket, allowHalfOpen: true }))
     },
   )
@@ -96,9 +99,11 @@ export async function startFront(options: FrontOptions): Promise<Front> {
 const context = ({ cert, key, ca }: TlsMaterial): TlsMaterial => ({ cert, key, ca })
 
 /** Entries of subjectAltName are `TYPE:VALUE`, separated by `, `; Node quotes values that could fake a separator. */
-function hasUri(socket: TLSSocket, uri: string): boolean {
-  const names = socket.getPeerX509Certificate()?.subjectAltName
-  return socket.authorized && (names?.split(', ').includes(`URI:${uri}`) ?? false)
+function identify(socket: TLSSocket, { client, peer }: FrontOptions): Identity | undefined {
+  if (!socket.authorized) return undefined
+  const names = new Set(socket.getPeerX509Certificate()?.subjectAltName?.split(', '))
+  if (names.has(`URI:${client}`)) return 'gateway'
+  return peer !== undefined && names.has(`URI:${peer}`) ? 'agent' : undefined
 }
 
 /**

@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { startFront, type Front } from '../../../src/agent/front/front.ts'
+import { sendJson } from '../../../src/agent/front/handlers.ts'
+import { agentPaths } from '../../../src/api/agent-api.ts'
 import { agentServerName, spiffe } from '../../../src/api/certificate.ts'
 import { namespace, serviceAccounts } from '../../../src/api/names.ts'
 import type { BuildNode } from '../../../src/gateway/directory/directory.ts'
@@ -74,8 +76,14 @@ afterEach(async () => {
 
 const agent = async (dns = agentServerName('n1'), port = 0): Promise<Front> =>
   (front = await startFront({
-    ...{ host: '127.0.0.1', port, tls: fixed(await material({ dns })), client: gatewayUri, proxy, log: logger },
+    ...{ host: '127.0.0.1', port, tls: fixed(await material({ dns })), client: gatewayUri, log: logger },
     socket: join(home, 'buildkitd.sock'),
+    handlers: () => [
+      {
+        ...{ methods: ['GET'], path: agentPaths.proxy, allow: ['gateway'] },
+        handle: (_, response) => sendJson(response, 200, proxy),
+      },
+    ],
   }))
 
 async function node(port: number, more: { tls?: TlsMaterial; proxyCache?: number } = {}): Promise<BuildNode> {

@@ -1,0 +1,118 @@
+import { mkdir, rm, rmdir } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Finding } from '../../api/node-report.ts'
+import { describeError } from '../../kernel/errors.ts'
+import { writeFileAtomic } from '../../kernel/fs/atomic.ts'
+import { checkSpace, measureSpace } from '../host/space.ts'
+import type { AgentOptions, Intervals } from '../options.ts'
+import { paths, type Plan } from '../plan.ts'
+import type { NodeState } from '../report/node-state.ts'
+import { askDaemon } from './control.ts'
+import { startDaemon } from './daemon.ts'
+import { daemonEnvironment } from './environment.ts'
+import { judgeExit, type Verdict } from './judge-exit.ts'
+import { memoryKills } from './memory-kill.ts'
+import { endOrphans, type OrphanOptions } from './orphans.ts'
+import { sweep } from './sweep.ts'
+
+export interface LifeOptions {
+  readonly agent: AgentOptions
+  readonly intervals: Intervals
+  readonly state: NodeState
+  /** Aborted when the agent ends: the daemon is stopped. */
+  readonly stopping: AbortSignal
+  /** Settles when this agent may no longer run a daemon on this node. */
+  readonly lost: Promise<void>
+  /** Called when the daemon takes calls. */
+  readonly onReady: () => void
+}
+
+/** From start to end of one daemon. @returns what its end means. */
+export async function live(plan: Plan, failures: number, options: LifeOptions): Promise<Verdict> {
+  const { agent, intervals, state, stopping } = options
+  const { log } = agent
+  const { root, socket, configFile, rendered } = plan
+  await endOrphans(orphansOf(plan, agent))
+  await sweep({ root, tmpdir: rendered.tmpdir, socket, log })
+  await mkdir(paths(agent).run, { recursive: true })
+  await mkdir(rendered.tmpdir, { recursive: true })
+  await writeFileAtomic(configFile, rendered.toml, 0o600)
+  const killsBefore = await memoryKills()
+  const started = performance.now()
+  const daemon = await startDaemon({
+    binary: agent.buildkitd ?? 'buildkitd',
+    config: configFile,
+    socket,
+    env: daemonEnvironment(agent.env, rendered.tmpdir),
+    log: log.child({ daemon: 'buildkitd' }),
+  })
+  const end = (): void => {
+    if (state.current().state === 'ready') state.enter('draining')
+    void daemon.stop(intervals.grace)
+  }
+  if (stopping.aborted) end()
+  stopping.addEventListener('abort', end, { once: true })
+  void options.lost.then(() => daemon.stop(intervals.grace))
+  const facts = await daemon.ready
+  const ended = new AbortController()
+  if (facts && !stopping.aborted) {
+    state.enter('ready', plan, facts)
+    options.onReady()
+    log.info({ version: facts.version, platforms: facts.platforms, socket }, 'buildkitd takes builds')
+    void watch(plan, AbortSignal.any([ended.signal, stopping]), options)
+  }
+  const exit = await daemon.exited
+  ended.abort(new Error('the daemon ended'))
+  stopping.removeEventListener('abort', end)
+  return judgeExit({
+    exit,
+    uptime: performance.now() - started,
+    wasReady: facts !== undefined,
+    memoryKills: [killsBefore, await memoryKills()],
+    lastLines: daemon.lastLines(),
+    failures,
+  })
+}
+
+/** While a daemon runs: platforms change with binfmt_misc, disks fill, configurations are edited. */
+async function watch(plan: Plan, over: AbortSignal, { agent, intervals, state }: LifeOptions): Promise<void> {
+  for (;;) {
+    await sleep(intervals.watch, undefined, { signal: over, ref: false }).catch(() => undefined)
+    if (over.aborted) return
+    try {
+      const facts = await askDaemon(plan.socket)
+      const space = [...checkSpace(await measureSpace(plan.root))]
+      const pending: Finding[] =
+        (await agent.readConfig?.()) === plan.config
+          ? []
+          : [
+              {
+                code: 'CONFIG_PENDING',
+                severity: 'info',
+                message: 'buildkitd.toml has changed; the running daemon still uses the old one',
+                fix: 'restart the agent when its builds have ended',
+              },
+            ]
+      const steady = plan.findings.filter((finding) => !/^(DISK|INODES)_/.test(finding.code))
+      if (!over.aborted) state.enter('ready', { ...plan, findings: steady }, facts, [...space, ...pending])
+    } catch (error) {
+      agent.log.warn({ err: describeError(error) }, 'the daemon did not answer a routine question')
+    }
+  }
+}
+
+const orphansOf = (plan: Plan, agent: AgentOptions): OrphanOptions => ({
+  address: plan.host.distribution.address,
+  namespace: agent.namespace ?? 'k8s.io',
+  root: plan.root,
+  log: agent.log,
+})
+
+/** What puts away the rest of the last daemon, each step on its own: one that fails keeps no other from being done. */
+export const farewell = (plan: Plan, agent: AgentOptions): readonly (() => Promise<unknown>)[] => [
+  () => endOrphans(orphansOf(plan, agent)),
+  () => sweep({ ...plan, tmpdir: plan.rendered.tmpdir, log: agent.log, final: true }),
+  () => rm(plan.configFile, { force: true }),
+  () => rmdir(plan.rendered.tmpdir).catch(() => undefined),
+  () => rmdir(paths(agent).run).catch(() => undefined),
+]

@@ -1,0 +1,96 @@
+import type { AgentConfig } from '../api/agent-config.ts'
+import type { Finding, NodeReport } from '../api/node-report.ts'
+import type { Env } from '../kernel/config/env.ts'
+import type { Logger } from '../kernel/log.ts'
+import type { Handler } from './front/handlers.ts'
+import type { Preflight } from './host/preflight.ts'
+
+/** What a part of the agent gets when it starts: the node has passed preflight and this agent holds its lock. */
+export interface PartContext {
+  readonly node: string
+  readonly env: Env
+  readonly log: Logger
+  readonly config: AgentConfig
+  /** What preflight found at that time. */
+  readonly host: Preflight
+  /** Path of containerd's socket. */
+  readonly containerd: string
+  /** containerd's namespace, shared with the kubelet. */
+  readonly namespace: string
+  /** buildkitd's root, at the same path on the host. Files of a part lie there, named `insitu-…`. */
+  readonly root: string
+  /** The directory of sockets and rendered files; gone after a reboot. */
+  readonly runDirectory: string
+  /** buildkitd's unix socket. Nobody listens there while it restarts. */
+  readonly socket: string
+  /** Tells that `findings()` or `report()` of the part have changed. */
+  changed(): void
+}
+
+export interface RunningPart {
+  /** Requests that it answers on the agent's mTLS port. */
+  readonly handlers?: readonly Handler[]
+  /** What it adds to the report's findings now. */
+  findings?(): readonly Finding[]
+  /** What it adds to the report now. */
+  report?(): Partial<NodeReport>
+  /** Ends it and puts back what it changed on the host, unless that has to outlive the agent. */
+  stop(): Promise<void>
+}
+
+/** A job of the agent beside the supervision of buildkitd, whose restarts it does not notice. */
+export interface Part {
+  readonly name: string
+  /** @throws anything: then the agent goes on without it, says so, and the node takes builds all the same. */
+  start(context: PartContext): Promise<RunningPart>
+}
+
+/** The parts of an agent, started in their order and stopped in the reverse. */
+export interface Parts {
+  /** Starts them once; later calls do nothing. */
+  start(context: PartContext): Promise<void>
+  handlers(): readonly Handler[]
+  findings(): readonly Finding[]
+  report(): Partial<NodeReport>
+  stop(): Promise<void>
+}
+
+export function createParts(parts: readonly Part[], log: Logger): Parts {
+  const running: { readonly name: string; readonly part: RunningPart }[] = []
+  const failed: Finding[] = []
+  let started: Promise<void> | undefined
+  let handlers: readonly Handler[] = []
+
+  const startAll = async (context: PartContext): Promise<void> => {
+    for (const part of parts) {
+      const { name } = part
+      try {
+        running.push({ name, part: await part.start({ ...context, log: context.log.child({ part: name }) }) })
+      } catch (error) {
+        log.error({ err: error, part: name }, 'a part of the agent could not start')
+        const reason = error instanceof Error ? error.message : String(error)
+        failed.push({
+          code: 'PART_FAILED',
+          severity: 'warning',
+          message: `the agent works without its part "${name}": ${reason}`,
+          fix: 'correct the cause and delete the agent’s pod, so that it starts again',
+        })
+      }
+    }
+    handlers = running.flatMap(({ part }) => part.handlers ?? [])
+    context.changed()
+  }
+  return {
+    start: (context) => (started ??= startAll(context)),
+    handlers: () => handlers,
+    findings: () => [...failed, ...running.flatMap(({ part }) => part.findings?.() ?? [])],
+    report: () => Object.assign({}, ...running.map(({ part }) => part.report?.() ?? {})) as Partial<NodeReport>,
+    async stop() {
+      await started
+      handlers = []
+      for (const { name, part } of running.splice(0).toReversed()) {
+        await part.stop().catch((error: unknown) => log.error({ err: error, part: name }, 'a part did not end well'))
+      }
+    },
+  }
+}
