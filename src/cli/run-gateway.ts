@@ -33,7 +33,10 @@ export async function runGateway(options: RunGatewayOptions): Promise<void> {
   const logger = createLogger({ level: options.logLevel, bindings: { role: 'gateway' } })
   const table = options.config ? parseToml(options.config.text, options.config.name) : {}
   const fixed = options.nodes.length > 0
-  const config = gatewayConfig(table, fixed ? transparentGateway : clusterGateway)
+  const config = gatewayConfig(
+    table,
+    fixed ? { ...transparentGateway, recordOwner: options.policy !== undefined } : clusterGateway,
+  )
   const state: State = { waitingFor: 'this gateway is starting', parts: undefined, gateway: undefined }
   const signals = watchSignals()
   let probes: Probes | undefined

@@ -6,6 +6,7 @@ import type { Logger } from '../kernel/log.ts'
 import type { TlsSource } from '../kernel/tls/material.ts'
 import { type Activity, createActivity } from './correlate/activity.ts'
 import { createBindings } from './correlate/bindings.ts'
+import { createOwners } from './correlate/owners.ts'
 import { createBlobs } from './history/blobs.ts'
 import type { BuildNode, Directory } from './directory/directory.ts'
 import type { Address } from './listener/address.ts'
@@ -80,6 +81,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     logger,
     builds: createBindings<Build>({ linger }),
     sessions: createBindings<BuildNode>({ linger: 0 }),
+    sessionOwners: createOwners(),
     activity,
     admission: options.admission ?? admitAll,
     turns: options.turns ?? noQueue,

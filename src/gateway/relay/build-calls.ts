@@ -12,7 +12,7 @@ import type { Progress } from '../progress/progress.ts'
 import { soleNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { openAnswer } from './end-call.ts'
-import { header } from './headers.ts'
+import { soleHeader } from './headers.ts'
 import { proxyOf } from './proxy.ts'
 import { checkOwner } from './owner.ts'
 import { pump } from './pump.ts'
@@ -25,13 +25,13 @@ import { messageLimit, patience } from './tuning.ts'
 export async function relayStatus(context: RelayContext, call: Call): Promise<void> {
   const body = await readBody(call.stream, messageLimit)
   const ref = statusRef(unframe(body))
-  const single = transparent(context)
+  const single = transparent(context, call)
   const hold = await (single ? context.builds.wait(ref, patience, call.signal) : runningBuild(context, call, ref, body))
   if (call.signal.aborted || (!hold && !single)) return hold?.release()
   let stop = (): void => undefined
   try {
     checkOwner(context, call, hold?.value)
-    const node = nodeOf(context, hold, ref)
+    const node = nodeOf(context, call, hold, ref)
     const build = context.config.statusVertex && hold?.value.placement ? hold.value : undefined
     if (build) stop = showProgress(build.progress, call.stream)
     if (!(await begins(hold?.value, call.signal))) return
@@ -49,7 +49,7 @@ export async function relayStatus(context: RelayContext, call: Call): Promise<vo
 
 /** LLBBridge: what a client that drives its build itself asks the daemon. Options for frontends are rewritten. */
 export async function relayBridge(context: RelayContext, call: Call, kind: 'bridge' | 'bridge-solve'): Promise<void> {
-  const id = header(call.raw, buildIdHeader)
+  const id = soleHeader(call.raw, buildIdHeader)
   if (id === undefined) {
     throw new InsituError('BUILD_UNNAMED', `the call has no ${buildIdHeader}`, { status: 'INVALID_ARGUMENT' })
   }
@@ -57,7 +57,7 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
   if (call.signal.aborted) return hold?.release()
   try {
     checkOwner(context, call, hold?.value)
-    const node = nodeOf(context, hold, id)
+    const node = nodeOf(context, call, hold, id)
     if (!(await begins(hold?.value, call.signal))) return
     if (call.path === paths.bridgeReturn) return await relayReturn(context, call, node)
     if (kind === 'bridge') return await relayWhole(call, node)
@@ -121,11 +121,11 @@ async function begins(build: Build | undefined, signal: AbortSignal): Promise<bo
 }
 
 /** Where there is one node only, and no owners, it also knows builds that ended long ago or came by another way. */
-const transparent = (context: RelayContext): BuildNode | undefined =>
-  context.config.recordOwner ? undefined : soleNode(context.directory)
+const transparent = (context: RelayContext, call: Call): BuildNode | undefined =>
+  context.config.recordOwner || !context.admission.administrator(call.caller) ? undefined : soleNode(context.directory)
 
-function nodeOf(context: RelayContext, hold: Hold<Build> | undefined, ref: string): BuildNode {
-  const node = hold?.value.node ?? transparent(context)
+function nodeOf(context: RelayContext, call: Call, hold: Hold<Build> | undefined, ref: string): BuildNode {
+  const node = hold?.value.node ?? transparent(context, call)
   if (node) return node
   throw new InsituError('BUILD_UNKNOWN', `this gateway knows no running build ${ref}`, { status: 'NOT_FOUND' })
 }

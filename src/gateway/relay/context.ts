@@ -1,6 +1,7 @@
 import type { ServerHttp2Stream } from 'node:http2'
 import type { Activity } from '../correlate/activity.ts'
 import type { Bindings } from '../correlate/bindings.ts'
+import type { Owners } from '../correlate/owners.ts'
 import type { BuildNode, Directory } from '../directory/directory.ts'
 import type { Caller } from '../listener/caller.ts'
 import type { Admission } from '../policy/admission.ts'
@@ -36,6 +37,8 @@ export interface RelayContext {
   readonly builds: Bindings<Build>
   /** By session id: the node the session's builds go to. */
   readonly sessions: Bindings<BuildNode>
+  /** By session id: whose it is. */
+  readonly sessionOwners: Owners
   readonly activity: Activity
   /** Who may do what. */
   readonly admission: Admission

@@ -12,6 +12,12 @@ export function header(raw: RawHeaders, name: string): string | undefined {
   return undefined
 }
 
+/** The value of a name that must not be there twice: the daemon might read the other one. */
+export function soleHeader(raw: RawHeaders, name: string): string | undefined {
+  const values = raw.filter((_, i) => i % 2 === 1 && raw[i - 1] === name)
+  return values.length === 1 ? values[0] : undefined
+}
+
 // Meant for one hop only, or set anew by us.
 const perHop = new Set([
   'connection',

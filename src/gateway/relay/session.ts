@@ -6,7 +6,8 @@ import type { BuildNode } from '../directory/directory.ts'
 import { soleNode } from './choose.ts'
 import type { Call, RelayContext } from './context.ts'
 import { endCall } from './end-call.ts'
-import { header } from './headers.ts'
+import { soleHeader } from './headers.ts'
+import { claimSession } from './owner.ts'
 import { pump } from './pump.ts'
 
 /** Most bytes of a session that are kept while its node is not decided: a client says hello and then waits. */
@@ -17,10 +18,19 @@ const helloLimit = 64 << 10
  * Solve that names it, so it is held, unanswered, until a Solve decides its node.
  */
 export async function relaySession(context: RelayContext, call: Call): Promise<void> {
-  const id = header(call.raw, sessionIdHeader)
+  const id = soleHeader(call.raw, sessionIdHeader)
   if (id === undefined || id === '') {
     throw new InsituError('SESSION_UNNAMED', `the session has no ${sessionIdHeader}`, { status: 'INVALID_ARGUMENT' })
   }
+  const owned = claimSession(context, call, id)
+  try {
+    await serve(context, call, id)
+  } finally {
+    owned.release()
+  }
+}
+
+async function serve(context: RelayContext, call: Call, id: string): Promise<void> {
   const hello = holdBack(call)
   const hold = await servingNode(context, id, hello.ended)
   const head = hello.stop()

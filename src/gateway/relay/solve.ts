@@ -13,9 +13,11 @@ import { describeCaller, identityOf } from '../listener/caller.ts'
 import { askPolicy, type Asked } from './admit.ts'
 import { bindBuild } from './bind.ts'
 import type { Build, Call, RelayContext } from './context.ts'
+import { claimSession } from './owner.ts'
 import { proxyOf } from './proxy.ts'
 import { pump, type PumpEnd } from './pump.ts'
 import { messageLimit } from './tuning.ts'
+import { waitForTurn } from './wait-turn.ts'
 
 /**
  * Control/Solve: reads it, finds its node, binds ref and session to that node, rewrites and relays it. The client
@@ -31,6 +33,7 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
   let build: Build | undefined
   let outcome: Record<string, unknown> = {}
   try {
+    for (const id of facts.sessions) holds.push(claimSession(context, call, id))
     build = await bindBuild(context, call, request, facts, holds, asked)
     outcome = describeEnd(await relayTo(build, context, call, asked, facts, body))
   } catch (error) {
@@ -74,10 +77,7 @@ async function relayTo(
   const ended = facts.probe ? (): void => undefined : context.activity.started(node.name)
   let release = (): void => undefined
   try {
-    if (!facts.probe) {
-      const { caller, signal, upstreams: group } = call
-      release = await context.turns.wait({ caller, node: node.name, group, signal })
-    }
+    if (!facts.probe) release = await waitForTurn(context, call, build)
     const proxy = facts.probe ? {} : await proxyOf(context, node)
     const changed = rewriteSolve(request, {
       defaults: context.config.defaults && !facts.probe,
