@@ -28,7 +28,7 @@ export interface WatchOptions<O extends KubernetesObject, T> {
   readonly logger: Logger
   /**
    * Milliseconds without a single byte after which the connection counts as dead and is replaced. The API server
-   * sends a bookmark about once a minute. Default 75,000.
+   * sends a bookmark every 60 to 75 seconds, later when it is busy. Default 120,000.
    */
   readonly stallAfter?: number
   readonly backoff?: BackoffOptions
@@ -65,7 +65,7 @@ const serverTimeout = { min: 300, spread: 300 }
  * RBAC are logged once, with the fix, and tried again at the longest interval.
  */
 export function watchResource<O extends KubernetesObject, T>(options: WatchOptions<O, T>): ResourceWatch<T> {
-  const { client, resource, pick, logger, stallAfter = 75_000, now = Date.now } = options
+  const { client, resource, pick, logger, stallAfter = 120_000, now = Date.now } = options
   const what = describeRef(resource, { namespace: options.namespace })
   const items = new Map<string, T>()
   const stopped = new AbortController()
