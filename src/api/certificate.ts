@@ -22,8 +22,14 @@ export interface CertificateResponse {
 export const spiffe = (namespace: string, serviceAccount: string): string =>
   `spiffe://insitu.build/ns/${namespace}/sa/${serviceAccount}`
 
+const agentSuffix = '.node.insitu.build'
+
 /** DNS name in an agent's certificate, which gateways check against the node they dial. */
-export const agentServerName = (node: string): string => `${node}.node.insitu.build`
+export const agentServerName = (node: string): string => `${node}${agentSuffix}`
+
+/** The node whose agent has this DNS name; undefined for any other name. */
+export const nodeOfServerName = (name: string): string | undefined =>
+  name.endsWith(agentSuffix) && name.length > agentSuffix.length ? name.slice(0, -agentSuffix.length) : undefined
 
 /** DNS names in a gateway's certificate. */
 export const gatewayServerNames = (namespace: string): readonly string[] => [

@@ -13,9 +13,11 @@ test('every key changes its field', () => {
     proxy: true,
     recordOwner: true,
     statusVertex: true,
+    delivery: { to: 3, required: true, timeout: '90s', perSource: 5 },
     maxBuildDuration: '90m',
   }
-  expect(gatewayConfig({ gateway }, transparentGateway)).toEqual({ ...gateway, maxBuildDuration: 5400 })
+  const delivery = { to: 3, required: true, timeout: 90, perSource: 5 }
+  expect(gatewayConfig({ gateway }, transparentGateway)).toEqual({ ...gateway, delivery, maxBuildDuration: 5400 })
 })
 
 test.for([
@@ -25,6 +27,8 @@ test.for([
   [{ gateway: { proxy: 'yes' } }, 'gateway.proxy must be true or false'],
   [{ gateway: { plaintext: { cidrs: ['10.0.0.0/33'] } } }, 'gateway.plaintext.cidrs must be a list of addresses'],
   [{ gateway: { plaintext: { namespaces: 'ci' } } }, 'gateway.plaintext.namespaces must be a list of namespace names'],
+  [{ gateway: { delivery: { to: 'some' } } }, 'gateway.delivery.to must be "targets", "all", "none" or a number'],
+  [{ gateway: { delivery: { perSource: 0 } } }, 'gateway.delivery.perSource must be a whole number from 1'],
   [{ gateway: { maxBuildDuration: 90 } }, 'gateway.maxBuildDuration must be a duration'],
 ] as const)('%j is refused: %s', ([table, says]) => {
   expect(() => gatewayConfig(table, clusterGateway)).toThrow(says)

@@ -1,6 +1,23 @@
 import { isCidr } from './cidr.ts'
 import { InsituError } from '../kernel/errors.ts'
 
+/** Which nodes get an image after its build: those that will run it, all, none but the builder, or so many in all. */
+export type DeliverTo = 'targets' | 'all' | 'none' | number
+
+/** The `[gateway.delivery]` table: what happens after a build, before its client is told. */
+export interface DeliveryConfig {
+  /** Where clients do not say `insitu.deliver`. */
+  readonly to: DeliverTo
+  /** A build fails when a node does not get its image. Clients say `insitu.deliver-required`. */
+  readonly required: boolean
+  /** Seconds for all of a build's delivery. */
+  readonly timeout: number
+  /** Most transfers that one node sends at a time. */
+  readonly perSource: number
+}
+
+const delivery: DeliveryConfig = { to: 'targets', required: false, timeout: 600, perSource: 2 }
+
 /** The `[gateway]` table of insitu.toml. */
 export interface GatewayConfig {
   readonly plaintext: {
@@ -18,6 +35,7 @@ export interface GatewayConfig {
   readonly recordOwner: boolean
   /** Show in the client's progress where a build runs and why. */
   readonly statusVertex: boolean
+  readonly delivery: DeliveryConfig
   /** Seconds; how long a stopping gateway waits for running builds. */
   readonly maxBuildDuration: number
 }
@@ -31,6 +49,7 @@ export const clusterGateway: GatewayConfig = {
   proxy: true,
   recordOwner: true,
   statusVertex: true,
+  delivery,
   maxBuildDuration: 7200,
 }
 
@@ -41,6 +60,7 @@ export const transparentGateway: GatewayConfig = {
   proxy: false,
   recordOwner: false,
   statusVertex: false,
+  delivery,
   maxBuildDuration: 7200,
 }
 
@@ -57,8 +77,10 @@ export function gatewayConfig(table: Readonly<Record<string, unknown>>, base: Ga
     'proxy',
     'recordOwner',
     'statusVertex',
+    'delivery',
     'maxBuildDuration',
   ])
+  const deliver = section(gateway['delivery'], 'gateway.delivery', ['to', 'required', 'timeout', 'perSource'])
   const plain = section(gateway['plaintext'], 'gateway.plaintext', ['loopback', 'namespaces', 'cidrs'])
   return {
     plaintext: {
@@ -70,6 +92,12 @@ export function gatewayConfig(table: Readonly<Record<string, unknown>>, base: Ga
     proxy: bool(gateway['proxy'], 'gateway.proxy', base.proxy),
     recordOwner: bool(gateway['recordOwner'], 'gateway.recordOwner', base.recordOwner),
     statusVertex: bool(gateway['statusVertex'], 'gateway.statusVertex', base.statusVertex),
+    delivery: {
+      to: deliverTo(deliver['to'], base.delivery.to),
+      required: bool(deliver['required'], 'gateway.delivery.required', base.delivery.required),
+      timeout: duration(deliver['timeout'], 'gateway.delivery.timeout', base.delivery.timeout),
+      perSource: count(deliver['perSource'], 'gateway.delivery.perSource', base.delivery.perSource),
+    },
     maxBuildDuration: duration(gateway['maxBuildDuration'], 'gateway.maxBuildDuration', base.maxBuildDuration),
   }
 }
@@ -115,6 +143,18 @@ function duration(value: unknown, name: string, fallback: number): number {
   const match = typeof value === 'string' ? /^(\d{1,6})([smh])$/.exec(value) : null
   if (!match) throw wrong(name, 'a duration such as "90s", "30m" or "2h"')
   return Number(match[1]) * (seconds[match[2] as string] as number)
+}
+
+function count(value: unknown, name: string, fallback: number): number {
+  if (value === undefined) return fallback
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 1) throw wrong(name, 'a whole number from 1')
+  return value
+}
+
+function deliverTo(value: unknown, fallback: DeliverTo): DeliverTo {
+  if (value === undefined || value === 'targets' || value === 'all' || value === 'none') return value ?? fallback
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 1) return value
+  throw wrong('gateway.delivery.to', '"targets", "all", "none" or a number of nodes')
 }
 
 const wrong = (name: string, what: string): InsituError =>

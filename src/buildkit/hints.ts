@@ -7,9 +7,13 @@ export interface Hints {
   readonly node?: string
   /** `insitu.for` */
   readonly for?: string
+  /** `insitu.deliver` */
+  readonly deliver?: string
+  /** `insitu.deliver-required` */
+  readonly 'deliver-required'?: string
 }
 
-const known = ['node', 'for'] as const
+const known = ['node', 'for', 'deliver', 'deliver-required'] as const
 type Known = (typeof known)[number]
 const isKnown = (name: string): name is Known => (known as readonly string[]).includes(name)
 

@@ -115,6 +115,10 @@ export function rewriteBridgeSolve(message: Uint8Array, rewrite: Rewrite): Uint8
   return sameEntries(before, request.frontendOpt) ? undefined : toBinary(BridgeSolveSchema, request)
 }
 
+/** The digest that the build's names point to; undefined when its exporters have none. */
+export const namedDigest = (response: Uint8Array): string | undefined =>
+  fromBinary(SolveResponseSchema, response).exporterResponse['containerimage.digest']
+
 /** The normalised names that were really given: those of the request, and what a frontend chose for `name=*`. */
 export function namedImages(request: SolveRequest, response: Uint8Array): string[] {
   const exporters = effectiveExporters(request)

@@ -1,10 +1,12 @@
 import { createActivity } from '../gateway/correlate/activity.ts'
+import type { GatewayConfig } from '../api/config.ts'
 import { gatewayIdentity } from '../gateway/certificate/identity.ts'
 import { createKubernetesDirectory } from '../gateway/directory/kubernetes.ts'
 import type { GatewayOptions } from '../gateway/gateway.ts'
 import { createKubernetesPlacer } from '../gateway/placement/kubernetes.ts'
 import { freshnessMetrics } from '../gateway/placement/metrics.ts'
 import { watchCluster } from '../gateway/placement/view.ts'
+import { imageParts } from './gateway-images.ts'
 import type { Env } from '../kernel/config/env.ts'
 import { createKubernetesClient } from '../kernel/k8s/client.ts'
 import { policyParts } from './gateway-policy.ts'
@@ -12,7 +14,7 @@ import type { Logger } from '../kernel/log.ts'
 
 export interface GatewayParts extends Pick<
   GatewayOptions,
-  'directory' | 'placer' | 'tls' | 'httpHandlers' | 'podLookup' | 'activity' | 'admission' | 'turns'
+  'directory' | 'placer' | 'tls' | 'httpHandlers' | 'podLookup' | 'activity' | 'images' | 'admission' | 'turns'
 > {
   /** What else must be there before builds are taken: a sentence while it is not. */
   readonly notReady?: () => string | undefined
@@ -41,6 +43,7 @@ export async function clusterParts(
   logger: Logger,
   waiting: Waiting,
   policyFile: string,
+  config: GatewayConfig,
 ): Promise<GatewayParts> {
   const client = await createKubernetesClient()
   const namespace = env['POD_NAMESPACE'] ?? client.namespace
@@ -57,7 +60,14 @@ export async function clusterParts(
   })
   waiting.signal.removeEventListener('abort', giveUp)
   const activity = createActivity()
+  const images = imageParts({
+    ...{ client, namespace, tls: identity.tls, config: config.delivery, logger },
+    agents: () => directory.agents,
+    view: () => view,
+    running: (node) => activity.on(node),
+  })
   const directory = createKubernetesDirectory({ client, namespace, tls: identity.tls, logger })
+  directory.onChange((node) => images.onAgent(node, directory.agents.get(node)))
   const view = watchCluster({
     client,
     logger,
@@ -74,14 +84,16 @@ export async function clusterParts(
     detail: () => policy.problem(),
     placer: createKubernetesPlacer({ client, view, logger }),
     tls: identity.tls,
-    httpHandlers: identity.httpHandlers,
+    images: images.images,
+    httpHandlers: { ...identity.httpHandlers, ...images.httpHandlers },
     podLookup: (address, patience) => view.lookupPod(address, patience),
     notReady: () =>
       directory.synced && view.synced && view.knowsOpenNamespaces
         ? undefined
         : 'nodes, pods, namespaces and agents of the cluster are still being listed',
-    metrics: () => freshnessMetrics([...view.freshness(), directory.freshness()]) + policy.metrics(),
+    metrics: () => freshnessMetrics([...view.freshness(), directory.freshness()]) + policy.metrics() + images.metrics(),
     async close() {
+      images.close()
       await Promise.all([directory.stop(), view.stop()])
       policy.close()
       identity.close()

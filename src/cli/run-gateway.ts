@@ -1,4 +1,4 @@
-import { clusterGateway, gatewayConfig, transparentGateway } from '../api/config.ts'
+import { clusterGateway, type GatewayConfig, gatewayConfig, transparentGateway } from '../api/config.ts'
 import { processEnv } from '../kernel/config/env.ts'
 import { createActivity } from '../gateway/correlate/activity.ts'
 import { createFixedDirectory, type FixedNode } from '../gateway/directory/fixed.ts'
@@ -42,7 +42,9 @@ export async function runGateway(options: RunGatewayOptions): Promise<void> {
   let probes: Probes | undefined
   try {
     probes = options.probes && (await serveProbes({ ...options.probes, ...answers(state) }))
-    state.parts = fixed ? await fixedParts(options, logger) : await partsOfCluster(state, signals.stop, logger, options)
+    state.parts = fixed
+      ? await fixedParts(options, logger)
+      : await partsOfCluster(state, signals.stop, logger, options, config)
     if (!state.parts) return
     state.gateway = await createGateway({ listen: options.addresses, config, logger, ...state.parts })
     logger.info({ addresses: state.gateway.addresses.map(formatAddress) }, 'listening')
@@ -80,11 +82,13 @@ async function partsOfCluster(
   stop: AbortSignal,
   logger: Logger,
   options: RunGatewayOptions,
+  config: GatewayConfig,
 ): Promise<GatewayParts | undefined> {
   state.waitingFor = 'the CA of this cluster is not there yet'
   const onFailure = (error: unknown): void => void (state.waitingFor = `there is no CA yet: ${describeError(error)}`)
   try {
-    return await clusterParts(processEnv(), logger, { signal: stop, onFailure }, options.policy ?? mountedPolicy)
+    const policy = options.policy ?? mountedPolicy
+    return await clusterParts(processEnv(), logger, { signal: stop, onFailure }, policy, config)
   } catch (error) {
     if (!stop.aborted) throw error
     logger.info('stopped before there was a CA')

@@ -8,6 +8,7 @@ import { type Activity, createActivity } from './correlate/activity.ts'
 import { createBindings } from './correlate/bindings.ts'
 import { createOwners } from './correlate/owners.ts'
 import { createBlobs } from './history/blobs.ts'
+import type { ImageWork } from './delivery/image-work.ts'
 import type { BuildNode, Directory } from './directory/directory.ts'
 import type { Address } from './listener/address.ts'
 import { listen } from './listener/listener.ts'
@@ -38,6 +39,8 @@ export interface GatewayOptions {
   readonly turns?: Turns | undefined
   /** Milliseconds for a node's part of a merged answer. Default: as long as the question may take. */
   readonly patience?: number | undefined
+  /** What is done about images that were built. Default: pods that wait on the builder are woken. */
+  readonly images?: ImageWork | undefined
   readonly now?: (() => Date) | undefined
 }
 
@@ -85,6 +88,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     activity,
     admission: options.admission ?? admitAll,
     turns: options.turns ?? noQueue,
+    images: options.images,
     now: options.now ?? (() => new Date()),
     blobs: createBlobs(),
     patience: options.patience,

@@ -61,6 +61,8 @@ function gatewayAccess(namespace: string): Manifest[] {
             resources: ['nodes', 'namespaces', 'persistentvolumes', 'persistentvolumeclaims'],
             verbs: ['list', 'watch'],
           },
+          // When the kubelet of a pod in back-off tries again.
+          { apiGroups: [''], resources: ['events'], verbs: ['list'] },
           {
             apiGroups: ['apps'],
             resources: ['deployments', 'replicasets', 'statefulsets', 'daemonsets'],

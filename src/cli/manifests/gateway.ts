@@ -1,4 +1,4 @@
-import { configMaps, ports, serviceAccounts, serviceName } from '../../api/names.ts'
+import { configMaps, gatewaysService, ports, serviceAccounts, serviceName } from '../../api/names.ts'
 import { apiToken, configDigest, downwardEnv, probes } from './pod.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
@@ -35,6 +35,23 @@ export function gateway(options: ManifestOptions): Manifest[] {
             { name: 'buildkit', port: ports.clients, targetPort: 'buildkit', protocol: 'TCP' },
             { name: 'buildkit-alias', port: ports.clientsAlias, targetPort: 'buildkit', protocol: 'TCP' },
           ],
+        },
+      },
+    },
+    {
+      comment:
+        'Agents ask every gateway who has an image: this name resolves to all of them. Also to those that are not ready:\n' +
+        'one that stops still knows of the builds it finishes, and one that starts answers that it knows nothing.',
+      object: {
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata: { name: gatewaysService, namespace, labels: objectLabels('gateway') },
+        spec: {
+          type: 'ClusterIP',
+          clusterIP: 'None',
+          publishNotReadyAddresses: true,
+          selector,
+          ports: [{ name: 'buildkit', port: ports.clients, targetPort: 'buildkit', protocol: 'TCP' }],
         },
       },
     },

@@ -1,6 +1,4 @@
-import { request } from 'node:https'
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls'
-import { agentPaths } from '../../api/agent-api.ts'
 import { agentServerName } from '../../api/certificate.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { TlsSource } from '../../kernel/tls/material.ts'
@@ -11,13 +9,10 @@ export interface AgentAddress {
   readonly port: number
 }
 
-const connectTimeout = 5000
-
-/** Bytes of proxy variables: a node that somebody took over cannot fill our memory. */
-const mostVariables = 1 << 20
+export const connectTimeout = 5000
 
 /** TLS options that show our certificate and accept only the agent of this node, whatever answers at the address. */
-function secure(agent: AgentAddress, tls: TlsSource, protocol: string): ConnectionOptions {
+export function secure(agent: AgentAddress, tls: TlsSource, protocol: string): ConnectionOptions {
   const { cert, key, ca } = tls.current()
   const { host, port, node } = agent
   return {
@@ -66,54 +61,7 @@ export function dialAgent(agent: AgentAddress, tls: TlsSource, signal?: AbortSig
   })
 }
 
-/**
- * Asks an agent for its proxy variables.
- * @throws InsituError AGENT_UNREACHABLE (UNAVAILABLE)
- */
-export function fetchProxy(agent: AgentAddress, tls: TlsSource): Promise<Readonly<Record<string, string>>> {
-  return new Promise((resolve, reject) => {
-    const fail = (reason: string, cause?: unknown): void => reject(unreachable(agent, reason, cause))
-    const call = request(
-      {
-        ...secure(agent, tls, 'http/1.1'),
-        path: agentPaths.proxy,
-        agent: false,
-        signal: AbortSignal.timeout(connectTimeout),
-      },
-      (response) => {
-        const chunks: Buffer[] = []
-        let size = 0
-        response.on('data', (chunk: Buffer) => {
-          size += chunk.length
-          if (size > mostVariables) call.destroy(new Error('the answer is too long'))
-          else chunks.push(chunk)
-        })
-        response.on('error', (error) => fail(error.message, error))
-        response.on('end', () => {
-          const variables = parseVariables(Buffer.concat(chunks).toString('utf8'))
-          if (response.statusCode === 200 && variables) resolve(variables)
-          else fail(`HTTP ${response.statusCode} for ${agentPaths.proxy}`)
-        })
-      },
-    )
-    call.on('error', (error) => fail(error.name === 'TimeoutError' ? 'no answer' : error.message, error))
-    call.end()
-  })
-}
-
-function parseVariables(text: string): Record<string, string> | undefined {
-  try {
-    const value = JSON.parse(text) as unknown
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
-    return Object.fromEntries(
-      Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
-    )
-  } catch {
-    return undefined
-  }
-}
-
-const unreachable = ({ node, host, port }: AgentAddress, reason: string, cause?: unknown): InsituError =>
+export const unreachable = ({ node, host, port }: AgentAddress, reason: string, cause?: unknown): InsituError =>
   new InsituError('AGENT_UNREACHABLE', `the agent of node ${node} (${host}:${port}) cannot be reached: ${reason}`, {
     status: 'UNAVAILABLE',
     fix: `See \`kubectl -n buildkit-system get pods -l insitu.build/role=agent --field-selector spec.nodeName=${node}\`.`,

@@ -78,6 +78,7 @@ export function parseReport(text: string, node: string): NodeReport | undefined 
     snapshotter: string('snapshotter'),
     distribution: string('distribution'),
     network: raw['network'] === 'host' ? 'host' : 'bridge',
+    ...(typeof raw['imagesRevision'] === 'number' ? { imagesRevision: raw['imagesRevision'] } : {}),
     findings: Array.isArray(raw['findings']) ? raw['findings'].filter(isFinding) : [],
   }
 }

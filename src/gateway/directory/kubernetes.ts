@@ -7,7 +7,8 @@ import type { Logger } from '../../kernel/log.ts'
 import type { TlsSource } from '../../kernel/tls/material.ts'
 import type { Freshness } from '../placement/view.ts'
 import { chooseAgent, readAgent, type Agent, type RawAgentPod } from './agent.ts'
-import { dialAgent, fetchProxy, type AgentAddress } from './agent-connection.ts'
+import { dialAgent, type AgentAddress } from './agent-connection.ts'
+import { fetchProxy } from './agent-request.ts'
 import type { BuildNode, Directory } from './directory.ts'
 
 export interface KubernetesDirectory extends Directory {

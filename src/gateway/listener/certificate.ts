@@ -1,4 +1,5 @@
 import type { X509Certificate } from 'node:crypto'
+import { nodeOfServerName } from '../../api/certificate.ts'
 import { serviceAccounts } from '../../api/names.ts'
 import type { Caller } from './caller.ts'
 
@@ -19,6 +20,25 @@ export function callerOfCertificate(
     fields.filter((f) => f.startsWith(`${key}=`)).map((f) => f.slice(key.length + 1))
   const name = values('CN')[0]
   return name === undefined || name === '' ? undefined : { kind: 'person', name, groups: values('O') }
+}
+
+/** An agent, by a certificate of ours. */
+export interface AgentIdentity {
+  readonly namespace: string
+  readonly node: string
+}
+
+/** The agent that a verified certificate names: its service account, and the node by the DNS name of its port. */
+export function agentOfCertificate(
+  certificate: Pick<X509Certificate, 'subject' | 'subjectAltName'>,
+): AgentIdentity | undefined {
+  const caller = callerOfCertificate(certificate)
+  if (caller?.kind !== 'service-account' || caller.serviceAccount !== serviceAccounts.agent) return undefined
+  for (const name of (certificate.subjectAltName ?? '').split(/,\s*/)) {
+    const node = name.startsWith('DNS:') ? nodeOfServerName(name.slice('DNS:'.length)) : undefined
+    if (node !== undefined) return { namespace: caller.namespace, node }
+  }
+  return undefined
 }
 
 const ours: readonly string[] = [serviceAccounts.agent, serviceAccounts.gateway]

@@ -8,7 +8,7 @@ import {
   type TLSSocket,
 } from 'node:tls'
 import { type Address, formatAddress } from './address.ts'
-import { callerOfCertificate, refusedCertificate } from './certificate.ts'
+import { agentOfCertificate, type AgentIdentity, callerOfCertificate, refusedCertificate } from './certificate.ts'
 import type { Caller } from './caller.ts'
 import { looksLike } from './first-bytes.ts'
 import { InsituError } from '../../kernel/errors.ts'
@@ -24,6 +24,8 @@ export interface Connection {
   readonly certificate: Caller | undefined
   /** Why the certificate the client sent is not accepted. */
   readonly certificateError: string | undefined
+  /** The agent at the other end: it may ask, and not build. */
+  readonly agent: AgentIdentity | undefined
   /** IP address, or the path of our unix socket. */
   readonly remote: { readonly address: string; readonly unix: boolean }
 }
@@ -86,8 +88,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       socket.off('readable', inspect)
       clearTimeout(timer)
       socket.unshift(seen)
-      if (kind === 'http2')
-        serve(socket, { secure: false, remote, certificate: undefined, certificateError: undefined })
+      if (kind === 'http2') serve(socket, { secure: false, remote, ...nobody })
       else if (kind === 'tls' && secure && !remote.unix) secure.server.emit('connection', socket)
       else socket.destroy()
     }
@@ -133,13 +134,16 @@ function createSecureServer(source: TlsSource, handshakeTimeout: number): { serv
   return { server, stop: source.onChange((material) => server.setSecureContext(context(material))) }
 }
 
-function certificateOf(socket: TLSSocket): Pick<Connection, 'certificate' | 'certificateError'> {
+const nobody = { certificate: undefined, certificateError: undefined, agent: undefined }
+
+function certificateOf(socket: TLSSocket): Pick<Connection, 'certificate' | 'certificateError' | 'agent'> {
   const certificate = socket.getPeerX509Certificate()
-  if (!certificate) return { certificate: undefined, certificateError: undefined }
-  if (!socket.authorized) return { certificate: undefined, certificateError: String(socket.authorizationError) }
+  if (!certificate) return nobody
+  if (!socket.authorized) return { ...nobody, certificateError: String(socket.authorizationError) }
   const caller = callerOfCertificate(certificate)
   const certificateError = caller ? refusedCertificate(caller) : 'it names nobody'
-  return { certificate: certificateError === undefined ? caller : undefined, certificateError }
+  const agent = agentOfCertificate(certificate)
+  return { certificate: certificateError === undefined ? caller : undefined, certificateError, agent }
 }
 
 async function bind(server: Server, address: Address): Promise<Address> {

@@ -4,6 +4,7 @@ import { InsituError } from '../../kernel/errors.ts'
 import type { Hold } from '../correlate/bindings.ts'
 import type { BuildNode } from '../directory/directory.ts'
 import { callerNamespace } from '../listener/caller.ts'
+import { type DeliveryWish, readDelivery } from '../delivery/targets.ts'
 import type { Placement } from '../placement/placer.ts'
 import { createProgress } from '../progress/progress.ts'
 import type { Asked } from './admit.ts'
@@ -41,9 +42,10 @@ export async function bindBuild(
   let first = false
   const hold = await context.builds.claim(facts.ref, async () => {
     first = true
+    const delivery = facts.probe ? {} : readDelivery(solveHints(request))
     const bound = await decide()
     await checkNames(context, call, facts, asked, bound)
-    return startBuild(context, call, bound)
+    return startBuild(context, call, bound, delivery)
   })
   holds.push(hold)
   // Another Solve of the same ref was decided before: what it was allowed is not allowed to this one.
@@ -55,14 +57,14 @@ export async function bindBuild(
   return hold.value
 }
 
-function startBuild(context: RelayContext, call: Call, bound: Bound): Build {
+function startBuild(context: RelayContext, call: Call, bound: Bound, delivery: DeliveryWish): Build {
   const progress = createProgress({ now: context.now })
   const { placement } = bound
   if (placement) progress.step(`[insitu] node ${placement.node}: ${placement.reason}`).done()
   const begun = Promise.withResolvers<void>()
   // Nobody may be waiting when it is sure that it will not begin.
   begun.promise.catch(() => undefined)
-  return { ...bound, caller: call.caller, progress, begun }
+  return { ...bound, caller: call.caller, progress, begun, delivery }
 }
 
 /** What the policy can only say once the node is known. @throws InsituError POLICY */

@@ -8,7 +8,7 @@ import type { Connection } from '../listener/listener.ts'
 import type { RelayContext } from './context.ts'
 import { endCall } from './end-call.ts'
 import type { RawHeaders } from './headers.ts'
-import { answerHttp, type HttpHandlers } from './http.ts'
+import { answerHttp, handlerOf, type HttpHandlers } from './http.ts'
 import { route } from './router.ts'
 import { connectionWindow } from './tuning.ts'
 import { createUpstreams } from './upstream.ts'
@@ -64,6 +64,8 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
       // Before it is known who that is, Node's small window holds: strangers cannot fill our memory.
       () => session.destroyed || session.setLocalWindowSize(connectionWindow),
       () => {
+        // Agents may not build; they ask for images on warm connections.
+        if (connection.agent) return
         const timer = setTimeout(() => session.destroy(), refusedFor).unref()
         session.once('close', () => clearTimeout(timer))
       },
@@ -87,8 +89,9 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
       })
       const path = headers[':path'] ?? ''
       if (!(headers['content-type'] ?? '').startsWith('application/grpc')) {
-        const handler = connection.secure ? options.httpHandlers[`${headers[':method']} ${path}`] : undefined
-        void answerHttp(stream, headers, handler, connection.remote.address, context.logger)
+        const handler = connection.secure ? handlerOf(options.httpHandlers, headers) : undefined
+        const from = { remoteAddress: connection.remote.address, agent: connection.agent, signal: gone.signal }
+        void answerHttp(stream, headers, handler, from, context.logger)
         return
       }
       void admitted.then(

@@ -3,6 +3,8 @@ import type { Activity } from '../correlate/activity.ts'
 import type { Bindings } from '../correlate/bindings.ts'
 import type { Owners } from '../correlate/owners.ts'
 import type { BuildNode, Directory } from '../directory/directory.ts'
+import type { ImageWork } from '../delivery/image-work.ts'
+import type { DeliveryWish } from '../delivery/targets.ts'
 import type { Caller } from '../listener/caller.ts'
 import type { Admission } from '../policy/admission.ts'
 import type { Placement, Placer } from '../placement/placer.ts'
@@ -21,6 +23,8 @@ export interface Build {
   readonly caller: Caller
   /** Absent for a client's probe, which is placed by nobody. */
   readonly placement: Placement | undefined
+  /** What the client asked for about the nodes that get its image. */
+  readonly delivery: DeliveryWish
   /** Our own steps in the client's progress; ends just before Solve is answered. */
   readonly progress: Progress
   /** Settles when the daemon is asked to build, or when it is sure that it never will be. */
@@ -48,6 +52,8 @@ export interface RelayContext {
   readonly blobs: Blobs
   /** Milliseconds for a node's part of a merged answer. Default: as long as the question may take. */
   readonly patience: number | undefined
+  /** What is done about images that were built. Absent where nodes have no agents. */
+  readonly images: ImageWork | undefined
   readonly now: () => Date
   /** Why this gateway should get no more clients, or undefined while it should. */
   readonly refusing: () => string | undefined

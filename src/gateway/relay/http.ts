@@ -2,13 +2,19 @@ import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import { InsituError } from '../../kernel/errors.ts'
 import { readBody } from '../../kernel/grpc/framing.ts'
 import type { Logger } from '../../kernel/log.ts'
+import type { AgentIdentity } from '../listener/certificate.ts'
 import { stopReading } from './end-call.ts'
 
 export interface HttpRequest {
   readonly headers: Readonly<IncomingHttpHeaders>
   readonly body: Buffer
+  readonly query: URLSearchParams
   /** IP address of the client. */
   readonly remoteAddress: string
+  /** The agent that asks, by its certificate. */
+  readonly agent: AgentIdentity | undefined
+  /** Aborts when the client gives up. */
+  readonly signal: AbortSignal
 }
 
 export interface HttpResponse {
@@ -23,6 +29,10 @@ export type HttpHandler = (request: HttpRequest) => Promise<HttpResponse>
 /** By method and path: `POST /v1/certificate`. */
 export type HttpHandlers = Readonly<Record<string, HttpHandler>>
 
+/** The handler of a request, whatever its query is. */
+export const handlerOf = (handlers: HttpHandlers, headers: IncomingHttpHeaders): HttpHandler | undefined =>
+  handlers[`${headers[':method']} ${(headers[':path'] ?? '').replace(/\?.*$/, '')}`]
+
 const bodyLimit = 64 << 10
 
 /** Answers a request that is not gRPC. Never rejects: a rejection that nobody handles would end the process. */
@@ -30,7 +40,7 @@ export async function answerHttp(
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
   handler: HttpHandler | undefined,
-  remoteAddress: string,
+  from: Pick<HttpRequest, 'remoteAddress' | 'agent' | 'signal'>,
   logger: Logger,
 ): Promise<void> {
   const send = ({ status, contentType, body }: HttpResponse): void => {
@@ -41,8 +51,9 @@ export async function answerHttp(
     stopReading(stream)
   }
   try {
-    if (handler) send(await handler({ headers, body: await readBody(stream, bodyLimit), remoteAddress }))
-    else send({ status: 404, body: 'not found\n' })
+    if (!handler) return send({ status: 404, body: 'not found\n' })
+    const query = new URLSearchParams((headers[':path'] ?? '').replace(/^[^?]*\??/, ''))
+    send(await handler({ ...from, headers, query, body: await readBody(stream, bodyLimit) }))
   } catch (error) {
     if (error instanceof InsituError && error.status === 'CANCELLED') return
     if (error instanceof InsituError && error.status === 'RESOURCE_EXHAUSTED') {

@@ -3,7 +3,7 @@ import type { Readable, Writable } from 'node:stream'
 import { endCall, stopReading } from './end-call.ts'
 import { downstreamHeaders, header, headerObject, type RawHeaders } from './headers.ts'
 import { InsituError } from '../../kernel/errors.ts'
-import { statusOf } from '../../kernel/grpc/status.ts'
+import { type Status, statusOf } from '../../kernel/grpc/status.ts'
 
 export interface PumpOptions {
   /** The whole request body, when it was read before. Default: the client's stream, as it comes. */
@@ -14,8 +14,8 @@ export interface PumpOptions {
   readonly cut?: (chunk: Buffer) => Buffer
   /** Sees every byte of the answer on its way. */
   readonly onData?: (chunk: Buffer) => void
-  /** Runs after the daemon's last message and before the client learns the status. */
-  readonly beforeTrailers?: (status: number) => Promise<void>
+  /** Runs after the daemon's last message and before the client learns the status. @returns another one to end with. */
+  readonly beforeTrailers?: (status: number) => Promise<Status | void>
   /** Why the daemon's connection ended, when it has. */
   readonly lost: () => InsituError | undefined
 }
@@ -87,7 +87,12 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
         finish(end)
       }
       if (!options.beforeTrailers) return conclude()
-      options.beforeTrailers(code).then(conclude, conclude)
+      const decided = (instead: Status | void): void => {
+        if (!instead) return conclude()
+        endCall(down, instead)
+        finish({ kind: 'status', ...instead })
+      }
+      options.beforeTrailers(code).then(decided, conclude)
     }
 
     const endWithTrailers = (raw: RawHeaders): void => {

@@ -1,6 +1,8 @@
+import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
 import {
   decodeSolve,
   encodeSolve,
+  namedDigest,
   namedImages,
   rewriteSolve,
   type SolveFacts,
@@ -8,7 +10,9 @@ import {
 } from '../../buildkit/solve.ts'
 import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
+import { statusOf } from '../../kernel/grpc/status.ts'
 import type { Hold } from '../correlate/bindings.ts'
+import type { BuildInProgress } from '../images/in-progress.ts'
 import { describeCaller, identityOf } from '../listener/caller.ts'
 import { askPolicy, type Asked } from './admit.ts'
 import { bindBuild } from './bind.ts'
@@ -76,6 +80,8 @@ async function relayTo(
   // From here on, not only once its daemon is reached: a gateway that stops waits for it.
   const ended = facts.probe ? (): void => undefined : context.activity.started(node.name)
   let release = (): void => undefined
+  let failure: string | undefined = 'it was given up'
+  const inProgress = placement && context.images?.begin(facts.images)
   try {
     if (!facts.probe) release = await waitForTurn(context, call, build)
     const proxy = facts.probe ? {} : await proxyOf(context, node)
@@ -86,25 +92,59 @@ async function relayTo(
     })
     const upstream = await call.upstreams.to(node)
     build.begun.resolve()
+    inProgress?.placed(node.name)
     const response: Buffer[] = []
-    return await pump(call.stream, upstream.request(call.raw), {
+    const end = await pump(call.stream, upstream.request(call.raw), {
       body: changed ? frame(changed) : asked.encodeAnew ? frame(encodeSolve(request)) : body,
       onData: (chunk) => response.push(chunk),
       beforeTrailers: async (code) => {
         try {
-          if (code !== grpcStatus.OK || !placement) return
-          const images = namedImages(request, unframe(Buffer.concat(response)))
-          if (images.length > 0) await context.placer.built(placement, images)
+          release()
+          if (code !== grpcStatus.OK) return undefined
+          const error = await imagesBuilt(build, context, call, request, unframe(Buffer.concat(response)), inProgress)
+          return error && statusOf(error)
         } finally {
           build.progress.end()
         }
       },
       lost: () => upstream.lost(),
     })
+    failure = failureOf(end)
+    return end
+  } catch (error) {
+    failure = describeError(error)
+    throw error
   } finally {
+    inProgress?.ended(failure)
     release()
     ended()
   }
+}
+
+/** Everybody who waits for the images is told, and the nodes that want them get them. */
+async function imagesBuilt(
+  { node, placement, delivery: wish, progress }: Build,
+  { placer, images }: RelayContext,
+  { signal }: Call,
+  request: SolveRequest,
+  response: Uint8Array,
+  inProgress: BuildInProgress | undefined,
+): Promise<InsituError | undefined> {
+  if (!placement) return undefined
+  const names = namedImages(request, response)
+  if (names.length === 0) return undefined
+  if (!images || !inProgress) {
+    await placer.built(placement, names)
+    return undefined
+  }
+  const { targets: placed } = placement
+  const digest = namedDigest(response)
+  return images.finish({ node: node.name, placed, names, digest, wish, progress, signal }, inProgress)
+}
+
+const failureOf = (end: PumpEnd): string | undefined => {
+  if (end.kind === 'status') return end.code === grpcStatus.OK ? undefined : (end.message ?? 'it failed')
+  return end.kind === 'lost' ? end.error.message : 'it was given up'
 }
 
 const cancelled = (): InsituError =>

@@ -1,0 +1,114 @@
+import type { DeliveryConfig } from '../api/config.ts'
+import { gatewayPaths } from '../api/agent-api.ts'
+import type { Peer } from '../api/images.ts'
+import { ports } from '../api/names.ts'
+import { createAgentCalls } from '../gateway/delivery/agent-calls.ts'
+import { describeBackOff, podsBackingOff } from '../gateway/delivery/back-off.ts'
+import { createImageWork, type DeliveryCounters, type ImageWork } from '../gateway/delivery/image-work.ts'
+import { imageMetrics } from '../gateway/delivery/metrics.ts'
+import { reconcileNames } from '../gateway/delivery/reconcile.ts'
+import { createRescue } from '../gateway/delivery/rescue.ts'
+import type { Agent } from '../gateway/directory/agent.ts'
+import { askAgent } from '../gateway/directory/agent-request.ts'
+import { createInProgress } from '../gateway/images/in-progress.ts'
+import { createImageIndex } from '../gateway/images/index.ts'
+import { followInventories } from '../gateway/images/inventory.ts'
+import { createLookups } from '../gateway/images/lookup.ts'
+import { lookupHandler } from '../gateway/images/lookup-handler.ts'
+import type { LiveView } from '../gateway/placement/view.ts'
+import type { HttpHandlers } from '../gateway/relay/http.ts'
+import { wakePods } from '../gateway/wake/wake.ts'
+import type { KubernetesClient } from '../kernel/k8s/client.ts'
+import type { Logger } from '../kernel/log.ts'
+import type { TlsSource } from '../kernel/tls/material.ts'
+
+export interface ImagePartsOptions {
+  readonly client: KubernetesClient
+  readonly namespace: string
+  readonly tls: TlsSource
+  readonly config: DeliveryConfig
+  /** The agents as the directory sees them. */
+  readonly agents: () => ReadonlyMap<string, Agent>
+  readonly view: () => LiveView
+  /** Builds that run on a node. */
+  readonly running: (node: string) => number
+  readonly logger: Logger
+  /** For tests: where an agent listens. Default: its pod's address and the agents' port. */
+  readonly peer?: ((agent: Agent) => Peer | undefined) | undefined
+}
+
+export interface ImageParts {
+  readonly images: ImageWork
+  readonly httpHandlers: HttpHandlers
+  /** To be told by the directory. */
+  readonly onAgent: (node: string, agent: Agent | undefined) => void
+  metrics(): string
+  close(): void
+}
+
+/** What a gateway knows and does about built images: the index, lookups, delivery. */
+export function imageParts(options: ImagePartsOptions): ImageParts {
+  const { client, namespace, tls, config, agents, view, running, logger } = options
+  const address =
+    options.peer ?? (({ node, ip }) => (ip === undefined ? undefined : { node, host: ip, port: ports.agent }))
+  const peer = (node: string): Peer | undefined => {
+    const agent = agents().get(node)
+    return agent && !agent.draining ? address(agent) : undefined
+  }
+  const index = createImageIndex()
+  const inProgress = createInProgress()
+  const calls = createAgentCalls({ peer, tls })
+  const counters: DeliveryCounters = { delivered: 0, failed: 0, bytes: 0, running: 0 }
+  const lookups = createLookups({ index, inProgress, peer, load: running })
+  const inventories = followInventories({
+    index,
+    logger,
+    async ask(agent, path) {
+      const at = address(agent)
+      return at && askAgent(at, tls, { method: 'GET', path, timeout: 10_000 })
+    },
+  })
+  const wake = async (node: string, names: readonly string[]): Promise<void> => {
+    await wakePods({ client, view: view(), logger }, [node], names)
+  }
+  const waitingFor: LiveView['waitingFor'] = (image) => view().waitingFor(image)
+  const stopReconciling = reconcileNames({ index, agents: calls, logger })
+  const reachable = (node: string): boolean => agents().get(node)?.ready ?? false
+  const rescue = createRescue({ index, inProgress, view: { waitingFor }, agents: calls, reachable, wake, logger })
+  return {
+    images: createImageWork({
+      ...{ index, inProgress, agents: calls, config, logger, wake },
+      metrics: counters,
+      able: (builder) => sameMachines(agents(), builder, running),
+      stuck: (names) => describeBackOff(client, podsBackingOff({ waitingFor }, names), logger),
+    }),
+    httpHandlers: { [`GET ${gatewayPaths.lookup}`]: lookupHandler(lookups, namespace) },
+    onAgent: (node, agent) => inventories.agent(node, agent),
+    metrics: () =>
+      imageMetrics({
+        ...counters,
+        held: lookups.held,
+        building: inProgress.names,
+        pending: inventories.pending,
+        ...index.size,
+      }),
+    close() {
+      rescue.stop()
+      stopReconciling()
+      inventories.stop()
+    },
+  }
+}
+
+/** Nodes that build for the platform of this one natively, those with the fewest builds first. */
+function sameMachines(
+  agents: ReadonlyMap<string, Agent>,
+  builder: string,
+  running: (node: string) => number,
+): string[] {
+  const platform = agents.get(builder)?.platforms[0]
+  return [...agents.values()]
+    .filter((agent) => agent.ready && agent.platforms[0] === platform)
+    .map(({ node }) => node)
+    .toSorted((a, b) => running(a) - running(b) || (a < b ? -1 : 1))
+}

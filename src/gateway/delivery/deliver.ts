@@ -1,0 +1,108 @@
+import type { BuiltImage } from '../../api/images.ts'
+import { describeError } from '../../kernel/errors.ts'
+import type { Progress, Step } from '../progress/progress.ts'
+import type { AgentCalls } from './agent-calls.ts'
+import { nextTransfers, type Transfer } from './plan.ts'
+
+export interface DeliveryRequest {
+  /** The same content under one or several names. */
+  readonly images: readonly BuiltImage[]
+  /** Nodes that have them. */
+  readonly sources: readonly string[]
+  readonly targets: readonly string[]
+  readonly progress: Progress
+  /** Ends it: the client is gone, or the time is over. */
+  readonly signal: AbortSignal
+}
+
+export interface DeliverOptions {
+  readonly pull: AgentCalls['pull']
+  /** Why an image is not wanted any more, e.g. since a newer one was built. */
+  readonly superseded: (image: BuiltImage) => string | undefined
+  /** A node has all images now. */
+  readonly onDelivered: (node: string, images: readonly BuiltImage[]) => Promise<void>
+  readonly perSource: number
+}
+
+/** What became of each target. */
+export interface DeliveryResult {
+  readonly node: string
+  readonly bytes: number
+  /** Why the node did not get it. */
+  readonly failure: string | undefined
+  /** It does not get it since a newer image took the name meanwhile; not a failure. */
+  readonly superseded: boolean
+}
+
+/** Tries for one target: sources die, and those who have the image by then are others. */
+const mostTries = 2
+
+/** Peers that a target is told besides its source. */
+const mostPeers = 4
+
+/** Brings images to all targets, in parallel and tree-shaped. Never rejects: each target has its own result. */
+export async function deliver(request: DeliveryRequest, options: DeliverOptions): Promise<readonly DeliveryResult[]> {
+  const { images, progress, signal } = request
+  const sources = new Map(request.sources.map((node) => [node, 0]))
+  const steps = new Map(request.targets.map((node) => [node, stepFor(progress, node, images)]))
+  const tries = new Map<string, number>()
+  const waiting = [...request.targets]
+  const running = new Map<string, Promise<void>>()
+  const results: DeliveryResult[] = []
+
+  const conclude = (node: string, bytes: number, failure: string | undefined): void => {
+    steps.get(node)?.done(failure)
+    results.push({ node, bytes, failure, superseded: false })
+  }
+  const giveUp = (node: string, why: string): void => {
+    steps.get(node)?.log(why)
+    steps.get(node)?.done()
+    results.push({ node, bytes: 0, failure: undefined, superseded: true })
+  }
+  const transfer = async ({ target, source }: Transfer): Promise<void> => {
+    const step = steps.get(target)
+    const why = images.map(options.superseded).find((reason) => reason !== undefined)
+    if (why !== undefined) return giveUp(target, why)
+    step?.log(`from node ${source}`)
+    sources.set(source, (sources.get(source) ?? 0) + 1)
+    try {
+      const bytes = await pullAll(target, source, step)
+      sources.set(target, 0)
+      await options.onDelivered(target, images)
+      conclude(target, bytes, undefined)
+    } catch (error) {
+      const failure = describeError(error)
+      const tried = (tries.get(target) ?? 0) + 1
+      tries.set(target, tried)
+      if (signal.aborted || tried >= mostTries) return conclude(target, 0, failure)
+      step?.log(`${failure}; trying again`)
+      waiting.push(target)
+    } finally {
+      sources.set(source, Math.max(0, (sources.get(source) ?? 1) - 1))
+    }
+  }
+  const pullAll = async (target: string, source: string, step: Step | undefined): Promise<number> => {
+    const others = [...sources.keys()].filter((node) => node !== source && node !== target)
+    const peers = [source, ...others.slice(0, mostPeers)]
+    let moved = 0
+    for (const image of images) {
+      moved += await options.pull(target, image, peers, (now, total) => step?.bytes(moved + now, total), signal)
+    }
+    step?.bytes(moved, moved)
+    return moved
+  }
+
+  while (waiting.length > 0 || running.size > 0) {
+    if (signal.aborted) for (const node of waiting.splice(0)) conclude(node, 0, describeError(signal.reason))
+    for (const next of nextTransfers({ sources, waiting, perSource: options.perSource })) {
+      waiting.splice(waiting.indexOf(next.target), 1)
+      const done = transfer(next).finally(() => running.delete(next.target))
+      running.set(next.target, done)
+    }
+    if (running.size > 0) await Promise.race(running.values())
+  }
+  return results
+}
+
+const stepFor = (progress: Progress, node: string, images: readonly BuiltImage[]): Step =>
+  progress.step(`[insitu] deliver ${images.map((i) => i.name).join(', ')} to node ${node}`)

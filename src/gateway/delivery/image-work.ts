@@ -1,0 +1,215 @@
+import type { BuiltImage } from '../../api/images.ts'
+import type { GatewayConfig } from '../../api/config.ts'
+import { describeError, InsituError } from '../../kernel/errors.ts'
+import type { Logger } from '../../kernel/log.ts'
+import { isNewer, type ImageIndex } from '../images/index.ts'
+import type { BuildInProgress, InProgress } from '../images/in-progress.ts'
+import type { Progress } from '../progress/progress.ts'
+import type { AgentCalls } from './agent-calls.ts'
+import { deliver, type DeliveryResult } from './deliver.ts'
+import { deliveryTargets, type DeliveryWish } from './targets.ts'
+
+/** A build that has named its images on its node. */
+export interface FinishedBuild {
+  readonly node: string
+  /** Nodes that will run the images. */
+  readonly placed: readonly string[]
+  /** Normalised names. */
+  readonly names: readonly string[]
+  /** What they name; undefined when the daemon did not say. */
+  readonly digest: string | undefined
+  readonly wish: DeliveryWish
+  readonly progress: Progress
+  /** Aborts when the client is gone. */
+  readonly signal: AbortSignal
+}
+
+/** What a gateway does about the images of builds. */
+export interface ImageWork {
+  /** From the moment a build names its images until it is over. */
+  begin(names: readonly string[]): BuildInProgress
+  /**
+   * Makes the images known and brings them where they are wanted, before the client is told.
+   * @param inProgress is ended as soon as the image can be had from its node.
+   * @returns the error with which the build fails although its image is there, by the policy. Never rejects.
+   */
+  finish(build: FinishedBuild, inProgress: BuildInProgress): Promise<InsituError | undefined>
+}
+
+export interface ImageWorkOptions {
+  readonly index: ImageIndex
+  readonly inProgress: InProgress
+  readonly agents: AgentCalls
+  /** Ready nodes of the same platform, those with the least to do first. */
+  readonly able: (builder: string) => readonly string[]
+  /** Wakes the pods of a node that wait for images. */
+  readonly wake: (node: string, images: readonly string[]) => Promise<void>
+  /** Lines about pods that wait for these images and cannot be woken. */
+  readonly stuck: (images: readonly string[]) => Promise<readonly string[]>
+  readonly config: GatewayConfig['delivery']
+  readonly metrics: DeliveryCounters
+  readonly logger: Logger
+}
+
+/** Counted for /metrics. */
+export interface DeliveryCounters {
+  delivered: number
+  failed: number
+  bytes: number
+  running: number
+}
+
+export function createImageWork(options: ImageWorkOptions): ImageWork {
+  const { index, agents, config, metrics, logger } = options
+
+  const superseded = (image: BuiltImage): string | undefined => {
+    const newest = index.newest(image.name)
+    if (!newest || !isNewer(newest, image)) return undefined
+    return `${image.name}: a newer build (${short(newest)}, on node ${index.holders(newest)[0]}) has taken the name: nodes get that one`
+  }
+
+  /** The builder's agent must know its image before anybody is sent to it. */
+  async function announce(build: FinishedBuild, images: readonly BuiltImage[]): Promise<void> {
+    try {
+      await agents.built(build.node, images, build.signal)
+    } catch (error) {
+      if (build.signal.aborted) return
+      const said = `the agent of node ${build.node} was not told of the image: ${describeError(error)}`
+      logger.warn({ node: build.node, images, err: describeError(error) }, 'an agent was not told of what was built')
+      const step = build.progress.step('[insitu] images')
+      step.log(`${said}; other nodes cannot get it from there`)
+      step.done()
+    }
+  }
+
+  async function dropStale(images: readonly BuiltImage[], keep: ReadonlySet<string>): Promise<void> {
+    const byNode = new Map<string, BuiltImage[]>()
+    for (const image of images) {
+      for (const { node } of index.stale(image.name)) {
+        if (!keep.has(node)) byNode.set(node, [...(byNode.get(node) ?? []), image])
+      }
+    }
+    await Promise.all([...byNode].map(([node, list]) => dropOn(options, node, list)))
+  }
+
+  async function deliverTo(build: FinishedBuild, images: readonly BuiltImage[], targets: readonly string[]) {
+    const limit = AbortSignal.timeout(config.timeout * 1000)
+    metrics.running += targets.length
+    const results = await deliver(
+      {
+        images,
+        targets,
+        sources: [build.node],
+        progress: build.progress,
+        signal: AbortSignal.any([build.signal, limit]),
+      },
+      {
+        pull: (...args) => agents.pull(...args),
+        superseded,
+        perSource: config.perSource,
+        async onDelivered(node, delivered) {
+          for (const image of delivered) index.add(node, image)
+          await options.wake(node, build.names)
+        },
+      },
+    )
+    metrics.running -= targets.length
+    for (const { bytes, failure } of results) {
+      metrics.bytes += bytes
+      if (failure === undefined) metrics.delivered += 1
+      else metrics.failed += 1
+    }
+    return results
+  }
+
+  function judge(build: FinishedBuild, results: readonly DeliveryResult[]): InsituError | undefined {
+    const failed = results.filter((r) => r.failure !== undefined)
+    if (failed.length === 0) return undefined
+    const nodes = failed.map((r) => `${r.node} (${r.failure})`).join('; ')
+    logger.warn({ images: build.names, node: build.node, failed }, 'nodes did not get an image that was built')
+    if (build.signal.aborted) return undefined
+    const sentence = `${build.names.join(', ')} is on node ${build.node} and could not be delivered to ${nodes}`
+    if (!(build.wish.required ?? config.required)) {
+      const step = build.progress.step('[insitu] delivery is not complete')
+      step.log(`${sentence}; pods there get it by the mirror when it works again`)
+      step.done()
+      return undefined
+    }
+    return new InsituError('DELIVERY', sentence, {
+      status: 'UNAVAILABLE',
+      fix: 'run the build again, or set insitu.deliver-required=false',
+    })
+  }
+
+  async function finish(build: FinishedBuild, inProgress: BuildInProgress): Promise<InsituError | undefined> {
+    const { digest, node, progress } = build
+    if (digest === undefined) {
+      inProgress.ended()
+      await options.wake(node, build.names)
+      return undefined
+    }
+    const images = build.names.map((name): BuiltImage => ({ name, digest, version: index.nextVersion(name) }))
+    await announce(build, images)
+    for (const image of images) index.add(node, image)
+    inProgress.ended()
+    const wanted = build.wish.to ?? config.to
+    const able = wanted === 'all' || typeof wanted === 'number' ? options.able(node) : []
+    const targets = deliveryTargets({ to: wanted, builder: node, placed: build.placed, able })
+    const current: BuiltImage[] = []
+    for (const image of images) {
+      const why = superseded(image)
+      if (why === undefined) current.push(image)
+      else say(progress, logger, why)
+    }
+    const [, , results] = await Promise.all([
+      options.wake(node, build.names),
+      dropStale(current, new Set([node, ...targets])),
+      current.length > 0 && targets.length > 0 ? deliverTo(build, current, targets) : [],
+    ])
+    const stuck = await options.stuck(build.names)
+    if (stuck.length > 0) {
+      const step = progress.step('[insitu] pods that start at their next try')
+      for (const line of stuck) step.log(line)
+      step.done()
+    }
+    return judge(build, results)
+  }
+
+  return {
+    begin: (names) => options.inProgress.begin(names),
+    async finish(build, inProgress) {
+      try {
+        return await finish(build, inProgress)
+      } catch (error) {
+        logger.error({ err: error, images: build.names }, 'what follows a build failed here')
+        return undefined
+      } finally {
+        inProgress.ended()
+      }
+    },
+  }
+}
+
+/** Takes older copies of names away from a node. Never throws: the next inventory shows what is still there. */
+export async function dropOn(
+  { agents, index, logger }: Pick<ImageWorkOptions, 'agents' | 'index' | 'logger'>,
+  node: string,
+  images: readonly BuiltImage[],
+): Promise<void> {
+  try {
+    await agents.drop(node, images)
+    for (const { name } of images) index.remove(node, name)
+    logger.info({ node, images }, 'older images were taken off a node, the next pod there gets the newest')
+  } catch (error) {
+    logger.warn({ node, images, err: describeError(error) }, 'a node keeps an older image for now')
+  }
+}
+
+function say(progress: Progress, logger: Logger, why: string): void {
+  logger.warn({ why }, 'a build was overtaken')
+  const step = progress.step('[insitu] a newer build won')
+  step.log(why)
+  step.done()
+}
+
+const short = ({ digest }: BuiltImage): string => digest.slice(0, 'sha256:'.length + 12)

@@ -1,0 +1,85 @@
+import type { BuiltImage } from '../../api/images.ts'
+import { describeError } from '../../kernel/errors.ts'
+import type { Logger } from '../../kernel/log.ts'
+import type { ImageIndex } from '../images/index.ts'
+import type { InProgress } from '../images/in-progress.ts'
+import type { ClusterView } from '../placement/cluster.ts'
+import type { AgentCalls } from './agent-calls.ts'
+
+export interface RescueOptions {
+  readonly index: ImageIndex
+  readonly inProgress: InProgress
+  readonly view: Pick<ClusterView, 'waitingFor'>
+  readonly agents: AgentCalls
+  /** Whether the node has an agent that can be asked. */
+  readonly reachable: (node: string) => boolean
+  readonly wake: (node: string, images: readonly string[]) => Promise<void>
+  readonly logger: Logger
+  /** Milliseconds between two looks. Default 1,000. */
+  readonly interval?: number
+  /** Milliseconds until a node is tried again for one image. Default 30,000. */
+  readonly again?: number
+  readonly now?: () => number
+}
+
+/** A kubelet with one of these does not ask the mirror: with policy Never not at all, in back-off not now. */
+const stuck: Readonly<Record<string, readonly string[]>> = {
+  Never: ['ErrImageNeverPull'],
+  IfNotPresent: ['ErrImagePull', 'ImagePullBackOff'],
+}
+
+/**
+ * Pods that wait on a node for an image that another node has, without any build: the image is brought there and the
+ * pod is woken.
+ */
+export function createRescue(options: RescueOptions): { look(): Promise<void>; stop(): void } {
+  const { index, inProgress, view, agents, logger, interval = 1000, again = 30_000, now = Date.now } = options
+  const tried = new Map<string, number>()
+  const stopping = new AbortController()
+
+  const wanted = (): { readonly node: string; readonly image: BuiltImage }[] => {
+    const found = new Map<string, { node: string; image: BuiltImage }>()
+    for (const name of index.names()) {
+      for (const pod of view.waitingFor(name)) {
+        const image = index.newest(name)
+        if (pod.node === undefined || !image || inProgress.of(name) || !options.reachable(pod.node)) continue
+        if (!pod.waiting.some((w) => w.image === name && stuck[w.pullPolicy]?.includes(w.reason))) continue
+        found.set(`${pod.node} ${name} ${image.version} ${pod.namespace}/${pod.name}`, { node: pod.node, image })
+      }
+    }
+    for (const [key, at] of tried) if (now() - at > again) tried.delete(key)
+    return [...found].flatMap(([key, one]) => {
+      if (tried.has(key)) return []
+      tried.set(key, now())
+      return [one]
+    })
+  }
+  const rescue = async ({ node, image }: { node: string; image: BuiltImage }): Promise<void> => {
+    const holders = index.holders(image)
+    try {
+      if (!holders.includes(node)) {
+        await agents.pull(node, image, holders.slice(0, 4), () => undefined, stopping.signal)
+        index.add(node, image)
+        logger.info({ node, image }, 'a pod waited for an image that another node has: it was brought there')
+      }
+      await options.wake(node, [image.name])
+    } catch (error) {
+      logger.warn(
+        { node, image, err: describeError(error) },
+        'a pod waits for an image that could not be brought there',
+      )
+    }
+  }
+  const look = async (): Promise<void> => {
+    const byKey = Map.groupBy(wanted(), ({ node, image }) => `${node} ${image.name}`)
+    await Promise.all([...byKey.values()].flatMap(([first]) => (first ? [rescue(first)] : [])))
+  }
+  const timer = setInterval(() => void look(), interval).unref()
+  return {
+    look,
+    stop() {
+      clearInterval(timer)
+      stopping.abort(new Error('the gateway stops'))
+    },
+  }
+}

@@ -1,0 +1,130 @@
+import { agentPaths } from '../../api/agent-api.ts'
+import type { BuiltImage } from '../../api/images.ts'
+import { normalizeReference } from '../../buildkit/reference.ts'
+import { describeError } from '../../kernel/errors.ts'
+import { type Backoff, createBackoff } from '../../kernel/k8s/backoff.ts'
+import type { Logger } from '../../kernel/log.ts'
+import type { Agent } from '../directory/agent.ts'
+import type { ImageIndex } from './index.ts'
+
+export interface InventoriesOptions {
+  readonly index: ImageIndex
+  /** Asks the agent for a path of its API. */
+  readonly ask: (agent: Agent, path: string) => Promise<unknown>
+  readonly logger: Logger
+  /** Agents that are read at the same time. Default 16. */
+  readonly atOnce?: number
+  readonly backoff?: () => Backoff
+}
+
+/** Keeps the index like the agents say it is. */
+export interface Inventories {
+  /** The agent of a node came, changed or went. */
+  agent(node: string, agent: Agent | undefined): void
+  /** Agents whose inventory is wanted and not read yet. */
+  readonly pending: number
+  stop(): void
+}
+
+interface Followed {
+  /** The pod and the revision that is read, or is to be read. */
+  key: string
+  agent: Agent
+  backoff: Backoff
+  timer?: NodeJS.Timeout | undefined
+  reading: boolean
+}
+
+/** Reads the inventory of each agent that appears or says that it changed; what fails is tried again until it goes. */
+export function followInventories(options: InventoriesOptions): Inventories {
+  const { index, ask, logger, atOnce = 16, backoff = () => createBackoff({ base: 500, max: 30_000 }) } = options
+  const followed = new Map<string, Followed>()
+  const queue = new Set<string>()
+  let running = 0
+  let stopped = false
+
+  const next = (): void => {
+    for (const node of queue) {
+      if (running >= atOnce || stopped) return
+      const one = followed.get(node)
+      if (one?.reading) continue
+      queue.delete(node)
+      if (one) void read(node, one)
+    }
+  }
+  const read = async (node: string, one: Followed): Promise<void> => {
+    const { key, agent } = one
+    running += 1
+    one.reading = true
+    const take = index.reading(node)
+    let images: readonly BuiltImage[] | undefined
+    try {
+      images = parseInventory(await ask(agent, agentPaths.images))
+      one.backoff.reset()
+    } catch (error) {
+      const failures = one.backoff.failures + 1
+      logger[failures === 5 ? 'warn' : 'debug'](
+        { node, err: describeError(error) },
+        'the images of a node are not known',
+      )
+    }
+    running -= 1
+    one.reading = false
+    const current = !stopped && followed.get(node) === one
+    // What could not be read is left as it was: better an old answer than none.
+    take(current && images ? images : index.of(node))
+    if (!followed.has(node)) index.forget(node)
+    if (current && one.key === key && !images) {
+      one.timer = setTimeout(() => {
+        queue.add(node)
+        next()
+      }, one.backoff.next()).unref()
+    }
+    next()
+  }
+
+  return {
+    agent(node, agent) {
+      const known = followed.get(node)
+      if (!agent) {
+        clearTimeout(known?.timer)
+        followed.delete(node)
+        queue.delete(node)
+        return index.forget(node)
+      }
+      if (agent.ip === undefined) return
+      const key = `${agent.uid} ${agent.ip} ${agent.report?.imagesRevision ?? ''}`
+      if (known?.key === key) return
+      clearTimeout(known?.timer)
+      const one = known ?? { key, agent, backoff: backoff(), reading: false }
+      Object.assign(one, { key, agent, timer: undefined })
+      followed.set(node, one)
+      queue.add(node)
+      next()
+    },
+    get pending() {
+      return queue.size + running
+    },
+    stop() {
+      stopped = true
+      for (const { timer } of followed.values()) clearTimeout(timer)
+    },
+  }
+}
+
+/** @throws TypeError when it is no inventory; single images that cannot be read are left out. */
+export function parseInventory(value: unknown): readonly BuiltImage[] {
+  const images = (value as { images?: unknown } | undefined)?.images
+  if (!Array.isArray(images)) throw new TypeError('what the agent sent is no inventory')
+  return images.filter(isBuilt).map(({ name, digest, version }) => ({ name, digest, version }))
+}
+
+function isBuilt(value: unknown): value is BuiltImage {
+  const { name, digest, version } = (value ?? {}) as Record<string, unknown>
+  if (typeof name !== 'string' || typeof digest !== 'string' || !Number.isSafeInteger(version)) return false
+  try {
+    return normalizeReference(name) === name
+  } catch {
+    return false
+  }
+}

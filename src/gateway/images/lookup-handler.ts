@@ -1,0 +1,36 @@
+import type { Lookup } from '../../api/images.ts'
+import { normalizeReference } from '../../buildkit/reference.ts'
+import type { HttpHandler, HttpResponse } from '../relay/http.ts'
+import type { Lookups, Wanted } from './lookup.ts'
+
+/** Milliseconds. containerd gives a mirror 30 s to answer. */
+const longestWait = 25_000
+
+/** `GET /v1/lookup`: for the agents of this cluster, and nobody else. */
+export function lookupHandler(lookups: Lookups, namespace: string): HttpHandler {
+  return async ({ agent, query, signal }) => {
+    if (agent?.namespace !== namespace) return { status: 403, body: 'only agents may ask\n' }
+    const wanted = parse(query)
+    if (!wanted) return { status: 400, body: 'name= or repository= and digest= must be valid\n' }
+    const wait = Number(query.get('wait') ?? '0')
+    const limit = Number.isFinite(wait) ? Math.min(Math.max(wait, 0), longestWait) : 0
+    return json(await lookups.lookup(wanted, agent.node, limit, signal))
+  }
+}
+
+function parse(query: URLSearchParams): Wanted | undefined {
+  const [name, repository, digest] = ['name', 'repository', 'digest'].map((key) => query.get(key))
+  try {
+    if (name) return { name: normalizeReference(name) }
+    if (repository && digest && /^[a-z0-9]+:[a-f0-9]{32,}$/.test(digest)) return { repository, digest }
+  } catch {
+    // Not a name: nothing can be found by it.
+  }
+  return undefined
+}
+
+const json = (lookup: Lookup): HttpResponse => ({
+  status: 200,
+  contentType: 'application/json',
+  body: JSON.stringify(lookup),
+})

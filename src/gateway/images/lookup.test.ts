@@ -1,0 +1,78 @@
+import { expect, test } from 'vitest'
+import type { BuiltImage, Peer } from '../../api/images.ts'
+import { createInProgress, type InProgress } from './in-progress.ts'
+import { createImageIndex, type ImageIndex } from './index.ts'
+import { createLookups, type Lookups } from './lookup.ts'
+
+const name = 'docker.io/library/app:1'
+const image: BuiltImage = { name, digest: `sha256:${'a'.repeat(64)}`, version: 1 }
+const never = new AbortController().signal
+
+function parts(load: (node: string) => number = () => 0): { index: ImageIndex; builds: InProgress; lookups: Lookups } {
+  const index = createImageIndex()
+  const builds = createInProgress()
+  const peer = (node: string): Peer | undefined => (node === 'lost' ? undefined : { node, host: node, port: 1 })
+  return { index, builds, lookups: createLookups({ index, inProgress: builds, peer, load, random: () => 0 }) }
+}
+
+test('a name that nobody has is none at once, however long the caller would wait', async () => {
+  const { lookups } = parts()
+  expect(await lookups.lookup({ name }, 'n9', 60_000, never)).toEqual({ state: 'none' })
+})
+
+test('peers are those that have the newest and can be reached, the least busy first, the caller not among them', async () => {
+  const { index, lookups } = parts((node) => (node === 'n1' ? 2 : 1))
+  for (const node of ['n1', 'n2', 'n9', 'lost']) index.add(node, image)
+  index.add('old', { ...image, version: 0 })
+  const found = await lookups.lookup({ name }, 'n9', 0, never)
+  expect(found).toMatchObject({ state: 'here', image, peers: [{ node: 'n2' }, { node: 'n1' }] })
+})
+
+test('a name being built is building, and whoever waits is answered when the build has ended', async () => {
+  const { index, builds, lookups } = parts()
+  const build = builds.begin([name])
+  expect(await lookups.lookup({ name }, 'n9', 0, never)).toEqual({ state: 'building', node: undefined })
+  build.placed('n1')
+  expect(await lookups.lookup({ name }, 'n9', 10, never)).toEqual({ state: 'building', node: 'n1' })
+  const waiting = lookups.lookup({ name }, 'n9', 60_000, never)
+  expect(lookups.held).toBe(1)
+  index.add('n1', image)
+  build.ended()
+  expect(await waiting).toMatchObject({ state: 'here', image, peers: [{ node: 'n1' }] })
+  expect([lookups.held, builds.names]).toEqual([0, 0])
+})
+
+test('an older image is no answer while a newer one is being built', async () => {
+  const { index, builds, lookups } = parts()
+  index.add('n1', image)
+  const build = builds.begin([name])
+  expect((await lookups.lookup({ name }, 'n9', 0, never)).state).toBe('building')
+  build.ended('it failed')
+  expect((await lookups.lookup({ name }, 'n9', 0, never)).state).toBe('here')
+})
+
+test('a build that fails is told to those who waited, and the older image stays the answer', async () => {
+  const { index, builds, lookups } = parts()
+  const first = builds.begin([name])
+  const second = builds.begin([name])
+  const waiting = lookups.lookup({ name }, 'n9', 60_000, never)
+  first.ended('no such base')
+  second.ended('RUN failed')
+  second.ended()
+  expect(await waiting).toEqual({ state: 'failed', reason: 'RUN failed' })
+  index.add('n1', image)
+  const third = builds.begin([name])
+  const again = lookups.lookup({ name }, 'n9', 60_000, never)
+  third.ended('RUN failed')
+  expect((await again).state).toBe('here')
+})
+
+test('a caller that goes away is not waited with', async () => {
+  const { builds, lookups } = parts()
+  builds.begin([name])
+  const gone = new AbortController()
+  const waiting = lookups.lookup({ name }, 'n9', 60_000, gone.signal)
+  gone.abort(new Error('gone'))
+  expect((await waiting).state).toBe('building')
+  expect(lookups.held).toBe(0)
+})

@@ -1,0 +1,85 @@
+import type { BuiltImage, Lookup, Peer } from '../../api/images.ts'
+import type { ImageIndex } from './index.ts'
+import type { InProgress } from './in-progress.ts'
+
+/** What is looked for: a name, or a digest in a repository. Normalised. */
+export type Wanted = { readonly name: string } | { readonly repository: string; readonly digest: string }
+
+export interface LookupOptions {
+  readonly index: ImageIndex
+  readonly inProgress: InProgress
+  /** The agent of a node, as others reach it; undefined while it has no address. */
+  readonly peer: (node: string) => Peer | undefined
+  /** How busy a node is: those with less come first. */
+  readonly load: (node: string) => number
+  /** Two callers get different first choices among equals. 0 ≤ x < 1. */
+  readonly random?: () => number
+}
+
+export interface Lookups {
+  /**
+   * @param asking the node that asks, which is not named to itself.
+   * @param wait milliseconds to hold the answer while the name is being built.
+   */
+  lookup(wanted: Wanted, asking: string, wait: number, signal: AbortSignal): Promise<Lookup>
+  /** Answers that are held now. */
+  readonly held: number
+}
+
+/** So many are enough to go on when some die. */
+const mostPeers = 8
+
+export function createLookups(options: LookupOptions): Lookups {
+  const { index, inProgress, peer, load, random = Math.random } = options
+  let held = 0
+
+  const peersOf = (image: BuiltImage, asking: string): readonly Peer[] =>
+    index
+      .holders(image)
+      .filter((node) => node !== asking)
+      .map((node) => ({ node, order: load(node) + random() }))
+      .toSorted((a, b) => a.order - b.order)
+      .flatMap(({ node }) => peer(node) ?? [])
+      .slice(0, mostPeers)
+
+  const here = (image: BuiltImage | undefined, asking: string): Lookup =>
+    image ? { state: 'here', image, peers: peersOf(image, asking) } : { state: 'none' }
+
+  return {
+    async lookup(wanted, asking, wait, signal) {
+      if ('digest' in wanted) return here(index.byDigest(wanted.repository, wanted.digest), asking)
+      const { name } = wanted
+      if (!inProgress.of(name)) return here(index.newest(name), asking)
+      const failure = wait > 0 ? await ended(name, wait, signal) : undefined
+      const building = inProgress.of(name)
+      if (building) return { state: 'building', node: building.node }
+      const found = index.newest(name)
+      if (!found && failure !== undefined) return { state: 'failed', reason: failure }
+      return here(found, asking)
+    },
+    get held() {
+      return held
+    },
+  }
+
+  /** Waits until no build of the name is left, the time is over or nobody listens. @returns why the last one failed. */
+  async function ended(name: string, wait: number, signal: AbortSignal): Promise<string | undefined> {
+    if (signal.aborted) return undefined
+    held += 1
+    const { promise, resolve } = Promise.withResolvers<string | undefined>()
+    const over = (): void => resolve(undefined)
+    const timer = setTimeout(over, wait)
+    signal.addEventListener('abort', over, { once: true })
+    const stop = inProgress.next(name, (failure) => {
+      if (!inProgress.of(name)) resolve(failure)
+    })
+    try {
+      return await promise
+    } finally {
+      held -= 1
+      stop()
+      clearTimeout(timer)
+      signal.removeEventListener('abort', over)
+    }
+  }
+}
