@@ -36,6 +36,8 @@ export interface AgentOptions {
   /** Where the host's files can be seen. Default /proc/1/root. */
   readonly hostRoot?: string
   readonly intervals?: Partial<Intervals>
+  /** Aborts when running builds are not waited for any longer. */
+  readonly now?: AbortSignal
 }
 
 export interface FrontSettings {
@@ -55,8 +57,21 @@ export interface Intervals {
   readonly recheck: number
   /** Between two looks at platforms, disk and configuration while the daemon runs. Default 60,000. */
   readonly watch: number
-  /** What running builds get when the agent is stopped. Default 20,000. */
+  /** What the daemon gets to end when it is told to stop. Default 20,000. */
   readonly grace: number
+  /** Running builds are waited for so long before the daemon is told to stop. Default 0. */
+  readonly drain: number
+  /** Without a build for so long the node counts as drained. Default 3,000. */
+  readonly settle: number
+  /** Between two looks whether the daemon still answers. Default 5,000. */
+  readonly pulse: number
 }
 
-export const defaultIntervals: Intervals = { recheck: 10_000, watch: 60_000, grace: 20_000 }
+export const defaultIntervals: Intervals = {
+  recheck: 10_000,
+  watch: 60_000,
+  grace: 20_000,
+  drain: 0,
+  settle: 3000,
+  pulse: 5000,
+}

@@ -15,11 +15,22 @@ export function agentCommand(): Command {
     .option('--node <name>', 'name of the node (default: $NODE_NAME, else the host name)')
     .option('--listen <port>', 'port of the mTLS front for gateways, in a cluster; 0: none', port, ports.agent)
     .option('--probes <port>', 'port of /livez and /readyz; 0: none', port, ports.metrics)
+    .option(
+      '--drain <seconds>',
+      'how long running builds may go on after SIGTERM (default: 7200 in a cluster, else 0)',
+      seconds,
+    )
     .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
     .action(async (flags: AgentFlags) => {
       const { runAgentCommand } = await import('./run-agent.ts')
       await runAgentCommand(flags)
     })
+}
+
+function seconds(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('It is not a number of seconds.')
+  return value
 }
 
 function port(text: string): number {

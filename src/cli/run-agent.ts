@@ -22,8 +22,13 @@ export interface AgentFlags {
   readonly node?: string
   readonly listen: number
   readonly probes: number
+  /** Seconds. */
+  readonly drain?: number
   readonly logLevel: string
 }
+
+/** Seconds. As long as gateways wait for their builds, and less than the pod is given, see src/cli/manifests/agent.ts. */
+const longestBuild = 7200
 
 /** The projected token for the gateway, as the manifests mount it. */
 const tokenFile = '/var/run/secrets/insitu.build/token'
@@ -35,6 +40,7 @@ export async function runAgentCommand(flags: AgentFlags): Promise<void> {
   const log = createLogger({ level: flags.logLevel, bindings: { role: 'agent', node } })
   const client = inClusterClient(env)
   const ending = new AbortController()
+  const now = new AbortController()
   const pod = { namespace: env['POD_NAMESPACE'] ?? defaultNamespace, name: env['POD_NAME'] ?? '' }
   const options: AgentOptions = {
     node,
@@ -46,14 +52,18 @@ export async function runAgentCommand(flags: AgentFlags): Promise<void> {
     containerdAddress: flags.containerdAddress,
     snapshotter: flags.snapshotter,
     readConfig: () => readOptional(flags.config),
+    intervals: { drain: (flags.drain ?? (client ? longestBuild : 0)) * 1000 },
+    now: now.signal,
     ...(client && pod.name !== '' ? { report: (report) => annotatePod(client, pod, report) } : {}),
     ...(client && flags.listen > 0
       ? { front: front({ client, env, log, port: flags.listen, namespace: pod.namespace, signal: ending.signal }) }
       : {}),
   }
   const agent = createAgent(options)
+  let told = false
   const stop = (): void => {
-    ending.abort(new Error('the agent was told to stop'))
+    if (told) now.abort(new Error('the agent was told to stop at once'))
+    told = true
     void agent.stop().catch(() => undefined)
   }
   process.on('SIGTERM', stop)
@@ -63,6 +73,7 @@ export async function runAgentCommand(flags: AgentFlags): Promise<void> {
     probes = flags.probes > 0 ? await serveProbes({ port: flags.probes, notReady: agent.notReady }) : undefined
     await agent.done
   } finally {
+    ending.abort(new Error('the agent has ended'))
     await shutDown(agent, probes)
     process.off('SIGTERM', stop)
     process.off('SIGINT', stop)

@@ -12,10 +12,12 @@ export interface Life {
   readonly lastLines: readonly string[]
   /** Fast exits in a row before this one. */
   readonly failures: number
+  /** Why we killed it ourselves. */
+  readonly hung?: string | undefined
 }
 
 export interface Verdict {
-  readonly cause: 'stopped' | 'memory' | 'killed' | 'crashed'
+  readonly cause: 'stopped' | 'memory' | 'hung' | 'killed' | 'crashed'
   /** A sentence for the log, the report and clients. */
   readonly reason: string
   /** Fast exits in a row, this one included; 0 after a long life. */
@@ -36,6 +38,7 @@ export function judgeExit(life: Life): Verdict {
   if (exit.requested) return { cause: 'stopped', reason: 'stopped', failures: 0, databases: 'keep', finding: undefined }
   const failures = life.uptime >= longLife ? 0 : life.failures + 1
   const [before, after] = life.memoryKills
+  if (life.hung !== undefined) return { ...verdictOfHang(life.hung), failures }
   const memory = exit.signal === 'SIGKILL' && after !== undefined && after > (before ?? 0)
   const cause = memory ? 'memory' : exit.signal === 'SIGKILL' ? 'killed' : 'crashed'
   const words = lastWords(life.lastLines)
@@ -56,6 +59,21 @@ export function judgeExit(life: Life): Verdict {
       severity: 'warning',
       message: reason,
       fix: memory ? 'raise the memory limit of the agent’s pod, or set max-parallelism' : 'read the agent’s log',
+    },
+  }
+}
+
+function verdictOfHang(words: string): Omit<Verdict, 'failures'> {
+  const reason = `${words}; it was killed and is started again`
+  return {
+    cause: 'hung',
+    reason,
+    databases: 'keep',
+    finding: {
+      code: 'DAEMON_HUNG',
+      severity: 'warning',
+      message: reason,
+      fix: 'look whether disks and containerd of the node answer, and whether somebody stopped the process',
     },
   }
 }

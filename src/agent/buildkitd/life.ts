@@ -7,6 +7,9 @@ import { checkSpace, measureSpace } from '../host/space.ts'
 import type { AgentOptions, Intervals } from '../options.ts'
 import { paths, type Plan } from '../plan.ts'
 import type { NodeState } from '../report/node-state.ts'
+import { drained } from '../drain/drain.ts'
+import { isStopped, lostPulse } from '../drain/pulse.ts'
+import { runningBuilds } from '../drain/running-builds.ts'
 import { askDaemon } from './control.ts'
 import { startDaemon } from './daemon.ts'
 import { daemonEnvironment } from './environment.ts'
@@ -47,12 +50,16 @@ export async function live(plan: Plan, failures: number, options: LifeOptions): 
     log: log.child({ daemon: 'buildkitd' }),
   })
   const end = (): void => {
-    if (state.current().state === 'ready') state.enter('draining')
-    void daemon.stop(intervals.grace)
+    const ready = state.current().state === 'ready'
+    if (ready) state.enter('draining')
+    void (ready ? letBuildsEnd(socket, daemon.exited, options) : Promise.resolve()).then(() =>
+      daemon.stop(intervals.grace),
+    )
   }
   if (stopping.aborted) end()
   stopping.addEventListener('abort', end, { once: true })
   void options.lost.then(() => daemon.stop(intervals.grace))
+  let hung: string | undefined
   const facts = await daemon.ready
   const ended = new AbortController()
   if (facts && !stopping.aborted) {
@@ -60,6 +67,7 @@ export async function live(plan: Plan, failures: number, options: LifeOptions): 
     options.onReady()
     log.info({ version: facts.version, platforms: facts.platforms, socket }, 'buildkitd takes builds')
     void watch(plan, AbortSignal.any([ended.signal, stopping]), options)
+    void endIfHung(daemon.pid, socket, ended.signal, options).then((words) => (hung = words))
   }
   const exit = await daemon.exited
   ended.abort(new Error('the daemon ended'))
@@ -71,7 +79,49 @@ export async function live(plan: Plan, failures: number, options: LifeOptions): 
     memoryKills: [killsBefore, await memoryKills()],
     lastLines: daemon.lastLines(),
     failures,
+    hung,
   })
+}
+
+/** Waits for the builds that run and for those that gateways have sent already. A second order to stop ends it. */
+async function letBuildsEnd(socket: string, exited: Promise<unknown>, options: LifeOptions): Promise<void> {
+  const { intervals, agent } = options
+  if (intervals.drain === 0) return
+  const gone = new AbortController()
+  void exited.then(() => gone.abort(new Error('the daemon ended')))
+  agent.log.info('draining: no new builds, running ones finish')
+  const cut = await drained({
+    running: () => runningBuilds(socket),
+    grace: intervals.drain,
+    settle: intervals.settle,
+    signal: AbortSignal.any([gone.signal, ...(agent.now ? [agent.now] : [])]),
+  })
+  if (cut > 0) agent.log.warn({ builds: cut }, 'running builds are cut off')
+}
+
+/** Kills a daemon that does not answer any more: its clients learn of its end at once, and of a hung one never. */
+async function endIfHung(
+  pid: number,
+  socket: string,
+  signal: AbortSignal,
+  { agent, intervals }: LifeOptions,
+): Promise<string | undefined> {
+  const words = await lostPulse({
+    // A machine under load may be slow for long; nothing is lost by patience but the time of builds that hang anyway.
+    ask: () => askDaemon(socket, 2 * intervals.pulse),
+    stopped: () => isStopped(pid),
+    interval: intervals.pulse,
+    patience: 6,
+    signal,
+  })
+  if (words === undefined) return undefined
+  agent.log.error({ pid }, `${words}: it is killed`)
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It ended by itself.
+  }
+  return words
 }
 
 /** While a daemon runs: platforms change with binfmt_misc, disks fill, configurations are edited. */

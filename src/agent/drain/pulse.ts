@@ -22,7 +22,8 @@ export interface PulseOptions {
  */
 export async function lostPulse(options: PulseOptions): Promise<string | undefined> {
   const { ask, stopped, interval, patience, signal } = options
-  const pause = options.pause ?? ((time, abort) => sleep(time, undefined, { signal: abort, ref: false }).catch(() => undefined))
+  const pause =
+    options.pause ?? ((time, abort) => sleep(time, undefined, { signal: abort, ref: false }).catch(() => undefined))
   for (let silent = 0; !signal.aborted;) {
     await pause(interval, signal)
     if (signal.aborted) return undefined

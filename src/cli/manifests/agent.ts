@@ -76,8 +76,8 @@ function agentPod(options: ManifestOptions): Record<string, unknown> {
     // Mounts are proved to propagate by looking at the node's own mount table, /proc/1/mountinfo.
     hostPID: true,
     priorityClassName: options.agentPriorityClass,
-    // buildkitd ends its builds and puts its mounts away.
-    terminationGracePeriodSeconds: 60,
+    // Running builds are finished first; then buildkitd puts its mounts away. An agent without builds leaves at once.
+    terminationGracePeriodSeconds: 7260,
     nodeSelector: { 'kubernetes.io/os': 'linux', ...options.nodeSelector },
     ...(options.tolerations.length === 0 ? {} : { tolerations: options.tolerations }),
     containers: [

@@ -102,7 +102,8 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     name: agent.node,
     report: agent.report,
     ready: agent.ready,
-    dial: async (signal) => dialAgent(addressOf(agent), tls, signal),
+    // The agent that is there now: a build may have been placed before its pod was replaced.
+    dial: async (signal) => dialAgent(addressOf(agents.get(agent.node) ?? agent), tls, signal),
     proxy: async () => proxyOf(agent),
   })
   /** A pod's variables do not change while it lives: the short life of the cache is for agents that did not answer well. */

@@ -9,6 +9,7 @@ import type { Placement } from '../placement/placer.ts'
 import { createProgress } from '../progress/progress.ts'
 import type { Asked } from './admit.ts'
 import { anyNode, namedNode } from './choose.ts'
+import { placedWhenBack } from './reach.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { checkOwner } from './owner.ts'
 
@@ -89,14 +90,16 @@ async function placeBuild(
 ): Promise<Bound> {
   const hints = solveHints(request)
   const place = (node: string | undefined): Promise<Placement> =>
-    context.placer.place({
-      images: facts.images,
-      platforms: facts.platforms,
-      node,
-      workload: hints.for,
-      namespace: callerNamespace(call.caller),
-      cacheKey: facts.cacheKey,
-    })
+    placedWhenBack(context, call, () =>
+      context.placer.place({
+        images: facts.images,
+        platforms: facts.platforms,
+        node,
+        workload: hints.for,
+        namespace: callerNamespace(call.caller),
+        cacheKey: facts.cacheKey,
+      }),
+    )
   let placement: Placement | undefined
   const node = await bindSessions(context, facts.sessions, holds, async () => {
     placement = await place(hints.node)

@@ -6,7 +6,7 @@ import type { Call, RelayContext } from './context.ts'
 import type { Upstream } from './upstream.ts'
 
 /** Milliseconds that a build waits for a node whose daemon is about to be back. */
-const returning = 120_000
+const returning = 60_000
 
 /** Milliseconds between two looks. */
 const interval = 500
@@ -26,12 +26,16 @@ export async function placedWhenBack<T>(
   patience = returning,
 ): Promise<T> {
   const end = performance.now() + patience
+  let away = false
   for (;;) {
     try {
       return await place()
     } catch (error) {
+      const nodes = context.directory.nodes()
+      // Between two pods of an agent its node is not there at all.
+      away ||= nodes.some(isReturning)
       const waits = error instanceof InsituError && noNode.has(error.code) && performance.now() < end
-      if (!waits || call.signal.aborted || !context.directory.nodes().some(isReturning)) throw error
+      if (!waits || call.signal.aborted || !away) throw error
     }
     await sleep(interval, undefined, { signal: call.signal }).catch(() => undefined)
   }

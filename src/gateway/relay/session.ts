@@ -8,6 +8,7 @@ import type { Call, RelayContext } from './context.ts'
 import { endCall } from './end-call.ts'
 import { soleHeader } from './headers.ts'
 import { claimSession } from './owner.ts'
+import { reach } from './reach.ts'
 import { pump } from './pump.ts'
 
 /** Most bytes of a session that are kept while its node is not decided: a client says hello and then waits. */
@@ -37,7 +38,7 @@ async function serve(context: RelayContext, call: Call, id: string): Promise<voi
   // The client closes the session of a build that was refused and waits for our side to end.
   if (!hold) return endCall(call.stream, status('OK', ''))
   try {
-    const upstream = await call.upstreams.to(hold.value)
+    const upstream = await reach(call, hold.value)
     await pump(call.stream, upstream.request(call.raw), { head, lost: () => upstream.lost() })
   } finally {
     hold.release()

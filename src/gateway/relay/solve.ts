@@ -19,6 +19,7 @@ import { bindBuild } from './bind.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { claimSession } from './owner.ts'
 import { proxyOf } from './proxy.ts'
+import { reach } from './reach.ts'
 import { pump, type PumpEnd } from './pump.ts'
 import { messageLimit } from './tuning.ts'
 import { waitForTurn } from './wait-turn.ts'
@@ -90,7 +91,7 @@ async function relayTo(
       proxy,
       owner: context.config.recordOwner && !facts.probe ? identityOf(call.caller) : undefined,
     })
-    const upstream = await call.upstreams.to(node)
+    const upstream = facts.probe ? await call.upstreams.to(node) : await reach(call, node)
     build.begun.resolve()
     inProgress?.placed(node.name)
     const response: Buffer[] = []
