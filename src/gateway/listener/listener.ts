@@ -1,4 +1,3 @@
-import { performServerHandshake, type ServerHttp2Session } from 'node:http2'
 import { chmod, lstat, rm } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import {
@@ -14,11 +13,12 @@ import { looksLike } from './first-bytes.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { TlsMaterial, TlsSource } from '../../kernel/tls/material.ts'
-import { sessionOptions } from '../relay/tuning.ts'
+import { Http2Server } from '../http2/server.ts'
+import { streamWindow } from '../relay/tuning.ts'
 
 /** A client that speaks HTTP/2. Who it is may still turn out to be nobody who may build. */
 export interface Connection {
-  readonly session: ServerHttp2Session
+  readonly session: Http2Server
   readonly secure: boolean
   /** From a verified client certificate. */
   readonly certificate: Caller | undefined
@@ -56,11 +56,13 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   const { tls, logger, handshakeTimeout = 10_000 } = options
 
   const serve = (socket: Socket, part: Omit<Connection, 'session'>): void => {
-    const session = performServerHandshake(socket, sessionOptions())
-    // Without a listener an error of a client's connection would end the process.
-    session.on('error', (error) => logger.debug({ err: error, remote: part.remote.address }, 'connection failed'))
+    const session = new Http2Server(socket, { streamWindow, maxConcurrentStreams: 1000, maxHeaderListSize: 256 << 10 })
+    session.on('close', () => {
+      if (!session.reason) return
+      logger.debug({ err: session.reason.message, remote: part.remote.address }, 'connection failed')
+    })
     const timer = setTimeout(() => session.destroy(), handshakeTimeout)
-    session.once('remoteSettings', () => clearTimeout(timer))
+    session.once('settings', () => clearTimeout(timer))
     session.once('close', () => clearTimeout(timer))
     options.onConnection({ session, ...part })
   }

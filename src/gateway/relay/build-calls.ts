@@ -1,5 +1,4 @@
 import { once } from 'node:events'
-import type { ServerHttp2Stream } from 'node:http2'
 import { buildIdHeader, paths } from '../../buildkit/methods.ts'
 import { rewriteBridgeSolve } from '../../buildkit/solve.ts'
 import { statusRef } from '../../buildkit/workers.ts'
@@ -8,6 +7,7 @@ import { frame, messageCutter, readBody, unframe } from '../../kernel/grpc/frami
 import type { Hold } from '../correlate/bindings.ts'
 import type { BuildNode } from '../directory/directory.ts'
 import { runningBuild } from '../history/past.ts'
+import type { Http2Stream } from '../http2/stream.ts'
 import type { Progress } from '../progress/progress.ts'
 import { soleNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
@@ -100,7 +100,7 @@ const endOf =
     code === grpcStatus.OK ? build.progress.ended : Promise.resolve()
 
 /** Opens the answer of a Status call with our own steps. Whatever else is written to it must be whole messages. */
-function showProgress(progress: Progress, stream: ServerHttp2Stream): () => void {
+function showProgress(progress: Progress, stream: Http2Stream): () => void {
   openAnswer(stream)
   return progress.follow((message) => {
     if (!stream.destroyed && !stream.closed && !stream.writableEnded) stream.write(frame(message))

@@ -1,13 +1,14 @@
 import { EventEmitter, once } from 'node:events'
-import { constants, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import { type Status, statusOf } from '../../kernel/grpc/status.ts'
 import { admitPlaintext, plainAddress, type PodSource } from '../listener/admit.ts'
+import type { Http2Server } from '../http2/server.ts'
+import type { Http2Stream } from '../http2/stream.ts'
 import type { Caller } from '../listener/caller.ts'
 import type { Connection } from '../listener/listener.ts'
 import type { RelayContext } from './context.ts'
 import { endCall } from './end-call.ts'
-import type { RawHeaders } from './headers.ts'
+import { header, headerObject } from './headers.ts'
 import { answerHttp, handlerOf, type HttpHandlers } from './http.ts'
 import { route } from './router.ts'
 import { connectionWindow } from './tuning.ts'
@@ -43,26 +44,26 @@ export interface ClientConnections {
 /** Serves the calls of accepted connections. */
 export function createClientConnections(options: ClientConnectionsOptions): ClientConnections {
   const { context } = options
-  const open = new Map<ServerHttp2Session, Set<ServerHttp2Stream>>()
+  const open = new Map<Http2Server, Set<Http2Stream>>()
   const ended = new EventEmitter()
   let retiring = false
-  const retireIdle = (session: ServerHttp2Session, streams: ReadonlySet<ServerHttp2Stream>): void => {
+  const retireIdle = (session: Http2Server, streams: ReadonlySet<Http2Stream>): void => {
     // Calls that cross this are refused unread: gRPC repeats them over the new connection by itself.
-    if (retiring && streams.size === 0 && !session.closed) session.close()
+    if (retiring && streams.size === 0) session.shutdown()
   }
   const busy = (): boolean => [...open.values()].some((streams) => streams.size > 0)
 
   const add = (connection: Connection): void => {
     const { session } = connection
     const refusal = options.refusal()
-    const streams = new Set<ServerHttp2Stream>()
+    const streams = new Set<Http2Stream>()
     const upstreams = createUpstreams()
     const admitted = identify(connection, options)
     let said = false
     // Each call asks for the result too; a connection without calls need not.
     admitted.then(
-      // Before it is known who that is, Node's small window holds: strangers cannot fill our memory.
-      () => session.destroyed || session.setLocalWindowSize(connectionWindow),
+      // Before it is known who that is, the protocol's small window holds: strangers cannot fill our memory.
+      () => session.setWindow(connectionWindow),
       () => {
         // Agents may not build; they ask for images on warm connections.
         if (connection.agent) return
@@ -75,11 +76,9 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
       open.delete(session)
       upstreams.close()
     })
-    session.on('stream', ((stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _: number, raw: RawHeaders) => {
+    session.on('stream', (stream, raw) => {
       streams.add(stream)
       const gone = new AbortController()
-      // Without a listener an error of one call would end the process.
-      stream.on('error', () => undefined)
       stream.once('close', () => {
         streams.delete(stream)
         ended.emit('call')
@@ -87,8 +86,9 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
         if (retiring) setImmediate(() => retireIdle(session, streams))
         gone.abort(new Error('the client ended the call'))
       })
-      const path = headers[':path'] ?? ''
-      if (!(headers['content-type'] ?? '').startsWith('application/grpc')) {
+      const path = header(raw, ':path') ?? ''
+      if (!(header(raw, 'content-type') ?? '').startsWith('application/grpc')) {
+        const headers = headerObject(raw)
         const handler = connection.secure ? handlerOf(options.httpHandlers, headers) : undefined
         const from = { remoteAddress: connection.remote.address, agent: connection.agent, signal: gone.signal }
         void answerHttp(stream, headers, handler, from, context.logger)
@@ -105,7 +105,7 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
           endCall(stream, statusOf(error))
         },
       )
-    }) as (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number) => void)
+    })
   }
 
   return {
@@ -130,7 +130,7 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
 }
 
 /** Says goodbye and gives the last answers a moment to leave. */
-function endSession(session: ServerHttp2Session): Promise<void> {
+function endSession(session: Http2Server): Promise<void> {
   return new Promise((resolve) => {
     if (session.destroyed) return resolve()
     const timer = setTimeout(() => session.destroy(), 500)
@@ -138,8 +138,7 @@ function endSession(session: ServerHttp2Session): Promise<void> {
       clearTimeout(timer)
       resolve()
     })
-    session.goaway(constants.NGHTTP2_NO_ERROR)
-    session.close()
+    session.shutdown()
   })
 }
 

@@ -1,4 +1,3 @@
-import type { ServerHttp2Stream } from 'node:http2'
 import type { Activity } from '../correlate/activity.ts'
 import type { Bindings } from '../correlate/bindings.ts'
 import type { Owners } from '../correlate/owners.ts'
@@ -6,6 +5,7 @@ import type { BuildNode, Directory } from '../directory/directory.ts'
 import type { ImageWork } from '../delivery/image-work.ts'
 import type { DeliveryWish } from '../delivery/targets.ts'
 import type { Caller } from '../listener/caller.ts'
+import type { Http2Stream } from '../http2/stream.ts'
 import type { Admission } from '../policy/admission.ts'
 import type { Placement, Placer } from '../placement/placer.ts'
 import type { Progress } from '../progress/progress.ts'
@@ -63,7 +63,7 @@ export interface RelayContext {
 
 /** One gRPC call of a client. */
 export interface Call {
-  readonly stream: ServerHttp2Stream
+  readonly stream: Http2Stream
   readonly path: string
   readonly raw: RawHeaders
   readonly caller: Caller

@@ -1,10 +1,6 @@
-import { constants, type OutgoingHttpHeaders } from 'node:http2'
+import type { RawHeaders } from '../http2/raw-headers.ts'
 
-/**
- * Header fields as they were on the wire: name, value, name, value, … Node's header objects join lines of one name
- * with commas, and BuildKit reads a session's methods as separate lines, so everything is relayed in this form.
- */
-export type RawHeaders = readonly string[]
+export type { RawHeaders }
 
 /** The first value of a (lower-case) name. */
 export function header(raw: RawHeaders, name: string): string | undefined {
@@ -35,7 +31,7 @@ export function upstreamHeaders(raw: RawHeaders): string[] {
     const [name, value] = [raw[i] as string, raw[i + 1] as string]
     if (perHop.has(name) || name === 'host') continue
     if (name === ':scheme') result.push(name, 'http')
-    else result.push(name, name === constants.HTTP2_HEADER_AUTHORITY ? 'localhost' : value)
+    else result.push(name, name === ':authority' ? 'localhost' : value)
   }
   return result
 }
@@ -50,13 +46,9 @@ export function downstreamHeaders(raw: RawHeaders): string[] {
   return result
 }
 
-/** The object form that `sendTrailers` wants; lines of one name become a list, which it writes as separate lines. */
-export function headerObject(raw: RawHeaders): OutgoingHttpHeaders {
-  const result: Record<string, string | string[]> = {}
-  for (let i = 0; i + 1 < raw.length; i += 2) {
-    const [name, value] = [raw[i] as string, raw[i + 1] as string]
-    const before = result[name]
-    result[name] = before === undefined ? value : Array.isArray(before) ? [...before, value] : [before, value]
-  }
+/** The fields as an object; of lines of one name the first. */
+export function headerObject(raw: RawHeaders): Readonly<Record<string, string | undefined>> {
+  const result: Record<string, string> = Object.create(null) as Record<string, string>
+  for (let i = 0; i + 1 < raw.length; i += 2) result[raw[i]!] ??= raw[i + 1]!
   return result
 }

@@ -1,5 +1,5 @@
-import { once } from 'node:events'
-import { constants } from 'node:http2'
+import { on, once } from 'node:events'
+import { errorCodes } from '../http2/errors.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { createDeframer } from '../../kernel/grpc/deframe.ts'
 import { frame } from '../../kernel/grpc/framing.ts'
@@ -26,26 +26,22 @@ export async function* messagesFrom(
   ])
   let code: number | undefined
   let text = ''
-  const note = (raw: RawHeaders | undefined): void => {
-    const status = header(raw ?? [], 'grpc-status')
+  const note = (raw: RawHeaders): void => {
+    const status = header(raw, 'grpc-status')
     if (status === undefined) return
     code = Number(status)
-    text = decodeMessage(header(raw ?? [], 'grpc-message') ?? '')
+    text = decodeMessage(header(raw, 'grpc-message') ?? '')
   }
-  stream.on('response', (_, __, raw?: RawHeaders) => note(raw))
-  stream.on('trailers', ((_: object, __: number, raw?: RawHeaders) => note(raw)) as () => void)
-  stream.on('error', () => undefined) // how it ended shows below
-  const cancel = (): void => stream.close(constants.NGHTTP2_CANCEL)
+  stream.on('response', note)
+  stream.on('trailers', note)
+  const cancel = (): void => stream.close(errorCodes.CANCEL)
   signal.addEventListener('abort', cancel, { once: true })
   const closed = once(stream, 'close').catch(() => undefined)
   try {
     stream.end(frame(message))
     const deframer = createDeframer(messageLimit)
-    try {
-      for await (const chunk of stream as AsyncIterable<Buffer>) yield* deframer.push(chunk)
-    } catch (error) {
-      if (error instanceof InsituError) throw error
-    }
+    const marks = { highWaterMark: 8, lowWaterMark: 1, close: ['end', 'close'] }
+    for await (const [chunk] of on(stream, 'data', marks)) yield* deframer.push(chunk as Buffer)
     await closed
     signal.throwIfAborted()
     if (code === 0) return

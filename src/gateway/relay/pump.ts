@@ -1,7 +1,7 @@
-import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
-import type { Readable, Writable } from 'node:stream'
-import { endCall, stopReading } from './end-call.ts'
-import { downstreamHeaders, header, headerObject, type RawHeaders } from './headers.ts'
+import { errorCodes } from '../http2/errors.ts'
+import type { Http2Stream } from '../http2/stream.ts'
+import { endCall } from './end-call.ts'
+import { downstreamHeaders, header, type RawHeaders } from './headers.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { type Status, statusOf } from '../../kernel/grpc/status.ts'
 
@@ -26,8 +26,6 @@ export type PumpEnd =
   | { readonly kind: 'reset'; readonly by: 'client' | 'daemon'; readonly code: number }
   | { readonly kind: 'lost'; readonly error: InsituError }
 
-const endStream = constants.NGHTTP2_FLAG_END_STREAM
-
 /** Milliseconds. */
 const closingMoment = 20
 
@@ -37,28 +35,13 @@ const noStatus = (): InsituError =>
     fix: 'run the build again',
   })
 
-/** Headers that HTTP/2 does not allow make Node throw, in an event of another stream, where nobody would catch it. */
-function attempt(stream: ServerHttp2Stream, send: () => void): void {
-  if (stream.destroyed || stream.closed) return
-  try {
-    send()
-  } catch {
-    stream.close(constants.NGHTTP2_INTERNAL_ERROR)
-  }
-}
-
-/** Bytes of one call that may wait here. Less, and the two sides take turns instead of working at the same time. */
-const buffered = 128 << 10
-
 /** Copies data, and stops reading while the other side does not keep up. */
-function forward(from: Readable, to: Writable, options: Pick<PumpOptions, 'onData' | 'cut'> = {}): void {
+function forward(from: Http2Stream, to: Http2Stream, options: Pick<PumpOptions, 'onData' | 'cut'> = {}): void {
   const { onData, cut } = options
   from.on('data', (data: Buffer) => {
     onData?.(data)
     const chunk = cut ? cut(data) : data
-    if (chunk.length === 0 || to.destroyed || to.writableEnded) return
-    to.write(chunk)
-    if (to.writableLength < buffered) return
+    if (chunk.length === 0 || to.closed || to.writableEnded || to.write(chunk)) return
     from.pause()
     to.once('drain', () => from.resume())
   })
@@ -68,7 +51,7 @@ function forward(from: Readable, to: Writable, options: Pick<PumpOptions, 'onDat
  * Joins a client's stream and a daemon's: bodies with back-pressure in both directions, half-close, trailers,
  * trailers-only answers and resets with their codes. Resolves when the client's side is done; never rejects.
  */
-export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: PumpOptions): Promise<PumpEnd> {
+export function pump(down: Http2Stream, up: Http2Stream, options: PumpOptions): Promise<PumpEnd> {
   return new Promise((resolve) => {
     let done = false
     let trailers: RawHeaders | undefined
@@ -83,7 +66,7 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
       const code = Number(header(raw, 'grpc-status') ?? 2)
       const end: PumpEnd = { kind: 'status', code, message: header(raw, 'grpc-message') }
       const conclude = (): void => {
-        attempt(down, send)
+        send()
         finish(end)
       }
       if (!options.beforeTrailers) return conclude()
@@ -96,14 +79,7 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
     }
 
     const endWithTrailers = (raw: RawHeaders): void => {
-      complete(raw, () => {
-        down.removeAllListeners('wantTrailers')
-        down.once('wantTrailers', () => {
-          attempt(down, () => down.sendTrailers(headerObject(raw)))
-          stopReading(down)
-        })
-        down.end()
-      })
+      complete(raw, () => down.end(undefined, raw))
     }
 
     // The last data and the trailers are announced independently of each other.
@@ -114,61 +90,54 @@ export function pump(down: ServerHttp2Stream, up: ClientHttp2Stream, options: Pu
       endWithTrailers(trailers)
     }
 
-    up.on('response', (_: IncomingHttpHeaders, flags: number, raw?: RawHeaders) => {
-      if (down.destroyed || down.closed) return
-      const headers = downstreamHeaders(raw ?? [])
-      if ((flags & endStream) !== 0) {
+    up.on('response', (raw, endStream) => {
+      if (down.closed) return
+      const headers = downstreamHeaders(raw)
+      if (endStream) {
         completing = true
         up.resume()
         if (down.headersSent) return endWithTrailers(headers.filter((_, i) => !headers[i - (i % 2)]?.startsWith(':')))
-        return complete(headers, () => {
-          down.respond(headers, { endStream: true, sendDate: false } as object)
-          stopReading(down)
-        })
+        return complete(headers, () => down.respond(headers, { endStream: true }))
       }
-      if (!down.headersSent) {
-        attempt(down, () => down.respond(headers, { waitForTrailers: true, sendDate: false } as object))
-      }
+      down.respond(headers)
       forward(up, down, options)
       up.on('end', () => {
         ended = true
         maybeComplete()
       })
     })
-    up.on('trailers', ((_: IncomingHttpHeaders, __: number, raw?: RawHeaders) => {
-      trailers = raw ?? []
+    up.on('trailers', (raw) => {
+      trailers = raw
       maybeComplete()
-    }) as (headers: IncomingHttpHeaders, flags: number) => void)
-    up.on('error', () => undefined) // 'close' follows and tells how it ended
+    })
     up.on('close', () => {
       if (done || completing) return
       const conclude = (): void => {
         const lost = options.lost()
-        if (lost || up.rstCode === constants.NGHTTP2_NO_ERROR) {
+        if (lost || up.rstCode === errorCodes.NO_ERROR) {
           const error = lost ?? noStatus()
           endCall(down, statusOf(error))
           return finish({ kind: 'lost', error })
         }
-        if (!down.destroyed && !down.closed) down.close(up.rstCode)
+        down.close(up.rstCode)
         finish({ kind: 'reset', by: 'daemon', code: up.rstCode })
       }
       // The calls of a dying connection end a moment before the connection does.
       setTimeout(conclude, closingMoment)
     })
 
-    down.on('error', () => undefined)
     down.on('close', () => {
-      const code = down.rstCode === constants.NGHTTP2_NO_ERROR ? constants.NGHTTP2_CANCEL : down.rstCode
-      if (!up.closed) up.close(done ? constants.NGHTTP2_NO_ERROR : code)
+      const code = down.rstCode === errorCodes.NO_ERROR ? errorCodes.CANCEL : down.rstCode
+      up.close(done ? errorCodes.NO_ERROR : code)
       finish({ kind: 'reset', by: 'client', code })
     })
-    if (down.destroyed || down.closed) {
-      up.close(constants.NGHTTP2_CANCEL)
-      return finish({ kind: 'reset', by: 'client', code: constants.NGHTTP2_CANCEL })
+    if (down.closed) {
+      up.close(errorCodes.CANCEL)
+      return finish({ kind: 'reset', by: 'client', code: errorCodes.CANCEL })
     }
-    if (options.body) return void up.end(options.body)
+    if (options.body) return up.end(options.body)
     if (options.head && options.head.length > 0) up.write(options.head)
-    if (down.readableEnded) return void up.end()
+    if (down.readableEnded) return up.end()
     forward(down, up)
     down.on('end', () => up.end())
     down.resume()

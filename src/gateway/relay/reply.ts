@@ -1,8 +1,8 @@
 import { once } from 'node:events'
-import type { ServerHttp2Stream } from 'node:http2'
+import type { Http2Stream } from '../http2/stream.ts'
 import { frame } from '../../kernel/grpc/framing.ts'
 import { type Status, status, statusTrailers } from '../../kernel/grpc/status.ts'
-import { stopReading } from './end-call.ts'
+import { fieldsOf, openAnswer } from './end-call.ts'
 
 /** Trailer that names the nodes whose part is missing in a merged answer, with a comma between them. */
 export const missingTrailer = 'insitu-missing-nodes'
@@ -15,17 +15,12 @@ export interface Reply {
 
 /** Sends the headers of an answer of our own. */
 export function openReply(
-  stream: ServerHttp2Stream,
+  stream: Http2Stream,
   signal: AbortSignal,
   headers: Readonly<Record<string, string>> = {},
 ): Reply {
-  const gone = (): boolean => stream.destroyed || stream.closed || stream.writableEnded
-  if (!gone()) {
-    stream.respond({ ':status': 200, 'content-type': 'application/grpc', ...headers }, {
-      waitForTrailers: true,
-      sendDate: false,
-    } as object)
-  }
+  const gone = (): boolean => stream.closed || stream.writableEnded
+  openAnswer(stream, fieldsOf(headers))
   return {
     async send(message) {
       if (gone() || stream.write(frame(message))) return
@@ -34,11 +29,8 @@ export function openReply(
     end(missing = [], how = status('OK', '')) {
       if (gone()) return
       const names = missing.map(({ node }) => node).join(',')
-      stream.once('wantTrailers', () => {
-        stream.sendTrailers({ ...statusTrailers(how), ...(names === '' ? {} : { [missingTrailer]: names }) })
-        stopReading(stream)
-      })
-      stream.end()
+      const trailers = { ...statusTrailers(how), ...(names === '' ? {} : { [missingTrailer]: names }) }
+      stream.end(undefined, fieldsOf(trailers))
     },
   }
 }

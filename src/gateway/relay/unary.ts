@@ -35,16 +35,15 @@ export async function unaryUpstream(
       const chunks: Buffer[] = []
       let code: number | undefined
       let text = ''
-      const note = (raw: RawHeaders | undefined): void => {
-        const status = header(raw ?? [], 'grpc-status')
+      const note = (raw: RawHeaders): void => {
+        const status = header(raw, 'grpc-status')
         if (status === undefined) return
         code = Number(status)
-        text = decodeMessage(header(raw ?? [], 'grpc-message') ?? '')
+        text = decodeMessage(header(raw, 'grpc-message') ?? '')
       }
-      stream.on('response', (_, __, raw?: RawHeaders) => note(raw))
-      stream.on('trailers', ((_: object, __: number, raw?: RawHeaders) => note(raw)) as () => void)
+      stream.on('response', note)
+      stream.on('trailers', note)
       stream.on('data', (chunk: Buffer) => chunks.push(chunk))
-      stream.on('error', () => undefined)
       stream.on('close', () => {
         if (code === 0) return resolve(Buffer.concat(chunks))
         reject(code === undefined ? (upstream.lost() ?? failed(14, 'no answer in time')) : failed(code, text))

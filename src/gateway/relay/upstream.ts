@@ -1,14 +1,15 @@
-import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2'
 import type { Duplex } from 'node:stream'
 import type { BuildNode } from '../directory/directory.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
-import { connectionWindow, sessionOptions } from './tuning.ts'
+import { Http2Client } from '../http2/client.ts'
+import type { Http2Stream } from '../http2/stream.ts'
+import { connectionWindow, upstreamOptions } from './tuning.ts'
 import { upstreamHeaders, type RawHeaders } from './headers.ts'
 
 /** One HTTP/2 connection to a node's daemon, for the calls of one client connection. */
 export interface Upstream {
   readonly node: string
-  request(raw: RawHeaders, options?: { endStream?: boolean }): ClientHttp2Stream
+  request(raw: RawHeaders): Http2Stream
   /** Why the connection is gone; undefined while it is there. */
   lost(): InsituError | undefined
 }
@@ -81,50 +82,26 @@ interface Connection extends Upstream {
   destroy(): void
 }
 
-function establish(node: string, stream: Duplex): Promise<Connection> {
-  return new Promise((resolve, reject) => {
-    let reason: unknown
-    let ours = false
-    const session: ClientHttp2Session = connect('http://localhost', {
-      ...sessionOptions(),
-      createConnection: () => stream,
+function establish(node: string, stream: Duplex): Connection {
+  const client = new Http2Client(stream, upstreamOptions)
+  client.setWindow(connectionWindow)
+  const lost = (): InsituError | undefined => {
+    if (!client.destroyed) return undefined
+    return new InsituError('NODE_LOST', `node ${node}: the connection to its build daemon was lost`, {
+      status: 'UNAVAILABLE',
+      fix: 'run the build again; the log of the node says why its daemon went away',
+      ...(client.reason === undefined ? {} : { cause: describeError(client.reason) }),
     })
-    const lost = (): InsituError | undefined => {
-      if (!session.closed && !session.destroyed) return undefined
-      return new InsituError('NODE_LOST', `node ${node}: the connection to its build daemon was lost`, {
-        status: 'UNAVAILABLE',
-        fix: 'run the build again; the log of the node says why its daemon went away',
-        ...(reason === undefined ? {} : { cause: describeError(reason) }),
-      })
-    }
-    const unusable = (error: unknown): void => {
-      reason ??= error
-      reject(
-        new InsituError('NODE_UNREACHABLE', `node ${node}: its build daemon does not answer`, {
-          status: 'UNAVAILABLE',
-          ...(error === undefined ? {} : { cause: error }),
-        }),
-      )
-    }
-    session.on('error', unusable)
-    stream.on('error', (error) => (reason ??= error))
-    session.on('close', () => unusable(ours ? undefined : reason))
-    session.once('connect', () => {
-      session.setLocalWindowSize(connectionWindow)
-      resolve({
-        node,
-        request(raw, options) {
-          const gone = lost()
-          if (gone) throw gone
-          return session.request(upstreamHeaders(raw), { endStream: options?.endStream ?? false })
-        },
-        lost,
-        leaving: () => session.closed,
-        destroy() {
-          ours = true
-          session.destroy()
-        },
-      })
-    })
-  })
+  }
+  return {
+    node,
+    request(raw) {
+      const gone = lost()
+      if (gone) throw gone
+      return client.request(upstreamHeaders(raw))
+    },
+    lost,
+    leaving: () => client.closing,
+    destroy: () => client.destroy(),
+  }
 }

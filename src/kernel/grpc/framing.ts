@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream'
 import { InsituError } from '../errors.ts'
 
 /** Bytes before every gRPC message: one flag (1: compressed) and the length as a big-endian 32-bit number. */
@@ -29,15 +28,25 @@ export function unframe(body: Buffer): Buffer {
   return body.subarray(framePrefix)
 }
 
+/** What a body is read from: the part of a Readable that is needed. */
+export interface BodySource {
+  readonly closed: boolean
+  on(event: 'data', listener: (chunk: Buffer) => void): unknown
+  once(event: 'end' | 'close', listener: () => void): unknown
+  removeAllListeners(event: 'data'): unknown
+  resume(): unknown
+}
+
 /**
  * Collects a request body to its end.
  * @param limit most bytes that are kept in memory.
  * @throws InsituError RESOURCE_EXHAUSTED beyond the limit; CANCELLED when the sender goes away.
  */
-export async function readBody(stream: Readable, limit: number): Promise<Buffer> {
+export async function readBody(stream: BodySource, limit: number): Promise<Buffer> {
   const chunks: Buffer[] = []
   let size = 0
   return new Promise((resolve, reject) => {
+    const gone = (): void => reject(new InsituError('CANCELLED', 'the client went away', { status: 'CANCELLED' }))
     stream.on('data', (chunk: Buffer) => {
       size += chunk.length
       if (size <= limit) return void chunks.push(chunk)
@@ -51,10 +60,8 @@ export async function readBody(stream: Readable, limit: number): Promise<Buffer>
       )
     })
     stream.once('end', () => resolve(Buffer.concat(chunks)))
-    const gone = (): void => reject(new InsituError('CANCELLED', 'the client went away', { status: 'CANCELLED' }))
+    if (stream.closed) return gone()
     stream.once('close', gone)
-    stream.once('aborted', gone)
-    stream.once('error', gone)
   })
 }
 

@@ -1,0 +1,103 @@
+import type { Duplex } from 'node:stream'
+import { Http2Connection } from './connection.ts'
+import { errorCodes, protocolError } from './errors.ts'
+import { preface } from './frames.ts'
+import { responseFault, trailersFault } from './header-rules.ts'
+import type { DecodedBlock } from './hpack/decoder.ts'
+import type { RawHeaders } from './raw-headers.ts'
+import { Http2Stream } from './stream.ts'
+
+export interface ClientOptions {
+  /** Bytes of one call that the server may have on their way. */
+  readonly streamWindow: number
+  readonly maxHeaderListSize: number
+}
+
+/** The client's side of a connection. */
+export class Http2Client extends Http2Connection {
+  private nextStream = 1
+  private readonly unopened: { stream: Http2Stream; headers: RawHeaders }[] = []
+
+  constructor(socket: Duplex, options: ClientOptions) {
+    super(socket, { role: 'client', initialWindowSize: options.streamWindow, maxConcurrentStreams: 0, ...options })
+    this.start(preface)
+  }
+
+  /** The server takes no new calls, or the connection is gone. */
+  get closing(): boolean {
+    return this.leaving || this.destroyed
+  }
+
+  /** Starts a call. When the server allows no more at once, it waits for its turn. */
+  request(headers: RawHeaders): Http2Stream {
+    const stream = new Http2Stream(this)
+    if (this.closing) stream.finish(errorCodes.REFUSED_STREAM)
+    else if (this.streams.size < this.remote.maxConcurrentStreams) this.open(stream, headers)
+    else this.unopened.push({ stream, headers })
+    return stream
+  }
+
+  override destroy(error?: Error): void {
+    super.destroy(error)
+    for (const { stream } of this.unopened.splice(0)) stream.finish(errorCodes.REFUSED_STREAM)
+  }
+
+  protected override settingsChanged(): void {
+    this.openNext()
+  }
+
+  protected override streamGone(): void {
+    this.openNext()
+  }
+
+  protected skipPreface(chunk: Buffer): Buffer {
+    return chunk
+  }
+
+  protected isIdle(id: number): boolean {
+    return id % 2 === 0 || id >= this.nextStream
+  }
+
+  protected newHeaders(id: number): void {
+    if (this.isIdle(id)) throw protocolError('HEADERS on an idle stream')
+  }
+
+  protected laterHeaders(stream: Http2Stream, { headers, tooLarge }: DecodedBlock, endStream: boolean): void {
+    if (tooLarge) return this.reset(stream, errorCodes.ENHANCE_YOUR_CALM)
+    const fault = stream.opened ? trailersFault(headers) : responseFault(headers)
+    if (fault !== undefined || (stream.opened && !endStream)) return this.reset(stream, errorCodes.PROTOCOL_ERROR)
+    if (stream.opened) {
+      stream.emit('trailers', headers)
+    } else {
+      // An interim response; the real one follows.
+      if (headers[1]!.startsWith('1')) return
+      stream.opened = true
+      stream.emit('response', headers, endStream)
+    }
+    if (endStream) this.remoteEnd(stream)
+  }
+
+  protected override readGoaway(lastStream: number, code: number): void {
+    this.leaving = true
+    for (const stream of [...this.streams.values()]) {
+      if (stream.id > lastStream) this.finish(stream, errorCodes.REFUSED_STREAM)
+    }
+    for (const { stream } of this.unopened.splice(0)) stream.finish(errorCodes.REFUSED_STREAM)
+    super.readGoaway(lastStream, code)
+  }
+
+  private open(stream: Http2Stream, headers: RawHeaders): void {
+    this.adopt(stream, this.nextStream)
+    this.nextStream += 2
+    stream.headersSent = true
+    this.pushHeaders(stream, headers, false)
+    this.wantsToSend(stream)
+  }
+
+  private openNext(): void {
+    while (this.unopened.length > 0 && this.streams.size < this.remote.maxConcurrentStreams && !this.closing) {
+      const { stream, headers } = this.unopened.shift()!
+      if (!stream.closed) this.open(stream, headers)
+    }
+  }
+}
