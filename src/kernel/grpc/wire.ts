@@ -68,10 +68,10 @@ export function stringMap(message: Uint8Array, number: number): Record<string, s
   return Object.fromEntries(messages(message, number).map((entry) => [string(entry, 1), string(entry, 2)]))
 }
 
-/** Encodes one field: a text as length-delimited, a whole number from 0 as a varint. */
-export function fieldOf(number: number, value: string | number): Uint8Array {
+/** Encodes one field: a text or an encoded message as length-delimited, a whole number from 0 as a varint. */
+export function fieldOf(number: number, value: string | number | Uint8Array): Uint8Array {
   const varint = (n: number): number[] => (n < 0x80 ? [n] : [(n % 0x80) | 0x80, ...varint(Math.floor(n / 0x80))])
   if (typeof value === 'number') return Uint8Array.from([...varint(number << 3), ...varint(value)])
-  const bytes = Buffer.from(value)
+  const bytes = typeof value === 'string' ? Buffer.from(value) : value
   return Buffer.concat([Uint8Array.from([...varint((number << 3) | 2), ...varint(bytes.length)]), bytes])
 }

@@ -1,0 +1,71 @@
+import { expect, test } from 'vitest'
+import type { BuiltImage, PullProgress } from '../../api/images.ts'
+import { createLogger } from '../../kernel/log.ts'
+import { createPulls, type PullsOptions } from './pulls.ts'
+
+const digest = `sha256:${'a'.repeat(64)}`
+const image: BuiltImage = { name: 'docker.io/library/app:1', digest, version: 1 }
+const never = new AbortController().signal
+
+function node(more: Partial<PullsOptions> = {}) {
+  const state = { has: undefined as string | undefined, pulls: 0, recorded: [] as BuiltImage[], bytes: 0 }
+  const pulls = createPulls({
+    pull: () => {
+      state.pulls += 1
+      state.has = digest
+      state.bytes += 100
+      return Promise.resolve()
+    },
+    digestOf: () => Promise.resolve(state.has),
+    record: (images) => {
+      state.recorded.push(...images)
+      return Promise.resolve()
+    },
+    received: () => state.bytes,
+    log: createLogger({ level: 'silent' }),
+    ...more,
+  })
+  const pull = async (signal = never): Promise<PullProgress | undefined> => {
+    const lines: PullProgress[] = []
+    await pulls.pull({ image, peers: [] }, (line) => lines.push(line), signal)
+    return lines.at(-1)
+  }
+  return { state, pull }
+}
+
+test('an image is pulled, looked at, recorded and counted', async () => {
+  const { state, pull } = node()
+  expect(await pull()).toEqual({ done: true, bytes: 100 })
+  expect(state).toMatchObject({ pulls: 1, recorded: [image] })
+})
+
+test('what is here already is not pulled, and recorded', async () => {
+  const { state, pull } = node()
+  state.has = digest
+  expect(await pull()).toEqual({ done: true, bytes: 0 })
+  expect(state).toMatchObject({ pulls: 0, recorded: [image] })
+})
+
+test('a name that came with another digest is an error and not recorded', async () => {
+  const { state, pull } = node({ digestOf: () => Promise.resolve(`sha256:${'b'.repeat(64)}`) })
+  expect(await pull()).toEqual({ error: expect.stringContaining('another build of it is newer') as string })
+  expect(state.recorded).toEqual([])
+})
+
+test('two gateways cause one pull, which goes on when one of them leaves and ends with the last', async () => {
+  let signalOfPull: AbortSignal | undefined
+  const { pull } = node({
+    pull: (_, signal) => {
+      signalOfPull = signal
+      return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
+    },
+  })
+  const [first, second] = [new AbortController(), new AbortController()]
+  const both = [pull(first.signal), pull(second.signal)]
+  first.abort(new Error('gone'))
+  expect(await both[0]).toEqual({ error: 'gone' })
+  expect(signalOfPull?.aborted).toBe(false)
+  second.abort(new Error('gone too'))
+  await both[1]
+  expect(signalOfPull?.aborted).toBe(true)
+})

@@ -1,0 +1,87 @@
+import type { BuiltImage, PullProgress, PullRequest } from '../../api/images.ts'
+import { describeError, InsituError } from '../../kernel/errors.ts'
+import type { Logger } from '../../kernel/log.ts'
+import type { Puller } from './puller.ts'
+
+export interface PullsOptions {
+  readonly pull: Puller
+  /** What a name points to in the node's containerd; undefined when it has no such image. */
+  readonly digestOf: (name: string) => Promise<string | undefined>
+  /** Records and pins what this node has now. */
+  readonly record: (images: readonly BuiltImage[]) => Promise<void>
+  /** Bytes of content that came from other nodes so far. */
+  readonly received: () => number
+  readonly log: Logger
+  /** Milliseconds between two lines of progress. Default 500. */
+  readonly pace?: number
+}
+
+export interface Pulls {
+  /** Brings an image here, telling how far it is. Never rejects: the last line is `done` or `error`. */
+  pull(request: PullRequest, onProgress: (line: PullProgress) => void, signal: AbortSignal): Promise<void>
+}
+
+interface Running {
+  readonly bytes: Promise<number>
+  readonly abort: AbortController
+  users: number
+}
+
+/** Gateways that do not know of each other may ask for the same image: it is pulled once, until nobody wants it. */
+export function createPulls(options: PullsOptions): Pulls {
+  const { log, received, pace = 500 } = options
+  const running = new Map<string, Running>()
+
+  const bring = async (image: BuiltImage, signal: AbortSignal): Promise<number> => {
+    const before = received()
+    if ((await options.digestOf(image.name)) !== image.digest) {
+      await options.pull(image.name, signal)
+      const found = await options.digestOf(image.name)
+      if (found !== image.digest) {
+        throw new InsituError(
+          'DELIVERY_DIGEST',
+          `${image.name} came as ${found ?? 'nothing'} and not as ${image.digest}: another build of it is newer`,
+          { status: 'ABORTED' },
+        )
+      }
+    }
+    await options.record([image])
+    return received() - before
+  }
+  const join = (image: BuiltImage): Running => {
+    const key = `${image.name} ${image.digest} ${image.version}`
+    const known = running.get(key)
+    if (known) return known
+    const abort = new AbortController()
+    const bytes = bring(image, abort.signal).finally(() => running.delete(key))
+    bytes.catch(() => undefined)
+    const one = { bytes, abort, users: 0 }
+    running.set(key, one)
+    return one
+  }
+
+  return {
+    async pull({ image }, onProgress, signal) {
+      const one = join(image)
+      one.users += 1
+      const begun = received()
+      const timer = setInterval(() => onProgress({ bytes: received() - begun, total: undefined }), pace)
+      const gone = Promise.withResolvers<never>()
+      const leave = (): void => gone.reject(signal.reason)
+      signal.addEventListener('abort', leave, { once: true })
+      try {
+        const bytes = await Promise.race([one.bytes, gone.promise])
+        onProgress({ done: true, bytes })
+        log.info({ image, bytes }, 'an image was delivered to this node')
+      } catch (error) {
+        onProgress({ error: describeError(error) })
+        log.warn({ image, err: describeError(error) }, 'an image was not delivered to this node')
+      } finally {
+        clearInterval(timer)
+        signal.removeEventListener('abort', leave)
+        one.users -= 1
+        if (one.users === 0) one.abort.abort(new Error('nobody waits for the image any more'))
+      }
+    },
+  }
+}
