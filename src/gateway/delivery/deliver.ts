@@ -59,18 +59,24 @@ export async function deliver(request: DeliveryRequest, options: DeliverOptions)
     steps.get(node)?.done()
     results.push({ node, bytes: 0, failure: undefined, superseded: true })
   }
+  const overtaken = (): string | undefined => images.map(options.superseded).find((why) => why !== undefined)
   const transfer = async ({ target, source }: Transfer): Promise<void> => {
     const step = steps.get(target)
-    const why = images.map(options.superseded).find((reason) => reason !== undefined)
-    if (why !== undefined) return giveUp(target, why)
+    const before = overtaken()
+    if (before !== undefined) return giveUp(target, before)
     step?.log(`from node ${source}`)
     sources.set(source, (sources.get(source) ?? 0) + 1)
     try {
       const bytes = await pullAll(target, source, step)
+      const since = overtaken()
+      if (since !== undefined) return giveUp(target, since)
       sources.set(target, 0)
       await options.onDelivered(target, images)
       conclude(target, bytes, undefined)
     } catch (error) {
+      // What came then is not what was asked for.
+      const since = overtaken()
+      if (since !== undefined) return giveUp(target, since)
       const failure = describeError(error)
       const tried = (tries.get(target) ?? 0) + 1
       tries.set(target, tried)

@@ -108,7 +108,8 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
         superseded,
         perSource: config.perSource,
         async onDelivered(node, delivered) {
-          for (const image of delivered) index.add(node, image)
+          // A newer one may have come there in the meantime.
+          for (const image of delivered) if (superseded(image) === undefined) index.add(node, image)
           await options.wake(node, build.names)
         },
       },
