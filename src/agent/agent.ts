@@ -25,6 +25,8 @@ export interface Agent {
   /** The port of the mTLS front, once it listens. */
   readonly frontPort: () => number | undefined
   readonly report: () => NodeReport
+  /** Text for /metrics, in the Prometheus format. */
+  readonly metrics: () => string
   /** Why the node takes no builds now, or undefined. */
   readonly notReady: () => string | undefined
   /**
@@ -107,6 +109,7 @@ export function createAgent(options: AgentOptions): Agent {
     await parts.start({
       ...{ node: options.node, env: options.env, log, config: options.config ?? defaultAgentConfig, host: plan.host },
       ...{ containerd: plan.host.distribution.address, namespace, root: plan.root, runDirectory: place.run },
+      tmpdir: plan.rendered.tmpdir,
       socket: place.socket,
       changed: () => state.refresh(),
     })
@@ -154,6 +157,7 @@ export function createAgent(options: AgentOptions): Agent {
     socket: place.socket,
     frontPort: () => state.frontPort(),
     report: () => state.current(),
+    metrics: () => parts.metrics(),
     notReady() {
       const { ready, state: name, findings } = state.current()
       if (ready) return undefined

@@ -19,6 +19,8 @@ export interface PartContext {
   readonly namespace: string
   /** buildkitd's root, at the same path on the host. Files of a part lie there, named `insitu-…`. */
   readonly root: string
+  /** buildkitd's temporary directory. */
+  readonly tmpdir: string
   /** The directory of sockets and rendered files; gone after a reboot. */
   readonly runDirectory: string
   /** buildkitd's unix socket. Nobody listens there while it restarts. */
@@ -34,6 +36,8 @@ export interface RunningPart {
   findings?(): readonly Finding[]
   /** What it adds to the report now. */
   report?(): Partial<NodeReport>
+  /** Text for /metrics, in the Prometheus format. */
+  metrics?(): string
   /** Ends it and puts back what it changed on the host, unless that has to outlive the agent. */
   stop(): Promise<void>
 }
@@ -52,6 +56,7 @@ export interface Parts {
   handlers(): readonly Handler[]
   findings(): readonly Finding[]
   report(): Partial<NodeReport>
+  metrics(): string
   stop(): Promise<void>
 }
 
@@ -85,6 +90,7 @@ export function createParts(parts: readonly Part[], log: Logger): Parts {
     handlers: () => handlers,
     findings: () => [...failed, ...running.flatMap(({ part }) => part.findings?.() ?? [])],
     report: () => Object.assign({}, ...running.map(({ part }) => part.report?.() ?? {})) as Partial<NodeReport>,
+    metrics: () => running.map(({ part }) => part.metrics?.() ?? '').join(''),
     async stop() {
       await started
       handlers = []

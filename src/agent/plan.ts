@@ -1,9 +1,13 @@
 import { join, resolve } from 'node:path'
 import type { Finding } from '../api/node-report.ts'
 import type { AgentOptions } from './options.ts'
+import { defaultAgentConfig } from '../api/agent-config.ts'
+import { type Collection, collectionFor } from './buildkitd/collection.ts'
 import { render, type Rendered } from './buildkitd/render.ts'
+import { kubeletThresholds } from './disk/kubelet.ts'
+import { measureFileSystems } from './disk/measure.ts'
 import { checkBridge, checkPrograms, probeBridge } from './host/network.ts'
-import { preflight, type Preflight, sharingFinding } from './host/preflight.ts'
+import { nearestExisting, preflight, type Preflight, sharingFinding } from './host/preflight.ts'
 import { provePropagation } from './host/propagation.ts'
 import { mkdir, rmdir } from 'node:fs/promises'
 
@@ -55,6 +59,7 @@ export async function makePlan(options: AgentOptions, ownPids: ReadonlySet<numbe
     containerdAddress: host.distribution.address,
     namespace,
     snapshotter: host.snapshotter ?? 'overlayfs',
+    collection: await collection(options, host),
     cniBinaryPath: bridge.onPath ? undefined : bridge.cniBinaryPath,
   })
   const programs = await checkPrograms(options.env['PATH'] ?? '', options.buildkitd ?? 'buildkitd')
@@ -64,6 +69,17 @@ export async function makePlan(options: AgentOptions, ownPids: ReadonlySet<numbe
     findings.push(...(await checkSeparateTmpdir(rendered.tmpdir, host.containerdPid)))
   }
   return { host, rendered, root, socket, configFile, config, findings }
+}
+
+/** Limits for buildkitd's own collection that agree with the node's budget. */
+async function collection(options: AgentOptions, host: Preflight): Promise<Collection | undefined> {
+  const config = (options.config ?? defaultAgentConfig).disk
+  const places = [
+    { holds: 'containerd', path: host.distribution.root },
+    // Before the first start the root is not there; then it comes to be on the file system of its parent.
+    { holds: 'buildkit', path: nearestExisting(paths(options).root) },
+  ] as const
+  return collectionFor(await measureFileSystems(places, await kubeletThresholds(), config), config.maxCacheBytes)
 }
 
 /** A `local-mount-source-root` elsewhere needs a shared mount of its own. */

@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import { agentConfig, defaultAgentConfig } from './agent-config.ts'
 import { clusterGateway, gatewayConfig, transparentGateway } from './config.ts'
 
 test('an empty file leaves what holds anyway', () => {
@@ -32,4 +33,24 @@ test.for([
   [{ gateway: { maxBuildDuration: 90 } }, 'gateway.maxBuildDuration must be a duration'],
 ] as const)('%j is refused: %s', ([table, says]) => {
   expect(() => gatewayConfig(table, clusterGateway)).toThrow(says)
+})
+
+describe('[agent.disk]', () => {
+  const disk = { highPercent: 70, lowPercent: 60, inodesHighPercent: 80, inodesLowPercent: 75 }
+  test('every key changes its field', () => {
+    expect(agentConfig({ agent: { disk: { ...disk, maxCacheBytes: '20GB' } }, gateway: { x: 1 } })).toEqual({
+      disk: { ...disk, maxCacheBytes: 20e9 },
+    })
+    expect(agentConfig({})).toEqual(defaultAgentConfig)
+    expect(agentConfig({ agent: { disk: { maxCacheBytes: '1.5 GiB' } } }).disk.maxCacheBytes).toBe(1.5 * 2 ** 30)
+  })
+  test.for([
+    [{ high: 5 }, 'there is no key agent.disk.high'],
+    [{ highPercent: '70%' }, 'agent.disk.highPercent must be a percentage'],
+    [{ lowPercent: 0 }, 'agent.disk.lowPercent must be a percentage'],
+    [{ maxCacheBytes: 5 }, 'agent.disk.maxCacheBytes must be a size'],
+    [{ maxCacheBytes: '5 apples' }, 'agent.disk.maxCacheBytes must be a size'],
+  ] as const)('%j is refused: %s', ([table, says]) => {
+    expect(() => agentConfig({ agent: { disk: table } })).toThrow(says)
+  })
 })

@@ -1,5 +1,5 @@
 import { isCidr } from './cidr.ts'
-import { InsituError } from '../kernel/errors.ts'
+import { bool, count, duration, section, texts, wrong } from './config-values.ts'
 
 /** Which nodes get an image after its build: those that will run it, all, none but the builder, or so many in all. */
 export type DeliverTo = 'targets' | 'all' | 'none' | number
@@ -102,63 +102,11 @@ export function gatewayConfig(table: Readonly<Record<string, unknown>>, base: Ga
   }
 }
 
-type Table = Readonly<Record<string, unknown>>
-
-function section(value: unknown, name: string, keys: readonly string[]): Table {
-  if (value === undefined) return {}
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(name, 'a table')
-  const unknown = Object.keys(value).find((key) => !keys.includes(key))
-  if (unknown !== undefined) {
-    throw new InsituError('CONFIG_KEY', `insitu.toml: there is no key ${name}.${unknown}`, {
-      status: 'INVALID_ARGUMENT',
-      fix: `remove it, or use one of ${keys.join(', ')}`,
-    })
-  }
-  return value as Table
-}
-
-function bool(value: unknown, name: string, fallback: boolean): boolean {
-  if (value === undefined) return fallback
-  if (typeof value !== 'boolean') throw wrong(name, 'true or false')
-  return value
-}
-
-function texts(
-  value: unknown,
-  name: string,
-  fallback: readonly string[],
-  rule: { test: (text: string) => boolean; what: string },
-): readonly string[] {
-  if (value === undefined) return fallback
-  if (!Array.isArray(value) || !value.every((v): v is string => typeof v === 'string' && rule.test(v))) {
-    throw wrong(name, `a list of ${rule.what}`)
-  }
-  return value
-}
-
-const seconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 }
-
-function duration(value: unknown, name: string, fallback: number): number {
-  if (value === undefined) return fallback
-  const match = typeof value === 'string' ? /^(\d{1,6})([smh])$/.exec(value) : null
-  if (!match) throw wrong(name, 'a duration such as "90s", "30m" or "2h"')
-  return Number(match[1]) * (seconds[match[2] as string] as number)
-}
-
-function count(value: unknown, name: string, fallback: number): number {
-  if (value === undefined) return fallback
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < 1) throw wrong(name, 'a whole number from 1')
-  return value
-}
-
 function deliverTo(value: unknown, fallback: DeliverTo): DeliverTo {
   if (value === undefined || value === 'targets' || value === 'all' || value === 'none') return value ?? fallback
   if (typeof value === 'number' && Number.isInteger(value) && value >= 1) return value
   throw wrong('gateway.delivery.to', '"targets", "all", "none" or a number of nodes')
 }
-
-const wrong = (name: string, what: string): InsituError =>
-  new InsituError('CONFIG_VALUE', `insitu.toml: ${name} must be ${what}`, { status: 'INVALID_ARGUMENT' })
 
 const cidrRule = { what: 'addresses or ranges such as "10.0.0.0/8"', test: isCidr }
 const namespaceRule = { what: 'namespace names', test: (t: string) => /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(t) }

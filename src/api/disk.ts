@@ -11,8 +11,11 @@ export const cacheKinds = [
 ] as const
 export type CacheKind = (typeof cacheKinds)[number]
 
-/** Everything that can be named in `kind=`: a kind of build cache, all of it, images, files of dead daemons. */
-export const pruneKinds = [...cacheKinds, 'cache', 'image', 'temporary', 'leaked'] as const
+/**
+ * Everything that can be named in `kind=`: a kind of build cache, all of it, built images whose name went to a newer
+ * one, images, files of dead daemons.
+ */
+export const pruneKinds = [...cacheKinds, 'cache', 'untagged', 'image', 'temporary', 'leaked'] as const
 export type PruneKind = (typeof pruneKinds)[number]
 
 /** A file system that holds something of ours, as statfs sees it. Used is what is not available: reserved blocks count. */
@@ -48,7 +51,7 @@ export interface CacheUse {
 }
 
 export interface RepositoryUse {
-  /** `docker.io/team/app`. */
+  /** `docker.io/team/app`; `<untagged>` for images whose names went to newer ones. */
   readonly repository: string
   readonly images: number
   /** All snapshots and blobs that its images need. */
@@ -76,7 +79,7 @@ export interface NodeUsage {
   readonly runningBuilds: number
 }
 
-/** Body of `POST /v1/prune`. Without kinds and repositories: unused build cache, old temporary files, what leaked. */
+/** Body of `POST /v1/prune`. Without kinds and repositories: unused build cache, untagged images, old temporary files, what leaked. */
 export interface PruneRequest {
   readonly kinds?: readonly PruneKind[]
   /** Only images of these repositories; then of the other kinds only those that `kinds` names. */

@@ -16,7 +16,7 @@ export const pruneCommand = (): Command =>
       append,
       [],
     )
-    .option('--keep-storage <size>', 'so much build cache stays on each node, e.g. 10GB')
+    .option('--keep-storage <size>', 'so much build cache that no image shares stays on each node, e.g. 10GB')
     .option('--all', 'also cache that images share, frontends and what BuildKit keeps for itself')
     .option('--dry-run', 'only tell what would go and what that would free')
     .action(async (flags: NodeOptions & PruneFlags) => {

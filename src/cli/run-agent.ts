@@ -4,7 +4,9 @@ import type { AgentOptions, FrontSettings } from '../agent/options.ts'
 import { annotatePod } from '../agent/report/annotate.ts'
 import { certificatePath, spiffe } from '../api/certificate.ts'
 import { configMaps, namespace as defaultNamespace, ports, serviceAccounts, serviceName } from '../api/names.ts'
+import { agentConfig } from '../api/agent-config.ts'
 import { type Env, processEnv } from '../kernel/config/env.ts'
+import { parseToml } from '../kernel/config/toml.ts'
 import { InsituError } from '../kernel/errors.ts'
 import { readOptional } from '../kernel/fs/read-optional.ts'
 import { type ClusterClient, inClusterClient } from '../kernel/k8s/in-cluster.ts'
@@ -14,6 +16,7 @@ import type { TlsSource } from '../kernel/tls/material.ts'
 
 export interface AgentFlags {
   readonly config: string
+  readonly insituConfig: string
   readonly root: string
   readonly runDirectory: string
   readonly containerdAddress?: string
@@ -54,6 +57,7 @@ export async function runAgentCommand(flags: AgentFlags): Promise<void> {
     readConfig: () => readOptional(flags.config),
     intervals: { drain: (flags.drain ?? (client ? longestBuild : 0)) * 1000 },
     now: now.signal,
+    config: agentConfig(parseToml((await readOptional(flags.insituConfig)) ?? '', 'insitu.toml')),
     ...(client && pod.name !== '' ? { report: (report) => annotatePod(client, pod, report) } : {}),
     ...(client && flags.listen > 0
       ? { front: front({ client, env, log, port: flags.listen, namespace: pod.namespace, signal: ending.signal }) }
@@ -70,7 +74,10 @@ export async function runAgentCommand(flags: AgentFlags): Promise<void> {
   process.on('SIGINT', stop)
   let probes: Probes | undefined
   try {
-    probes = flags.probes > 0 ? await serveProbes({ port: flags.probes, notReady: agent.notReady }) : undefined
+    probes =
+      flags.probes > 0
+        ? await serveProbes({ port: flags.probes, notReady: agent.notReady, metrics: agent.metrics })
+        : undefined
     await agent.done
   } finally {
     ending.abort(new Error('the agent has ended'))

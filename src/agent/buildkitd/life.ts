@@ -10,6 +10,7 @@ import type { NodeState } from '../report/node-state.ts'
 import { drained } from '../drain/drain.ts'
 import { isStopped, lostPulse } from '../drain/pulse.ts'
 import { runningBuilds } from '../drain/running-builds.ts'
+import { endLeaks } from '../disk/leaks.ts'
 import { askDaemon } from './control.ts'
 import { startDaemon } from './daemon.ts'
 import { daemonEnvironment } from './environment.ts'
@@ -37,6 +38,7 @@ export async function live(plan: Plan, failures: number, options: LifeOptions): 
   const { root, socket, configFile, rendered } = plan
   await endOrphans(orphansOf(plan, agent))
   await sweep({ root, tmpdir: rendered.tmpdir, socket, log })
+  await endLeaks(orphansOf(plan, agent))
   await mkdir(paths(agent).run, { recursive: true })
   await mkdir(rendered.tmpdir, { recursive: true })
   await writeFileAtomic(configFile, rendered.toml, 0o600)

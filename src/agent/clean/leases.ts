@@ -34,6 +34,16 @@ export function containerdLeases(socket: string, namespace: string) {
   }
 }
 
+/** The lease of a cache record, or of other compressions of its layer: BuildKit's identifiers have 25 characters. */
+export const isRecordLease = ({ id, labels }: Lease): boolean =>
+  /^[0-9a-z]{25}-variants$/.test(id) || (/^[0-9a-z]{25}$/.test(id) && 'containerd.io/gc.flat' in labels)
+
+/** The record that such a lease belongs to. */
+export const recordOf = ({ id }: Pick<Lease, 'id'>): string => id.replace(/-variants$/, '')
+
+/** Made for one call, and deleted by the next daemon when this one does not live to do it. */
+export const isTemporaryLease = ({ labels }: Pick<Lease, 'labels'>): boolean => 'buildkit/lease.temporary' in labels
+
 /**
  * Leases of BuildKit's: records of its cache (cache/manager.go), those of calls that were cut off (util/leaseutil), and
  * other compressions of a layer, which carry no label but the record's identifier in their name (cache/refs.go).

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { type Books, freedBy, leakedLeases, namesToRemove, repositories, repositoryOf } from './account.ts'
+import { type Books, freedBy, leakedLeases, repositories } from './account.ts'
 import type { CacheRecord } from './cache.ts'
+import { imagesInUse, namesToRemove, removableImages, repositoryOf, untagged } from './images.ts'
 import type { Stored, StoredLease } from './reach.ts'
 import { select } from './select.ts'
 
@@ -102,6 +103,38 @@ describe('what removing frees', () => {
       { repository: 'docker.io/team/web', images: 2, bytes: 162, unique: 2, built: 2, pinned: 1, inUse: 2 },
       { repository: 'docker.io/team/app', images: 1, bytes: 151, unique: 11, built: 1, pinned: 0, inUse: 0 },
     ])
+  })
+})
+
+describe('an image without a name', () => {
+  const layer = blob(40, { 'buildkit.io/blob/mediatype': 'x' })
+  const nameless = (labels: Readonly<Record<string, string>>, marked = layer): Books => ({
+    ...books,
+    stored: {
+      ...stored,
+      images: [{ name: `sha256:${'a'.repeat(64)}`, digest: 'sha256:app', labels: {}, updatedAt: now }],
+      blobs: new Map([
+        ...stored.blobs,
+        ['sha256:layer', marked],
+        ['sha256:app', blob(1, { ...stored.blobs.get('sha256:app')?.labels, ...labels })],
+      ]),
+    },
+  })
+  const removed = (some: Books): number => removableImages(some.stored, 'overlayfs', some.built).untagged.length
+  it('goes when BuildKit wrote it here', () => {
+    expect(removed(nameless({}))).toBe(1)
+    expect(repositories(nameless({}))).toMatchObject([{ repository: untagged, images: 1 }])
+  })
+  it('stays when it was pulled, or somebody else wrote it', () => {
+    expect(removed(nameless({ 'containerd.io/distribution.source.docker.io': 'team/app' }))).toBe(0)
+    expect(removed(nameless({}, blob(40)))).toBe(0)
+  })
+  it('stays while a container stands on its snapshot, whatever the container’s image is called', () => {
+    const some = nameless({})
+    const snapshots = new Map([...stored.snapshots, ['pod', snapshot(0, 'app')]])
+    const running = { ...some.stored, snapshots }
+    expect(imagesInUse(running, 'overlayfs')).toEqual(new Set(['sha256:app']))
+    expect(removed({ ...some, stored: running })).toBe(0)
   })
 })
 

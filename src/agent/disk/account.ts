@@ -1,6 +1,7 @@
 import { type CacheUse, cacheKinds, type RepositoryUse } from '../../api/disk.ts'
-import { isBuildkitLease } from '../clean/leases.ts'
+import { isBuildkitLease, isRecordLease, isTemporaryLease, recordOf } from '../clean/leases.ts'
 import type { CacheRecord } from './cache.ts'
+import { imagesInUse, isPinned, properImages, repositoryNames } from './images.ts'
 import {
   amount,
   type Part,
@@ -11,7 +12,6 @@ import {
   rootsOfLease,
   selfRooted,
   type Stored,
-  type StoredImage,
   type StoredLease,
 } from './reach.ts'
 
@@ -33,11 +33,6 @@ export interface Books {
 /** A lease is older than its record by a moment: younger ones are not judged. */
 const youth = 60 * 60_000
 
-/** BuildKit makes one lease for a record and perhaps one for its other compressions. */
-const recordOf = (lease: StoredLease): string => lease.id.replace(/-variants$/, '')
-
-const isTemporary = (lease: StoredLease): boolean => 'buildkit/lease.temporary' in lease.labels
-
 /**
  * Leases that a daemon made for records that no database knows: of a cache that was set aside, of a daemon that was
  * killed between two writes. Nobody would ever remove them.
@@ -47,41 +42,13 @@ export function leakedLeases({ stored, known, records, since, now }: Books): Sto
   const listed = new Set(records.map((record) => record.id))
   return stored.leases.filter(
     (lease) =>
-      isBuildkitLease(lease) &&
-      !isTemporary(lease) &&
+      isRecordLease(lease) &&
+      !isTemporaryLease(lease) &&
       !known.has(recordOf(lease)) &&
       !listed.has(recordOf(lease)) &&
       lease.createdAt >= since &&
       lease.createdAt <= now - youth,
   )
-}
-
-/** `docker.io/team/app:v1@sha256:…` → `docker.io/team/app`; names without a repository (digests) stay. */
-export const repositoryOf = (name: string): string =>
-  name.startsWith('sha256:') ? name : name.replace(/@.*$/, '').replace(/:[^:/]*$/, '')
-
-const isAlias = (image: StoredImage): boolean => image.name.startsWith('sha256:')
-
-/** CRI adds a name by digest (`sha256:…`) to images that it knows: it counts with the repository of the other name. */
-function repositoryNames(images: readonly StoredImage[]): (image: StoredImage) => string {
-  const of = new Map(images.filter((image) => !isAlias(image)).map((i) => [i.digest, repositoryOf(i.name)]))
-  return (image) => (isAlias(image) ? (of.get(image.digest) ?? image.name) : repositoryOf(image.name))
-}
-
-/** The names that have to go so that these images are gone: with the last proper name of a digest, CRI's name for it. */
-export function namesToRemove(images: readonly StoredImage[], removed: readonly StoredImage[]): string[] {
-  const names = new Set(removed.map((image) => image.name))
-  const kept = new Set(images.filter((i) => !isAlias(i) && !names.has(i.name)).map((image) => image.digest))
-  const orphaned = new Set(removed.map((image) => image.digest).filter((digest) => !kept.has(digest)))
-  return [...names, ...images.filter((i) => isAlias(i) && orphaned.has(i.digest)).map((image) => image.name)]
-}
-
-export const isPinned = (image: StoredImage): boolean => image.labels['io.cri-containerd.pinned'] === 'pinned'
-
-/** Images that containers run, by digest: kubelets name them by id, so every name of the digest counts. */
-export function imagesInUse({ stored }: Books): ReadonlySet<string> {
-  const digests = new Map(stored.images.map((image) => [image.name, image.digest]))
-  return new Set(stored.containers.flatMap(({ image }) => digests.get(image) ?? []))
 }
 
 /** What each thing that holds something keeps, by group. */
@@ -111,14 +78,8 @@ export function repositories(books: Books): RepositoryUse[] {
   const held = groups(books)
   const holders = new Map<Part, number>()
   for (const parts of held.values()) for (const part of parts) holders.set(part, (holders.get(part) ?? 0) + 1)
-  const used = imagesInUse(books)
-  const repositoryName = repositoryNames(stored.images)
-  const of = new Map<string, StoredImage[]>()
-  for (const image of stored.images) {
-    const repository = repositoryName(image)
-    if (isAlias(image) && repository !== image.name) continue
-    of.set(repository, [...(of.get(repository) ?? []), image])
-  }
+  const used = imagesInUse(stored, books.snapshotter)
+  const of = Map.groupBy(properImages(stored.images), repositoryNames(stored.images))
   return [...of]
     .map(([repository, images]) => {
       const parts = held.get(`image ${repository}`) ?? new Set<Part>()
@@ -161,7 +122,7 @@ export function freedBy(
   const roots = function* (without: boolean): Generator<Root> {
     for (const image of stored.images) if (!without || !images.has(image.name)) yield rootOfImage(image)
     for (const lease of stored.leases) {
-      const goes = leases.has(lease.id) || (isBuildkitLease(lease) && records.has(recordOf(lease)))
+      const goes = leases.has(lease.id) || (isRecordLease(lease) && records.has(recordOf(lease)))
       if (!without || !goes) yield* rootsOfLease(lease, snapshotter)
     }
     for (const container of stored.containers) yield* rootsOfContainer(container, snapshotter)

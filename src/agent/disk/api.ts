@@ -12,25 +12,14 @@ const maxRequest = 1 << 20
 /**
  * Answers `GET /v1/usage` and `POST /v1/prune`. Failures before the first byte are a status with the sentence and its
  * fix as JSON; later ones are the last line.
- * @param disk undefined while no daemon runs.
  */
-export async function answerDisk(
-  disk: NodeDisk | undefined,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
+export async function answerDisk(disk: NodeDisk, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const method = { [agentPaths.usage]: 'GET', [agentPaths.prune]: 'POST' }[request.url ?? '']
   if (method === undefined || request.method !== method) {
     response.writeHead(method === undefined ? 404 : 405).end()
     return
   }
   try {
-    if (!disk) {
-      throw new InsituError('DISK_NOT_READY', 'the daemon of this node is not running, so nobody knows its cache', {
-        status: 'UNAVAILABLE',
-        fix: 'see `insitu status` for the reason, and try again',
-      })
-    }
     if (method === 'GET') {
       const usage = await disk.usage()
       response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })

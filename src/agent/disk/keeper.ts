@@ -3,12 +3,12 @@ import type { FileSystemUse } from '../../api/disk.ts'
 import type { Finding } from '../../api/node-report.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
-import { leakedLeases, namesToRemove } from './account.ts'
+import { leakedLeases } from './account.ts'
 import { limitFindings } from './findings.ts'
+import { namesToRemove, removableImages } from './images.ts'
 import type { NodeDisk } from './node.ts'
 import { atLimit, type Holdings, needs, planReclaim, type Step } from './plan.ts'
 import { difference } from './prune.ts'
-import { removableImages } from './select.ts'
 import { removeTemporary } from './temporary.ts'
 
 export interface KeeperOptions {
@@ -69,8 +69,12 @@ export function startKeeper(options: KeeperOptions): Keeper {
     if (!reclaiming || performance.now() < notBefore) return
     const start = fileSystems
     log.info({ need }, 'the disk is filling: removing what nothing needs')
-    for (const step of planReclaim(need, await holdings())) {
-      if (ended.signal.aborted) return
+    const done = new Set<string>()
+    // Each step changes what the next one finds: images that are gone share no cache any more.
+    for (;;) {
+      const step = planReclaim(need, await holdings()).find((one) => !done.has(nameOf(one)))
+      if (!step || ended.signal.aborted) break
+      done.add(nameOf(step))
       const before = fileSystems
       await take(step)
       await measure()
@@ -91,13 +95,15 @@ export function startKeeper(options: KeeperOptions): Keeper {
     const sum = (list: readonly { readonly bytes: number }[]): number => list.reduce((all, { bytes }) => all + bytes, 0)
     const unused = books.records.filter((record) => !record.inUse)
     const runningBuilds = await disk.cache.runningBuilds()
+    const removable = removableImages(books.stored, books.snapshotter, books.built)
     return {
       cacheBytes: sum(books.records.filter((record) => !record.shared)),
       unusedCacheBytes: sum(unused),
       stickyCacheBytes: sum(unused.filter(({ kind, shared }) => shared || kind === 'internal' || kind === 'frontend')),
       leaked: leakedLeases(books).length,
       temporary: runningBuilds > 0 ? [] : (await disk.temporary()).filter(({ stale }) => stale).map(({ path }) => path),
-      images: removableImages(books).map((image) => image.name),
+      untagged: removable.untagged.map((image) => image.name),
+      images: removable.named.map((image) => image.name),
       runningBuilds,
     }
   }
@@ -114,18 +120,21 @@ export function startKeeper(options: KeeperOptions): Keeper {
         return
       case 'cache':
         return disk.cache.prune({ all: step.all, keepBytes: step.keepBytes })
+      case 'untagged':
+        return removeImages(step.names, () => true)
       case 'images':
-        return removeImages(step.names)
+        return removeImages(step.names, async () => (await disk.cache.runningBuilds()) === 0)
     }
   }
 
   /** One by one, oldest first, until it is enough. What became used or protected meanwhile stays. */
-  const removeImages = async (wanted: readonly string[]): Promise<void> => {
+  const removeImages = async (wanted: readonly string[], may: () => boolean | Promise<boolean>): Promise<void> => {
     for (const name of wanted) {
-      const books = await disk.books()
-      const image = removableImages(books).find((one) => one.name === name)
-      if (!image || ended.signal.aborted || (await disk.cache.runningBuilds()) > 0) continue
-      const names = namesToRemove(books.stored.images, [image])
+      const { stored, snapshotter, built } = await disk.books()
+      const { untagged, named } = removableImages(stored, snapshotter, built)
+      const image = [...untagged, ...named].find((one) => one.name === name)
+      if (!image || ended.signal.aborted || !(await may())) continue
+      const names = namesToRemove(stored.images, [image])
       for (const [i, one] of names.entries()) await disk.removeImage(one, i === names.length - 1)
       log.info({ image: name }, 'removed an image that nothing uses or protects')
       await measure()
@@ -155,3 +164,5 @@ export function startKeeper(options: KeeperOptions): Keeper {
     },
   }
 }
+
+const nameOf = (step: Step): string => (step.do === 'cache' && step.all ? 'all cache' : step.do)

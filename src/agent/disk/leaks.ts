@@ -5,7 +5,7 @@ import { type GrpcConnection, grpcConnection } from '../../kernel/grpc/connectio
 import { fieldOf, messages, string, stringMap } from '../../kernel/grpc/wire.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { bucketKeys } from '../buildkitd/bolt.ts'
-import { isBuildkitLease } from '../clean/leases.ts'
+import { isRecordLease, isTemporaryLease, recordOf } from '../clean/leases.ts'
 import { ownedSince } from './ownership.ts'
 import { timestamp } from './stored.ts'
 
@@ -49,14 +49,14 @@ export async function endLeaks(options: LeakOptions): Promise<EndedLeaks> {
     const records = await knownRecords(root)
     const orphans: string[] = []
     for (const lease of await cache.leases()) {
-      if (!isBuildkitLease(lease) || lease.createdAt < since) continue
-      if ('buildkit/lease.temporary' in lease.labels) {
+      if (lease.createdAt < since) continue
+      if (isTemporaryLease(lease)) {
         for (const ref of await cache.ingestsOf(lease.id)) {
           await cache.abort(ref)
           ingests.push(ref)
         }
         orphans.push(lease.id)
-      } else if (records && !records.has(lease.id.replace(/-variants$/, ''))) orphans.push(lease.id)
+      } else if (isRecordLease(lease) && records && !records.has(recordOf(lease))) orphans.push(lease.id)
     }
     const history = namespaceOf(connection, `${namespace}_history`)
     const builds = await bucketKeys(join(root, 'history.db'), '_records')

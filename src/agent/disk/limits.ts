@@ -1,17 +1,5 @@
+import type { DiskConfig } from '../../api/agent-config.ts'
 import type { FileSystemLimits, Marks } from '../../api/disk.ts'
-
-/** The `[agent.disk]` table. All optional: absent follows the kubelet. */
-export interface DiskConfig {
-  /** Percent of the bytes that may be used before something is removed. */
-  readonly highPercent?: number
-  /** Percent at which removing stops. */
-  readonly lowPercent?: number
-  /** The same of the inodes. */
-  readonly inodesHighPercent?: number
-  readonly inodesLowPercent?: number
-  /** Most bytes of build cache. */
-  readonly maxCacheBytes?: number
-}
 
 /** Something of a file system: a share from 0 to 1, or a number (bytes, inodes). */
 export type Quantity = { readonly share: number } | { readonly count: number }

@@ -1,6 +1,7 @@
 import { stat, statfs } from 'node:fs/promises'
+import type { DiskConfig } from '../../api/agent-config.ts'
 import type { FileSystemUse } from '../../api/disk.ts'
-import { type DiskConfig, type KubeletThresholds, limitsOf } from './limits.ts'
+import { type KubeletThresholds, limitsOf } from './limits.ts'
 
 /** A directory of ours and what it is for. */
 export interface Place {

@@ -17,6 +17,7 @@ const holdings: Holdings = {
   stickyCacheBytes: 100,
   leaked: 2,
   temporary: ['/t/buildkit1'],
+  untagged: ['sha256:a'],
   images: ['docker.io/a/b:1', 'docker.io/a/b:2'],
   runningBuilds: 0,
 }
@@ -45,6 +46,7 @@ describe('the plan', () => {
     expect(planReclaim(needs([fs(800, 0)], false), holdings)).toEqual([
       { do: 'leaked' },
       { do: 'temporary', paths: ['/t/buildkit1'] },
+      { do: 'untagged', names: ['sha256:a'] },
       { do: 'cache', keepBytes: 300, all: false },
       { do: 'images', names: ['docker.io/a/b:1', 'docker.io/a/b:2'] },
       { do: 'cache', keepBytes: 300, all: true },
@@ -59,7 +61,7 @@ describe('the plan', () => {
   })
   it('leaves images alone while builds run', () => {
     const steps = planReclaim(needs([fs(800, 0)], false), { ...holdings, runningBuilds: 1 })
-    expect(steps.map((step) => step.do)).toEqual(['leaked', 'temporary', 'cache', 'cache'])
+    expect(steps.map((step) => step.do)).toEqual(['leaked', 'temporary', 'untagged', 'cache', 'cache'])
   })
   it('takes a share of the cache where inodes are short, a tenth at least', () => {
     expect(planReclaim(needs([fs(0, 900)], false), holdings)).toContainEqual({
@@ -74,7 +76,15 @@ describe('the plan', () => {
     expect(steps.map((step) => step.do)).toEqual(['temporary'])
   })
   it('has no step for what is not there', () => {
-    const nothing = { ...holdings, unusedCacheBytes: 0, stickyCacheBytes: 0, leaked: 0, temporary: [], images: [] }
+    const nothing = {
+      ...holdings,
+      unusedCacheBytes: 0,
+      stickyCacheBytes: 0,
+      leaked: 0,
+      temporary: [],
+      untagged: [],
+      images: [],
+    }
     expect(planReclaim(needs([fs(999, 999)], false), nothing)).toEqual([])
   })
 })

@@ -12,18 +12,21 @@ export interface Holdings {
   readonly leaked: number
   /** Paths in the temporary directory that no build uses any more. */
   readonly temporary: readonly string[]
+  /** Built images whose names went to newer ones, that nothing uses, oldest first. */
+  readonly untagged: readonly string[]
   /** Images that insitu built, that nothing uses and nothing protects, oldest first. */
   readonly images: readonly string[]
   /** While builds run, images stay: a FROM may be about to name one. */
   readonly runningBuilds: number
 }
 
-/** Steps are done in their order, each only while there still is a need. */
+/** Steps are done in their order, each once and only while there still is a need. */
 export type Step =
   | { readonly do: 'leaked' }
   | { readonly do: 'temporary'; readonly paths: readonly string[] }
   /** Remove unused cache, least recently used first, until so many bytes are left. `all`: also what BuildKit prefers to keep. */
   | { readonly do: 'cache'; readonly keepBytes: number; readonly all: boolean }
+  | { readonly do: 'untagged'; readonly names: readonly string[] }
   | { readonly do: 'images'; readonly names: readonly string[] }
 
 /** What is to be freed on one file system to get below its low marks. */
@@ -62,7 +65,7 @@ export const atLimit = (fileSystems: readonly FileSystemUse[]): readonly FileSys
  */
 const leastInodeShare = 0.1
 
-/** What to remove, first to last: what nobody can want, old temporary files, unused cache, images that nothing protects. */
+/** What to remove, first to last: what nobody can want, old temporary files, images without a name, unused cache, images that nothing protects. */
 export function planReclaim(need: readonly Need[], holdings: Holdings): Step[] {
   if (need.length === 0) return []
   const stored = need.find(({ holds }) => holds.includes('containerd'))
@@ -70,6 +73,8 @@ export function planReclaim(need: readonly Need[], holdings: Holdings): Step[] {
   if (holdings.leaked > 0 && stored) steps.push({ do: 'leaked' })
   if (holdings.temporary.length > 0) steps.push({ do: 'temporary', paths: holdings.temporary })
   if (!stored) return steps
+  // BuildKit counts cache that is part of an image as shared and keeps it: these go before.
+  if (holdings.untagged.length > 0) steps.push({ do: 'untagged', names: holdings.untagged })
   const cut = Math.max(
     stored.bytes,
     stored.inodes > 0 ? Math.max(stored.inodeShare, leastInodeShare) * holdings.unusedCacheBytes : 0,

@@ -1,5 +1,6 @@
 import type { FileSystemUse, PruneKind, PruneProgress, PruneRequest } from '../../api/disk.ts'
-import { freedBy, namesToRemove } from './account.ts'
+import { freedBy } from './account.ts'
+import { namesToRemove } from './images.ts'
 import type { NodeDisk } from './node.ts'
 import { select } from './select.ts'
 import { removeTemporary } from './temporary.ts'
@@ -31,7 +32,7 @@ export async function prune(
     })
     for (const lease of chosen.leases) tell('leaked', lease.id, 0)
     for (const { path, bytes } of temporary) tell('temporary', path, bytes)
-    for (const image of chosen.images) tell('image', image.name, 0)
+    for (const image of chosen.images) tell(kindOf(image.name), image.name, 0)
     for (const record of chosen.records) tell(record.kind, record.id, record.bytes)
     for (const { bytes, inodes } of temporary) {
       freed.bytes += bytes
@@ -52,7 +53,7 @@ export async function prune(
   const shown = new Set(chosen.images.map((image) => image.name))
   for (const [i, name] of names.entries()) {
     await disk.removeImage(name, i === names.length - 1)
-    if (shown.has(name)) tell('image', name, 0)
+    if (shown.has(name)) tell(kindOf(name), name, 0)
   }
   if (chosen.cache) {
     const kinds = new Map(books.records.map((record) => [record.id, record.kind]))
@@ -63,6 +64,8 @@ export async function prune(
   }
   onProgress({ done: true, dryRun: false, removed, freed: difference(before, await disk.measure()) })
 }
+
+const kindOf = (image: string): PruneKind => (image.startsWith('sha256:') ? 'untagged' : 'image')
 
 /** What became free on the file systems together. Negative where others wrote more than was freed. */
 export function difference(

@@ -1,7 +1,8 @@
 import { cacheKinds, type PruneRequest } from '../../api/disk.ts'
-import { type Books, imagesInUse, isPinned, leakedLeases, repositoryOf } from './account.ts'
+import { type Books, leakedLeases } from './account.ts'
 import type { CachePrune, CacheRecord } from './cache.ts'
-import type { StoredImage, StoredLease } from './reach.ts'
+import { namesToRemove, removableImages, repositoryOf } from './images.ts'
+import { reach, rootOfImage, rootsOfLease, type StoredImage, type StoredLease } from './reach.ts'
 
 /** What a request for pruning removes on this node. */
 export interface Selection {
@@ -15,16 +16,19 @@ export interface Selection {
 }
 
 /**
- * Decides what a request removes. Images go only when they are asked for, when insitu built them, and when nothing
- * runs or protects them; cache only when no build uses it.
+ * Decides what a request removes. Images that have a name go only when they are asked for; all only when insitu built
+ * them and nothing runs or protects them; cache only when no build uses it.
  */
 export function select(books: Books, request: PruneRequest): Selection {
-  const wanted = new Set<string>(request.kinds ?? (request.repositories ? [] : ['cache', 'temporary', 'leaked']))
+  const wanted = new Set<string>(
+    request.kinds ?? (request.repositories ? [] : ['cache', 'untagged', 'temporary', 'leaked']),
+  )
   const cache = cacheRequest(request, wanted)
+  const going = images(books, request, wanted)
   return {
     cache,
-    records: cache ? predicted(books.records, cache, books.now) : [],
-    images: wanted.has('image') || request.repositories ? images(books, request) : [],
+    records: cache ? predicted(unshared(books, going), cache, books.now) : [],
+    images: going,
     leases: wanted.has('leaked') ? leakedLeases(books) : [],
     temporary: wanted.has('temporary'),
   }
@@ -78,18 +82,24 @@ function insert(sorted: CacheRecord[], record: CacheRecord): void {
   sorted.splice(at < 0 ? sorted.length : at, 0, record)
 }
 
-function images(books: Books, { repositories, unusedFor }: PruneRequest): StoredImage[] {
-  return removableImages(books).filter(
-    (image) =>
-      (repositories === undefined || repositories.includes(repositoryOf(image.name))) &&
-      (unusedFor === undefined || image.updatedAt <= books.now - unusedFor),
+function images(books: Books, request: PruneRequest, wanted: ReadonlySet<string>): StoredImage[] {
+  const { named, untagged } = removableImages(books.stored, books.snapshotter, books.built)
+  const { repositories, unusedFor } = request
+  const asked = named.filter(({ name }) => repositories?.includes(repositoryOf(name)) ?? wanted.has('image'))
+  return [...(wanted.has('untagged') ? untagged : []), ...asked].filter(
+    (image) => unusedFor === undefined || image.updatedAt <= books.now - unusedFor,
   )
 }
 
-/** Built here, run by nothing, protected by nothing; oldest first. */
-export function removableImages(books: Books): StoredImage[] {
-  const used = imagesInUse(books)
-  return books.stored.images
-    .filter((image) => books.built.has(image.name) && !isPinned(image) && !used.has(image.digest))
-    .toSorted((a, b) => a.updatedAt - b.updatedAt)
+/** BuildKit leaves alone what images share; what only images share that go is not shared any more. */
+function unshared(books: Books, gone: readonly StoredImage[]): CacheRecord[] {
+  if (gone.length === 0) return [...books.records]
+  const { stored, snapshotter } = books
+  const names = new Set(namesToRemove(stored.images, gone))
+  const kept = reach(stored, snapshotter, stored.images.filter((image) => !names.has(image.name)).map(rootOfImage))
+  const parts = new Map(stored.leases.map((lease) => [lease.id, rootsOfLease(lease, snapshotter)]))
+  return books.records.map((record) => ({
+    ...record,
+    shared: record.shared && (parts.get(record.id) ?? []).some(({ part }) => kept.has(part)),
+  }))
 }

@@ -14,10 +14,10 @@ export interface DiskSocket {
  * node itself or in the agent's pod, where Kubernetes' own right to exec decides who may.
  * @param path replaced when an agent that was killed has left it.
  */
-export async function serveDisk(path: string, disk: () => NodeDisk | undefined): Promise<DiskSocket> {
+export async function serveDisk(path: string, disk: NodeDisk): Promise<DiskSocket> {
   await mkdir(dirname(path), { recursive: true })
   await rm(path, { force: true })
-  const server = createServer((request, response) => void answerDisk(disk(), request, response))
+  const server = createServer((request, response) => void answerDisk(disk, request, response))
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(path, resolve)

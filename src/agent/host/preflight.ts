@@ -216,7 +216,8 @@ export function sharingFinding(directory: string, sharing: Sharing): Finding[] {
   }
 }
 
-function nearestExisting(path: string): string {
+/** The path, or the nearest of its parents that is there. */
+export function nearestExisting(path: string): string {
   let at = path
   while (at !== '/' && !existsSync(at)) at = dirname(at)
   return at

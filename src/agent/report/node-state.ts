@@ -49,9 +49,11 @@ export function createNodeState(options: NodeStateOptions): NodeState {
 
   const update = (change: Partial<NodeReport>): void => {
     own = { ...own, ...change }
-    const ready = own.state === 'ready' && (!options.needsFront || frontPort !== undefined)
-    own = { ...own, ready }
-    current = { ...own, ...options.parts.report(), findings: [...own.findings, ...options.parts.findings()] }
+    const findings = [...own.findings, ...options.parts.findings()]
+    // A daemon that runs finishes its builds, but no new one is placed on a node with a fatal finding.
+    const fit = !findings.some((finding) => finding.severity === 'fatal')
+    own = { ...own, ready: own.state === 'ready' && fit && (!options.needsFront || frontPort !== undefined) }
+    current = { ...own, ...options.parts.report(), findings }
     options.send(current)
   }
   return {

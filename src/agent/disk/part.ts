@@ -1,0 +1,62 @@
+import { join } from 'node:path'
+import { agentPaths, agentSocket } from '../../api/agent-api.ts'
+import type { Handler } from '../front/handlers.ts'
+import type { Part } from '../part.ts'
+import { answerDisk } from './api.ts'
+import { startKeeper } from './keeper.ts'
+import { kubeletThresholds } from './kubelet.ts'
+import { diskMetrics } from './metrics.ts'
+import { nodeDisk } from './node.ts'
+import { serveDisk } from './socket.ts'
+
+export interface DiskPartOptions {
+  /** Names of the images that insitu built, as they are known now: no other image is ever removed. */
+  readonly built: () => ReadonlySet<string> | Promise<ReadonlySet<string>>
+  /** Milliseconds between two looks. */
+  readonly interval?: number
+}
+
+/** Keeps the node's disk below its budget and answers who holds it. */
+export const diskPart = (options: DiskPartOptions): Part => ({
+  name: 'disk',
+  async start(context) {
+    const { host, config, log } = context
+    const disk = nodeDisk({
+      place: {
+        node: context.node,
+        address: context.containerd,
+        namespace: context.namespace,
+        snapshotter: host.snapshotter ?? 'overlayfs',
+        containerdRoot: host.distribution.root,
+        root: context.root,
+        tmpdir: context.tmpdir,
+        socket: context.socket,
+      },
+      config: config.disk,
+      kubelet: await kubeletThresholds(),
+      built: options.built,
+    })
+    const keeper = startKeeper({
+      disk,
+      log,
+      onFindings: () => context.changed(),
+      ...(options.interval === undefined ? {} : { interval: options.interval }),
+    })
+    const socket = await serveDisk(join(context.runDirectory, agentSocket), disk)
+    const handler = (method: 'GET' | 'POST', path: string): Handler => ({
+      methods: [method],
+      path,
+      allow: ['gateway'],
+      handle: (request, response) => answerDisk(disk, request, response),
+    })
+    return {
+      handlers: [handler('GET', agentPaths.usage), handler('POST', agentPaths.prune)],
+      findings: () => keeper.findings(),
+      metrics: () => diskMetrics(keeper.fileSystems(), keeper.reclaimed()),
+      async stop() {
+        await socket.close()
+        await keeper.stop()
+      },
+    }
+  },
+})
