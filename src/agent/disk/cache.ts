@@ -1,6 +1,7 @@
 import { type CacheKind, cacheKinds } from '../../api/disk.ts'
 import { type GrpcConnection, grpcConnection } from '../../kernel/grpc/connection.ts'
 import { fieldOf, integer, messages, string, strings } from '../../kernel/grpc/wire.ts'
+import { runningBuilds } from '../drain/running-builds.ts'
 import { timestamp } from './stored.ts'
 
 /** A record of the build cache. Sizes are bytes, times milliseconds since 1970 (0: never). */
@@ -69,19 +70,7 @@ export function buildCache(socket: string): BuildCache {
           onRemoved?.(readRecord(message)),
         )
       }),
-    runningBuilds: () =>
-      connected(async (connection) => {
-        const refs = new Set<string>()
-        // BuildHistoryRequest: ActiveOnly, EarlyExit. STARTED is 0; a build that ended meanwhile says COMPLETE.
-        const request = Buffer.concat([fieldOf(1, 1), fieldOf(3, 1)])
-        await connection.stream({ method: `${control}ListenBuildHistory`, request }, (event) => {
-          const [record] = messages(event, 2)
-          const ref = record ? string(record, 1) : ''
-          if (integer(event, 1) === 0) refs.add(ref)
-          else refs.delete(ref)
-        })
-        return refs.size
-      }),
+    runningBuilds: () => runningBuilds(socket),
   }
 }
 

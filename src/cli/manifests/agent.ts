@@ -102,6 +102,7 @@ function agentPod(options: ManifestOptions): Record<string, unknown> {
         volumeMounts: [
           ...volumes.map(({ name, path }) => ({ name, mountPath: path, mountPropagation: 'Bidirectional' })),
           { name: 'config', mountPath: '/etc/buildkit', readOnly: true },
+          { name: 'insitu-config', mountPath: '/etc/insitu', readOnly: true },
           identityToken.mount,
           apiToken.mount,
         ],
@@ -110,6 +111,7 @@ function agentPod(options: ManifestOptions): Record<string, unknown> {
     volumes: [
       ...volumes.map(({ name, path, type }) => ({ name, hostPath: { path, type } })),
       { name: 'config', configMap: { name: configMaps.buildkitd, optional: true } },
+      { name: 'insitu-config', configMap: { name: configMaps.insitu, optional: true } },
       identityToken.volume,
       apiToken.volume,
     ],

@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
+import { kubeletDefaults, limitsOf } from '../../agent/disk/limits.ts'
+import { agentConfig, defaultAgentConfig } from '../../api/agent-config.ts'
 import { clusterGateway, gatewayConfig, transparentGateway } from '../../api/config.ts'
 import { parseToml } from '../../kernel/config/toml.ts'
 import { checkBuildkitdToml } from '../cluster/check-toml.ts'
@@ -17,6 +19,15 @@ it('config/insitu.toml says what holds without it', () => {
     plaintext: { loopback: false, namespaces: ['x'], cidrs: ['::1'] },
   }
   expect(gatewayConfig(table, other)).toEqual(clusterGateway)
+  expect(agentConfig(table)).toEqual(defaultAgentConfig)
+})
+
+it('config/insitu.toml shows the agents’ marks as they are beside a kubelet with its defaults', () => {
+  const text = read('config/insitu.toml').replace(/^# (?=\w+(Percent|Bytes) = )/gm, '')
+  const { disk } = agentConfig(parseToml(text, 'insitu.toml'))
+  expect(Object.keys(disk)).toHaveLength(5)
+  const total = { bytes: 1000, inodes: 1000 }
+  expect(limitsOf(total, kubeletDefaults, disk)).toEqual(limitsOf(total, kubeletDefaults, {}))
 })
 
 it('install/buildkitd.toml is accepted by an agent, with every example in it uncommented', async () => {
