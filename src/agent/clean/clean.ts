@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs'
-import { readdir, readFile, readlink, rm, rmdir } from 'node:fs/promises'
+import { readdir, readFile, rm, rmdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { parseMountinfo } from '../../kernel/fs/mountinfo.ts'
 import { run } from '../../kernel/process/run.ts'
 import { detect } from '../host/distribution.ts'
+import { withoutLinks } from '../host/host-path.ts'
 import { findNeighbours } from '../host/neighbours.ts'
 import { deletable, isForeign } from '../host/root-directory.ts'
 import { containerdLeases, isBuildkitLease } from './leases.ts'
@@ -69,26 +70,6 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
     )
   }
   return { unmounted, leases, removed }
-}
-
-/**
- * A path of the node with its symbolic links followed as the node would: through /proc/PID/root the kernel would take
- * absolute ones from our own root, and the mount table knows real paths only.
- */
-async function withoutLinks(path: string, onHost: (path: string) => string): Promise<string> {
-  const rest = path.split('/').filter((part) => part !== '')
-  let at = '/'
-  for (let links = 0, part = rest.shift(); part !== undefined; part = rest.shift()) {
-    const next = join(at, part)
-    const target = await readlink(onHost(next)).catch(() => undefined)
-    if (target !== undefined && ++links > 40) throw new InsituError('CLEAN', `${path} has too many symbolic links`)
-    if (target === undefined) at = next
-    else {
-      if (target.startsWith('/')) at = '/'
-      rest.unshift(...target.split('/').filter((word) => word !== '' && word !== '.'))
-    }
-  }
-  return at
 }
 
 /** @throws InsituError CLEAN for a directory that holds other things than a buildkitd's: a mistyped path. */

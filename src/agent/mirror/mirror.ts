@@ -1,0 +1,82 @@
+import type { Logger } from '../../kernel/log.ts'
+import type { TlsSource } from '../../kernel/tls/material.ts'
+import type { ContainerdCall } from '../host/containerd-call.ts'
+import type { Handler } from '../front/handlers.ts'
+import { builtContent, type BuiltRecords } from './built-content.ts'
+import { contentStore } from './content.ts'
+import type { Gateways } from './gateways.ts'
+import { discardIngest } from './ingest.ts'
+import { createLinks } from './links.ts'
+import { createLookups } from './lookups.ts'
+import { peerHandler } from './peer-handler.ts'
+import { peerClient } from './peers.ts'
+import { createRemote } from './remote.ts'
+import { createRequests } from './requests.ts'
+import { type MirrorServer, startMirrorServer } from './server.ts'
+import { createSource } from './source.ts'
+import { createUploads } from './uploads.ts'
+
+export interface MirrorOptions {
+  /** containerd's root directory. */
+  readonly containerdRoot: string
+  readonly containerd: ContainerdCall
+  readonly records: BuiltRecords
+  readonly gateways: Gateways
+  /** Our certificate for other agents; may come late. */
+  readonly tls: Promise<TlsSource>
+  readonly host?: string
+  readonly port: number
+  readonly token?: string
+  readonly log: Logger
+  /** Milliseconds for which one request waits for a build. */
+  readonly hold?: number
+  /** Most nodes that read from this one at a time. */
+  readonly uploads?: number
+}
+
+export interface Mirror {
+  readonly server: MirrorServer
+  /** For other agents, on the mTLS port. */
+  readonly handler: Handler
+  /** Bytes of content that came from other nodes since the start. */
+  readonly received: () => number
+  close(): Promise<void>
+}
+
+/** The registry of a node: its own content, that of its peers, and the builds that are under way. */
+export async function startMirror(options: MirrorOptions): Promise<Mirror> {
+  const { records, gateways, log } = options
+  const store = contentStore(options.containerdRoot)
+  const built = builtContent(records, store)
+  const lookups = createLookups({ gateways })
+  const client = peerClient({ tls: () => options.tls })
+  const links = createLinks()
+  const source = createSource({ client, links, log })
+  const remote = createRemote({ source, links, lookups, log })
+  let received = 0
+  const server = await startMirrorServer({
+    ...{ port: options.port, token: options.token },
+    ...(options.host === undefined ? {} : { host: options.host }),
+    handle: createRequests({
+      ...{ records, store, lookups, built, remote, source, links, log },
+      ...(options.hold === undefined ? {} : { hold: options.hold }),
+      discard: async (digest) => {
+        await discardIngest(options.containerd, digest).catch((error: unknown) =>
+          log.warn({ err: error, digest }, 'what containerd has of a damaged layer could not be discarded'),
+        )
+      },
+      count: (bytes) => (received += bytes),
+    }),
+  })
+  const uploads = createUploads(options.uploads === undefined ? {} : { most: options.uploads })
+  return {
+    server,
+    handler: peerHandler({ records, built, store, uploads }),
+    received: () => received,
+    async close() {
+      await server.close()
+      client.close()
+      gateways.close()
+    },
+  }
+}

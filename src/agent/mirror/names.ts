@@ -1,0 +1,46 @@
+import type { Peer } from '../../api/images.ts'
+import type { BuiltRecords } from './built-content.ts'
+import type { ContentStore } from './content.ts'
+import { isNewer, type Lookups } from './lookups.ts'
+
+/** What to answer to a pull of a name. */
+export type Resolved =
+  | { readonly kind: 'local'; readonly digest: string }
+  | { readonly kind: 'remote'; readonly digest: string; readonly peers: readonly Peer[] }
+  /** Still being built when the time was over. */
+  | { readonly kind: 'building' }
+  | { readonly kind: 'failed'; readonly reason: string }
+  | { readonly kind: 'none' }
+
+export interface NamesOptions {
+  readonly records: BuiltRecords
+  readonly store: ContentStore
+  readonly lookups: Lookups
+  readonly now?: () => number
+}
+
+/**
+ * Finds the newest image of a name, here or elsewhere. While it is being built, the answer waits.
+ * @param patience milliseconds. A build that fails meanwhile leaves the image that was there before.
+ */
+export async function resolveName(name: string, patience: number, options: NamesOptions): Promise<Resolved> {
+  const { records, store, lookups, now = Date.now } = options
+  const end = now() + patience
+  let failure: string | undefined
+  for (;;) {
+    const found = await lookups.ask({ name })
+    if (found.state === 'building') {
+      const left = end - now()
+      if (left <= 0) return { kind: 'building' }
+      failure = await lookups.change(name, found.by, left)
+      continue
+    }
+    const own = records.find(name)
+    const here = own && (await store.size(own.digest)) !== undefined ? own : undefined
+    if (found.state === 'here' && found.image.digest !== here?.digest && (!here || isNewer(found.image, here))) {
+      return { kind: 'remote', digest: found.image.digest, peers: found.peers }
+    }
+    if (here) return { kind: 'local', digest: here.digest }
+    return failure === undefined ? { kind: 'none' } : { kind: 'failed', reason: failure }
+  }
+}

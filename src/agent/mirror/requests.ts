@@ -1,0 +1,118 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { InsituError } from '../../kernel/errors.ts'
+import type { Logger } from '../../kernel/log.ts'
+import { contentHeaders, notFound, sendError } from './answer.ts'
+import type { BuiltContent } from './built-content.ts'
+import type { ContentStore } from './content.ts'
+import { type NamesOptions, resolveName } from './names.ts'
+import { relayBlob, type RelayOptions } from './relay-blob.ts'
+import type { Remote } from './remote.ts'
+import { serveContent } from './serve-content.ts'
+import { nextHop, parseTarget, type Target } from './target.ts'
+
+export interface RequestsOptions extends NamesOptions, Omit<RelayOptions, 'onCorrupt'> {
+  readonly built: BuiltContent
+  readonly store: ContentStore
+  readonly remote: Remote
+  readonly log: Logger
+  /** Milliseconds for which one request waits for a build. Default 27,000: containerd gives a mirror 30 s. */
+  readonly hold?: number
+  /** Redirects after which a held pull is let go. Default 9: Go's client follows as many. */
+  readonly mostHops?: number
+  /** Throws away what containerd has of a blob that came wrong. */
+  readonly discard: (digest: string) => Promise<void>
+  readonly count?: (bytes: number) => void
+}
+
+/** Answers the requests of this node's containerd. */
+export function createRequests(options: RequestsOptions) {
+  const { built, store, remote, log, hold = 27_000, mostHops = 9 } = options
+  const corrupt = new Set<string>()
+
+  const tag = async (
+    request: IncomingMessage,
+    response: ServerResponse,
+    url: URL,
+    target: Extract<Target, { kind: 'tag' }>,
+  ): Promise<void> => {
+    const { repository, hop } = target
+    const name = `${repository}:${target.tag}`
+    const resolved = await resolveName(name, hold, options)
+    switch (resolved.kind) {
+      case 'none':
+        remote.unknown(repository)
+        return notFound(response)
+      case 'failed':
+        // Of all answers containerd shows the message of this one.
+        return sendError(response, 403, 'DENIED', `the build of ${name} failed: ${resolved.reason}`)
+      case 'building':
+        if (hop < mostHops) return void response.writeHead(307, { location: nextHop(url, hop) }).end()
+        response.setHeader('retry-after', '10')
+        return sendError(response, 503, 'UNAVAILABLE', `${name} is still being built`)
+      case 'local':
+        return local(request, response, resolved.digest)
+      case 'remote': {
+        const found = await remote.manifest(repository, resolved.digest, resolved.peers)
+        if (!found) return sendError(response, 503, 'UNAVAILABLE', `${name} was built, and no node gives it`)
+        return send(request, response, resolved.digest, found)
+      }
+    }
+  }
+  const local = async (request: IncomingMessage, response: ServerResponse, digest: string): Promise<void> => {
+    const descriptor = await built.descriptor(digest)
+    if (!descriptor) return notFound(response)
+    await serveContent(request, response, descriptor, store, false)
+  }
+  const send = (
+    request: IncomingMessage,
+    response: ServerResponse,
+    digest: string,
+    { mediaType, bytes }: { readonly mediaType: string; readonly bytes: Buffer },
+  ): void => {
+    response.writeHead(200, contentHeaders(digest, mediaType, bytes.length))
+    response.end(request.method === 'HEAD' ? undefined : bytes)
+  }
+  const blob = async (request: IncomingMessage, response: ServerResponse, repository: string, digest: string) => {
+    if (corrupt.has(digest)) {
+      // What containerd has of it is wrong: nothing can be added to that.
+      if (request.headers.range !== undefined) {
+        await options.discard(digest)
+        return notFound(response)
+      }
+      corrupt.delete(digest)
+    }
+    const content = await remote.blob(repository, digest)
+    if (!content) return notFound(response)
+    const onCorrupt = (wrong: string): void => {
+      corrupt.add(wrong)
+      setTimeout(() => void options.discard(wrong), 1000).unref()
+    }
+    options.count?.(await relayBlob(request, response, content, { ...options, onCorrupt }))
+  }
+
+  return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const url = new URL(request.url ?? '/', 'http://mirror')
+    try {
+      if (request.method !== 'GET' && request.method !== 'HEAD') {
+        response.setHeader('allow', 'GET, HEAD')
+        return sendError(response, 405, 'UNSUPPORTED', 'this registry is read-only')
+      }
+      const target = parseTarget(url)
+      if (target.kind === 'api') return void response.writeHead(200, { 'content-length': 0 }).end()
+      if (target.kind === 'tag') return await tag(request, response, url, target)
+      if (target.kind === 'referrers' || target.kind === 'unknown') return notFound(response)
+      const { repository, digest } = target
+      const descriptor = await built.descriptor(digest)
+      if (descriptor && (await store.size(digest)) !== undefined) return await local(request, response, digest)
+      if (target.kind === 'blob') return await blob(request, response, repository, digest)
+      const found = await remote.manifest(repository, digest)
+      return found ? send(request, response, digest, found) : notFound(response)
+    } catch (error) {
+      if (response.headersSent) response.destroy()
+      else if (error instanceof InsituError && error.status === 'NOT_FOUND') notFound(response)
+      else sendError(response, 502, 'UNKNOWN', error instanceof Error ? error.message : 'failed')
+      const gone = request.destroyed || response.destroyed
+      log[gone ? 'debug' : 'warn']({ err: error, path: url.pathname }, 'a pull through the mirror failed')
+    }
+  }
+}
