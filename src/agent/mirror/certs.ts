@@ -101,7 +101,13 @@ async function restore(file: string): Promise<boolean> {
   await rm(file, { force: true })
   let directory = dirname(file)
   for (let left = memory.directories; left > 0; left -= 1, directory = dirname(directory)) {
-    if (!(await rmdir(directory).then(() => true, () => false))) break
+    if (
+      !(await rmdir(directory).then(
+        () => true,
+        () => false,
+      ))
+    )
+      break
   }
   return true
 }

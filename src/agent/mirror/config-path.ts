@@ -26,7 +26,9 @@ export async function registryDirectories(options: ConfigPathOptions): Promise<r
 
 async function fromPlugins(address: string): Promise<string | undefined> {
   const answer = await unary({ socket: address, method: '/containerd.services.introspection.v1.Introspection/Plugins' })
-  const images = messages(answer, 1).find((plugin) => string(plugin, 1) === 'io.containerd.cri.v1' && string(plugin, 2) === 'images')
+  const images = messages(answer, 1).find(
+    (plugin) => string(plugin, 1) === 'io.containerd.cri.v1' && string(plugin, 2) === 'images',
+  )
   return images ? stringMap(images, 5)['RegistryConfigPath'] : undefined
 }
 

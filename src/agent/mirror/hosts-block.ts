@@ -59,7 +59,13 @@ export function withBlock(text: string, host: MirrorHost, memory: BlockMemory): 
   const original = withoutBlock(text)
   const lines = original.split('\n')
   const table = lines.findIndex((line) => /^\s*\[{1,2}\s*["'A-Za-z]/.test(line))
-  const before = table < 0 ? original : lines.slice(0, table).map((line) => `${line}\n`).join('')
+  const before =
+    table < 0
+      ? original
+      : lines
+          .slice(0, table)
+          .map((line) => `${line}\n`)
+          .join('')
   const after = table < 0 ? '' : lines.slice(table).join('\n')
   const gap = before === '' || before.endsWith('\n') ? '' : undefined
   // A last line without its end would have to be changed to put something behind it.

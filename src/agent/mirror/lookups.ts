@@ -46,18 +46,18 @@ export function createLookups({ gateways, patience = 15, first = 150 }: LookupsO
       const over = Promise.withResolvers<void>()
       let timer = setTimeout(over.resolve, asked.length === 0 ? 0 : first)
       let missing = asked.length
-      for (const address of asked) {
-        void get(address, path, AbortSignal.timeout(5000)).then((lookup) => {
-          late.delete(address)
-          missing -= 1
-          if (lookup) answers.set(address, lookup)
-          if (missing === 0) return over.resolve()
-          if (answers.size === 1 && lookup) {
-            clearTimeout(timer)
-            timer = setTimeout(over.resolve, patience)
-          }
-        })
+      const one = async (address: string): Promise<void> => {
+        const lookup = await get(address, path, AbortSignal.timeout(5000))
+        late.delete(address)
+        missing -= 1
+        if (lookup) answers.set(address, lookup)
+        if (missing === 0) over.resolve()
+        else if (answers.size === 1 && lookup) {
+          clearTimeout(timer)
+          timer = setTimeout(over.resolve, patience)
+        }
       }
+      for (const address of asked) void one(address)
       await over.promise
       clearTimeout(timer)
       if (missing > 0) for (const address of asked) if (!answers.has(address)) late.add(address)
@@ -97,14 +97,8 @@ export function joinAnswers(answers: ReadonlyMap<string, Lookup>): Joined {
 
 function parseLookup(value: unknown): Lookup | undefined {
   const lookup = value as Lookup | undefined
-  switch (lookup?.state) {
-    case 'here':
-      return typeof lookup.image?.digest === 'string' && Array.isArray(lookup.peers) ? lookup : undefined
-    case 'building':
-    case 'failed':
-    case 'none':
-      return lookup
-    default:
-      return undefined
-  }
+  if (lookup?.state !== 'here') return lookup && states.includes(lookup.state) ? lookup : undefined
+  return typeof lookup.image?.digest === 'string' && Array.isArray(lookup.peers) ? lookup : undefined
 }
+
+const states: readonly string[] = ['building', 'failed', 'none']

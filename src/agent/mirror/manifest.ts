@@ -25,7 +25,8 @@ export function parseManifest(bytes: Uint8Array): Manifest {
   return { mediaType: typeof said === 'string' ? said : implied, children }
 }
 
-export const isManifestType = (mediaType: string): boolean => /\.(manifest|index|manifest\.list)\.v\d\+json$/.test(mediaType)
+export const isManifestType = (mediaType: string): boolean =>
+  /\.(manifest|index|manifest\.list)\.v\d\+json$/.test(mediaType)
 
 /** A layer that is stored as plain tar: worth compressing on a slow way. */
 export const isPlainLayer = (mediaType: string): boolean =>

@@ -31,7 +31,9 @@ export function peerClient({ tls, timeout = 5000, idle = 10_000 }: PeerClientOpt
       const { cert, key, ca } = (await tls()).current()
       return new Promise((resolve, reject) => {
         const fail = (message: string, cause?: unknown): void =>
-          reject(new InsituError('PEER_FAILED', `the agent of ${peer.node}: ${message}`, { status: 'UNAVAILABLE', cause }))
+          reject(
+            new InsituError('PEER_FAILED', `the agent of ${peer.node}: ${message}`, { status: 'UNAVAILABLE', cause }),
+          )
         const options: RequestOptions & ConnectionOptions = {
           ...{ host: peer.host, port: peer.port, path, headers, agent, cert, key, ca, minVersion: 'TLSv1.3' },
           servername: agentServerName(peer.node),

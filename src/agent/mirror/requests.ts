@@ -8,6 +8,7 @@ import { type NamesOptions, resolveName } from './names.ts'
 import { relayBlob, type RelayOptions } from './relay-blob.ts'
 import type { Remote } from './remote.ts'
 import { serveContent } from './serve-content.ts'
+import { createFailures } from './failures.ts'
 import { nextHop, parseTarget, type Target } from './target.ts'
 
 export interface RequestsOptions extends NamesOptions, Omit<RelayOptions, 'onCorrupt'> {
@@ -28,6 +29,7 @@ export interface RequestsOptions extends NamesOptions, Omit<RelayOptions, 'onCor
 export function createRequests(options: RequestsOptions) {
   const { built, store, remote, log, hold = 27_000, mostHops = 9 } = options
   const corrupt = new Set<string>()
+  const failures = createFailures()
 
   const tag = async (
     request: IncomingMessage,
@@ -40,11 +42,12 @@ export function createRequests(options: RequestsOptions) {
     const resolved = await resolveName(name, hold, options)
     switch (resolved.kind) {
       case 'none':
+      case 'failed': {
+        const reason = resolved.kind === 'failed' ? failures.note(name, resolved.reason) : failures.of(name)
+        if (reason !== undefined) return sendError(response, 403, 'DENIED', `the build of ${name} failed: ${reason}`)
         remote.unknown(repository)
         return notFound(response)
-      case 'failed':
-        // Of all answers containerd shows the message of this one.
-        return sendError(response, 403, 'DENIED', `the build of ${name} failed: ${resolved.reason}`)
+      }
       case 'building':
         if (hop < mostHops) return void response.writeHead(307, { location: nextHop(url, hop) }).end()
         response.setHeader('retry-after', '10')

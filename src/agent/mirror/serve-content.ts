@@ -37,7 +37,8 @@ export async function serveContent(
     response.writeHead(200, headers).end()
     return 0
   }
-  const wanted = compress && !range && isPlainLayer(mediaType) && /\bzstd\b/.test(request.headers['accept-encoding'] ?? '')
+  const wanted =
+    compress && !range && isPlainLayer(mediaType) && /\bzstd\b/.test(request.headers['accept-encoding'] ?? '')
   if (wanted && (await worthCompressing(store, digest, size))) {
     delete headers['content-length']
     delete headers['accept-ranges']

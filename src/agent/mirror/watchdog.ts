@@ -36,11 +36,13 @@ export async function startWatchdog(options: WatchdogOptions): Promise<Watchdog>
   const launch = async (): Promise<void> => {
     child = await start(script, args, { env, pipe: true, onLine: (line) => log.error(line) })
     child.stdin?.on('error', () => undefined)
-    void child.exited.then(({ code, signal }) => {
-      if (stopped) return
-      log.warn({ code, signal }, 'the watchdog of the mirror ended and is started again')
-      setTimeout(() => void launch().catch((error: unknown) => log.error(describeError(error))), 1000).unref()
-    })
+    void relaunch(child.exited)
+  }
+  const relaunch = async (exited: Child['exited']): Promise<void> => {
+    const { code, signal } = await exited
+    if (stopped) return
+    log.warn({ code, signal }, 'the watchdog of the mirror ended and is started again')
+    setTimeout(() => void launch().catch((error: unknown) => log.error(describeError(error))), 1000).unref()
   }
   await launch()
   let last = performance.now()
