@@ -2,6 +2,7 @@ import type { AgentConfig } from '../api/agent-config.ts'
 import type { NodeReport } from '../api/node-report.ts'
 import type { Env } from '../kernel/config/env.ts'
 import type { Logger } from '../kernel/log.ts'
+import type { MirrorSettings } from './mirror/part.ts'
 import type { TlsSource } from '../kernel/tls/material.ts'
 
 /** What an agent needs to know. Kubernetes is not among it: reports and certificates come in as functions. */
@@ -19,6 +20,8 @@ export interface AgentOptions {
   readonly report?: (report: NodeReport) => Promise<void> | void
   /** The mTLS port for gateways. Without it only the unix socket is served. */
   readonly front?: FrontSettings
+  /** The registry for this node's containerd. Without it, or without `front`, there is none. */
+  readonly mirror?: MirrorSettings
   /** buildkitd's root, at the same path on the host. Default /var/lib/buildkit. */
   readonly root?: string
   /** Where the socket and the rendered configuration go. Default /run/buildkit. */

@@ -4,8 +4,8 @@ export const namespace = 'buildkit-system'
 export const serviceName = 'buildkitd'
 /** Headless: resolves to every gateway, for agents that ask all of them. */
 export const gatewaysService = 'insitu-gateways'
-/** The port clients use, its alias (buildkitd's customary one), and the agents' port for gateways. */
-export const ports = { clients: 2375, clientsAlias: 1234, agent: 2376, metrics: 9375 } as const
+/** The port clients use, its alias (buildkitd's customary one), the agents' port for gateways, and their mirror's. */
+export const ports = { clients: 2375, clientsAlias: 1234, agent: 2376, mirror: 2378, metrics: 9375 } as const
 
 export const group = 'insitu.build'
 

@@ -15,6 +15,12 @@ export function agentCommand(): Command {
     .option('--snapshotter <name>', "the kubelet's snapshotter (default: asked from containerd)")
     .option('--node <name>', 'name of the node (default: $NODE_NAME, else the host name)')
     .option('--listen <port>', 'port of the mTLS front for gateways, in a cluster; 0: none', port, ports.agent)
+    .option(
+      '--mirror <port>',
+      'port of the registry for the containerd of this node, in a cluster; 0: none',
+      port,
+      ports.mirror,
+    )
     .option('--probes <port>', 'port of /livez and /readyz; 0: none', port, ports.metrics)
     .option(
       '--drain <seconds>',

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os'
 import { type Agent, createAgent } from '../agent/agent.ts'
 import type { AgentOptions, FrontSettings } from '../agent/options.ts'
+import { allGateways } from './all-gateways.ts'
 import { annotatePod } from '../agent/report/annotate.ts'
 import { certificatePath, spiffe } from '../api/certificate.ts'
 import { configMaps, namespace as defaultNamespace, ports, serviceAccounts, serviceName } from '../api/names.ts'
@@ -24,6 +25,7 @@ export interface AgentFlags {
   readonly snapshotter?: string
   readonly node?: string
   readonly listen: number
+  readonly mirror: number
   readonly probes: number
   /** Seconds. */
   readonly drain?: number
@@ -45,6 +47,10 @@ export async function runAgentCommand(flags: AgentFlags): Promise<void> {
   const ending = new AbortController()
   const now = new AbortController()
   const pod = { namespace: env['POD_NAMESPACE'] ?? defaultNamespace, name: env['POD_NAME'] ?? '' }
+  const gateways =
+    client && flags.listen > 0
+      ? front({ client, env, log, port: flags.listen, namespace: pod.namespace, signal: ending.signal })
+      : undefined
   const options: AgentOptions = {
     node,
     env,
@@ -59,8 +65,9 @@ export async function runAgentCommand(flags: AgentFlags): Promise<void> {
     now: now.signal,
     config: agentConfig(parseToml((await readOptional(flags.insituConfig)) ?? '', 'insitu.toml')),
     ...(client && pod.name !== '' ? { report: (report) => annotatePod(client, pod, report) } : {}),
-    ...(client && flags.listen > 0
-      ? { front: front({ client, env, log, port: flags.listen, namespace: pod.namespace, signal: ending.signal }) }
+    ...(gateways ? { front: gateways } : {}),
+    ...(gateways && flags.mirror > 0
+      ? { mirror: { port: flags.mirror, gateways: allGateways(gateways.tls, pod.namespace, env) } }
       : {}),
   }
   const agent = createAgent(options)

@@ -4,10 +4,12 @@ import { join, resolve } from 'node:path'
 import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { parseMountinfo } from '../../kernel/fs/mountinfo.ts'
 import { run } from '../../kernel/process/run.ts'
-import { detect } from '../host/distribution.ts'
+import { detect, everyCertsDirectory } from '../host/distribution.ts'
 import { withoutLinks } from '../host/host-path.ts'
 import { findNeighbours } from '../host/neighbours.ts'
 import { deletable, isForeign } from '../host/root-directory.ts'
+import { removeMirror } from '../mirror/certs.ts'
+import { registryDirectories } from '../mirror/config-path.ts'
 import { containerdLeases, isBuildkitLease } from './leases.ts'
 
 export interface CleanOptions {
@@ -50,10 +52,11 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
   }
   await checkOurs(onHost(root), root)
   const { unmounted, isMount } = await unmountBelow(root, hostRoot)
-  if (options.keepCache) return { unmounted, leases: 0, removed: [] }
+  const mirrored = await removeMirror({ directories: await certsDirectories(address, hostRoot), hostRoot })
+  if (options.keepCache) return { unmounted, leases: 0, removed: [...mirrored] }
 
   const leases = existsSync(address) ? await forget(address, namespace) : 0
-  const removed: string[] = []
+  const removed: string[] = [...mirrored]
   if (existsSync(onHost(root))) {
     for (const name of deletable(await readdir(onHost(root)))) {
       await rm(join(onHost(root), name), { recursive: true, force: true })
@@ -70,6 +73,12 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
     )
   }
   return { unmounted, leases, removed }
+}
+
+/** Where an agent that was killed may have left its mirror: also with a containerd that cannot be asked now. */
+async function certsDirectories(address: string, hostRoot: string): Promise<readonly string[]> {
+  const asked = await registryDirectories({ address, pid: undefined, hostRoot }).catch(() => [])
+  return [...new Set([...asked, ...everyCertsDirectory])]
 }
 
 /** @throws InsituError CLEAN for a directory that holds other things than a buildkitd's: a mistyped path. */

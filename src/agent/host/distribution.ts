@@ -55,6 +55,11 @@ const candidates: readonly Candidate[] = [
   { name: 'kubeadm', marks: ['/etc/kubernetes/kubelet.conf'], ...standard },
 ]
 
+/** All places where a distribution keeps hosts of registries. */
+export const everyCertsDirectory: readonly string[] = [
+  ...new Set([...candidates.map((candidate) => candidate.certsDir), standard.certsDir, '/etc/docker/certs.d']),
+]
+
 /** Every path that `detect` may ask for, so that a probe can look at all of them at once. */
 export const marks: readonly string[] = [...new Set(candidates.flatMap((c) => c.marks))]
 

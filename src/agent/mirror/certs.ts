@@ -52,6 +52,10 @@ export async function removeMirror(options: CertsOptions): Promise<readonly stri
   return changed
 }
 
+/** The directories as this process sees them, with the node's symbolic links followed. */
+export const seenDirectories = async (options: CertsOptions): Promise<readonly string[]> =>
+  (await rootsOf(options)).map(({ seen }) => seen)
+
 async function rootsOf({ directories, hostRoot }: CertsOptions): Promise<{ path: string; seen: string }[]> {
   const onHost = (path: string): string => join(hostRoot, path)
   return Promise.all(directories.map(async (path) => ({ path, seen: onHost(await withoutLinks(path, onHost)) })))

@@ -33,14 +33,16 @@ export function connectGateways(options: GatewaysOptions): Gateways {
   const open = (address: string): void => {
     const session = connect(address)
     sessions.set(address, session)
-    session.connected.then(
-      () => {
-        if (sessions.get(address) !== session) return
-        usable.add(address)
-        log.debug({ gateway: address }, 'this gateway can be asked for images')
-      },
-      () => undefined,
+    void note(address, session)
+  }
+  const note = async (address: string, session: JsonSession): Promise<void> => {
+    const ok = await session.connected.then(
+      () => true,
+      () => false,
     )
+    if (!ok || sessions.get(address) !== session) return
+    usable.add(address)
+    log.debug({ gateway: address }, 'this gateway can be asked for images')
   }
   const drop = (address: string): void => {
     usable.delete(address)

@@ -46,7 +46,8 @@ export function agent(options: ManifestOptions): Manifest[] {
     },
     {
       comment:
-        'Builds reach a daemon through a gateway only. (The port wants a client certificate of a gateway anyway.)',
+        'Builds reach a daemon through a gateway only; agents read images from each other. (The port wants their certificates\n' +
+        'anyway.) The mirror is for the node itself, which no policy keeps out.',
       object: {
         apiVersion: 'networking.k8s.io/v1',
         kind: 'NetworkPolicy',
@@ -56,7 +57,10 @@ export function agent(options: ManifestOptions): Manifest[] {
           policyTypes: ['Ingress'],
           ingress: [
             {
-              from: [{ podSelector: { matchLabels: podSelector('gateway') } }],
+              from: [
+                { podSelector: { matchLabels: podSelector('gateway') } },
+                { podSelector: { matchLabels: selector } },
+              ],
               ports: [{ port: ports.agent, protocol: 'TCP' }],
             },
             { ports: [{ port: ports.metrics, protocol: 'TCP' }] },
@@ -93,6 +97,8 @@ function agentPod(options: ManifestOptions): Record<string, unknown> {
         envFrom: [{ secretRef: { name: 'insitu-proxy', optional: true } }],
         ports: [
           { name: 'agent', containerPort: ports.agent, protocol: 'TCP' },
+          // For the containerd of the node, which is not in the pod's network. On loopback: nobody else gets there.
+          { name: 'mirror', containerPort: ports.mirror, hostPort: ports.mirror, hostIP: '127.0.0.1', protocol: 'TCP' },
           { name: 'metrics', containerPort: ports.metrics, protocol: 'TCP' },
         ],
         ...probes(),

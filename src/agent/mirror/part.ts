@@ -1,0 +1,57 @@
+import type { TlsSource } from '../../kernel/tls/material.ts'
+import type { Logger } from '../../kernel/log.ts'
+import { containerdCall } from '../host/containerd-call.ts'
+import type { Part } from '../part.ts'
+import type { BuiltRecords } from './built-content.ts'
+import type { Gateways } from './gateways.ts'
+import { startMirror } from './mirror.ts'
+import { ownDirectoryOf, register, tokenFileOf } from './registration.ts'
+import { mirrorToken } from './token.ts'
+
+export interface MirrorSettings {
+  /** Where it listens, in the agent's network and by its host port in the node's. */
+  readonly port: number
+  /** Connects to all gateways. */
+  readonly gateways: (log: Logger) => Gateways
+}
+
+export interface MirrorPartOptions extends MirrorSettings {
+  readonly records: BuiltRecords
+  /** The agent's certificate, for other agents. */
+  readonly tls: Promise<TlsSource>
+  /** Where the node's files can be seen. */
+  readonly hostRoot: string
+}
+
+/** The part of an agent that makes images of any node pullable on this one. */
+export const mirrorPart = ({ port, gateways, records, tls, hostRoot }: MirrorPartOptions): Part => ({
+  name: 'mirror',
+  async start({ root, namespace, containerd, host, env, log, changed }) {
+    const token = await mirrorToken(tokenFileOf(root))
+    const mirror = await startMirror({
+      ...{ containerdRoot: host.distribution.root, containerd: containerdCall(containerd, namespace) },
+      ...{ records, gateways: gateways(log), tls, port, token, log },
+    })
+    const registration = await register({
+      ...{
+        containerd,
+        containerdPid: host.containerdPid,
+        hostRoot,
+        host: '127.0.0.1',
+        port: mirror.server.port,
+        token,
+      },
+      ...{ ownDirectory: ownDirectoryOf(root), otherHost: env['POD_IP'], log, changed },
+      env: { PATH: env['PATH'] ?? '' },
+    })
+    return {
+      handlers: [mirror.handler],
+      findings: () => registration.findings(),
+      async stop() {
+        // First containerd asks no more, then nobody answers.
+        await registration.stop()
+        await mirror.close()
+      },
+    }
+  },
+})
