@@ -26,7 +26,8 @@ export interface MirrorPartOptions extends MirrorSettings {
 /** The part of an agent that makes images of any node pullable on this one. */
 export const mirrorPart = ({ port, gateways, records, tls, hostRoot }: MirrorPartOptions): Part => ({
   name: 'mirror',
-  async start({ root, namespace, containerd, host, env, log, changed }) {
+  async start(context) {
+    const { root, namespace, containerd, host, env, log } = context
     const token = await mirrorToken(tokenFileOf(root))
     const mirror = await startMirror({
       ...{ containerdRoot: host.distribution.root, containerd: containerdCall(containerd, namespace) },
@@ -41,7 +42,7 @@ export const mirrorPart = ({ port, gateways, records, tls, hostRoot }: MirrorPar
         port: mirror.server.port,
         token,
       },
-      ...{ ownDirectory: ownDirectoryOf(root), otherHost: env['POD_IP'], log, changed },
+      ...{ ownDirectory: ownDirectoryOf(root), otherHost: env['POD_IP'], log, changed: () => context.changed() },
       env: { PATH: env['PATH'] ?? '' },
     })
     return {
