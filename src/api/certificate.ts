@@ -1,6 +1,7 @@
 /**
- * `POST /v1/certificate` on the gateway's port 2375 over TLS (HTTP/2), bearer token of a pod's service account with
- * the audience `insitu.build`. The key never travels: only its public half does, inside an authenticated channel.
+ * `POST /v1/certificate` on the gateway's port 2375 over TLS (HTTP/2), bearer token of a service account with the
+ * audience `insitu.build`: an agent's, bound to its pod, for the port between gateways and agents; or that of anybody
+ * who may create `builds.insitu.build` in its namespace, for builds, for an hour. The key never travels: only its public half does, inside an authenticated channel.
  */
 export const certificatePath = '/v1/certificate'
 

@@ -122,7 +122,8 @@ function front({ client, env, log, port, namespace, signal }: FrontParts): Front
       tokenFile,
       loadCa: (abort: AbortSignal) => loadCa(client, namespace, abort),
     }
-    return renewingTls({ obtain: (abort) => requestCertificate(gateway, abort), log, signal })
+    const trust = { load: gateway.loadCa, every: 300_000 }
+    return renewingTls({ obtain: (abort) => requestCertificate(gateway, abort), trust, log, signal })
   }
   return {
     port,

@@ -1,4 +1,4 @@
-import { annotations, caSecret, configMaps, serviceAccounts } from '../../api/names.ts'
+import { annotations, caSecret, configMaps, group, serviceAccounts } from '../../api/names.ts'
 import { type Component, type Manifest, objectLabels } from './object.ts'
 
 const rbac = 'rbac.authorization.k8s.io'
@@ -22,12 +22,12 @@ export function access(namespace: string): Manifest[] {
     {
       comment:
         'The CA of the connections between gateways and agents. It is empty here: the first gateway fills it in, and\n' +
-        'applying this file again leaves it alone. Being here, nobody needs the right to create Secrets.',
+        'applying this file again leaves it alone. Being here, nobody needs the right to create Secrets. It may also be there\n' +
+        'already, with the CA of somebody else (type kubernetes.io/tls, e.g. from cert-manager): no type is said.',
       object: {
         apiVersion: 'v1',
         kind: 'Secret',
         metadata: { name: caSecret, namespace, labels: objectLabels('gateway') },
-        type: 'Opaque',
       },
     },
     {
@@ -40,8 +40,25 @@ export function access(namespace: string): Manifest[] {
     },
     ...gatewayAccess(namespace),
     ...agentAccess(namespace),
+    builderRole(),
   ]
 }
+
+/** Service accounts get certificates for builds where they have this. */
+const builderRole = (): Manifest => ({
+  comment:
+    'Who may build: whoever may create builds in its namespace. Part of the built-in roles edit and admin; bind it to\n' +
+    'service accounts of CI: kubectl -n NAMESPACE create rolebinding … --clusterrole=insitu-builder --serviceaccount=…',
+  object: {
+    apiVersion: `${rbac}/v1`,
+    kind: 'ClusterRole',
+    metadata: {
+      name: 'insitu-builder',
+      labels: { ...objectLabels(), [`${rbac}/aggregate-to-edit`]: 'true', [`${rbac}/aggregate-to-admin`]: 'true' },
+    },
+    rules: [{ apiGroups: [group], resources: ['builds'], verbs: ['create'] }],
+  },
+})
 
 function gatewayAccess(namespace: string): Manifest[] {
   const name = serviceAccounts.gateway
@@ -71,6 +88,7 @@ function gatewayAccess(namespace: string): Manifest[] {
           { apiGroups: ['batch'], resources: ['jobs', 'cronjobs'], verbs: ['get', 'list', 'watch'] },
           { apiGroups: [''], resources: ['pods'], verbs: ['patch'] },
           { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
+          { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },
         ],
       },
     },

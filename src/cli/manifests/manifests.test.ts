@@ -200,6 +200,7 @@ describe('rights', () => {
     expect(writing.map((rule) => [rule.resources, rule.verbs])).toEqual([
       [['pods'], ['patch']],
       [['tokenreviews'], ['create']],
+      [['subjectaccessreviews'], ['create']],
     ])
   })
 

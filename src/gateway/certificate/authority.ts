@@ -7,6 +7,7 @@ import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import { resources } from '../../kernel/k8s/resources.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { type Authority, createAuthority } from '../../kernel/tls/ca.ts'
+import { checkForeign, foreignBundle } from './foreign.ts'
 import { type AuthorityState, bundle, planAuthority } from './plan.ts'
 
 /** The cluster's CA, as this gateway last saw it. */
@@ -33,6 +34,9 @@ interface ConfigMapObject extends KubernetesObject {
   readonly data?: Readonly<Record<string, string>>
 }
 
+/** What cert-manager and `kubectl create secret tls` make: a Secret that somebody else keeps. */
+const tlsSecret = 'kubernetes.io/tls'
+
 const keys = { cert: 'tls.crt', key: 'tls.key', nextCert: 'next.crt', nextKey: 'next.key', previous: 'previous.crt' }
 
 /**
@@ -45,8 +49,23 @@ export async function ensureAuthority(options: AuthorityOptions): Promise<Cluste
   // Each round is lost only to another gateway's success, so a few of them always end.
   for (let round = 0; round < 10; round++) {
     const secret = await options.client.find<SecretObject>(resources.secrets, ref(options, caSecret))
-    const plan = planAuthority(read(secret), now)
-    if (plan.action === 'keep') return await publish(options, plan.state)
+    const found = read(secret)
+    if (found && secret?.type === tlsSecret) {
+      checkForeign(found.signing, caSecret, now)
+      return await publish(options, found.signing, (before) => foreignBundle(found.signing, before, now))
+    }
+    if (secret?.type === tlsSecret) {
+      throw new InsituError(
+        'CA_MISSING',
+        `Secret ${options.namespace}/${caSecret} is empty: nobody has filled it yet`,
+        {
+          status: 'UNAVAILABLE',
+        },
+      )
+    }
+    const plan = planAuthority(found, now)
+    const own = (state: AuthorityState) => publish(options, state.signing, () => bundle(state))
+    if (plan.action === 'keep') return await own(plan.state)
     const state: AuthorityState =
       plan.action === 'write'
         ? plan.state
@@ -55,7 +74,7 @@ export async function ensureAuthority(options: AuthorityOptions): Promise<Cluste
           : { ...plan.state, next: await createAuthority({ now }) }
     if (await write(options, secret, state)) {
       options.log?.info({ action: plan.action }, 'the CA of this cluster was written')
-      return await publish(options, state)
+      return await own(state)
     }
   }
   throw new InsituError('CA_CONTENDED', `Secret ${options.namespace}/${caSecret} changes all the time`, {
@@ -102,10 +121,14 @@ async function write(
 }
 
 /** Writes the bundle where agents and clients read it, if it is not there yet. */
-async function publish(options: AuthorityOptions, state: AuthorityState): Promise<ClusterAuthority> {
-  const text = bundle(state)
+async function publish(
+  options: AuthorityOptions,
+  signing: Authority,
+  bundleOf: (published: string | undefined) => string,
+): Promise<ClusterAuthority> {
   const { client, namespace } = options
   const existing = await client.find<ConfigMapObject>(resources.configMaps, ref(options, configMaps.ca))
+  const text = bundleOf(existing?.data?.['ca.crt'])
   if (existing === undefined) {
     const body = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: configMaps.ca }, data: { 'ca.crt': text } }
     await client.create(resources.configMaps, { namespace }, body).catch((error: unknown) => {
@@ -114,7 +137,7 @@ async function publish(options: AuthorityOptions, state: AuthorityState): Promis
   } else if (existing.data?.['ca.crt'] !== text) {
     await client.patch(resources.configMaps, ref(options, configMaps.ca), { data: { 'ca.crt': text } })
   }
-  return { signing: state.signing, bundle: text }
+  return { signing, bundle: text }
 }
 
 function read(secret: SecretObject | undefined): AuthorityState | undefined {

@@ -1,11 +1,12 @@
-import { agentServerName, type CertificateRequest, type CertificateResponse, spiffe } from '../../api/certificate.ts'
-import { serviceAccounts, tokenAudience } from '../../api/names.ts'
+import type { CertificateRequest, CertificateResponse } from '../../api/certificate.ts'
+import { tokenAudience } from '../../api/names.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { issueLeaf } from '../../kernel/tls/ca.ts'
 import type { ClusterAuthority } from './authority.ts'
 import { identify } from './identify.ts'
+import { leafFor, mayNotBuild } from './issue.ts'
 
 export interface CertificateCall {
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
@@ -41,21 +42,26 @@ export function certificateHandler(options: CertificateHandlerOptions) {
     if (busy >= mostAtOnce) return refusal(503, 'too many ask for certificates at the moment; try again')
     busy += 1
     try {
-      const who = identify(await options.client.reviewToken(token, [tokenAudience]), options.namespace)
+      const review = await options.client.reviewToken(token, [tokenAudience])
+      const who = identify(review, options.namespace)
       if (!who.ok) {
         options.log.warn({ status: who.status }, `no certificate given: ${who.message}`)
         return refusal(who.status, who.message)
+      }
+      const forbidden = await mayNotBuild(options.client, who, review)
+      if (forbidden !== undefined) {
+        options.log.warn({ status: 403 }, `no certificate given: ${forbidden}`)
+        return refusal(403, forbidden)
       }
       const authority = await options.authority()
       const leaf = await issueLeaf({
         authority: authority.signing,
         publicKey,
-        commonName: serviceAccounts.agent,
-        uris: [spiffe(options.namespace, serviceAccounts.agent)],
-        dnsNames: [agentServerName(who.node)],
+        ...leafFor(who, options.namespace),
         ...(options.now ? { now: options.now() } : {}),
       })
-      options.log.info({ node: who.node, pod: who.pod, notAfter: leaf.notAfter.toISOString() }, 'certificate given')
+      const { ok: _, ...named } = who
+      options.log.info({ ...named, notAfter: leaf.notAfter.toISOString() }, 'certificate given')
       return answer(200, {
         certificate: leaf.cert,
         ca: authority.bundle,

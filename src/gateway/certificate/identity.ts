@@ -14,6 +14,8 @@ export interface IdentityOptions {
   readonly log: Logger
   /** Further addresses clients may use in the certificate, e.g. the pod's own. */
   readonly ipAddresses?: readonly string[]
+  /** Milliseconds between two looks at the CA. Default a minute. */
+  readonly lookAgain?: number
   /** Ends the wait for the CA. */
   readonly signal?: AbortSignal | undefined
   /** Told when the CA cannot be had, e.g. for /readyz. */
@@ -35,11 +37,13 @@ const fresh = 60_000
 /** Waits for (or makes) the cluster's CA, and signs for this gateway and for agents from then on. */
 export async function gatewayIdentity(options: IdentityOptions): Promise<GatewayIdentity> {
   const { client, namespace, log } = options
-  const authority = remembered(() => ensureAuthority({ client, namespace, log }))
+  const every = options.lookAgain ?? fresh
+  const authority = remembered(() => ensureAuthority({ client, namespace, log }), every)
   const tls = await renewingTls({
     log,
     signal: options.signal,
     onFailure: options.onFailure,
+    trust: { load: async () => (await authority()).bundle, every },
     obtain: async () => {
       const [{ signing, bundle }, pair] = await Promise.all([authority(), createKeyPair()])
       const leaf = await issueLeaf({
@@ -61,7 +65,7 @@ export async function gatewayIdentity(options: IdentityOptions): Promise<Gateway
 }
 
 /** Calls at the same time share one answer, which is good for a minute; a failure is not kept. */
-function remembered(load: () => Promise<ClusterAuthority>): () => Promise<ClusterAuthority> {
+function remembered(load: () => Promise<ClusterAuthority>, fresh: number): () => Promise<ClusterAuthority> {
   let last: { at: number; value: Promise<ClusterAuthority> } | undefined
   return () => {
     if (last === undefined || Date.now() - last.at > fresh) {

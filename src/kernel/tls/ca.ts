@@ -1,6 +1,6 @@
 // @peculiar/x509 resolves its algorithms through decorators and wants this before anything else.
 import 'reflect-metadata'
-import { createPrivateKey, createPublicKey, randomBytes, webcrypto } from 'node:crypto'
+import { createPrivateKey, createPublicKey, type KeyObject, randomBytes, webcrypto } from 'node:crypto'
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -74,6 +74,8 @@ export interface LeafOptions {
   readonly now?: Date
   /** Milliseconds, at most a day. Default a day. Never beyond the authority's own end. */
   readonly lifetime?: number
+  /** Whether its holder may be a server too. Default true. */
+  readonly server?: boolean
 }
 
 export interface Leaf {
@@ -105,11 +107,14 @@ export async function issueLeaf(options: LeafOptions): Promise<Leaf> {
     notAfter,
     publicKey,
     signingKey: await importPrivate(options.authority.key),
-    signingAlgorithm: algorithm,
+    signingAlgorithm: algorithmOf(createPrivateKey(options.authority.key)),
     extensions: [
       new BasicConstraintsExtension(false, undefined, true),
       new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-      new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth]),
+      new ExtendedKeyUsageExtension([
+        ...(options.server === false ? [] : [ExtendedKeyUsage.serverAuth]),
+        ExtendedKeyUsage.clientAuth,
+      ]),
       ...(names.length === 0 ? [] : [new SubjectAlternativeNameExtension(names)]),
       await SubjectKeyIdentifierExtension.create(publicKey),
       await AuthorityKeyIdentifierExtension.create(issuer.publicKey),
@@ -141,6 +146,19 @@ async function importPublic(text: string): Promise<PublicKey> {
 }
 
 async function importPrivate(text: string): Promise<webcrypto.CryptoKey> {
-  const der = createPrivateKey(text).export({ type: 'pkcs8', format: 'der' })
-  return webcrypto.subtle.importKey('pkcs8', der, { name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign'])
+  const key = createPrivateKey(text)
+  const der = key.export({ type: 'pkcs8', format: 'der' })
+  return webcrypto.subtle.importKey('pkcs8', der, algorithmOf(key), false, ['sign'])
+}
+
+/** Of a CA that is not our own making: cert-manager's default is RSA. @throws InsituError CA_KEY */
+function algorithmOf(key: KeyObject): typeof algorithm | { name: string; namedCurve?: string; hash: string } {
+  if (key.asymmetricKeyType === 'rsa') return { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }
+  const curve = key.asymmetricKeyDetails?.namedCurve
+  if (curve === 'prime256v1') return algorithm
+  if (curve === 'secp384r1') return { name: 'ECDSA', namedCurve: 'P-384', hash: 'SHA-384' }
+  throw new InsituError('CA_KEY', `the key of the CA is neither RSA nor ECDSA P-256 or P-384`, {
+    status: 'FAILED_PRECONDITION',
+    fix: 'make a CA with another algorithm',
+  })
 }

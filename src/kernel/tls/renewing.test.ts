@@ -110,3 +110,24 @@ describe('renewingTls', () => {
     expect(calls).toBe(1)
   })
 })
+
+describe('what is trusted', () => {
+  it('follows the bundle between two renewals, with the certificate that is there, and survives failures', async () => {
+    const clock = manualClock()
+    let bundle = authority.cert
+    const first = await material(clock.now())
+    const load = (): Promise<string> => (bundle === '' ? Promise.reject(new Error('gone')) : Promise.resolve(bundle))
+    const tls = await renewingTls({ obtain: () => Promise.resolve(first), clock, trust: { load, every: 60_000 } })
+    const seen: TlsMaterial[] = []
+    tls.onChange((next) => seen.push(next))
+    await clock.advance(60_001)
+    bundle = ''
+    await clock.advance(60_001)
+    expect(seen).toEqual([])
+    bundle = 'other'
+    await clock.advance(60_001)
+    expect(seen).toEqual([{ ...first, ca: 'other' }])
+    expect(tls.current().ca).toBe('other')
+    tls.close()
+  })
+})

@@ -19,6 +19,11 @@ export interface RenewingOptions {
   readonly signal?: AbortSignal | undefined
   /** Told each time `obtain` fails, e.g. to say on /readyz what is missing. */
   readonly onFailure?: ((error: unknown) => void) | undefined
+  /**
+   * What is to be trusted now, PEM. Asked so often: a CA that was replaced must be known before its first certificate
+   * is met, and the own certificate may be good for many hours more.
+   */
+  readonly trust?: { readonly load: (signal: AbortSignal) => Promise<string>; readonly every: number } | undefined
   /** The longest wait between two tries, milliseconds. Default 15,000. */
   readonly maxBackoff?: number
   readonly clock?: Clock
@@ -63,6 +68,7 @@ export async function renewingTls(options: RenewingOptions): Promise<RenewingTls
   const listeners = new Set<(material: TlsMaterial) => void>()
   const backoff = createBackoff({ base: 250, max: options.maxBackoff ?? 15_000, random: () => clock.random() })
   let cancel: () => void = () => {}
+  let stopTrust: () => void = () => {}
   let first = true
 
   const wait = (milliseconds: number, signal: AbortSignal): Promise<void> =>
@@ -128,6 +134,24 @@ export async function renewingTls(options: RenewingOptions): Promise<RenewingTls
   }
   void renew()
 
+  const followTrust = async ({ load, every }: NonNullable<RenewingOptions['trust']>): Promise<void> => {
+    while (!closing.signal.aborted) {
+      await new Promise<void>((resolve) => {
+        stopTrust = clock.schedule(every, resolve, true)
+      })
+      if (closing.signal.aborted) return
+      const ca = await load(closing.signal).catch((error: unknown) => {
+        log?.debug(`what is to be trusted cannot be asked: ${describeError(error)}`)
+        return held.material.ca
+      })
+      if (ca === held.material.ca) continue
+      held = { ...held, material: { ...held.material, ca } }
+      log?.info('other CAs are trusted from now on')
+      for (const listener of listeners) listener(held.material)
+    }
+  }
+  if (options.trust) void followTrust(options.trust)
+
   return {
     current: () => held.material,
     notAfter: () => new Date(held.notAfter),
@@ -138,6 +162,7 @@ export async function renewingTls(options: RenewingOptions): Promise<RenewingTls
     close() {
       closing.abort(new Error('closed'))
       cancel()
+      stopTrust()
       listeners.clear()
     },
   }

@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -18,6 +18,9 @@ import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
 import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
 import { resources } from '../../../src/kernel/k8s/resources.ts'
 import { createLogger } from '../../../src/kernel/log.ts'
+import { createKeyPair } from '../../../src/kernel/tls/key.ts'
+import { run } from '../../../src/kernel/process/run.ts'
+import { until } from '../fixtures/until.ts'
 import { createAuthority } from '../../../src/kernel/tls/ca.ts'
 import type { TlsMaterial } from '../../../src/kernel/tls/material.ts'
 import { requestCertificate } from '../../../src/kernel/tls/request.ts'
@@ -194,6 +197,116 @@ describe('an agent that asks a gateway for its certificate', () => {
       },
     )
     await expect(ask(answer.status.token)).rejects.toThrow('not bound to a pod')
+  })
+})
+
+describe('a service account that asks for a certificate to build with', () => {
+  let identity: GatewayIdentity
+  beforeAll(async () => {
+    identity = await gatewayIdentity({ client, namespace, log })
+    for (const name of ['builder', 'other']) {
+      await installed.admin.apply({
+        apiVersion: 'v1',
+        kind: 'ServiceAccount',
+        metadata: { name, namespace: 'default' },
+      })
+    }
+    const rbac = 'rbac.authorization.k8s.io'
+    await installed.admin.apply({
+      ...{ apiVersion: `${rbac}/v1`, kind: 'RoleBinding', metadata: { name: 'builders', namespace: 'default' } },
+      roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'insitu-builder' },
+      subjects: [{ kind: 'ServiceAccount', name: 'builder', namespace: 'default' }],
+    } as KubernetesObject)
+  })
+  afterAll(() => identity?.close())
+
+  const token = async (name: string, audience = tokenAudience): Promise<string> => {
+    const answer = await installed.admin.create<KubernetesObject & { status: { token: string } }>(
+      resources.serviceAccounts,
+      { namespace: 'default', name, subresource: 'token' },
+      {
+        ...{ apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest' },
+        spec: { audiences: [audience], expirationSeconds: 600 },
+      },
+    )
+    return answer.status.token
+  }
+  const ask = async (bearer: string): Promise<{ status: number; body: Record<string, string> }> => {
+    const { publicKey } = await createKeyPair()
+    const call = { headers: { authorization: `Bearer ${bearer}` }, body: Buffer.from(JSON.stringify({ publicKey })) }
+    const { status, body } = await identity.httpHandlers['POST /v1/certificate'](call)
+    return { status, body: JSON.parse(body) as Record<string, string> }
+  }
+
+  test('gets one for an hour that names it, and that is good for clients only', async () => {
+    const { status, body } = await ask(await token('builder'))
+    expect(status).toBe(200)
+    const leaf = new X509Certificate(body['certificate'] ?? '')
+    expect(leaf.subjectAltName).toBe('URI:spiffe://insitu.build/ns/default/sa/builder')
+    expect(leaf.keyUsage).toEqual(['1.3.6.1.5.5.7.3.2'])
+    const life = Date.parse(leaf.validTo) - Date.now()
+    expect(life).toBeGreaterThan(3500_000)
+    expect(life).toBeLessThanOrEqual(3600_000)
+  })
+  test('gets none without the right to create builds, and is told how to get it', async () => {
+    const { status, body } = await ask(await token('other'))
+    expect(status).toBe(403)
+    expect(body['message']).toContain('create rolebinding insitu-other --clusterrole=insitu-builder')
+  })
+  test('gets none for a token that is meant for somebody else', async () => {
+    expect((await ask(await token('builder', 'vault'))).status).toBe(401)
+  })
+})
+
+describe('a CA that somebody else keeps in the Secret, as cert-manager does', () => {
+  const put = async (cert: string, key: string): Promise<void> => {
+    const data = { 'tls.crt': btoa(cert), 'tls.key': btoa(key), 'ca.crt': btoa(cert) }
+    const body = { apiVersion: 'v1', kind: 'Secret', metadata: { name: caSecret }, type: 'kubernetes.io/tls', data }
+    await installed.admin.delete(resources.secrets, { namespace, name: caSecret })
+    await installed.admin.create(resources.secrets, { namespace }, body)
+  }
+  /** RSA, which is cert-manager's default. */
+  const rsa = async (): Promise<{ cert: string; key: string }> => {
+    const [cert, key] = [join(directory, 'ca.crt'), join(directory, 'ca.key')]
+    const curve = ['-newkey', 'rsa:2048', '-nodes', '-days', '90', '-subj', '/CN=company CA']
+    await run('openssl', ['req', '-x509', ...curve, '-keyout', key, '-out', cert])
+    return { cert: await readFile(cert, 'utf8'), key: await readFile(key, 'utf8') }
+  }
+
+  test('is used as it is, is never written, and when it is replaced the old one stays trusted', async () => {
+    const first = await rsa()
+    await put(first.cert, first.key)
+    const before = await secret()
+    const identity = await gatewayIdentity({ client, namespace, log, lookAgain: 50 })
+    try {
+      const old = identity.tls.current()
+      expect(new X509Certificate(old.cert).checkIssued(new X509Certificate(first.cert))).toBe(true)
+      expect(await published()).toContain(first.cert.trim())
+      expect((await secret()).metadata?.resourceVersion).toBe(before.metadata?.resourceVersion)
+      // The installation can be applied again although the Secret has a type of its own.
+      for (const { object } of manifests(defaultOptions())) await installed.admin.apply(object)
+
+      const second = await createAuthority()
+      await put(second.cert, second.key)
+      await until('the new CA to be trusted', () => identity.tls.current().ca.includes(second.cert.trim()))
+      expect(identity.tls.current()).toMatchObject({ cert: old.cert, key: old.key })
+      for (const ca of [first, second]) {
+        expect(identity.tls.current().ca).toContain(ca.cert.trim())
+        expect(await published()).toContain(ca.cert.trim())
+      }
+      expect((await ensureAuthority({ client, namespace })).signing.cert).toBe(second.cert)
+    } finally {
+      identity.close()
+    }
+  })
+  test('that has ended, or is not there yet, is named', async () => {
+    const ended = await createAuthority({ now: new Date(Date.now() - 10 * year), lifetime: year })
+    await put(ended.cert, ended.key)
+    await expect(ensureAuthority({ client, namespace })).rejects.toMatchObject({ code: 'CA_UNSUITABLE' })
+    await put('', '')
+    await expect(ensureAuthority({ client, namespace })).rejects.toMatchObject({ code: 'CA_MISSING' })
+    await installed.admin.delete(resources.secrets, { namespace, name: caSecret })
+    for (const { object } of manifests(defaultOptions())) await installed.admin.apply(object)
   })
 })
 
