@@ -20,6 +20,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     await program.parseAsync([...argv], { from: 'user' })
     return 0
   } catch (error) {
+    if (error instanceof CommanderError && error.code === 'insitu.command') return error.exitCode
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
     process.stderr.write(`insitu: ${describeError(error)}\n`)
     if (error instanceof InsituError && error.fix) process.stderr.write(`  fix: ${error.fix}\n`)

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { agentCommand } from './agent.ts'
 import { askAgentCommand } from './ask-agent.ts'
 import { completionCommand } from './completion.ts'
+import { connectCommand } from './connect.ts'
 import { doctorCommand } from './doctor.ts'
 import { duCommand } from './du.ts'
 import { gatewayCommand } from './gateway.ts'
@@ -10,6 +11,7 @@ import { explainCommand } from './explain.ts'
 import { installCommand } from './install.ts'
 import { nodesCommand } from './nodes.ts'
 import { pruneCommand } from './prune.ts'
+import { policyCommand } from './policy.ts'
 import { statusCommand } from './status.ts'
 import { uninstallCommand } from './uninstall.ts'
 import { localCommand } from './local.ts'
@@ -23,6 +25,8 @@ export const commands: readonly (() => Command)[] = [
   duCommand,
   pruneCommand,
   explainCommand,
+  connectCommand,
+  policyCommand,
   localCommand,
   agentCommand,
   gatewayCommand,

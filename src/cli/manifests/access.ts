@@ -40,9 +40,33 @@ export function access(namespace: string): Manifest[] {
     },
     ...gatewayAccess(namespace),
     ...agentAccess(namespace),
+    ...caReader(namespace),
     builderRole(),
   ]
 }
+
+/** The CA's certificate is as public as the API server's, which is in every namespace. */
+const caReader = (namespace: string): Manifest[] => [
+  {
+    comment: "Clients read the CA's certificate, to know the gateway by it.",
+    object: {
+      apiVersion: `${rbac}/v1`,
+      kind: 'Role',
+      metadata: { name: configMaps.ca, namespace, labels: objectLabels() },
+      rules: [{ apiGroups: [''], resources: ['configmaps'], resourceNames: [configMaps.ca], verbs: ['get'] }],
+    },
+  },
+  {
+    comment: '',
+    object: {
+      apiVersion: `${rbac}/v1`,
+      kind: 'RoleBinding',
+      metadata: { name: configMaps.ca, namespace, labels: objectLabels() },
+      roleRef: { apiGroup: rbac, kind: 'Role', name: configMaps.ca },
+      subjects: [{ apiGroup: rbac, kind: 'Group', name: 'system:authenticated' }],
+    },
+  },
+]
 
 /** Service accounts get certificates for builds where they have this. */
 const builderRole = (): Manifest => ({

@@ -23,13 +23,16 @@ test('messages are cut at their ends, however they are chopped', () => {
   for (const step of [1, 3, 5, 7, 4096, all.length]) {
     const cut = messageCutter()
     let size = 0
+    let whole = true
     const out: Buffer[] = []
     for (let at = 0; at < all.length; at += step) {
       const piece = cut(all.subarray(at, at + step))
       size += piece.length
       out.push(piece)
-      expect(ends).toContain(size)
+      // Not an expect for each of 100,000 steps: those take seconds.
+      whole &&= ends.has(size)
     }
+    expect(whole).toBe(true)
     expect(Buffer.concat(out).equals(all)).toBe(true)
   }
 })

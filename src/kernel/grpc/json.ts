@@ -6,6 +6,8 @@ import { InsituError } from '../errors.ts'
 export interface JsonPost {
   readonly host: string
   readonly port: number
+  /** A unix socket that leads there, instead of host and port. */
+  readonly socketPath?: string | undefined
   /** The name that the server's certificate must carry. */
   readonly serverName: string
   /** PEM. Nothing else is trusted. */
@@ -40,8 +42,7 @@ export async function postJson(post: JsonPost): Promise<JsonAnswer> {
   const limit = AbortSignal.timeout(post.timeout)
   const signal = post.signal ? AbortSignal.any([post.signal, limit]) : limit
   const socket = connectTls({
-    host: post.host,
-    port: post.port,
+    ...(post.socketPath === undefined ? { host: post.host, port: post.port } : { path: post.socketPath }),
     ca: post.ca,
     // A name in the handshake must not be an address (RFC 6066 section 3).
     ...(isIP(post.serverName) === 0 ? { servername: post.serverName } : {}),

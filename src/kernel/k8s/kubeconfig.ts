@@ -9,14 +9,7 @@ import type { Endpoint, EndpointOptions } from './endpoint.ts'
  * @throws InsituError KUBECONFIG_BROKEN
  */
 export function kubeconfigEndpoint(options: EndpointOptions): Endpoint {
-  const config = new KubeConfig()
-  try {
-    if (options.kubeconfig === undefined) config.loadFromDefault()
-    else config.loadFromFile(options.kubeconfig)
-    if (options.context !== undefined) config.setCurrentContext(options.context)
-  } catch (cause) {
-    throw broken(`the kubeconfig ${options.kubeconfig ?? ''} cannot be read`.replace('  ', ' '), cause)
-  }
+  const config = loadKubeConfig(options)
   const cluster = config.getCurrentCluster()
   const context = config.getContextObject(config.getCurrentContext())
   if (!cluster || !context) {
@@ -40,6 +33,19 @@ export function kubeconfigEndpoint(options: EndpointOptions): Endpoint {
       return request
     },
   }
+}
+
+/** The file as the library reads it. @throws InsituError KUBECONFIG_BROKEN */
+export function loadKubeConfig(options: EndpointOptions): KubeConfig {
+  const config = new KubeConfig()
+  try {
+    if (options.kubeconfig === undefined) config.loadFromDefault()
+    else config.loadFromFile(options.kubeconfig)
+    if (options.context !== undefined) config.setCurrentContext(options.context)
+  } catch (cause) {
+    throw broken(`the kubeconfig ${options.kubeconfig ?? ''} cannot be read`.replace('  ', ' '), cause)
+  }
+  return config
 }
 
 const broken = (message: string, cause?: unknown): InsituError =>

@@ -8,12 +8,17 @@ export interface CertificateRequester {
   /** Where the gateway listens, e.g. `buildkitd.buildkit-system.svc` and 2375. */
   readonly host: string
   readonly port: number
+  /** A unix socket that leads there, instead of host and port. */
+  readonly socketPath?: string | undefined
   /** Name the gateway's certificate must carry. Default the host. */
   readonly serverName?: string
   /** Path of the request: see src/api/certificate.ts. */
   readonly path: string
-  /** File with a service account token for the gateway's audience. Read for each request: the kubelet renews it. */
-  readonly tokenFile: string
+  /**
+   * A service account token for the gateway's audience, or the file that holds one. Asked for each request: the kubelet
+   * renews the file.
+   */
+  readonly tokenFile: string | ((signal: AbortSignal) => Promise<string>)
   /** The CA that the gateway's certificate is checked against, PEM; may change between requests. */
   readonly loadCa: (signal: AbortSignal) => Promise<string>
   /** Milliseconds for one request. Default 10,000. */
@@ -28,12 +33,13 @@ export interface CertificateRequester {
 export async function requestCertificate(options: CertificateRequester, signal: AbortSignal): Promise<TlsMaterial> {
   const [ca, token, pair] = await Promise.all([
     options.loadCa(signal),
-    readFile(options.tokenFile, 'utf8'),
+    typeof options.tokenFile === 'string' ? readFile(options.tokenFile, 'utf8') : options.tokenFile(signal),
     createKeyPair(),
   ])
   const answer = await postJson({
     host: options.host,
     port: options.port,
+    socketPath: options.socketPath,
     serverName: options.serverName ?? options.host,
     ca,
     path: options.path,

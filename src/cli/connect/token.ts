@@ -1,0 +1,48 @@
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { tokenAudience } from '../../api/names.ts'
+import { UsageError } from '../../kernel/errors.ts'
+import type { KubernetesClient } from '../../kernel/k8s/client.ts'
+import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
+import { resources } from '../../kernel/k8s/resources.ts'
+import type { ConnectFlags } from './options.ts'
+
+/** Where a pod that builds has its token: see docs/connect.md. */
+export const projectedToken = '/var/run/secrets/insitu.build/token'
+
+/** Seconds. The API server's least. */
+const lifetime = 600
+
+interface TokenRequest extends KubernetesObject {
+  readonly status?: { readonly token?: string }
+}
+
+/**
+ * Says how this client gets a token for the gateway: from a file that a kubelet renews, or from the API server with
+ * the rights of the kubeconfig's user.
+ * @param client asked for only when there is no file.
+ * @throws UsageError
+ */
+export function tokenSource(
+  flags: ConnectFlags,
+  client: () => Promise<KubernetesClient>,
+): (signal: AbortSignal) => Promise<string> {
+  const file = flags.tokenFile ?? (flags.serviceAccount === undefined ? projectedToken : undefined)
+  if (file !== undefined && existsSync(file)) return () => readFile(file, 'utf8')
+  if (flags.tokenFile !== undefined) throw new UsageError(`--token-file ${flags.tokenFile} is not there`)
+  const [first = '', second] = (flags.serviceAccount ?? 'default').split('/')
+  return async (signal) => {
+    const kubernetes = await client()
+    const ref = { namespace: second === undefined ? kubernetes.namespace : first, name: second ?? first }
+    const request = await kubernetes.create<TokenRequest>(
+      resources.serviceAccounts,
+      { ...ref, subresource: 'token' },
+      {
+        ...{ apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest' },
+        spec: { audiences: [tokenAudience], expirationSeconds: lifetime },
+      },
+      { signal },
+    )
+    return request.status?.token ?? ''
+  }
+}
