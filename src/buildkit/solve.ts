@@ -28,6 +28,8 @@ export interface SolveFacts {
   readonly platforms: readonly string[]
   /** Tells builds with a common cache apart from others; empty when nothing is known. */
   readonly cacheKey: string
+  /** Something becomes of the result besides cache. */
+  readonly exports: boolean
   /** A question of the client to the daemon (buildx asks for its abilities so), not a build. */
   readonly probe: boolean
 }
@@ -54,6 +56,7 @@ export function solveFacts(request: SolveRequest): SolveFacts {
     images,
     platforms: (request.frontendAttrs['platform'] ?? '').split(',').filter((p) => p !== ''),
     cacheKey: first === undefined ? context : repositoryOf(first),
+    exports: exporters.length > 0,
     probe: request.internal && request.frontend === '' && exporters.length === 0,
   }
 }

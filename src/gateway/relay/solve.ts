@@ -68,6 +68,9 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
   }
 }
 
+/** buildx sends neither exporter nor name when it is told neither `-o` nor `--push`, and only warns. */
+const keepHint = '[insitu] nothing is kept but the build cache; to keep the image: -o type=image,name=NAME'
+
 async function relayTo(
   build: Build,
   context: RelayContext,
@@ -102,6 +105,7 @@ async function relayTo(
         try {
           release()
           if (code !== grpcStatus.OK) return undefined
+          if (placement && !facts.exports) build.progress.step(keepHint).done()
           const error = await imagesBuilt(build, context, call, request, unframe(Buffer.concat(response)), inProgress)
           return error && statusOf(error)
         } finally {
