@@ -7,6 +7,7 @@ import type { TlsSource } from '../kernel/tls/material.ts'
 import { type Activity, createActivity } from './correlate/activity.ts'
 import { createBindings } from './correlate/bindings.ts'
 import { createOwners } from './correlate/owners.ts'
+import { createVigil } from './directory/vigil.ts'
 import { createBlobs } from './history/blobs.ts'
 import type { ImageWork } from './delivery/image-work.ts'
 import type { BuildNode, Directory } from './directory/directory.ts'
@@ -90,6 +91,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     turns: options.turns ?? noQueue,
     images: options.images,
     now: options.now ?? (() => new Date()),
+    vigil: createVigil(),
     blobs: createBlobs(),
     patience: options.patience,
     refusing: () => stopping,

@@ -10,6 +10,8 @@ export interface BuildNode {
   readonly ready: boolean
   /** A fresh byte stream to the node's buildkitd that speaks HTTP/2 cleartext (h2c); transport security is done. */
   dial(signal?: AbortSignal): Promise<Duplex>
+  /** Whether somebody is there: rejects when not, within seconds. Absent where nothing but the daemon could be asked. */
+  readonly answers?: (() => Promise<unknown>) | undefined
   /** The proxy variables (either case, as in the agent's environment) that RUN steps on this node should have. */
   proxy(): Promise<Readonly<Record<string, string>>>
 }

@@ -105,6 +105,7 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     // The agent that is there now: a build may have been placed before its pod was replaced.
     dial: async (signal) => dialAgent(addressOf(agents.get(agent.node) ?? agent), tls, signal),
     proxy: async () => proxyOf(agent),
+    answers: async () => fetchProxy(addressOf(agents.get(agent.node) ?? agent), tls),
   })
   /** A pod's variables do not change while it lives: the short life of the cache is for agents that did not answer well. */
   const proxyOf = (agent: Agent): ProxyCache['value'] => {

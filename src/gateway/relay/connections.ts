@@ -57,7 +57,7 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
     const { session } = connection
     const refusal = options.refusal()
     const streams = new Set<Http2Stream>()
-    const upstreams = createUpstreams()
+    const upstreams = createUpstreams(context.vigil)
     const admitted = identify(connection, options)
     let said = false
     // Each call asks for the result too; a connection without calls need not.

@@ -4,6 +4,7 @@ import type { Owners } from '../correlate/owners.ts'
 import type { BuildNode, Directory } from '../directory/directory.ts'
 import type { ImageWork } from '../delivery/image-work.ts'
 import type { DeliveryWish } from '../delivery/targets.ts'
+import type { Vigil } from '../directory/vigil.ts'
 import type { Caller } from '../listener/caller.ts'
 import type { Http2Stream } from '../http2/stream.ts'
 import type { Admission } from '../policy/admission.ts'
@@ -48,6 +49,8 @@ export interface RelayContext {
   readonly admission: Admission
   /** When a placed build may start. */
   readonly turns: Turns
+  /** Notices nodes that vanish without a word. */
+  readonly vigil: Vigil
   /** What builds returned, for who may read it. */
   readonly blobs: Blobs
   /** Milliseconds for a node's part of a merged answer. Default: as long as the question may take. */

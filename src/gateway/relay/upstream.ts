@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { BuildNode } from '../directory/directory.ts'
+import type { Vigil } from '../directory/vigil.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import { Http2Client } from '../http2/client.ts'
 import type { Http2Stream } from '../http2/stream.ts'
@@ -26,7 +27,8 @@ export interface Upstreams {
   close(): void
 }
 
-export function createUpstreams(): Upstreams {
+/** @param vigil notices nodes that vanish without a word; their connections end. */
+export function createUpstreams(vigil: Vigil): Upstreams {
   const open = new Map<string, Promise<Connection>>()
   const abort = new AbortController()
   let latest: string | undefined
@@ -41,6 +43,8 @@ export function createUpstreams(): Upstreams {
         cause: error,
       })
     }
+    const end = vigil.over(node, (reason) => stream.destroy(reason))
+    stream.once('close', end)
     return establish(node.name, stream)
   }
 

@@ -150,8 +150,7 @@ test.for(['plain', 'rawjson', 'quiet', 'none', 'auto'] as const)('progress %s', 
   const context = await door.work.context('RUN echo some-step\n')
   const result = await alice.buildx(['build', `--progress=${kind}`, on('red'), '-o', 'type=cacheonly', context])
   expect(result, result.output).toMatchObject({ exitCode: 0 })
-  if (kind === 'rawjson' || kind === 'plain') expect(result.output).toContain('[insitu] node red')
-  if (kind === 'quiet') expect(result.output).not.toContain('some-step')
+  expect(result.output.includes('[insitu] node red')).toBe(kind !== 'quiet' && kind !== 'none')
 })
 
 test('progress tty, on a terminal', async () => {
