@@ -2,6 +2,7 @@ import type { DeliveryConfig } from '../api/config.ts'
 import { gatewayPaths } from '../api/agent-api.ts'
 import type { Peer } from '../api/images.ts'
 import { ports } from '../api/names.ts'
+import { createAssignments } from '../gateway/delivery/assignments.ts'
 import { createAgentCalls } from '../gateway/delivery/agent-calls.ts'
 import { describeBackOff, podsBackingOff } from '../gateway/delivery/back-off.ts'
 import { createImageWork, type DeliveryCounters, type ImageWork } from '../gateway/delivery/image-work.ts'
@@ -57,9 +58,11 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
   }
   const index = createImageIndex()
   const inProgress = createInProgress()
-  const calls = createAgentCalls({ peer, tls })
+  const direct = createAgentCalls({ peer, tls })
+  const assignments = createAssignments((...args) => direct.pull(...args))
+  const calls = { ...direct, pull: assignments.pull }
   const counters: DeliveryCounters = { delivered: 0, failed: 0, bytes: 0, running: 0 }
-  const lookups = createLookups({ index, inProgress, peer, load: running })
+  const lookups = createLookups({ index, inProgress, peer, load: running, assigned: assignments.source })
   const inventories = followInventories({
     index,
     logger,

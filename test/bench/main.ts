@@ -25,6 +25,10 @@ const benches: Record<
     what: 'what the agent costs a node that builds nothing: memory and processor (needs root; uses the lab)',
     load: async () => (await import('./idle.ts')).benchIdle,
   },
+  deliver: {
+    what: 'build end to Running, and one build for three nodes against push + pull; --only start | spread, --size of the largest image',
+    load: async () => (await import('./deliver.ts')).benchDeliver,
+  },
   relay: {
     what: 'the relay beside a direct connection, nginx and haproxy: upload, export, unary, builds, idle (needs root)',
     load: async () => (await import('./relay.ts')).benchRelay,

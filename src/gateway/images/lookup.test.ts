@@ -28,6 +28,16 @@ test('peers are those that have the newest and can be reached, the least busy fi
   expect(found).toMatchObject({ state: 'here', image, peers: [{ node: 'n2' }, { node: 'n1' }] })
 })
 
+test('a node that was told where to get an image from hears of that node first', async () => {
+  const index = createImageIndex()
+  const peer = (node: string): Peer => ({ node, host: node, port: 1 })
+  const assigned = (asking: string): string | undefined => (asking === 'n9' ? 'n2' : undefined)
+  const options = { index, inProgress: createInProgress(), peer, load: () => 0, random: () => 0.5, assigned }
+  for (const node of ['n1', 'n2', 'n3']) index.add(node, image)
+  const found = await createLookups(options).lookup({ name }, 'n9', 0, never)
+  expect(found).toMatchObject({ peers: [{ node: 'n2' }, { node: 'n1' }, { node: 'n3' }] })
+})
+
 test('a name being built is building, and whoever waits is answered when the build has ended', async () => {
   const { index, builds, lookups } = parts()
   const build = builds.begin([name])

@@ -12,6 +12,8 @@ export interface LookupOptions {
   readonly peer: (node: string) => Peer | undefined
   /** How busy a node is: those with less come first. */
   readonly load: (node: string) => number
+  /** The node from which this one should get the image, where somebody decided that. */
+  readonly assigned?: (asking: string, image: BuiltImage) => string | undefined
   /** Two callers get different first choices among equals. 0 ≤ x < 1. */
   readonly random?: () => number
 }
@@ -33,14 +35,16 @@ export function createLookups(options: LookupOptions): Lookups {
   const { index, inProgress, peer, load, random = Math.random } = options
   let held = 0
 
-  const peersOf = (image: BuiltImage, asking: string): readonly Peer[] =>
-    index
+  const peersOf = (image: BuiltImage, asking: string): readonly Peer[] => {
+    const first = options.assigned?.(asking, image)
+    return index
       .holders(image)
       .filter((node) => node !== asking)
-      .map((node) => ({ node, order: load(node) + random() }))
+      .map((node) => ({ node, order: node === first ? -1 : load(node) + random() }))
       .toSorted((a, b) => a.order - b.order)
       .flatMap(({ node }) => peer(node) ?? [])
       .slice(0, mostPeers)
+  }
 
   const here = (image: BuiltImage | undefined, asking: string): Lookup =>
     image ? { state: 'here', image, peers: peersOf(image, asking) } : { state: 'none' }

@@ -1,0 +1,182 @@
+import { randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { ensureInstalled, type Installed, temporary } from '../e2e/fixtures/insitu.ts'
+import { controlNetns } from '../lab/layout.ts'
+import { ensureLab } from '../lab/lab.ts'
+import { netnsRun } from '../lab/network.ts'
+import type { BenchOptions } from './main.ts'
+import { type Measurement, type Report, summarize } from './report.ts'
+import { allowPlaintext, bench, ours, peer, removeBench, type Subject, theirs } from './subjects.ts'
+
+const nodes = ['node1', 'node2', 'node3'] as const
+const builder = 'node1'
+/** Mbit/s of each node's link to the others, and of the registry's link. */
+const link = 1000
+const alone = 'pod start alone'
+
+/**
+ * `start`: from the end of a build to the pod's Running on the builder, for a pod that waits, against the start of the
+ * same pod when its image is there. `spread`: one build and three nodes, against push + pull by each.
+ */
+export async function benchDeliver({ runs, size, only, progress }: BenchOptions): Promise<Report> {
+  progress('lab with three nodes, and install')
+  await ensureLab({ nodes: nodes.length })
+  const insitu = await ensureInstalled(nodes.length)
+  await insitu.kubectl(['delete', 'namespace', bench, '--ignore-not-found'])
+  const wants = (part: string): boolean => only.length === 0 || only.includes(part)
+  const measurements: Measurement[] = []
+  try {
+    await allowPlaintext(insitu)
+    await insitu.kubectl(['create', 'namespace', bench])
+    if (wants('start')) {
+      for (const mb of [10, size]) measurements.push(...(await measureStart(insitu, mb, runs, progress)))
+    }
+    if (wants('spread')) {
+      await shape(link)
+      for (const mb of [10, 100, size].filter((mb, i, all) => all.indexOf(mb) === i && mb <= size)) {
+        measurements.push(...(await measureSpread(insitu, mb, runs, progress)))
+      }
+    }
+  } finally {
+    progress('cleaning up')
+    if (wants('spread')) await shape(0)
+    await removeBench(insitu)
+  }
+  return summarize(
+    'deliver',
+    (name) => (name.includes('start') ? alone : name.includes('link') ? 'insitu' : peer),
+    measurements,
+  )
+}
+
+type Say = BenchOptions['progress']
+
+async function measureStart(insitu: Installed, mb: number, runs: number, progress: Say): Promise<Measurement[]> {
+  const subject = await ours(insitu, { 'insitu.node': builder, 'insitu.deliver': 'none' })
+  const [here, waited, bytes]: [number[], number[], number[]] = [[], [], []]
+  for (let round = 0; round <= runs; round++) {
+    const tag = randomBytes(6).toString('hex')
+    const image = subject.image(tag)
+    const waiting = await createPod(insitu, image, builder, 'Never')
+    await insitu.kubectl([
+      ...['-n', bench, 'wait', 'pod', waiting, '--timeout=60s'],
+      '--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ErrImageNeverPull',
+    ])
+    const running = runningAt(insitu, waiting)
+    const before = await received(insitu, builder)
+    await buildSize(subject, mb, tag)
+    const ended = performance.now()
+    const seconds = ((await running) - ended) / 1000
+    const moved = (await received(insitu, builder)) - before
+    const begun = performance.now()
+    const second = await createPod(insitu, image, builder, 'Never')
+    const own = ((await runningAt(insitu, second)) - begun) / 1000
+    progress(`${mb} MB: build end to Running ${seconds.toFixed(2)} s, pod start alone ${own.toFixed(2)} s`)
+    if (round > 0) {
+      here.push(own)
+      waited.push(seconds)
+      bytes.push(moved / 1e6)
+    }
+    await removePods(insitu)
+  }
+  const name = `start, ${mb} MB`
+  return [
+    { case: name, subject: alone, unit: 's', values: here },
+    { case: name, subject: 'build end → Running', unit: 's', values: waited },
+    { case: `start, ${mb} MB, received by the node`, subject: alone, unit: 'MB', values: bytes },
+  ]
+}
+
+async function measureSpread(insitu: Installed, mb: number, runs: number, progress: Say): Promise<Measurement[]> {
+  const subjects = [
+    await ours(insitu, { 'insitu.node': builder, 'insitu.deliver': 'all' }),
+    await theirs(insitu, builder),
+  ]
+  const values = new Map<string, number[]>(subjects.map((s) => [s.name, []]))
+  const share: number[] = []
+  for (let round = 0; round <= runs; round++) {
+    for (const subject of subjects) {
+      const tag = randomBytes(6).toString('hex')
+      const begun = performance.now()
+      const said = await buildSize(subject, mb, tag)
+      const built = performance.now()
+      const pods = await Promise.all(nodes.map((node) => createPod(insitu, subject.image(tag), node, 'IfNotPresent')))
+      const last = Math.max(...(await Promise.all(pods.map((pod) => runningAt(insitu, pod)))))
+      const seconds = (last - begun) / 1000
+      const delivery = longestDelivery(said)
+      const use = delivery === undefined ? undefined : ((nodes.length - 1) * mb * 8 * 100) / (delivery * link)
+      const detail = use === undefined ? '' : `, delivery ${delivery} s, ${use.toFixed(0)} % of the builder's link`
+      progress(
+        `${mb} MB: ${subject.name} ${seconds.toFixed(2)} s, ${((last - built) / 1000).toFixed(2)} s of it after the build${detail}`,
+      )
+      await removePods(insitu)
+      if (round === 0) continue
+      values.get(subject.name)?.push(seconds)
+      if (use !== undefined) share.push(use)
+    }
+  }
+  const rows: Measurement[] = [...values].map(([subject, v]) => ({
+    ...{ case: `three nodes, ${mb} MB`, unit: 's', values: v, subject },
+  }))
+  if (share.length > 0) {
+    rows.push({ case: `three nodes, ${mb} MB, builder's link`, subject: 'insitu', unit: '%', values: share })
+  }
+  return rows
+}
+
+/** Seconds of the longest step that delivered, from the client's plain progress. */
+function longestDelivery(output: string): number | undefined {
+  const steps = new Set([...output.matchAll(/^#(\d+) \[insitu\] deliver /gm)].map((m) => m[1]))
+  const done = [...output.matchAll(/^#(\d+) DONE ([\d.]+)s/gm)].filter((m) => steps.has(m[1]))
+  return done.length === 0 ? undefined : Math.max(...done.map((m) => Number(m[2])))
+}
+
+/** Four layers of random bytes, which neither compress nor are cached. */
+async function buildSize(subject: Subject, mb: number, tag: string): Promise<string> {
+  await using context = await temporary()
+  const layer = (i: number): string => `RUN echo ${tag} && head -c ${(mb * 1e6) / 4} /dev/urandom > /layer${i}\n`
+  const layers = [1, 2, 3, 4].map(layer).join('')
+  await writeFile(join(context.path, 'Dockerfile'), `FROM busybox\n${layers}CMD ["sleep", "3600"]\n`)
+  return subject.build(context.path, tag)
+}
+
+async function createPod(insitu: Installed, image: string, node: string, policy: string): Promise<string> {
+  const name = `bench-${randomBytes(6).toString('hex')}`
+  const spec = {
+    ...{ nodeName: node, restartPolicy: 'Never', terminationGracePeriodSeconds: 0 },
+    containers: [{ name: 'main', image, imagePullPolicy: policy }],
+  }
+  const object = { apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: bench }, spec }
+  await insitu.kubectl(['apply', '-f', '-'], JSON.stringify(object))
+  return name
+}
+
+/** When the pod was Running, as `performance.now()` counts. */
+async function runningAt(insitu: Installed, pod: string): Promise<number> {
+  await insitu.lab.kubectl(
+    ['-n', bench, 'wait', 'pod', pod, '--for=jsonpath={.status.phase}=Running', '--timeout=600s'],
+    { timeout: 600_000 },
+  )
+  return performance.now()
+}
+
+const removePods = (insitu: Installed): Promise<string> =>
+  insitu.kubectl(['-n', bench, 'delete', 'pods', '--field-selector=metadata.name!=peer', '--grace-period=0', '--force'])
+
+/** Bytes that a node's link has received. */
+async function received(insitu: Installed, node: string): Promise<number> {
+  const { stdout } = await insitu.lab.exec(node, ['cat', '/proc/net/dev'])
+  const line = stdout.split('\n').find((l) => l.trim().startsWith('eth0:')) ?? ''
+  return Number(line.trim().split(/[:\s]+/)[1])
+}
+
+/** Links between the nodes, and what the registries send; 0 takes the limits away. */
+async function shape(rate: number): Promise<void> {
+  await ensureLab({ nodes: nodes.length, shape: { rate } })
+  const limit = ['root', 'tbf', 'rate', `${rate}mbit`, 'burst', '1mb', 'latency', '100ms']
+  const tc = netnsRun(controlNetns)
+  const { stdout } = await tc('tc', ['qdisc', 'show', 'dev', 'eth0', 'root'])
+  if (stdout.includes('tbf')) await tc('tc', ['qdisc', 'del', 'dev', 'eth0', 'root'])
+  if (rate > 0) await tc('tc', ['qdisc', 'add', 'dev', 'eth0', ...limit])
+}
