@@ -1,6 +1,7 @@
+import { deliveryPart } from './delivery/part.ts'
 import { diskPart } from './disk/part.ts'
 import type { BuiltRecords } from './mirror/built-content.ts'
-import { mirrorPart } from './mirror/part.ts'
+import { type MirrorAccess, mirrorPart } from './mirror/part.ts'
 import type { AgentOptions } from './options.ts'
 import type { Part } from './part.ts'
 
@@ -15,7 +16,12 @@ function mirrorParts({ mirror, front, hostRoot = '/proc/1/root' }: AgentOptions,
   const tls = Promise.resolve(front.tls)
   // The front says so when there is never a certificate.
   tls.catch(() => undefined)
-  return [mirrorPart({ ...mirror, records, hostRoot, tls })]
+  let access: MirrorAccess | undefined
+  const onAccess = (next: MirrorAccess | undefined): void => void (access = next)
+  return [
+    mirrorPart({ ...mirror, records, hostRoot, tls, onAccess }),
+    deliveryPart({ mirror: () => access, arriving: () => Promise.resolve() }),
+  ]
 }
 
 const nothingBuilt: BuiltRecords = { find: () => undefined, list: () => [], revision: () => 0 }

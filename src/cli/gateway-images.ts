@@ -62,7 +62,13 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
   const assignments = createAssignments((...args) => direct.pull(...args))
   const calls = { ...direct, pull: assignments.pull }
   const counters: DeliveryCounters = { delivered: 0, failed: 0, bytes: 0, running: 0 }
-  const lookups = createLookups({ index, inProgress, peer, load: running, assigned: assignments.source })
+  const lookups = createLookups({
+    index,
+    inProgress,
+    peer,
+    load: running,
+    assigned: (...of) => assignments.source(...of),
+  })
   const inventories = followInventories({
     index,
     logger,

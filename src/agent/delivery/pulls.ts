@@ -7,8 +7,8 @@ export interface PullsOptions {
   readonly pull: Puller
   /** What a name points to in the node's containerd; undefined when it has no such image. */
   readonly digestOf: (name: string) => Promise<string | undefined>
-  /** Records and pins what this node has now. */
-  readonly record: (images: readonly BuiltImage[]) => Promise<void>
+  /** Told before the image comes, so that its name may change, and when it is here, so that it is recorded. */
+  readonly arriving: (image: BuiltImage) => Promise<void>
   /** Bytes of content that came from other nodes so far. */
   readonly received: () => number
   readonly log: Logger
@@ -19,6 +19,8 @@ export interface PullsOptions {
 export interface Pulls {
   /** Brings an image here, telling how far it is. Never rejects: the last line is `done` or `error`. */
   pull(request: PullRequest, onProgress: (line: PullProgress) => void, signal: AbortSignal): Promise<void>
+  /** Gives all of them up. */
+  stop(): Promise<void>
 }
 
 interface Running {
@@ -34,6 +36,7 @@ export function createPulls(options: PullsOptions): Pulls {
 
   const bring = async (image: BuiltImage, signal: AbortSignal): Promise<number> => {
     const before = received()
+    await options.arriving(image)
     if ((await options.digestOf(image.name)) !== image.digest) {
       await options.pull(image.name, signal)
       const found = await options.digestOf(image.name)
@@ -45,7 +48,7 @@ export function createPulls(options: PullsOptions): Pulls {
         )
       }
     }
-    await options.record([image])
+    await options.arriving(image)
     return received() - before
   }
   const join = (image: BuiltImage): Running => {
@@ -82,6 +85,10 @@ export function createPulls(options: PullsOptions): Pulls {
         one.users -= 1
         if (one.users === 0) one.abort.abort(new Error('nobody waits for the image any more'))
       }
+    },
+    async stop() {
+      for (const { abort } of running.values()) abort.abort(new Error('the agent stops'))
+      await Promise.allSettled([...running.values()].map(({ bytes }) => bytes))
     },
   }
 }

@@ -21,10 +21,22 @@ export interface MirrorPartOptions extends MirrorSettings {
   readonly tls: Promise<TlsSource>
   /** Where the node's files can be seen. */
   readonly hostRoot: string
+  /** Told when the mirror runs, and with undefined when it does not any more. */
+  readonly onAccess?: (access: MirrorAccess | undefined) => void
+}
+
+/** What other parts may know of a running mirror. */
+export interface MirrorAccess {
+  /** Bytes of content that came from other nodes so far. */
+  received(): number
+  /** Whether containerd asks the mirror by itself. */
+  registered(): boolean
+  /** A directory of hosts for pulls that name one. */
+  readonly ownDirectory: string
 }
 
 /** The part of an agent that makes images of any node pullable on this one. */
-export const mirrorPart = ({ port, gateways, records, tls, hostRoot }: MirrorPartOptions): Part => ({
+export const mirrorPart = ({ port, gateways, records, tls, hostRoot, onAccess }: MirrorPartOptions): Part => ({
   name: 'mirror',
   async start(context) {
     const { root, namespace, containerd, host, env, log } = context
@@ -45,10 +57,16 @@ export const mirrorPart = ({ port, gateways, records, tls, hostRoot }: MirrorPar
       ...{ ownDirectory: ownDirectoryOf(root), otherHost: env['POD_IP'], log, changed: () => context.changed() },
       env: { PATH: env['PATH'] ?? '' },
     })
+    onAccess?.({
+      received: mirror.received,
+      registered: () => registration.registered,
+      ownDirectory: ownDirectoryOf(root),
+    })
     return {
       handlers: [mirror.handler],
       findings: () => registration.findings(),
       async stop() {
+        onAccess?.(undefined)
         // First containerd asks no more, then nobody answers.
         await registration.stop()
         await mirror.close()
