@@ -4,6 +4,7 @@ import { createActivity } from '../gateway/correlate/activity.ts'
 import { createFixedDirectory, type FixedNode } from '../gateway/directory/fixed.ts'
 import { createGateway, type Gateway } from '../gateway/gateway.ts'
 import { type Address, formatAddress, parseAddress } from '../gateway/listener/address.ts'
+import { createSpanExporter, type SpanExporter } from '../gateway/telemetry/spans.ts'
 import { createFixedPlacer } from '../gateway/placement/fixed.ts'
 import { parseToml } from '../kernel/config/toml.ts'
 import { describeError, UsageError } from '../kernel/errors.ts'
@@ -46,7 +47,13 @@ export async function runGateway(options: RunGatewayOptions): Promise<void> {
       ? await fixedParts(options, logger)
       : await partsOfCluster(state, signals.stop, logger, options, config)
     if (!state.parts) return
-    state.gateway = await createGateway({ listen: options.addresses, config, logger, ...state.parts })
+    state.gateway = await createGateway({
+      listen: options.addresses,
+      config,
+      logger,
+      spans: spansTo(logger),
+      ...state.parts,
+    })
     logger.info({ addresses: state.gateway.addresses.map(formatAddress) }, 'listening')
     const grace = { grace: config.maxBuildDuration * 1000, settle: fixed ? 0 : settleTime }
     await untilStopped(state.gateway, grace, signals, (message) => logger.info(message))
@@ -55,6 +62,12 @@ export async function runGateway(options: RunGatewayOptions): Promise<void> {
     await probes?.close()
     signals.close()
   }
+}
+
+/** Where the environment says that traces go, as OpenTelemetry's own libraries read it. */
+function spansTo(logger: Logger): SpanExporter | undefined {
+  const endpoint = processEnv()['OTEL_EXPORTER_OTLP_ENDPOINT']
+  return endpoint ? createSpanExporter({ endpoint, logger }) : undefined
 }
 
 /**
@@ -73,7 +86,7 @@ interface State {
 const answers = (state: State): Pick<ProbeOptions, 'notReady' | 'detail' | 'metrics'> => ({
   notReady: () => (state.gateway ? (state.gateway.refusing() ?? state.parts?.notReady?.()) : state.waitingFor),
   detail: () => state.parts?.detail?.(),
-  metrics: () => state.parts?.metrics?.() ?? '',
+  metrics: () => (state.gateway?.metrics() ?? '') + (state.parts?.metrics?.() ?? ''),
 })
 
 /** @returns undefined when it was told to stop while it waited. */

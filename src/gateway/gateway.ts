@@ -7,6 +7,8 @@ import type { TlsSource } from '../kernel/tls/material.ts'
 import { type Activity, createActivity } from './correlate/activity.ts'
 import { createBindings } from './correlate/bindings.ts'
 import { createOwners } from './correlate/owners.ts'
+import type { SpanExporter } from './telemetry/spans.ts'
+import { createTelemetry } from './telemetry/telemetry.ts'
 import { createVigil } from './directory/vigil.ts'
 import { createBlobs } from './history/blobs.ts'
 import type { ImageWork } from './delivery/image-work.ts'
@@ -42,6 +44,8 @@ export interface GatewayOptions {
   readonly patience?: number | undefined
   /** What is done about images that were built. Default: pods that wait on the builder are woken. */
   readonly images?: ImageWork | undefined
+  /** Where spans of builds go, besides to the daemon. Default: nowhere. */
+  readonly spans?: SpanExporter | undefined
   readonly now?: (() => Date) | undefined
 }
 
@@ -49,6 +53,8 @@ export interface Gateway {
   readonly addresses: readonly Address[]
   /** Why it should get no more clients; undefined while it should. For /readyz. */
   refusing(): string | undefined
+  /** Text for /metrics. */
+  metrics(): string
   /**
    * Lets running builds end, and those whose clients are connected already: nobody's build fails because of a rollout.
    * Connections that have nothing open are told to go elsewhere. Resolves when no build is left.
@@ -78,6 +84,13 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   let stopping: string | undefined
   let closing: string | undefined
   const draining = new AbortController()
+  const ending = new AbortController()
+  const telemetry = createTelemetry({
+    logger,
+    running: () => activity.total,
+    clients: () => clients.size,
+    spans: options.spans,
+  })
   const context: RelayContext = {
     directory,
     placer: options.placer,
@@ -91,11 +104,13 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     turns: options.turns ?? noQueue,
     images: options.images,
     now: options.now ?? (() => new Date()),
+    telemetry,
     vigil: createVigil(),
     blobs: createBlobs(),
     patience: options.patience,
     refusing: () => stopping,
     draining: draining.signal,
+    ending: ending.signal,
   }
   const clients: ClientConnections = createClientConnections({
     context,
@@ -112,6 +127,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   return {
     addresses: listener.addresses,
     refusing: () => stopping,
+    metrics: () => telemetry.render(),
     async drain(grace, settle = 0) {
       stopping = 'this gateway is stopping; run the build again'
       draining.abort(new Error(stopping))
@@ -133,6 +149,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     async close() {
       stopping ??= 'this gateway is stopping; run the build again'
       closing ??= stopping
+      ending.abort(new Error(stopping))
       const closed = listener.close()
       await clients.close({ code: grpcStatus.UNAVAILABLE, message: 'this gateway was stopped' })
       await closed

@@ -35,6 +35,8 @@ export interface ClientConnections {
   add(connection: Connection): void
   /** Resolves when no call is open, after so many milliseconds, or when the signal aborts. */
   quiet(patience: number, signal: AbortSignal): Promise<void>
+  /** How many are connected. */
+  readonly size: number
   /** Tells every connection, as soon as it has no call open, that its next calls should go over a new one. */
   retire(): void
   /** Ends every open call with the status, then the connections. */
@@ -57,7 +59,7 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
     const { session } = connection
     const refusal = options.refusal()
     const streams = new Set<Http2Stream>()
-    const upstreams = createUpstreams(context.vigil)
+    const upstreams = createUpstreams(context.vigil, context.telemetry)
     const admitted = identify(connection, options)
     let said = false
     // Each call asks for the result too; a connection without calls need not.
@@ -110,6 +112,9 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
 
   return {
     add,
+    get size() {
+      return open.size
+    },
     async quiet(patience, signal) {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(patience)])
       while (busy() && !limit.aborted) await once(ended, 'call', { signal: limit }).catch(() => undefined)

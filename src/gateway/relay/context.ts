@@ -12,6 +12,7 @@ import type { Placement, Placer } from '../placement/placer.ts'
 import type { Progress } from '../progress/progress.ts'
 import type { Turns } from '../queue/turns.ts'
 import type { Blobs } from '../history/blobs.ts'
+import type { Telemetry } from '../telemetry/telemetry.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { GatewayConfig } from '../../api/config.ts'
 import type { RawHeaders } from './headers.ts'
@@ -49,6 +50,8 @@ export interface RelayContext {
   readonly admission: Admission
   /** When a placed build may start. */
   readonly turns: Turns
+  /** Told how builds and calls went. */
+  readonly telemetry: Telemetry
   /** Notices nodes that vanish without a word. */
   readonly vigil: Vigil
   /** What builds returned, for who may read it. */
@@ -62,6 +65,8 @@ export interface RelayContext {
   readonly refusing: () => string | undefined
   /** Aborts when it should get no more. */
   readonly draining: AbortSignal
+  /** Aborts when it closes. */
+  readonly ending: AbortSignal
 }
 
 /** One gRPC call of a client. */

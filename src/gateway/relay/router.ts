@@ -24,6 +24,7 @@ export async function route(context: RelayContext, call: Call): Promise<void> {
   } catch (error) {
     if (!(error instanceof InsituError)) context.logger.error({ err: error, path: call.path }, 'a call failed here')
     else context.logger.debug({ path: call.path, err: describeError(error) }, 'call refused')
+    context.telemetry.failed(error instanceof InsituError ? error.code : 'INTERNAL')
     endCall(call.stream, statusOf(error))
   }
 }

@@ -13,7 +13,9 @@ import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import { statusOf } from '../../kernel/grpc/status.ts'
 import type { Hold } from '../correlate/bindings.ts'
 import type { BuildInProgress } from '../images/in-progress.ts'
-import { describeCaller, identityOf } from '../listener/caller.ts'
+import { identityOf } from '../listener/caller.ts'
+import type { Outcome } from '../telemetry/build-record.ts'
+import { sayEnd } from './say-end.ts'
 import { askPolicy, type Asked } from './admit.ts'
 import { bindBuild } from './bind.ts'
 import type { Build, Call, RelayContext } from './context.ts'
@@ -29,18 +31,22 @@ import { waitForTurn } from './wait-turn.ts'
  * learns of success after everybody who waits for the images was told.
  */
 export async function relaySolve(context: RelayContext, call: Call): Promise<void> {
-  const started = performance.now()
+  const started = context.now()
+  let placed: Date | undefined
+  let begun: Date | undefined
   const body = await readBody(call.stream, messageLimit)
   const asked = askPolicy(context, call, decodeSolve(unframe(body)))
   const { request } = asked
   const facts = solveFacts(request)
   const holds: Hold<unknown>[] = []
   let build: Build | undefined
-  let outcome: Record<string, unknown> = {}
+  let outcome: Outcome = { outcome: 'refused' }
   try {
     for (const id of facts.sessions) holds.push(claimSession(context, call, id))
     build = await bindBuild(context, call, request, facts, holds, asked)
-    outcome = describeEnd(await relayTo(build, context, call, asked, facts, body))
+    placed = context.now()
+    const end = await relayTo(build, context, call, asked, facts, body, () => (begun = context.now()))
+    outcome = describeEnd(end)
   } catch (error) {
     outcome = { outcome: 'refused', error: describeError(error) }
     build?.begun.reject(error)
@@ -49,22 +55,7 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
     build?.begun.reject(cancelled())
     build?.progress.end()
     for (const hold of holds) hold.release()
-    if (!facts.probe) {
-      const { placement } = build ?? {}
-      context.logger.info(
-        {
-          ref: facts.ref,
-          caller: describeCaller(call.caller),
-          node: build?.node.name,
-          rule: placement?.rule,
-          reason: placement?.reason,
-          images: facts.images,
-          seconds: Math.round(performance.now() - started) / 1000,
-          ...outcome,
-        },
-        'build ended',
-      )
-    }
+    if (!facts.probe) sayEnd(context, call, { request, facts, build, started, placed, begun, outcome })
   }
 }
 
@@ -78,6 +69,7 @@ async function relayTo(
   asked: Asked,
   facts: SolveFacts,
   body: Buffer,
+  onBegun: () => void,
 ): Promise<PumpEnd> {
   const { node, placement } = build
   const { request } = asked
@@ -96,6 +88,7 @@ async function relayTo(
     })
     const upstream = facts.probe ? await call.upstreams.to(node) : await reach(call, node)
     build.begun.resolve()
+    onBegun()
     inProgress?.placed(node.name)
     const response: Buffer[] = []
     const end = await pump(call.stream, upstream.request(call.raw), {
@@ -155,7 +148,7 @@ const failureOf = (end: PumpEnd): string | undefined => {
 const cancelled = (): InsituError =>
   new InsituError('CANCELLED', 'the build was given up before it began', { status: 'CANCELLED' })
 
-function describeEnd(end: PumpEnd): Record<string, unknown> {
+function describeEnd(end: PumpEnd): Outcome {
   switch (end.kind) {
     case 'status':
       return end.code === grpcStatus.OK ? { outcome: 'ok' } : { outcome: 'failed', code: end.code, error: end.message }

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { BuildNode } from '../directory/directory.ts'
+import type { Telemetry, Traffic } from '../telemetry/telemetry.ts'
 import type { Vigil } from '../directory/vigil.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import { Http2Client } from '../http2/client.ts'
@@ -27,8 +28,11 @@ export interface Upstreams {
   close(): void
 }
 
-/** @param vigil notices nodes that vanish without a word; their connections end. */
-export function createUpstreams(vigil: Vigil): Upstreams {
+/**
+ * @param vigil notices nodes that vanish without a word; their connections end.
+ * @param telemetry counts connections and bytes.
+ */
+export function createUpstreams(vigil: Vigil, telemetry: Pick<Telemetry, 'opened'>): Upstreams {
   const open = new Map<string, Promise<Connection>>()
   const abort = new AbortController()
   let latest: string | undefined
@@ -44,7 +48,11 @@ export function createUpstreams(vigil: Vigil): Upstreams {
       })
     }
     const end = vigil.over(node, (reason) => stream.destroy(reason))
-    stream.once('close', end)
+    const closed = telemetry.opened(stream as Duplex & Traffic)
+    stream.once('close', () => {
+      end()
+      closed()
+    })
     return establish(node.name, stream)
   }
 
