@@ -17,6 +17,10 @@ export const agentPaths = {
   usage: '/v1/usage',
   /** POST a PruneRequest; JSON lines of PruneProgress. For gateways, and on the agent's unix socket. */
   prune: '/v1/prune',
+  /** POST a WantedRequest: what templates of workloads that may run here name, as of now. For gateways. */
+  wanted: '/v1/wanted',
+  /** GET `?name=…&name=…`: a ProtectedAnswer; to be asked before a build writes these names. For gateways. */
+  protected: '/v1/protected',
   /** GET, HEAD: OCI distribution, read-only, as the mirror serves it (`?ns=` names the registry). For other agents. */
   registry: '/v2/',
 } as const

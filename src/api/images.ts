@@ -43,6 +43,21 @@ export interface BuiltRequest {
   readonly images: readonly BuiltImage[]
 }
 
+/** Answer to it: names that were not recorded because a build may not write them. The node has put them back. */
+export interface BuiltAnswer {
+  readonly refused: readonly { readonly name: string; readonly reason: string }[]
+}
+
+/** Body of `agentPaths.wanted`: normalised names. Built images among them stay on the node although no pod uses them. */
+export interface WantedRequest {
+  readonly names: readonly string[]
+}
+
+/** Answer of `agentPaths.protected`: those of the names that the node has and insitu did not build. */
+export interface ProtectedAnswer {
+  readonly protected: readonly string[]
+}
+
 /** Body of `agentPaths.pull`: a target's agent brings an image to its node. */
 export interface PullRequest {
   readonly image: BuiltImage

@@ -9,6 +9,9 @@ import { watchCluster } from '../gateway/placement/view.ts'
 import { imageParts } from './gateway-images.ts'
 import type { Env } from '../kernel/config/env.ts'
 import { createKubernetesClient } from '../kernel/k8s/client.ts'
+import { ports } from '../api/names.ts'
+import { askAgent } from '../gateway/directory/agent-request.ts'
+import { askProtectedNames } from '../gateway/policy/ask-protected.ts'
 import { policyParts } from './gateway-policy.ts'
 import type { Logger } from '../kernel/log.ts'
 
@@ -75,7 +78,18 @@ export async function clusterParts(
     onAgent: (listener) => directory.onChange(listener),
     busy: () => activity.busy,
   })
-  const policy = await policyParts({ file: policyFile, directory, logger })
+  const policy = await policyParts({
+    ...{ file: policyFile, directory, logger },
+    protectedNames: askProtectedNames({
+      ask: (node, path, signal) => {
+        const host = directory.agents.get(node)?.ip
+        // A node without agent is refused where it is dialled, with the reason.
+        if (host === undefined) return Promise.resolve(undefined)
+        return askAgent({ node, host, port: ports.agent }, identity.tls, { method: 'GET', path, signal })
+      },
+      logger,
+    }),
+  })
   return {
     directory,
     activity,

@@ -48,6 +48,19 @@ export async function checkPolicy(file: string, flags: CheckFlags): Promise<void
   if (!allowed) throw new InsituError('POLICY', 'the build would be refused')
 }
 
+/** The decision for options of the command. @throws UsageError when they name no caller. */
+export function decideFor(policy: Policy, flags: Partial<CheckFlags>): Decision {
+  const all = { ...nothing, ...flags }
+  const caller = callerOf(all)
+  if (!caller) throw new UsageError('no caller is named', { fix: 'use --as, --namespace, --user or --loopback' })
+  return answer(policy, caller, all)
+}
+
+const nothing: CheckFlags = {
+  ...{ name: [], exporter: [], entitlement: [], frontend: [], platform: [], cacheTo: [], cacheFrom: [], group: [] },
+  ...{ serviceAccount: 'default', output: 'text' },
+}
+
 function answer(policy: Policy, caller: Caller, question: Question): Decision {
   const decision = decide(policy, caller, factsOf(question))
   if (!decision.allowed || question.node === undefined) return decision

@@ -48,8 +48,11 @@ export async function forwardPort(options: PortForwardOptions): Promise<Forwardi
     const errors = new Writable({
       write(chunk: Buffer, _, done) {
         const text = chunk.toString('utf8').trim()
-        if (text !== '') options.onFailure(text)
-        socket.destroy()
+        // The channel begins with the port's number, and then with nothing.
+        if (text !== '') {
+          options.onFailure(text)
+          socket.destroy()
+        }
         done()
       },
     })

@@ -1,0 +1,220 @@
+import { randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { annotations, configMaps, labels, namespace, tokenAudience } from '../../src/api/names.ts'
+import { defaultOptions } from '../../src/cli/manifests/options.ts'
+import { run } from '../../src/kernel/process/run.ts'
+import { waitFor } from '../lab/wait.ts'
+import { buildArguments, ensureInstalled, type Installed, repository, temporary } from './fixtures/insitu.ts'
+import { portForward } from './fixtures/port-forward.ts'
+
+const id = randomBytes(3).toString('hex')
+const [red, blue] = [`e2e-red-${id}`, `e2e-blue-${id}`]
+const policy = `
+[[tenant]]
+name = "operators"
+match = { loopback = true }
+names = ["*"]
+frontends = ["*"]
+administrator = true
+
+[[tenant]]
+name = "developers"
+match = { serviceAccounts = ["${red}/dev"] }
+names = ["reg.example.com/dev/"]
+
+[[tenant]]
+name = "teams"
+match = { namespaces = ["e2e-red-*"] }
+names = ["reg.example.com/{namespace}/"]
+`
+let insitu: Installed
+
+beforeAll(async () => {
+  insitu = await ensureInstalled()
+  for (const name of [red, blue]) {
+    const meta = (more: object) => ({ metadata: { namespace: name, ...more } })
+    const rbac = 'rbac.authorization.k8s.io'
+    const objects = [
+      { apiVersion: 'v1', kind: 'Namespace', metadata: { name } },
+      { apiVersion: 'v1', kind: 'ServiceAccount', ...meta({ name: 'builder' }) },
+      { apiVersion: 'v1', kind: 'ServiceAccount', ...meta({ name: 'dev' }) },
+      {
+        ...{ apiVersion: `${rbac}/v1`, kind: 'RoleBinding', ...meta({ name: 'builders' }) },
+        roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'insitu-builder' },
+        subjects: ['builder', 'dev'].map((account) => ({ kind: 'ServiceAccount', name: account, namespace: name })),
+      },
+      {
+        ...{ apiVersion: 'v1', kind: 'ConfigMap', ...meta({ name: 'context' }) },
+        data: { Dockerfile: 'FROM busybox\nRUN echo built > /by\n' },
+      },
+    ]
+    await insitu.kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }))
+  }
+  await writePolicy(policy)
+  await gatewaysSay((metrics) => /^insitu_policy_in_force 1$/m.test(metrics) && loadedAt(metrics) >= started)
+})
+afterAll(async () => {
+  if (!insitu) return
+  await insitu.kubectl(['delete', 'namespace', red, blue, '--wait=false'])
+  await insitu.kubectl(['-n', namespace, 'delete', 'cm', configMaps.policy, '--ignore-not-found'])
+  // A policy that went away stays in force: only new gateways have the default one.
+  await insitu.kubectl(['-n', namespace, 'rollout', 'restart', 'deployment/insitu-gateway'])
+  await insitu.kubectl(['-n', namespace, 'rollout', 'status', 'deployment/insitu-gateway', '--timeout=120s'])
+})
+
+const started = Math.floor(Date.now() / 1000)
+const loadedAt = (metrics: string): number =>
+  Number(/^insitu_policy_loaded_timestamp_seconds (\d+)$/m.exec(metrics)?.[1] ?? 0)
+
+async function writePolicy(text: string): Promise<void> {
+  const metadata = { name: configMaps.policy, namespace }
+  const object = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { 'policy.toml': text } }
+  await insitu.kubectl(['apply', '-f', '-'], JSON.stringify(object))
+}
+
+/** Waits until the metrics of every gateway fulfil something. Touching the pods makes their kubelets look at once. */
+async function gatewaysSay(condition: (metrics: string) => boolean): Promise<void> {
+  await waitFor(
+    'every gateway to have the policy',
+    async () => {
+      const selector = ['-n', namespace, '-l', `${labels.role}=gateway`]
+      await insitu.kubectl(['annotate', 'pods', ...selector, '--overwrite', `${annotations.config}-seen=${Date.now()}`])
+      const pods = (await insitu.kubectl(['get', 'pods', ...selector, '-o', 'name'])).trim().split('\n')
+      for (const pod of pods) {
+        const path = `/api/v1/namespaces/${namespace}/pods/${pod.replace('pod/', '')}:9375/proxy/metrics`
+        const metrics = await insitu.kubectl(['get', '--raw', path])
+        if (!condition(metrics)) throw new Error(`${pod}: ${/^insitu_policy.*$/gm.exec(metrics)?.[0]}`)
+      }
+      return true
+    },
+    { timeout: 150_000, interval: 2000 },
+  )
+}
+
+/** Runs `insitu connect -- buildctl …` in a pod. @returns how it ended and what it said. */
+async function inPod(where: string, account: string, ...command: string[]): Promise<{ phase: string; log: string }> {
+  const name = `build-${randomBytes(3).toString('hex')}`
+  const token = { path: 'token', audience: tokenAudience, expirationSeconds: 600 }
+  const pod = {
+    ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: where } },
+    spec: {
+      restartPolicy: 'Never',
+      serviceAccountName: account,
+      containers: [
+        {
+          ...{ name: 'main', image: defaultOptions().image, imagePullPolicy: 'Never' },
+          args: ['connect', '--directory', '/tmp/tls', '--', 'buildctl', ...command],
+          volumeMounts: [
+            { name: 'token', mountPath: '/var/run/secrets/insitu.build', readOnly: true },
+            { name: 'context', mountPath: '/context/Dockerfile', subPath: 'Dockerfile' },
+          ],
+        },
+      ],
+      volumes: [
+        { name: 'token', projected: { sources: [{ serviceAccountToken: token }] } },
+        { name: 'context', configMap: { name: 'context' } },
+      ],
+    },
+  }
+  await insitu.kubectl(['apply', '-f', '-'], JSON.stringify(pod))
+  const phase = await waitFor(
+    'the pod to end',
+    async () => {
+      const now = await insitu.kubectl(['-n', where, 'get', 'pod', name, '-o', 'jsonpath={.status.phase}'])
+      return now === 'Succeeded' || now === 'Failed' ? now : undefined
+    },
+    { timeout: 120_000 },
+  )
+  return { phase, log: await insitu.kubectl(['-n', where, 'logs', name]) }
+}
+
+const build = (name: string): string[] => [
+  ...[
+    'build',
+    '--progress=plain',
+    '--frontend=dockerfile.v0',
+    '--local=context=/context',
+    '--local=dockerfile=/context',
+  ],
+  `--output=type=image,name=${name}`,
+]
+
+async function nodesWith(name: string): Promise<string[]> {
+  const found = await Promise.all(
+    insitu.lab.nodes.map(async (node) => {
+      const images = await insitu.lab.exec(node, ['ctr', '-n', 'k8s.io', 'images', 'ls', '-q'])
+      return images.stdout.split('\n').includes(name) ? [node] : []
+    }),
+  )
+  return found.flat()
+}
+
+describe('a pod that connects with its service account', () => {
+  it('builds under the names of its namespace', async () => {
+    const name = `reg.example.com/${red}/app:v1`
+    const { phase, log } = await inPod(red, 'builder', ...build(name))
+    expect(phase, log).toBe('Succeeded')
+    expect(await nodesWith(name)).toHaveLength(1)
+  })
+  it('is refused another name, with the rule, and the name is nowhere', async () => {
+    const name = `reg.example.com/${blue}/app:v1`
+    const { phase, log } = await inPod(red, 'builder', ...build(name))
+    expect(phase).toBe('Failed')
+    expect(log).toMatch(/PermissionDenied/)
+    expect(log).toContain('rule: tenant "teams": names')
+    expect(await nodesWith(name)).toEqual([])
+  })
+  it('is refused everything when it belongs to no tenant', async () => {
+    const { phase, log } = await inPod(blue, 'builder', ...build(`reg.example.com/${blue}/app:v1`))
+    expect(phase).toBe('Failed')
+    expect(log).toContain('belongs to no tenant')
+  })
+  it('may not prune', async () => {
+    const { phase, log } = await inPod(red, 'builder', 'prune')
+    expect(phase).toBe('Failed')
+    expect(log).toContain('rule: administrator')
+  })
+})
+
+it('an administrator prunes', async () => {
+  await using door = await portForward(insitu.lab)
+  const pruned = await run('buildctl', ['--addr', door.addr, 'prune', '--keep-storage=1000000'], { timeout: 60_000 })
+  expect(pruned.exitCode).toBe(0)
+})
+
+it('a developer connects with a kubeconfig alone: token, certificate and port come through the API server', async () => {
+  await using context = await temporary()
+  await writeFile(
+    join(context.path, 'Dockerfile'),
+    `FROM busybox\nRUN echo ${id} > /id && dd if=/dev/zero of=/big bs=1M count=8\n`,
+  )
+  await writeFile(join(context.path, 'big'), randomBytes(8 << 20))
+  const connect = (name: string) =>
+    run(
+      join(repository, 'bin/insitu'),
+      [
+        ...['connect', '--kubeconfig', insitu.lab.kubeconfig, '--service-account', `${red}/dev`],
+        ...['--directory', join(context.path, 'tls'), '--', 'buildctl'],
+        ...buildArguments({ addr: 'unset', context: context.path, name }).slice(2),
+      ],
+      { allow: [0, 1], timeout: 120_000 },
+    )
+  const name = `reg.example.com/dev/app:${id}`
+  const mine = await connect(name)
+  expect(mine.exitCode, mine.stderr).toBe(0)
+  expect(await nodesWith(name)).toHaveLength(1)
+  const other = await connect(`reg.example.com/${red}/app:${id}`)
+  expect(other.exitCode).toBe(1)
+  expect(other.stderr).toContain('rule: tenant "developers": names')
+})
+
+it('a bad edit of the policy keeps the one in force, and shows', async () => {
+  await writePolicy(`${policy}\nnmaes = ["*"]\n`)
+  await gatewaysSay((metrics) => /^insitu_policy_in_force 0$/m.test(metrics))
+  const { log } = await inPod(red, 'builder', ...build(`reg.example.com/${blue}/app:v2`))
+  expect(log).toContain('rule: tenant "teams": names')
+  await writePolicy(policy)
+  await gatewaysSay((metrics) => /^insitu_policy_in_force 1$/m.test(metrics))
+})
