@@ -10,6 +10,7 @@ export interface Admitted {
    * decoders could read differently would get round the policy.
    */
   readonly encodeAnew: boolean
+  readonly allowsNode: (name: string) => boolean
   /** @throws InsituError POLICY (PERMISSION_DENIED) for a node that the caller may not build on. */
   readonly checkNode: (name: string) => void
 }
@@ -35,7 +36,7 @@ export interface Admission {
 
 /** Everybody may do everything: a gateway without a policy in front of fixed nodes. */
 export const admitAll: Admission = {
-  solve: (_, request) => ({ request, encodeAnew: false, checkNode: () => undefined }),
+  solve: (_, request) => ({ request, encodeAnew: false, allowsNode: () => true, checkNode: () => undefined }),
   names: () => Promise.resolve(),
   bridgeSolve: (_, message) => message,
   bridgeReturn: () => undefined,

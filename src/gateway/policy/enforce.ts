@@ -57,6 +57,7 @@ export function createAdmission(options: EnforceOptions): Admission {
       return {
         request: narrowSolve(request, anyFrontend(tenant)),
         encodeAnew: true,
+        allowsNode: (node) => decideNode(tenant, node) === undefined,
         checkNode(node) {
           const decision = decideNode(tenant, node)
           if (decision && !decision.allowed) throw refuse(caller, decision)

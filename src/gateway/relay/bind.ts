@@ -8,6 +8,7 @@ import { type DeliveryWish, readDelivery } from '../delivery/targets.ts'
 import type { Placement } from '../placement/placer.ts'
 import { createProgress } from '../progress/progress.ts'
 import type { Asked } from './admit.ts'
+import { placeAllowed } from './allowed-node.ts'
 import { anyNode, namedNode } from './choose.ts'
 import { placedWhenBack } from './reach.ts'
 import type { Build, Call, RelayContext } from './context.ts'
@@ -38,7 +39,7 @@ export async function bindBuild(
       return { node: await bindSessions(context, facts.sessions, holds, any), placement: undefined }
     }
     if (context.config.defaults) checkImageNames(request)
-    return placeBuild(context, call, request, facts, holds)
+    return placeBuild(context, call, request, facts, holds, asked)
   }
   let first = false
   const hold = await context.builds.claim(facts.ref, async () => {
@@ -87,6 +88,7 @@ async function placeBuild(
   request: SolveRequest,
   facts: SolveFacts,
   holds: Hold<unknown>[],
+  asked: Asked,
 ): Promise<Bound> {
   const hints = solveHints(request)
   const place = (node: string | undefined): Promise<Placement> =>
@@ -102,7 +104,7 @@ async function placeBuild(
     )
   let placement: Placement | undefined
   const node = await bindSessions(context, facts.sessions, holds, async () => {
-    placement = await place(hints.node)
+    placement = await placeAllowed(asked.allowsNode, context.directory, facts.cacheKey, hints.node, place)
     return namedNode(context.directory, placement.node)
   })
   if (placement) return { node, placement }

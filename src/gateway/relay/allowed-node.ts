@@ -1,0 +1,35 @@
+import { createHash } from 'node:crypto'
+import { InsituError } from '../../kernel/errors.ts'
+import type { Directory } from '../directory/directory.ts'
+import type { Placement } from '../placement/placer.ts'
+
+/**
+ * Places a build whose caller may not use every node: where placement wants it if that is allowed, else on an allowed
+ * node that can do it, for builds of the same cache key the same one. Without any the first placement stays, and the
+ * policy refuses it.
+ * @param place with a node: checks that this one can do it.
+ */
+export async function placeAllowed(
+  allows: (node: string) => boolean,
+  directory: Directory,
+  cacheKey: string,
+  wanted: string | undefined,
+  place: (node: string | undefined) => Promise<Placement>,
+): Promise<Placement> {
+  const first = await place(wanted)
+  if (wanted !== undefined || allows(first.node)) return first
+  const weight = (node: string): string => createHash('sha256').update(`${cacheKey}\0${node}`).digest('hex')
+  const others = directory
+    .nodes()
+    .flatMap(({ name, ready }) => (ready && allows(name) ? [{ name, weight: weight(name) }] : []))
+    .toSorted((a, b) => (a.weight < b.weight ? 1 : -1))
+  for (const { name } of others) {
+    try {
+      const reason = `the policy does not allow node ${first.node} (${first.reason})`
+      return { ...(await place(name)), rule: first.rule, targets: first.targets, reason }
+    } catch (error) {
+      if (!(error instanceof InsituError)) throw error
+    }
+  }
+  return first
+}
