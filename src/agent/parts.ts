@@ -1,17 +1,20 @@
 import { deliveryPart } from './delivery/part.ts'
 import { diskPart } from './disk/part.ts'
-import type { BuiltRecords } from './mirror/built-content.ts'
+import type { BuiltImages } from './images/built-images.ts'
+import { createImages } from './images/images.ts'
 import { type MirrorAccess, mirrorPart } from './mirror/part.ts'
 import type { AgentOptions } from './options.ts'
 import type { Part } from './part.ts'
 
 /** What an agent consists of besides the supervision of buildkitd. Parts that need each other are joined here. */
 export function agentParts(options: AgentOptions): readonly Part[] {
-  return [diskPart({ built: () => new Set() }), ...mirrorParts(options, nothingBuilt)]
+  const { part, built } = createImages()
+  const names = (): Set<string> => new Set(built.list().map(({ name }) => name))
+  return [part, diskPart({ built: names }), ...mirrorParts(options, built)]
 }
 
 /** A mirror is for clusters: it reads from other agents with the certificate of the front. */
-function mirrorParts({ mirror, front, hostRoot = '/proc/1/root' }: AgentOptions, records: BuiltRecords): Part[] {
+function mirrorParts({ mirror, front, hostRoot = '/proc/1/root' }: AgentOptions, records: BuiltImages): Part[] {
   if (!front || !mirror) return []
   const tls = Promise.resolve(front.tls)
   // The front says so when there is never a certificate.
@@ -20,8 +23,6 @@ function mirrorParts({ mirror, front, hostRoot = '/proc/1/root' }: AgentOptions,
   const onAccess = (next: MirrorAccess | undefined): void => void (access = next)
   return [
     mirrorPart({ ...mirror, records, hostRoot, tls, onAccess }),
-    deliveryPart({ mirror: () => access, arriving: () => Promise.resolve() }),
+    deliveryPart({ mirror: () => access, arriving: (image) => records.arriving(image) }),
   ]
 }
-
-const nothingBuilt: BuiltRecords = { find: () => undefined, list: () => [], revision: () => 0 }

@@ -40,8 +40,11 @@ describe('[agent.disk]', () => {
   test('every key changes its field', () => {
     expect(agentConfig({ agent: { disk: { ...disk, maxCacheBytes: '20GB' } }, gateway: { x: 1 } })).toEqual({
       disk: { ...disk, maxCacheBytes: 20e9 },
+      images: { keep: 3, keepFor: 7 * 86_400 },
     })
     expect(agentConfig({})).toEqual(defaultAgentConfig)
+    expect(agentConfig({ agent: { images: { keep: 1, keepFor: '2h' } } }).images).toEqual({ keep: 1, keepFor: 7200 })
+    expect(() => agentConfig({ agent: { images: { keepfor: '2h' } } })).toThrow('agent.images.keepfor')
     expect(agentConfig({ agent: { disk: { maxCacheBytes: '1.5 GiB' } } }).disk.maxCacheBytes).toBe(1.5 * 2 ** 30)
   })
   test.for([

@@ -160,7 +160,9 @@ describe('a node with an agent', () => {
     expect(await node.mounts()).toEqual(mountsBefore)
     expect(await pod.mounts()).toEqual(podMountsBefore)
     const left = await readdir(node.buildkitRoot)
-    expect(left.filter((name) => !/\.db$|^containerd-overlayfs$|^net$|^insitu-since$/.test(name))).toEqual([])
+    expect(
+      left.filter((name) => !/\.db$|^containerd-overlayfs$|^net$|^insitu-since$|^insitu-images\.json$/.test(name)),
+    ).toEqual([])
     expect(await node.ok('ls', ['/run', '/run/containerd'])).not.toMatch(/insitu|buildkit/)
     expect(await pod.ok('ip', ['-o', 'link'])).not.toContain('buildkit0')
     expect(await pod.ok('iptables', ['-S'])).not.toContain('CNI')

@@ -10,6 +10,9 @@ import { findNeighbours } from '../host/neighbours.ts'
 import { deletable, isForeign } from '../host/root-directory.ts'
 import { removeMirror } from '../mirror/certs.ts'
 import { registryDirectories } from '../mirror/config-path.ts'
+import { containerdImages } from '../images/containerd-images.ts'
+import { createHolds } from '../images/holds.ts'
+import { unpinAll } from '../images/pins.ts'
 import { containerdLeases, isBuildkitLease } from './leases.ts'
 
 export interface CleanOptions {
@@ -26,6 +29,8 @@ export interface CleanOptions {
 
 export interface CleanResult {
   readonly unmounted: number
+  /** Images whose pin, set by us, was taken off. */
+  readonly unpinned: number
   /** Cache records and history entries whose hold on containerd's data ended. */
   readonly leases: number
   /** Paths on the node that are gone. */
@@ -53,7 +58,8 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
   await checkOurs(onHost(root), root)
   const { unmounted, isMount } = await unmountBelow(root, hostRoot)
   const mirrored = await removeMirror({ directories: await certsDirectories(address, hostRoot), hostRoot })
-  if (options.keepCache) return { unmounted, leases: 0, removed: [...mirrored] }
+  const unpinned = existsSync(address) ? await unpin(address, namespace) : 0
+  if (options.keepCache) return { unmounted, unpinned, leases: 0, removed: [...mirrored] }
 
   const leases = existsSync(address) ? await forget(address, namespace) : 0
   const removed: string[] = [...mirrored]
@@ -72,7 +78,7 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
       () => {},
     )
   }
-  return { unmounted, leases, removed }
+  return { unmounted, unpinned, leases, removed }
 }
 
 /** Where an agent that was killed may have left its mirror: also with a containerd that cannot be asked now. */
@@ -89,6 +95,17 @@ async function checkOurs(directory: string, root: string): Promise<void> {
     status: 'FAILED_PRECONDITION',
     fix: 'Name the root that the agent used with --root.',
   })
+}
+
+/** Takes our pins off images, and our hold on what is behind their names: without an agent nobody would ever do it. */
+async function unpin(socket: string, namespace: string): Promise<number> {
+  const images = containerdImages(socket, namespace)
+  try {
+    await createHolds(socket, namespace).release()
+    return await unpinAll(images)
+  } finally {
+    images.close()
+  }
 }
 
 /** Ends BuildKit's leases and waits until containerd has collected what they held. */

@@ -9,6 +9,8 @@ export interface BuiltRecords {
   list(): readonly BuiltImage[]
   /** Changes with every change of the list. */
   revision(): number
+  /** The node's containerd fetches this image: it is recorded when it is there. */
+  arriving?(image: BuiltImage): Promise<void>
 }
 
 /** Which content belongs to built images: a digest that somebody guesses opens nothing else. */

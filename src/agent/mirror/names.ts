@@ -35,6 +35,8 @@ export async function resolveName(name: string, patience: number, options: Names
       failure = await lookups.change(name, found.by, left)
       continue
     }
+    // Otherwise the node would take it for one that insitu did not build, and protect it from the next build.
+    if (found.state === 'here') await records.arriving?.(found.image)
     const own = records.find(name)
     const here = own && (await store.size(own.digest)) !== undefined ? own : undefined
     if (found.state === 'here' && found.image.digest !== here?.digest && (!here || isNewer(found.image, here))) {

@@ -38,6 +38,7 @@ export async function cleanNodes(options: CleanNodesOptions): Promise<CleanedNod
   for (const { node, result, error } of done) {
     const what = result && [
       `${result.unmounted} mounts`,
+      `${result.unpinned} pins`,
       `${result.leases} cache records`,
       ...(result.removed.length > 0 ? [result.removed.join(', ')] : []),
     ]
@@ -98,6 +99,6 @@ function parse(message: string | undefined): CleanResult {
   try {
     return JSON.parse(message ?? '') as CleanResult
   } catch {
-    return { unmounted: 0, leases: 0, removed: [] }
+    return { unmounted: 0, unpinned: 0, leases: 0, removed: [] }
   }
 }

@@ -86,7 +86,14 @@ test('the cache stays when it is to be kept', async () => {
 
 test('nothing of the cache is left in containerd or on disk, and built images stay whole', async () => {
   const file = join(node.directory, 'result')
+  // As an agent that was killed leaves them, beside somebody else's pin.
+  const [ours, theirs] = ['docker.io/test/kept:v1', 'docker.io/test/kept-too:v1']
+  await node.ctr(['images', 'label', ours, 'io.cri-containerd.pinned=pinned', 'insitu.build/pinned=newest'])
+  await node.ctr(['images', 'label', theirs, 'io.cri-containerd.pinned=pinned'])
+  await node.ctr(['leases', 'create', '--id', 'insitu-images'])
   const result = await clean('--result-file', file)
+  const withPins = (await node.ctr(['images', 'list'])).split('\n').filter((line) => /pinned/.test(line))
+  expect(withPins).toEqual([expect.stringContaining(theirs)])
   expect(result.code, result.stderr).toBe(0)
   expect(JSON.parse(result.stdout)).toMatchObject({ removed: expect.arrayContaining([node.buildkitRoot]) as string[] })
   const after = await state()

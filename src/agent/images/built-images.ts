@@ -1,0 +1,108 @@
+import type { BuiltImage } from '../../api/images.ts'
+import type { Logger } from '../../kernel/log.ts'
+import type { ContainerdImages } from './containerd-images.ts'
+import type { Keeper } from './keeper.ts'
+import type { ImageRecord } from './record.ts'
+
+/** What insitu built and this node has: for gateways, the mirror, deliveries and the disk's budget. */
+export interface BuiltImages {
+  /** By normalised name, `docker.io/library/app:latest`; undefined unless the name points to it now. */
+  find(name: string): BuiltImage | undefined
+  list(): readonly BuiltImage[]
+  /** Changes with every change of the list. */
+  revision(): number
+  /** Records and pins what was just built here. @returns names that may not be built, and why. */
+  built(images: readonly BuiltImage[]): Promise<readonly { readonly name: string; readonly reason: string }[]>
+  /** A delivery or the mirror brings this image: it is recorded as soon as containerd has the name. */
+  arriving(image: BuiltImage): Promise<void>
+  /** Takes names away whose copy here is older. @returns those. */
+  drop(images: readonly BuiltImage[]): Promise<readonly string[]>
+  /** Names in templates of workloads that may run here: all of them, as from now. */
+  wanted(names: readonly string[]): Promise<void>
+  /** A name that this node has and that insitu did not build: no build may write it. */
+  isProtected(name: string): boolean
+}
+
+export interface BuiltImagesOptions {
+  readonly keeper: Keeper
+  readonly images: ContainerdImages
+  readonly log: Logger
+  readonly revision: () => number
+}
+
+export function builtImages({ keeper, images, log, revision }: BuiltImagesOptions): BuiltImages {
+  const { memory, current } = keeper
+  const isHere = (record: ImageRecord): boolean => current.get(record.name)?.digest === record.digest
+  const plain = ({ name, digest, version }: ImageRecord): BuiltImage => ({ name, digest, version })
+  const isProtected = (name: string): boolean => memory.known.get(name)?.built === false
+
+  const record = async (image: BuiltImage): Promise<string | undefined> => {
+    const { name, digest, version } = image
+    const old = memory.records.get(name)
+    if (old && old.version > version) return undefined
+    if (isProtected(name) && memory.known.get(name)?.digest !== digest) {
+      return 'the node had it before, and insitu did not build it'
+    }
+    keeper.announce(image, 'built')
+    const here = await images.get(name)
+    const taken = keeper.disputed(digest)
+    // It was put back before we knew who had built it.
+    if (here && here.digest !== digest && taken) await images.setTarget(name, taken)
+    const found = await images.get(name)
+    if (found?.digest !== digest) log.info({ name, digest }, 'an image that was built is not under its name any more')
+    return undefined
+  }
+
+  return {
+    list: () => [...memory.records.values()].filter(isHere).map(plain),
+    find(name) {
+      const record = memory.records.get(name)
+      return record && isHere(record) ? plain(record) : undefined
+    },
+    revision,
+    isProtected,
+    async built(list) {
+      const refused: { name: string; reason: string }[] = []
+      for (const image of list) {
+        const reason = await keeper.change(() => record(image))
+        if (reason !== undefined) {
+          refused.push({ name: image.name, reason })
+          log.warn({ name: image.name }, `a build wrote a protected name: ${reason}`)
+        }
+        await keeper.note(image.name)
+      }
+      return refused
+    },
+    async arriving(image) {
+      const record = memory.records.get(image.name)
+      // Asked for with every pull: what is known already costs nothing.
+      if (record?.digest === image.digest && record.version >= image.version) return
+      keeper.announce(image, 'delivered')
+      await keeper.note(image.name)
+    },
+    async drop(list) {
+      const dropped: string[] = []
+      for (const { name, version, digest } of list) {
+        await keeper.change(async () => {
+          const record = memory.records.get(name)
+          if (!record || record.version >= version || record.digest === digest) return
+          // First the record: what is not remembered is not put back.
+          memory.records.delete(name)
+          keeper.revise()
+          await images.delete(name)
+          dropped.push(name)
+          log.info({ name, digest: record.digest, newer: digest }, 'an older copy of a built image lost its name')
+        })
+      }
+      return dropped
+    },
+    async wanted(names) {
+      const next = new Set(names)
+      if (next.size === memory.wanted.size && names.every((name) => memory.wanted.has(name))) return
+      await keeper.change(() => {
+        memory.wanted = next
+        keeper.revise()
+      })
+    },
+  }
+}

@@ -1,0 +1,97 @@
+import { join } from 'node:path'
+import type { Finding } from '../../api/node-report.ts'
+import { describeError } from '../../kernel/errors.ts'
+import type { Part, PartContext, RunningPart } from '../part.ts'
+import { namesBeingBuilt } from './active-builds.ts'
+import { type BuiltImages, builtImages } from './built-images.ts'
+import { containerdImages } from './containerd-images.ts'
+import { imageHandlers } from './handlers.ts'
+import { createHolds } from './holds.ts'
+import { createKeeper } from './keeper.ts'
+import { memoryFile, readMemory, writeMemory } from './memory-file.ts'
+import { createPutBacks } from './put-backs.ts'
+import { watchImages } from './watch.ts'
+
+/** The agent's knowledge of images: records, pins, protected names. */
+export interface Images {
+  readonly part: Part
+  /** For the parts that start after it. Until it runs, this node has built nothing. */
+  readonly built: BuiltImages
+}
+
+export function createImages(): Images {
+  let running: BuiltImages | undefined
+  return {
+    built: {
+      find: (name) => running?.find(name),
+      list: () => running?.list() ?? [],
+      revision: () => running?.revision() ?? 0,
+      built: async (images) => running?.built(images) ?? [],
+      arriving: async (image) => running?.arriving(image),
+      drop: async (images) => running?.drop(images) ?? [],
+      wanted: async (names) => running?.wanted(names),
+      isProtected: (name) => running?.isProtected(name) ?? false,
+    },
+    part: {
+      name: 'images',
+      async start(context) {
+        const { built, part } = await start(context)
+        running = built
+        return {
+          ...part,
+          async stop() {
+            running = undefined
+            await part.stop()
+          },
+        }
+      },
+    },
+  }
+}
+
+async function start(context: PartContext): Promise<{ built: BuiltImages; part: RunningPart }> {
+  const { log, namespace, node } = context
+  const file = join(context.root, memoryFile)
+  const { memory, findings } = await readMemory(file, new Date())
+  for (const { code, message } of findings) log.error({ code }, message)
+  const images = containerdImages(context.containerd, namespace)
+  const holds = createHolds(context.containerd, namespace)
+  const putBacks = createPutBacks(() => context.changed())
+  // From the clock, so that it is another one than before the restart.
+  let revision = Date.now()
+  const keeper = createKeeper({
+    ...{ images, holds, memory, log, config: context.config.images },
+    save: (changed) => writeMemory(file, changed),
+    building: () => namesBeingBuilt(context.socket),
+    onRevision() {
+      revision += 1
+      context.changed()
+    },
+    onPutBack(event) {
+      const { name, instead, digest, as } = event
+      const what = as === 'record' ? 'a built image' : 'a protected image'
+      if (instead === undefined) log.warn({ name, digest }, `${what} was deleted while it is wanted, and was put back`)
+      else log.warn({ name, digest, instead }, `${what} was overwritten on the node, and was put back`)
+      putBacks.add(event)
+    },
+  })
+  const unwatch = watchImages({ images, keeper, log })
+  const built = builtImages({ keeper, images, log, revision: () => revision })
+  return {
+    built,
+    part: {
+      handlers: imageHandlers(node, built),
+      findings: (): readonly Finding[] => [...findings, ...putBacks.findings()],
+      report: () => ({ imagesRevision: revision }),
+      metrics: () => putBacks.metrics(built.list().length),
+      async stop() {
+        await unwatch()
+        await keeper.stop()
+        // What was under way may have connected again.
+        images.close()
+        await holds.release().catch((error: unknown) => log.warn({ err: describeError(error) }, 'a lease stays'))
+        putBacks.stop()
+      },
+    },
+  }
+}

@@ -1,0 +1,289 @@
+import type { BuiltImage } from '../../api/images.ts'
+import { describeError } from '../../kernel/errors.ts'
+import type { Logger } from '../../kernel/log.ts'
+import type { ContainerdImages } from './containerd-images.ts'
+import type { Holds } from './holds.ts'
+import { judge, originOf } from './judge.ts'
+import { pinChanges } from './pins.ts'
+import { planPins } from './plan-pins.ts'
+import { type Arrival, isAlias, type Memory, type NodeImage } from './record.ts'
+import { createTimers } from './timers.ts'
+
+export interface KeeperOptions {
+  readonly images: ContainerdImages
+  readonly holds: Holds
+  readonly memory: Memory
+  /** Writes the memory down. */
+  readonly save: (memory: Memory) => Promise<void>
+  /** Names that builds in progress will write. */
+  readonly building: () => Promise<ReadonlySet<string>>
+  readonly config: { readonly keep: number; readonly keepFor: number }
+  readonly log: Logger
+  /** The list of built images is another one now. */
+  readonly onRevision: () => void
+  readonly onPutBack: (event: PutBack) => void
+  /** Milliseconds since 1970. */
+  readonly now?: () => number
+  /** Milliseconds for which a built name may point elsewhere before it is put back. Default 600. */
+  readonly patience?: number
+  /** Milliseconds after which a name that is gone is forgotten; `ctr images tag --force` deletes and creates. Default 2,000. */
+  readonly grace?: number
+}
+
+/** A name was overwritten past the door, or deleted although it is wanted. */
+export interface PutBack {
+  readonly name: string
+  readonly digest: string
+  /** What it pointed to; undefined: it was deleted. */
+  readonly instead: string | undefined
+  readonly as: 'record' | 'protected'
+}
+
+/** Keeps the names of one node as they should be. All of its doing is one thing at a time. */
+export interface Keeper {
+  readonly memory: Memory
+  /** All names as containerd has them. */
+  readonly current: ReadonlyMap<string, NodeImage>
+  /** One name has changed. */
+  note(name: string): Promise<void>
+  /** Containers came or went. */
+  noteContainers(): Promise<void>
+  /** Looks at everything anew. */
+  reconcile(): Promise<void>
+  /** A name gets this digest by somebody who may: it is recorded when it is there. */
+  announce(image: BuiltImage, arrival: Arrival): void
+  /** Runs a change of the memory and applies what follows from it. */
+  change<T>(work: () => Promise<T> | T): Promise<T>
+  revise(): void
+  /** Content of an image that was taken from its name a moment ago. */
+  disputed(digest: string): Uint8Array | undefined
+  stop(): Promise<void>
+}
+
+/** How long an announcement, and content that lost its name, are remembered. Milliseconds. */
+const announcementLife = 15 * 60_000
+const disputeLife = 60_000
+
+export function createKeeper(options: KeeperOptions): Keeper {
+  const { images, holds, memory, log } = options
+  const now = options.now ?? Date.now
+  const current = new Map<string, NodeImage>()
+  const announced = new Map<string, { image: BuiltImage; arrival: Arrival; until: number }>()
+  const disputes = new Map<string, { target: Uint8Array; until: number }>()
+  /** Digests that insitu built and that lost their name: a container may still use them. */
+  const former = new Set<string>()
+  const pulling = new Set<string>()
+  const timers = createTimers()
+  let used: ReadonlySet<string> = new Set()
+  let held = ''
+  let saved = true
+  let queue: Promise<unknown> = Promise.resolve()
+  let stopped = false
+
+  const exclusive = <T>(work: () => Promise<T>): Promise<T> => {
+    const turn = queue.then(work)
+    queue = turn.catch(() => undefined)
+    return turn
+  }
+  const quietly = (work: Promise<unknown>): void =>
+    void work.catch((error: unknown) => log.warn({ err: describeError(error) }, 'images could not be looked after'))
+
+  const revise = (): void => {
+    saved = false
+    options.onRevision()
+  }
+  const announcementOf = (name: string, digest: string) => {
+    const found = announced.get(name)
+    return found && found.image.digest === digest && found.until > now() ? found : undefined
+  }
+  const isWanted = (name: string, digest: string): boolean => memory.wanted.has(name) || used.has(digest)
+
+  /** What the memory says about a name, and whether it protects it. */
+  const remembered = (name: string) => {
+    const record = memory.records.get(name)
+    if (record) return { digest: record.digest, target: record.target, as: 'record' as const }
+    const known = memory.known.get(name)
+    return (
+      known && ({ digest: known.digest, target: known.target, as: known.built ? 'unrecorded' : 'protected' } as const)
+    )
+  }
+
+  const accept = (image: NodeImage, built: boolean): void => {
+    const { name, digest, target } = image
+    const news = announcementOf(name, digest)
+    const record = memory.records.get(name)
+    if (news && !(record && record.digest === digest && record.version >= news.image.version)) {
+      if (record && record.digest !== digest) former.add(record.digest)
+      const { version } = news.image
+      memory.records.set(name, { name, digest, version, target, arrival: news.arrival, since: now(), lastUsed: 0 })
+      memory.known.delete(name)
+      revise()
+    } else if (record && record.digest !== digest) {
+      former.add(record.digest)
+      memory.records.delete(name)
+      memory.known.set(name, { name, digest, target, built })
+      log.info({ name, digest }, 'a built image was replaced by one that insitu did not build')
+      revise()
+    } else if (!record && memory.known.get(name)?.digest !== digest) {
+      memory.known.set(name, { name, digest, target, built })
+      saved = false
+    }
+  }
+
+  const putBack = async (name: string, instead: NodeImage | undefined): Promise<void> => {
+    const before = remembered(name)
+    if (!before || before.as === 'unrecorded') return
+    const { digest, target, as } = before
+    if ((await images.contentLabels(digest)) === undefined) return pullBack(name)
+    if (instead) {
+      disputes.set(instead.digest, { target: instead.target, until: now() + disputeLife })
+      await images.setTarget(name, target)
+    } else {
+      await images.create(name, target, {})
+    }
+    options.onPutBack({ name, digest, instead: instead?.digest, as })
+    const restored = await images.get(name)
+    if (restored) current.set(name, restored)
+  }
+
+  /** Its content is gone too: containerd asks the mirror, which asks the other nodes. Nobody waits for it. */
+  const pullBack = (name: string): void => {
+    const record = memory.records.get(name)
+    if (!record || pulling.has(name)) return
+    pulling.add(name)
+    announce(record, record.arrival)
+    log.warn({ name, digest: record.digest }, 'a wanted image is gone from this node and is pulled from others')
+    quietly(images.pull(name).finally(() => pulling.delete(name)))
+  }
+
+  const forget = (name: string): void => {
+    const record = memory.records.get(name)
+    if (record) {
+      memory.records.delete(name)
+      log.info({ name, digest: record.digest }, 'a built image is gone from this node')
+      revise()
+    }
+    if (memory.known.delete(name)) saved = false
+  }
+
+  const settleGone = async (name: string, overdue: boolean): Promise<void> => {
+    current.delete(name)
+    const record = memory.records.get(name)
+    if (record && isWanted(name, record.digest)) return putBack(name, undefined)
+    if (!record && !memory.known.has(name)) return
+    if (overdue) forget(name)
+    else timers.set(name, options.grace ?? 2000, () => quietly(look(name, true)))
+  }
+
+  const settle = async (name: string, image: NodeImage | undefined, overdue: boolean): Promise<void> => {
+    if (isAlias(name)) return void (image ? current.set(name, image) : current.delete(name))
+    if (!image) return settleGone(name, overdue)
+    const before = remembered(name)
+    current.set(name, image)
+    if (before?.digest === image.digest) {
+      timers.clear(name)
+      return accept(image, before.as === 'unrecorded')
+    }
+    const content = (await images.contentLabels(image.digest)) ?? {}
+    const origin = originOf(image, content, (other) => current.has(other))
+    const verdict = judge({
+      before,
+      after: { digest: image.digest, origin },
+      announced: announcementOf(name, image.digest) !== undefined,
+      moved: [...memory.records.values(), ...memory.known.values()].some(
+        (other) => other.name !== name && other.digest === image.digest,
+      ),
+    })
+    if (verdict === 'accept') {
+      timers.clear(name)
+      return accept(image, origin === 'built')
+    }
+    const late = overdue && !(await options.building().catch(() => new Set<string>())).has(name)
+    if (verdict === 'restore' || late) return putBack(name, image)
+    disputes.set(image.digest, { target: image.target, until: now() + announcementLife })
+    timers.set(name, options.patience ?? 600, () => quietly(look(name, true)))
+  }
+
+  const apply = async (): Promise<void> => {
+    for (const [digest, { until }] of disputes) if (until < now()) disputes.delete(digest)
+    for (const [name, { until }] of announced) if (until < now()) announced.delete(name)
+    for (const digest of former) if (!used.has(digest)) former.delete(digest)
+    const records = [...memory.records.values()]
+    const ours = new Set([...records.map(({ digest }) => digest), ...former])
+    const pins = planPins({
+      ...{ records, images: [...current.values()], inUse: used, ours },
+      ...{ wanted: memory.wanted, now: now(), config: options.config },
+    })
+    for (const { image, labels } of pinChanges(current.values(), pins)) {
+      await images.setLabels(image, labels)
+      const changed = await images.get(image.name)
+      if (changed) current.set(image.name, changed)
+    }
+    const keep = new Set([...ours, ...[...memory.known.values()].map(({ digest }) => digest), ...disputes.keys()])
+    const wanted = [...keep].toSorted().join(' ')
+    if (wanted !== held) await holds.keep(keep)
+    held = wanted
+    if (saved) return
+    await options.save(memory)
+    saved = true
+  }
+
+  const readContainers = async (): Promise<void> => {
+    const names = await images.inContainers()
+    used = new Set([...names].flatMap((name) => current.get(name)?.digest ?? []))
+    for (const record of memory.records.values()) {
+      // Once an hour is exact enough for people, and spares the disk.
+      if (!used.has(record.digest) || now() - record.lastUsed < 3_600_000) continue
+      memory.records.set(record.name, { ...record, lastUsed: now() })
+      saved = false
+    }
+  }
+
+  const look = (name: string, overdue: boolean): Promise<void> =>
+    exclusive(async () => {
+      if (stopped) return
+      await settle(name, await images.get(name), overdue)
+      await apply()
+    })
+
+  const announce = (image: BuiltImage, arrival: Arrival): void => {
+    announced.set(image.name, { image, arrival, until: now() + announcementLife })
+  }
+
+  return {
+    memory,
+    current,
+    announce,
+    revise,
+    note: (name) => look(name, false),
+    noteContainers: () =>
+      exclusive(async () => {
+        await readContainers()
+        await apply()
+      }),
+    reconcile: () =>
+      exclusive(async () => {
+        if (stopped) return
+        const found = new Map((await images.list()).map((image) => [image.name, image]))
+        const names = new Set([...found.keys(), ...current.keys(), ...memory.records.keys(), ...memory.known.keys()])
+        // All first: whether a name was pulled is told by the names beside it, what is used by the names of containers.
+        for (const [name, image] of found) current.set(name, image)
+        await readContainers()
+        for (const name of names) await settle(name, found.get(name), false)
+        held = ''
+        await apply()
+      }),
+    change: (work) =>
+      exclusive(async () => {
+        const result = await work()
+        await apply()
+        return result
+      }),
+    disputed: (digest) => disputes.get(digest)?.target,
+    async stop() {
+      stopped = true
+      timers.stop()
+      await queue
+    },
+  }
+}

@@ -1,0 +1,65 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describeError } from '../../kernel/errors.ts'
+import type { Logger } from '../../kernel/log.ts'
+import type { ContainerdImages } from './containerd-images.ts'
+import type { Keeper } from './keeper.ts'
+
+export interface WatchOptions {
+  readonly images: ContainerdImages
+  readonly keeper: Keeper
+  readonly log: Logger
+  /** Milliseconds between two looks at everything. Default 120,000. */
+  readonly interval?: number
+}
+
+/**
+ * Follows containerd's events until it is closed: connects again when containerd was away, and looks at everything
+ * after each connection and every few minutes, since events that nobody listened to are lost.
+ * @returns what ends it.
+ */
+export function watchImages({ images, keeper, log, interval = 120_000 }: WatchOptions): () => Promise<void> {
+  const over = new AbortController()
+  const failed = (error: unknown): void => log.warn({ err: describeError(error) }, 'containerd’s images are not known')
+  const pause = (milliseconds: number): Promise<unknown> =>
+    sleep(milliseconds, undefined, { signal: over.signal, ref: false }).catch(() => undefined)
+  let containers: NodeJS.Timeout | undefined
+
+  const onChange = (image: string | undefined): void => {
+    if (image !== undefined) return void keeper.note(image).catch(failed)
+    // The CRI plug-in lists a container a moment after containerd has it.
+    containers ??= setTimeout(() => {
+      containers = undefined
+      keeper.noteContainers().catch(failed)
+    }, 300).unref()
+  }
+  const listen = async (): Promise<void> => {
+    for (let wait = 100; !over.signal.aborted; wait = Math.min(wait * 2, 5000)) {
+      const connected = performance.now()
+      const listening = images.subscribe(onChange)
+      listening.catch(() => undefined)
+      await keeper.reconcile().catch(failed)
+      // Changes between the list and the moment from which events are sent.
+      await Promise.race([listening.catch(() => undefined), pause(1000)])
+      await keeper.reconcile().catch(failed)
+      await listening.catch((error: unknown) => {
+        if (!over.signal.aborted) log.info({ err: describeError(error) }, 'containerd sends no events; asking again')
+      })
+      if (performance.now() - connected > 10_000) wait = 100
+      await pause(wait)
+    }
+  }
+  const repeat = async (): Promise<void> => {
+    for (;;) {
+      await pause(interval)
+      if (over.signal.aborted) return
+      await keeper.reconcile().catch(failed)
+    }
+  }
+  const running = Promise.all([listen(), repeat()])
+  return async () => {
+    over.abort(new Error('the watch was ended'))
+    clearTimeout(containers)
+    images.close()
+    await running
+  }
+}

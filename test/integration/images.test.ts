@@ -1,0 +1,293 @@
+import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createImages, type Images } from '../../src/agent/images/images.ts'
+import type { Preflight } from '../../src/agent/host/preflight.ts'
+import type { RunningPart } from '../../src/agent/part.ts'
+import { defaultAgentConfig } from '../../src/api/agent-config.ts'
+import { grpcConnection, type GrpcConnection } from '../../src/kernel/grpc/connection.ts'
+import { fieldOf, integer, messages, string, strings } from '../../src/kernel/grpc/wire.ts'
+import { createLogger } from '../../src/kernel/log.ts'
+import { startNode, type TestNode } from './fixtures/containerd.ts'
+import { tool } from './fixtures/paths.ts'
+import { until } from './fixtures/until.ts'
+
+const registry = 'registry.test/team'
+let node: TestNode
+let cri: GrpcConnection
+let socket: string
+let root: string
+let built: Images['built']
+let part: RunningPart | undefined
+/** Gateways count up. */
+let version = Date.now()
+
+async function startImages(): Promise<void> {
+  const images = createImages()
+  part = await images.part.start({
+    ...{
+      node: 'n1',
+      env: {},
+      config: { ...defaultAgentConfig, images: { keep: 1, keepFor: 3600 } },
+      host: {} as Preflight,
+    },
+    ...{ containerd: socket, namespace: 'k8s.io', root, tmpdir: root, runDirectory: root, changed: () => {} },
+    socket: `/proc/${node.pid}/root/run/buildkit.sock`,
+    log: createLogger({ level: 'silent' }),
+  })
+  built = images.built
+}
+
+beforeAll(async () => {
+  node = await startNode()
+  root = join(node.directory, 'agent')
+  socket = `/proc/${node.pid}/root/run/containerd/containerd.sock`
+  cri = grpcConnection(socket)
+  const context = join(node.directory, 'context')
+  await Promise.all([mkdir(context), mkdir(root)])
+  await copyFile('/bin/busybox', join(context, 'busybox'))
+  await writeFile(
+    join(context, 'Dockerfile'),
+    'FROM scratch\nARG WHAT\nLABEL what=$WHAT\nCOPY busybox /bin/busybox\nCMD ["/bin/busybox", "sleep", "1000"]\n',
+  )
+  const config = join(node.directory, 'buildkitd.toml')
+  await writeFile(
+    config,
+    `root = "${node.buildkitRoot}"\n[worker.oci]\nenabled = false\n[worker.containerd]\nnamespace = "k8s.io"\nsnapshotter = "overlayfs"\n`,
+  )
+  const daemon = node.start(tool('buildkitd'), ['--config', config, '--addr', 'unix:///run/buildkit.sock'])
+  const said: string[] = []
+  for (const stream of [daemon.stdout, daemon.stderr]) stream?.on('data', (chunk) => said.push(String(chunk)))
+  await until(`buildkitd: ${said.slice(-3).join('')}`, async () => (await buildctl(['debug', 'workers'])).code === 0)
+  await startImages()
+})
+
+afterAll(async () => {
+  await part?.stop()
+  cri?.close()
+  await node?.stop()
+})
+
+const buildctl = (args: readonly string[]) =>
+  node.run(tool('buildctl'), ['--addr', 'unix:///run/buildkit.sock', ...args])
+
+/** Builds past the door: straight at the daemon. @returns the digest. */
+async function buildPast(name: string, what: string, output = `type=image,name=${name},unpack=true`): Promise<string> {
+  const context = join(node.directory, 'context')
+  const metadata = join(node.directory, 'metadata.json')
+  const result = await buildctl([
+    ...['build', '--progress', 'plain', '--frontend', 'dockerfile.v0', '--local', `context=${context}`],
+    ...['--local', `dockerfile=${context}`, '--opt', `build-arg:WHAT=${what}`, '--output', output],
+    ...['--metadata-file', metadata],
+  ])
+  expect(result.code, result.stderr).toBe(0)
+  return (JSON.parse(await readFile(metadata, 'utf8')) as Record<string, string>)['containerimage.digest'] ?? ''
+}
+
+/** Builds as through the door: the gateway tells the agent at the end. */
+async function build(name: string, what: string): Promise<string> {
+  const digest = await buildPast(name, what)
+  expect(await built.built([{ name, digest, version: ++version }])).toEqual([])
+  return digest
+}
+
+interface CtrImage {
+  readonly digest: string
+  readonly labels: string
+}
+
+/** What `ctr images list` says about a name. */
+async function ctrImage(name: string): Promise<CtrImage | undefined> {
+  const line = (await node.ctr(['images', 'list', `name==${name}`])).split('\n').find((l) => l.startsWith(`${name} `))
+  const columns = line?.split(/\s+/)
+  return (
+    columns && {
+      digest: columns[2] ?? '',
+      labels: columns.at(-1) === '' ? (columns.at(-2) ?? '') : (columns.at(-1) ?? ''),
+    }
+  )
+}
+const isPinned = async (name: string): Promise<boolean> =>
+  (await ctrImage(name))?.labels.includes('io.cri-containerd.pinned=pinned') ?? false
+const pinned = (name: string): Promise<true> =>
+  until(`the pin of ${name}`, async () => (await isPinned(name)) || undefined)
+const unpinned = (name: string): Promise<true> =>
+  until(`${name} to have no pin`, async () => !(await isPinned(name)) || undefined)
+const pointsTo = (name: string, digest: string): Promise<true> =>
+  until(`${name} to be ${digest}`, async () => (await ctrImage(name))?.digest === digest || undefined)
+
+interface CriImage {
+  readonly id: string
+  readonly tags: readonly string[]
+  readonly pinned: boolean
+}
+const criImages = async (): Promise<CriImage[]> =>
+  messages(await cri.unary({ method: '/runtime.v1.ImageService/ListImages', timeout: 30_000 }), 1).map((image) => ({
+    id: string(image, 1),
+    tags: strings(image, 2),
+    pinned: integer(image, 8) === 1,
+  }))
+const removeImage = (image: string): Promise<unknown> =>
+  cri.unary({ method: '/runtime.v1.ImageService/RemoveImage', request: fieldOf(1, fieldOf(1, image)), timeout: 30_000 })
+/** What the kubelet's collector and `crictl rmi --prune` do when nothing is in use. */
+async function removeUnpinned(): Promise<void> {
+  for (const { id, pinned } of await criImages()) if (!pinned) await removeImage(id)
+}
+const codes = (): string[] => part?.findings?.().map((finding) => finding.code) ?? []
+
+/** An image that came in an archive, as the node's own ones do. */
+async function importImage(name: string, what: string): Promise<string> {
+  const file = join(node.directory, `${what}.tar`)
+  const digest = await buildPast(name, what, `type=oci,dest=${file},name=${name}`)
+  await node.ctr(['images', 'import', '--no-unpack', file])
+  return (await ctrImage(name))?.digest ?? digest
+}
+
+describe('images that insitu built', () => {
+  it('are recorded, pinned, seen as pinned by the kubelet, and pinned again after each rebuild', async () => {
+    const name = `${registry}/app:v1`
+    const before = built.revision()
+    const first = await build(name, 'one')
+    expect(built.find(name)).toMatchObject({ name, digest: first })
+    expect(built.revision()).toBeGreaterThan(before)
+    await pinned(name)
+    await until('the CRI plug-in to list it as pinned', async () =>
+      (await criImages()).some((image) => image.tags.includes(name) && image.pinned),
+    )
+    const second = await build(name, 'two')
+    expect(second).not.toBe(first)
+    await pinned(name)
+    expect(built.list().filter((image) => image.name === name)).toMatchObject([{ digest: second }])
+  })
+
+  it('keep their pin for the newest of a repository only, and survive what removes the others', async () => {
+    const [old, fresh] = [`${registry}/many:1`, `${registry}/many:2`]
+    await build(old, 'm1')
+    await pinned(old)
+    await build(fresh, 'm2')
+    await pinned(fresh)
+    await unpinned(old)
+    expect((await buildctl(['prune', '--all'])).code).toBe(0)
+    await removeUnpinned()
+    await until('the old one to be forgotten', () => built.find(old) === undefined || undefined)
+    expect(built.find(fresh)).toBeDefined()
+    expect(await ctrImage(fresh)).toBeDefined()
+    // Not only its name: it starts.
+    await node.ctr(['run', '--rm', '--snapshotter', 'overlayfs', fresh, 'started', '/bin/busybox', 'true'])
+  })
+
+  it('come back at once when somebody removes one that a container uses or a template names', async () => {
+    const [used, template] = [`${registry}/used:1`, `${registry}/template:1`]
+    const digest = await build(used, 'u1')
+    await node.ctr(['run', '--detach', '--snapshotter', 'overlayfs', used, 'user'])
+    const named = await build(template, 't1')
+    await build(`${registry}/template:2`, 't2')
+    await built.wanted([template])
+    await until('the pin because of the container', async () =>
+      (await ctrImage(used))?.labels.includes('insitu.build/pinned=in-use'),
+    )
+    await pinned(template)
+    for (const name of [used, template]) await node.ctr(['images', 'remove', '--sync', name])
+    await pointsTo(used, digest)
+    await pointsTo(template, named)
+    await pinned(template)
+    await node.ctr(['run', '--rm', '--snapshotter', 'overlayfs', template, 'back', '/bin/busybox', 'true'])
+    await built.wanted([])
+    await unpinned(template)
+    await node.ctr(['task', 'kill', '--signal', 'SIGKILL', 'user'])
+  })
+
+  it('lose their name when a newer one is elsewhere, and only then', async () => {
+    const name = `${registry}/stale:1`
+    const digest = await build(name, 's1')
+    const newer = `sha256:${'a'.repeat(64)}`
+    expect(await built.drop([{ name, digest: newer, version: version - 1 }])).toEqual([])
+    expect(await built.drop([{ name: `${registry}/unknown:1`, digest: newer, version: version + 1 }])).toEqual([])
+    expect(await ctrImage(name)).toMatchObject({ digest })
+    expect(await built.drop([{ name, digest: newer, version: version + 1 }])).toEqual([name])
+    expect(await ctrImage(name)).toBeUndefined()
+    expect(built.find(name)).toBeUndefined()
+  })
+
+  it('are known when they arrive from another node', async () => {
+    const name = `${registry}/arrived:1`
+    const digest = await buildPast(`${registry}/elsewhere:1`, 'a1')
+    await built.arriving({ name, digest, version: ++version })
+    expect(built.find(name)).toBeUndefined()
+    await node.ctr(['images', 'tag', `${registry}/elsewhere:1`, name])
+    await until('the record', () => built.find(name))
+    await pinned(name)
+  })
+})
+
+describe('names on the node', () => {
+  it('that a build past the door or a tag overwrites are put back within a second, and it is reported', async () => {
+    const name = 'registry.k8s.test/pause:3'
+    const digest = await importImage(name, 'pause')
+    await until('the name to be protected', () => built.isProtected(name) || undefined)
+    const began = performance.now()
+    const evil = await buildPast(name, 'evil')
+    await pointsTo(name, digest)
+    expect(performance.now() - began).toBeLessThan(5000)
+    expect(await built.built([{ name, digest: evil, version: ++version }])).toMatchObject([{ name }])
+    await pointsTo(name, digest)
+    await buildPast(`${registry}/evil:1`, 'worse')
+    const tagged = performance.now()
+    await node.ctr(['images', 'tag', '--force', `${registry}/evil:1`, name])
+    await pointsTo(name, digest)
+    expect(performance.now() - tagged).toBeLessThan(1000)
+    expect(codes()).toContain('IMAGE_PUT_BACK')
+    expect(part?.metrics?.()).toMatch(/put_backs_total\{kind="protected"\} [2-9]/)
+    // A finished import of something new is an administrator's will.
+    const next = await importImage(name, 'pause-next')
+    expect(next).not.toBe(digest)
+    await until('the new one to be remembered', () => built.isProtected(name) || undefined)
+    await pointsTo(name, next)
+  })
+
+  it('that insitu built are put back after a tag, but not while and after a build through the door', async () => {
+    const name = `${registry}/mine:1`
+    const digest = await build(name, 'mine')
+    await node.ctr(['images', 'tag', '--force', `${registry}/evil:1`, name])
+    await pointsTo(name, digest)
+    await pinned(name)
+    const rebuilt = await build(name, 'mine again')
+    await pointsTo(name, rebuilt)
+    // The gateway's word comes late: the name was put back meanwhile, and is right in the end.
+    const late = await buildPast(name, 'late')
+    await pointsTo(name, rebuilt)
+    expect(await built.built([{ name, digest: late, version: ++version }])).toEqual([])
+    await pointsTo(name, late)
+    expect(built.find(name)).toMatchObject({ digest: late })
+  })
+})
+
+describe('restarts', () => {
+  it('of containerd and of the agent leave records and pins as they were', async () => {
+    const name = `${registry}/lasting:1`
+    const digest = await build(name, 'lasting')
+    await pinned(name)
+    await node.stopContainerd()
+    await node.startContainerd()
+    await node.ctr(['images', 'label', name, 'io.cri-containerd.pinned='])
+    await pinned(name)
+    await part?.stop()
+    expect(await node.ctr(['leases', 'list'])).not.toContain('insitu-images')
+    // What happens while no agent runs is found when it starts.
+    await node.ctr(['images', 'label', name, 'io.cri-containerd.pinned='])
+    await startImages()
+    await pinned(name)
+    expect(built.find(name)).toMatchObject({ name, digest })
+  })
+
+  it('go on without the records when their file is damaged, and say so', async () => {
+    await part?.stop()
+    await writeFile(join(root, 'insitu-images.json'), '{"format":1,"records":[{')
+    await startImages()
+    expect(codes()).toEqual(['IMAGE_RECORDS_SET_ASIDE'])
+    expect((await readdir(root)).some((file) => file.startsWith('insitu-images.json.broken-'))).toBe(true)
+    // Built here, by its looks: a build may write the name again.
+    await build(`${registry}/lasting:1`, 'after the damage')
+    await pinned(`${registry}/lasting:1`)
+  })
+})
