@@ -15,10 +15,23 @@ test('every key changes its field', () => {
     recordOwner: true,
     statusVertex: true,
     delivery: { to: 3, required: true, timeout: '90s', perSource: 5 },
+    limits: {
+      ...{ messageSize: '1GiB', headerSize: '8KiB', streamsPerConnection: 5, connectionsPerIdentity: 6 },
+      ...{ pendingHandshakes: 7, handshakeTimeout: '8s', keepalive: '0s', keepaliveTimeout: '1m' },
+    },
     maxBuildDuration: '90m',
   }
   const delivery = { to: 3, required: true, timeout: 90, perSource: 5 }
-  expect(gatewayConfig({ gateway }, transparentGateway)).toEqual({ ...gateway, delivery, maxBuildDuration: 5400 })
+  const limits = {
+    ...{ messageSize: 2 ** 30, headerSize: 8192, streamsPerConnection: 5, connectionsPerIdentity: 6 },
+    ...{ pendingHandshakes: 7, handshakeTimeout: 8, keepalive: 0, keepaliveTimeout: 60 },
+  }
+  expect(gatewayConfig({ gateway }, transparentGateway)).toEqual({
+    ...gateway,
+    delivery,
+    limits,
+    maxBuildDuration: 5400,
+  })
 })
 
 test.for([
@@ -30,6 +43,9 @@ test.for([
   [{ gateway: { plaintext: { namespaces: 'ci' } } }, 'gateway.plaintext.namespaces must be a list of namespace names'],
   [{ gateway: { delivery: { to: 'some' } } }, 'gateway.delivery.to must be "targets", "all", "none" or a number'],
   [{ gateway: { delivery: { perSource: 0 } } }, 'gateway.delivery.perSource must be a whole number from 1'],
+  [{ gateway: { limits: { messageSize: 5 } } }, 'gateway.limits.messageSize must be a size'],
+  [{ gateway: { limits: { messageSize: '9GiB' } } }, 'gateway.limits.messageSize must be a size'],
+  [{ gateway: { limits: { handshakes: 5 } } }, 'there is no key gateway.limits.handshakes'],
   [{ gateway: { maxBuildDuration: 90 } }, 'gateway.maxBuildDuration must be a duration'],
 ] as const)('%j is refused: %s', ([table, says]) => {
   expect(() => gatewayConfig(table, clusterGateway)).toThrow(says)

@@ -1,4 +1,5 @@
 import { isCidr } from './cidr.ts'
+import { defaultLimits, type LimitsConfig, readLimits } from './limits.ts'
 import { bool, count, duration, section, texts, wrong } from './config-values.ts'
 
 /** Which nodes get an image after its build: those that will run it, all, none but the builder, or so many in all. */
@@ -36,6 +37,7 @@ export interface GatewayConfig {
   /** Show in the client's progress where a build runs and why. */
   readonly statusVertex: boolean
   readonly delivery: DeliveryConfig
+  readonly limits: LimitsConfig
   /** Seconds; how long a stopping gateway waits for running builds. */
   readonly maxBuildDuration: number
 }
@@ -50,6 +52,7 @@ export const clusterGateway: GatewayConfig = {
   recordOwner: true,
   statusVertex: true,
   delivery,
+  limits: defaultLimits,
   maxBuildDuration: 7200,
 }
 
@@ -61,6 +64,7 @@ export const transparentGateway: GatewayConfig = {
   recordOwner: false,
   statusVertex: false,
   delivery,
+  limits: defaultLimits,
   maxBuildDuration: 7200,
 }
 
@@ -78,6 +82,7 @@ export function gatewayConfig(table: Readonly<Record<string, unknown>>, base: Ga
     'recordOwner',
     'statusVertex',
     'delivery',
+    'limits',
     'maxBuildDuration',
   ])
   const deliver = section(gateway['delivery'], 'gateway.delivery', ['to', 'required', 'timeout', 'perSource'])
@@ -98,6 +103,7 @@ export function gatewayConfig(table: Readonly<Record<string, unknown>>, base: Ga
       timeout: duration(deliver['timeout'], 'gateway.delivery.timeout', base.delivery.timeout),
       perSource: count(deliver['perSource'], 'gateway.delivery.perSource', base.delivery.perSource),
     },
+    limits: readLimits(gateway['limits'], base.limits),
     maxBuildDuration: duration(gateway['maxBuildDuration'], 'gateway.maxBuildDuration', base.maxBuildDuration),
   }
 }

@@ -121,6 +121,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const listener = await listen({
     addresses: options.listen,
     tls: options.tls,
+    limits: config.limits,
     logger,
     onConnection: (connection) => clients.add(connection),
   })

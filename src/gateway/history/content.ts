@@ -6,7 +6,6 @@ import { readBody, unframe } from '../../kernel/grpc/framing.ts'
 import type { Call, RelayContext } from '../relay/context.ts'
 import { messagesFrom } from '../relay/messages.ts'
 import { pump } from '../relay/pump.ts'
-import { messageLimit } from '../relay/tuning.ts'
 import type { Upstream } from '../relay/upstream.ts'
 import { askNodes } from './ask.ts'
 import type { KnownBlob } from './blobs.ts'
@@ -26,7 +25,7 @@ export async function answerContent(context: RelayContext, call: Call): Promise<
       status: 'PERMISSION_DENIED',
     })
   }
-  const body = await readBody(call.stream, messageLimit)
+  const body = await readBody(call.stream, call.messageLimit)
   const digest = askedDigest(unframe(body))
   const viewer = viewerOf(context, call.caller)
   const blob = context.blobs.find(viewer.owner, digest) ?? (await search(context, call, digest, viewer))

@@ -6,7 +6,6 @@ import { readBody, unframe } from '../../kernel/grpc/framing.ts'
 import { status } from '../../kernel/grpc/status.ts'
 import type { Call, RelayContext } from '../relay/context.ts'
 import { messagesFrom } from '../relay/messages.ts'
-import { messageLimit } from '../relay/tuning.ts'
 import { unaryUpstream } from '../relay/unary.ts'
 import { askNodes, type Missing } from './ask.ts'
 import { openReply } from '../relay/reply.ts'
@@ -20,7 +19,7 @@ const patience = { usage: 20_000, prune: 600_000 }
  * administrators read the descriptions.
  */
 export async function answerDiskUsage(context: RelayContext, call: Call): Promise<void> {
-  const request = unframe(await readBody(call.stream, messageLimit))
+  const request = unframe(await readBody(call.stream, call.messageLimit))
   const viewer = viewerOf(context, call.caller)
   const { answers, missing } = await askNodes(
     context,
@@ -52,7 +51,7 @@ function withoutDescriptions(response: Uint8Array): Uint8Array {
 
 /** Control/Prune on every node, for administrators. Ends with an error when a node was not pruned: clients show it. */
 export async function answerPrune(context: RelayContext, call: Call): Promise<void> {
-  const request = unframe(await readBody(call.stream, messageLimit))
+  const request = unframe(await readBody(call.stream, call.messageLimit))
   context.admission.administer(call.caller, 'Prune')
   const reply = openReply(call.stream, call.signal)
   const result = await askNodes(

@@ -15,7 +15,6 @@ import { paths } from '../../buildkit/methods.ts'
 import { readBody, unframe } from '../../kernel/grpc/framing.ts'
 import type { Call, RelayContext } from '../relay/context.ts'
 import { messagesFrom } from '../relay/messages.ts'
-import { messageLimit } from '../relay/tuning.ts'
 import { askNodes, type Answers } from './ask.ts'
 import { type Deliver, followNodes } from './follow.ts'
 import { historyPatience } from './locate.ts'
@@ -27,7 +26,7 @@ import { maySee, viewerOf, type Viewer } from './viewer.ts'
  * on stands in its attribute `insitu.node`.
  */
 export async function answerHistory(context: RelayContext, call: Call): Promise<void> {
-  const request = decodeHistoryRequest(unframe(await readBody(call.stream, messageLimit)))
+  const request = decodeHistoryRequest(unframe(await readBody(call.stream, call.messageLimit)))
   if (request.limit < 0) {
     throw new InsituError('HISTORY_LIMIT', `invalid limit ${request.limit}`, { status: 'INVALID_ARGUMENT' })
   }

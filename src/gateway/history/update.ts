@@ -4,7 +4,6 @@ import { paths } from '../../buildkit/methods.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { readBody, unframe } from '../../kernel/grpc/framing.ts'
 import type { Call, RelayContext } from '../relay/context.ts'
-import { messageLimit } from '../relay/tuning.ts'
 import { unaryUpstream } from '../relay/unary.ts'
 import { locate } from './locate.ts'
 import { openReply } from '../relay/reply.ts'
@@ -18,7 +17,7 @@ const patience = 60_000
  * one keeps its blobs on the node for ever, which is for administrators.
  */
 export async function answerUpdateHistory(context: RelayContext, call: Call): Promise<void> {
-  const message = unframe(await readBody(call.stream, messageLimit))
+  const message = unframe(await readBody(call.stream, call.messageLimit))
   const request = fromBinary(UpdateBuildHistoryRequestSchema, message)
   const viewer = viewerOf(context, call.caller)
   if (!request.delete && !request.finalize) context.admission.administer(call.caller, 'UpdateBuildHistory')

@@ -308,9 +308,9 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
       return
     }
     if (this.isIdle(id)) throw protocolError('WINDOW_UPDATE on an idle stream')
+    if (increment === 0) return this.streamError(id, 'PROTOCOL_ERROR')
     const stream = this.streams.get(id)
     if (!stream) return
-    if (increment === 0) return this.streamError(id, 'PROTOCOL_ERROR')
     stream.sendWindow += increment
     if (stream.sendWindow > maxWindow) return this.streamError(id, 'FLOW_CONTROL_ERROR')
     this.wantsToSend(stream)

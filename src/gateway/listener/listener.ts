@@ -9,6 +9,8 @@ import {
 import { type Address, formatAddress } from './address.ts'
 import { agentOfCertificate, type AgentIdentity, callerOfCertificate, refusedCertificate } from './certificate.ts'
 import type { Caller } from './caller.ts'
+import { defaultLimits, type LimitsConfig } from '../../api/limits.ts'
+import { countHandshakes } from './handshakes.ts'
 import { looksLike } from './first-bytes.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
@@ -36,8 +38,7 @@ export interface ListenerOptions {
   readonly tls?: TlsSource | undefined
   readonly onConnection: (connection: Connection) => void
   readonly logger: Logger
-  /** Milliseconds a client has until its first HTTP/2 settings. Default 10,000. */
-  readonly handshakeTimeout?: number
+  readonly limits?: LimitsConfig
 }
 
 export interface Listener {
@@ -53,24 +54,37 @@ export interface Listener {
  * @throws InsituError LISTEN with the address.
  */
 export async function listen(options: ListenerOptions): Promise<Listener> {
-  const { tls, logger, handshakeTimeout = 10_000 } = options
+  const { tls, logger, limits = defaultLimits } = options
+  const handshakeTimeout = limits.handshakeTimeout * 1000
+  const handshakes = countHandshakes()
 
   const serve = (socket: Socket, part: Omit<Connection, 'session'>): void => {
-    const session = new Http2Server(socket, { streamWindow, maxConcurrentStreams: 1000, maxHeaderListSize: 256 << 10 })
+    const session = new Http2Server(socket, {
+      streamWindow,
+      maxConcurrentStreams: limits.streamsPerConnection,
+      maxHeaderListSize: limits.headerSize,
+    })
     session.on('close', () => {
       if (!session.reason) return
       logger.debug({ err: session.reason.message, remote: part.remote.address }, 'connection failed')
     })
-    const timer = setTimeout(() => session.destroy(), handshakeTimeout)
-    session.once('settings', () => clearTimeout(timer))
-    session.once('close', () => clearTimeout(timer))
+    const over = handshakes.begins()
+    const timer = setTimeout(() => session.destroy(new Error('no HTTP/2 settings in time')), handshakeTimeout)
+    const settled = (): void => {
+      clearTimeout(timer)
+      over()
+    }
+    session.once('settings', settled)
+    session.once('close', settled)
     options.onConnection({ session, ...part })
   }
 
   const secure = tls && createSecureServer(tls, handshakeTimeout)
+  secure?.server.on('tlsClientError', () => handshakes.secured())
   secure?.server.on('secureConnection', (socket) => {
     socket.on('error', () => socket.destroy())
     const remote = { address: socket.remoteAddress ?? '', unix: false }
+    handshakes.secured()
     serve(socket, { secure: true, remote, ...certificateOf(socket) })
   })
 
@@ -79,8 +93,17 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     // Nothing else notices a client whose machine vanished without a word: its build would run on for nobody.
     if (!remote.unix) socket.setKeepAlive(true, 30_000)
     socket.on('error', () => socket.destroy())
+    if (handshakes.count >= limits.pendingHandshakes) {
+      logger.debug({ remote: remote.address }, 'too many handshakes at once: a client is cut off')
+      return void socket.destroy()
+    }
+    const over = handshakes.begins()
     const timer = setTimeout(() => socket.destroy(), handshakeTimeout)
-    socket.once('close', () => clearTimeout(timer))
+    const known = (): void => {
+      clearTimeout(timer)
+      over()
+    }
+    socket.once('close', known)
     let seen = Buffer.alloc(0)
     const inspect = (): void => {
       const chunk = socket.read() as Buffer | null
@@ -88,11 +111,13 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       const kind = looksLike(seen)
       if (kind === 'more') return
       socket.off('readable', inspect)
-      clearTimeout(timer)
+      known()
       socket.unshift(seen)
       if (kind === 'http2') serve(socket, { secure: false, remote, ...nobody })
-      else if (kind === 'tls' && secure && !remote.unix) secure.server.emit('connection', socket)
-      else socket.destroy()
+      else if (kind === 'tls' && secure && !remote.unix) {
+        handshakes.securing()
+        secure.server.emit('connection', socket)
+      } else socket.destroy()
     }
     socket.on('readable', inspect)
   }

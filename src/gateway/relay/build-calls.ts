@@ -16,14 +16,14 @@ import { soleHeader } from './headers.ts'
 import { proxyOf } from './proxy.ts'
 import { checkOwner } from './owner.ts'
 import { pump } from './pump.ts'
-import { messageLimit, patience } from './tuning.ts'
+import { patience } from './tuning.ts'
 
 /**
  * Control/Status: the progress of a build, with steps of our own between the daemon's messages. It is open from the
  * placement, before the daemon knows of the build, until Solve is answered.
  */
 export async function relayStatus(context: RelayContext, call: Call): Promise<void> {
-  const body = await readBody(call.stream, messageLimit)
+  const body = await readBody(call.stream, call.messageLimit)
   const ref = statusRef(unframe(body))
   const single = transparent(context, call)
   const hold = await (single ? context.builds.wait(ref, patience, call.signal) : runningBuild(context, call, ref, body))
@@ -61,7 +61,7 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
     if (!(await begins(hold?.value, call.signal))) return
     if (call.path === paths.bridgeReturn) return await relayReturn(context, call, node)
     if (kind === 'bridge') return await relayWhole(call, node)
-    const body = await readBody(call.stream, messageLimit)
+    const body = await readBody(call.stream, call.messageLimit)
     const ours = hold?.value.placement !== undefined
     const asked = unframe(body)
     const admitted = context.admission.bridgeSolve(call.caller, asked)
@@ -81,7 +81,7 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
 
 /** LLBBridge/Return: the result of a build that the client drives, with metadata that exporters read. */
 async function relayReturn(context: RelayContext, call: Call, node: BuildNode): Promise<void> {
-  const body = await readBody(call.stream, messageLimit)
+  const body = await readBody(call.stream, call.messageLimit)
   context.admission.bridgeReturn(call.caller, unframe(body))
   const upstream = await call.upstreams.to(node)
   await pump(call.stream, upstream.request(call.raw), { body, lost: () => upstream.lost() })

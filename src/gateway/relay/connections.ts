@@ -1,6 +1,6 @@
 import { EventEmitter, once } from 'node:events'
 import { describeError, InsituError } from '../../kernel/errors.ts'
-import { type Status, statusOf } from '../../kernel/grpc/status.ts'
+import { type Status, status as grpc, statusOf } from '../../kernel/grpc/status.ts'
 import { admitPlaintext, plainAddress, type PodSource } from '../listener/admit.ts'
 import type { Http2Server } from '../http2/server.ts'
 import type { Http2Stream } from '../http2/stream.ts'
@@ -10,6 +10,8 @@ import type { RelayContext } from './context.ts'
 import { endCall } from './end-call.ts'
 import { header, headerObject } from './headers.ts'
 import { answerHttp, handlerOf, type HttpHandlers } from './http.ts'
+import { createIdentityLimit } from './identity-limit.ts'
+import { createKeepalive } from './keepalive.ts'
 import { route } from './router.ts'
 import { connectionWindow } from './tuning.ts'
 import { createUpstreams } from './upstream.ts'
@@ -48,6 +50,10 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
   const { context } = options
   const open = new Map<Http2Server, Set<Http2Stream>>()
   const ended = new EventEmitter()
+  const { limits } = context.config
+  const messageLimit = limits.messageSize
+  const identities = createIdentityLimit(limits.connectionsPerIdentity)
+  const keepalive = createKeepalive({ idle: limits.keepalive * 1000, answer: limits.keepaliveTimeout * 1000 })
   let retiring = false
   const retireIdle = (session: Http2Server, streams: ReadonlySet<Http2Stream>): void => {
     // Calls that cross this are refused unread: gRPC repeats them over the new connection by itself.
@@ -60,7 +66,12 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
     const refusal = options.refusal()
     const streams = new Set<Http2Stream>()
     const upstreams = createUpstreams(context.vigil, context.telemetry)
-    const admitted = identify(connection, options)
+    const admitted = identify(connection, options).then((caller) => {
+      const release = identities.claim(caller)
+      if (session.destroyed) release()
+      else session.once('close', release)
+      return caller
+    })
     let said = false
     // Each call asks for the result too; a connection without calls need not.
     admitted.then(
@@ -74,6 +85,8 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
       },
     )
     open.set(session, streams)
+    keepalive.watch(session)
+    session.on('oversized', (stream) => endCall(stream, oversized(limits.headerSize)))
     session.on('close', () => {
       open.delete(session)
       upstreams.close()
@@ -97,7 +110,8 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
         return
       }
       void admitted.then(
-        (caller) => route(context, { stream, path, raw, caller, upstreams, refusal, signal: gone.signal }),
+        (caller) =>
+          route(context, { stream, path, raw, messageLimit, caller, upstreams, refusal, signal: gone.signal }),
         (error: unknown) => {
           // Once for each connection: calls cost a stranger nothing, and logs should not fill with them.
           const level = said ? 'debug' : 'info'
@@ -133,6 +147,9 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
     },
   }
 }
+
+const oversized = (most: number): Status =>
+  grpc('RESOURCE_EXHAUSTED', `the call has more than ${most >> 10} KiB of header fields, gateway.limits.headerSize`)
 
 /** Says goodbye and gives the last answers a moment to leave. */
 function endSession(session: Http2Server): Promise<void> {

@@ -74,6 +74,8 @@ export interface Call {
   readonly stream: Http2Stream
   readonly path: string
   readonly raw: RawHeaders
+  /** Most bytes of a request that is decoded here. */
+  readonly messageLimit: number
   readonly caller: Caller
   readonly upstreams: Upstreams
   /** Why builds of this connection are not taken; undefined when they are. */

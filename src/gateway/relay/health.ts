@@ -5,7 +5,6 @@ import { readBody, unframe } from '../../kernel/grpc/framing.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { openReply } from './reply.ts'
 import type { Call, RelayContext } from './context.ts'
-import { messageLimit } from './tuning.ts'
 
 /** HealthCheckResponse.ServingStatus: grpc/health/v1/health.proto. */
 const serving = { yes: 1, no: 2, unknownService: 3 } as const
@@ -18,7 +17,7 @@ const lookAgain = 1000
 
 /** grpc.health.v1: whether builds are taken, which is also no while no node can build. */
 export async function answerHealth(context: RelayContext, call: Call): Promise<void> {
-  const service = string(unframe(await readBody(call.stream, messageLimit)), 1)
+  const service = string(unframe(await readBody(call.stream, call.messageLimit)), 1)
   const known = services.has(service)
   if (call.path === paths.healthCheck) {
     if (!known) throw new InsituError('SERVICE_UNKNOWN', 'unknown service', { status: 'NOT_FOUND' })

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import type { Http2Stream } from '../http2/stream.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { readBody } from '../../kernel/grpc/framing.ts'
@@ -32,6 +33,9 @@ export type HttpHandlers = Readonly<Record<string, HttpHandler>>
 export const handlerOf = (handlers: HttpHandlers, headers: HttpRequest['headers']): HttpHandler | undefined =>
   handlers[`${headers[':method']} ${(headers[':path'] ?? '').replace(/\?.*$/, '')}`]
 
+/** Milliseconds for the body of a request that nobody wants. */
+const unasked = 200
+
 const bodyLimit = 64 << 10
 
 /** Answers a request that is not gRPC. Never rejects: a rejection that nobody handles would end the process. */
@@ -47,7 +51,10 @@ export async function answerHttp(
     stream.end(Buffer.from(body))
   }
   try {
-    if (!handler) return send({ status: 404, body: 'not found\n' })
+    if (!handler) {
+      await requestEnd(stream, from.signal)
+      return send({ status: 404, body: 'not found\n' })
+    }
     const query = new URLSearchParams((headers[':path'] ?? '').replace(/^[^?]*\??/, ''))
     send(await handler({ ...from, headers, query, body: await readBody(stream, bodyLimit) }))
   } catch (error) {
@@ -58,4 +65,12 @@ export async function answerHttp(
     logger.error({ err: error, path: headers[':path'] }, 'a request failed here')
     send({ status: 500, body: 'internal error\n' })
   }
+}
+
+/** A request of no meaning is read to its end, as long as that does not take long, before it is answered. */
+async function requestEnd(stream: Http2Stream, signal: AbortSignal): Promise<void> {
+  const over = AbortSignal.any([signal, AbortSignal.timeout(unasked)])
+  const ended = once(stream, 'end', { signal: over }).catch(() => undefined)
+  stream.resume()
+  await ended
 }

@@ -8,14 +8,13 @@ import { relayWhole } from './build-calls.ts'
 import { anyNode, soleNode } from './choose.ts'
 import type { Call, RelayContext } from './context.ts'
 import { answer } from './end-call.ts'
-import { messageLimit } from './tuning.ts'
 import { unaryUpstream } from './unary.ts'
 
 /** Control/ListWorkers: one worker per node, from the nodes' reports; fixed nodes report nothing and are asked. */
 export async function answerWorkers(context: RelayContext, call: Call): Promise<void> {
   const sole = fixed(soleNode(context.directory))
   if (sole) return relayWhole(call, sole)
-  const request = await readBody(call.stream, messageLimit)
+  const request = await readBody(call.stream, call.messageLimit)
   const matches = workerFilter(unframe(request))
   const ready = context.directory.nodes().filter((node) => node.ready)
   if (ready.length === 0) anyNode(context.directory, undefined)
@@ -45,7 +44,7 @@ export async function answerWorkers(context: RelayContext, call: Call): Promise<
 export async function answerInfo(context: RelayContext, call: Call): Promise<void> {
   const versions = context.directory.nodes().flatMap((n) => (n.ready && n.report ? [n.report.buildkit] : []))
   if (versions.length === 0) return relayWhole(call, anyNode(context.directory, call.upstreams.latest()))
-  await readBody(call.stream, messageLimit)
+  await readBody(call.stream, call.messageLimit)
   answer(call.stream, frame(infoResponse(versions)))
 }
 
@@ -53,7 +52,7 @@ export async function answerInfo(context: RelayContext, call: Call): Promise<voi
 export async function relayTrace(context: RelayContext, call: Call): Promise<void> {
   const latest = call.upstreams.latest()
   const node = (latest === undefined ? undefined : context.directory.node(latest)) ?? soleNode(context.directory)
-  const spans = unframe(await readBody(call.stream, messageLimit))
+  const spans = unframe(await readBody(call.stream, call.messageLimit))
   if (!node) return answer(call.stream, frame(new Uint8Array()))
   // Clients send their last spans before they end: they should not wait for a daemon that hangs.
   const upstream = await call.upstreams.to(node)

@@ -23,7 +23,6 @@ import { claimSession } from './owner.ts'
 import { proxyOf } from './proxy.ts'
 import { reach } from './reach.ts'
 import { pump, type PumpEnd } from './pump.ts'
-import { messageLimit } from './tuning.ts'
 import { waitForTurn } from './wait-turn.ts'
 
 /**
@@ -34,7 +33,7 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
   const started = context.now()
   let placed: Date | undefined
   let begun: Date | undefined
-  const body = await readBody(call.stream, messageLimit)
+  const body = await readBody(call.stream, call.messageLimit)
   const asked = askPolicy(context, call, decodeSolve(unframe(body)))
   const { request } = asked
   const facts = solveFacts(request)

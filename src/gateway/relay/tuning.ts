@@ -12,7 +12,7 @@ export const streamWindow = 4 << 20
 /** Towards daemons. No PINGs: buildkitd answers frequent ones with GOAWAY too_many_pings. */
 export const upstreamOptions: ClientOptions = { streamWindow, maxHeaderListSize: 1 << 20 }
 
-/** Most bytes of a message that is decoded here. buildkitd itself refuses more than 16 MiB. */
+/** Most bytes of a message of a daemon's that is decoded here. */
 export const messageLimit = 64 << 20
 
 /** How long a call waits for a build that is not known yet, milliseconds: as long as buildkitd does. */

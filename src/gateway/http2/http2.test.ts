@@ -1,0 +1,227 @@
+import { once } from 'node:events'
+import { type Duplex, duplexPair } from 'node:stream'
+import { afterEach, expect, test } from 'vitest'
+import { Http2Client } from './client.ts'
+import { errorCodes } from './errors.ts'
+import { frameHeader, frameTypes, goawayFrame, headerFrames, numberFrame, pingFrame, preface } from './frames.ts'
+import { encodeHeaders } from './hpack/encoder.ts'
+import { Http2Server } from './server.ts'
+import { settingsFrame } from './settings.ts'
+import type { Http2Stream } from './stream.ts'
+
+const limits = { streamWindow: 256 << 10, maxConcurrentStreams: 10, maxHeaderListSize: 16 << 10 }
+const request = [':method', 'POST', ':scheme', 'http', ':path', '/x', ':authority', 'a']
+const open: { destroy(): void }[] = []
+
+afterEach(() => {
+  for (const one of open.splice(0)) one.destroy()
+})
+
+function pair(): { client: Http2Client; server: Http2Server } {
+  const [near, far] = duplexPair()
+  const server = new Http2Server(far, limits)
+  const client = new Http2Client(near, { streamWindow: 256 << 10, maxHeaderListSize: 16 << 10 })
+  open.push(client, server)
+  return { client, server }
+}
+
+/** A server, and the bytes of a client that does what it likes. */
+function raw(): { server: Http2Server; peer: Duplex; calls: Http2Stream[]; goaway: () => number | undefined } {
+  const [peer, far] = duplexPair()
+  const server = new Http2Server(far, limits)
+  open.push(server)
+  const calls: Http2Stream[] = []
+  server.on('stream', (stream) => calls.push(stream))
+  const answers: Buffer[] = []
+  peer.on('data', (chunk: Buffer) => answers.push(chunk))
+  peer.on('error', () => undefined)
+  peer.write(preface)
+  const own = { role: 'client', initialWindowSize: 65_535, maxConcurrentStreams: 0, maxHeaderListSize: 65_536 } as const
+  peer.write(settingsFrame(own))
+  return { server, peer, calls, goaway: () => goawayCode(Buffer.concat(answers)) }
+}
+
+function goawayCode(bytes: Buffer): number | undefined {
+  for (let at = 0; at + 9 <= bytes.length; at += 9 + bytes.readUIntBE(at, 3)) {
+    if (bytes[at + 3] === frameTypes.GOAWAY) return bytes.readUInt32BE(at + 13)
+  }
+  return undefined
+}
+
+const headersFrame = (id: number): Buffer =>
+  Buffer.concat(headerFrames(id, encodeHeaders(request, false), false, 16_384))
+
+test('a call with a body, an answer and trailers', async () => {
+  const { client, server } = pair()
+  server.on('stream', (stream, headers) => {
+    expect(headers).toEqual(request)
+    const body: Buffer[] = []
+    stream.on('data', (chunk) => body.push(chunk))
+    stream.once('end', () => {
+      stream.respond([':status', '200', 'm', '1', 'm', '2'])
+      stream.end(Buffer.concat(body), ['grpc-status', '0'])
+    })
+  })
+  const call = client.request(request)
+  const seen: unknown[] = []
+  call.on('response', (headers) => seen.push(headers))
+  call.on('trailers', (headers) => seen.push(headers))
+  let bytes = 0
+  call.on('data', (chunk) => (bytes += chunk.length))
+  for (let n = 0; n < 300; n++) call.write(Buffer.alloc(10_000, n))
+  call.end()
+  await once(call, 'close')
+  expect(bytes).toBe(3_000_000)
+  expect(seen).toEqual([
+    [':status', '200', 'm', '1', 'm', '2'],
+    ['grpc-status', '0'],
+  ])
+  expect(call.rstCode).toBe(errorCodes.NO_ERROR)
+})
+
+test('who does not read stops who writes, within the window, and other calls go on', async () => {
+  const { client, server } = pair()
+  const calls: Http2Stream[] = []
+  server.on('stream', (stream) => calls.push(stream))
+  server.setWindow(4 << 20)
+  const stuck = client.request(request)
+  stuck.write(Buffer.alloc(1 << 20))
+  const other = client.request(request)
+  other.end(Buffer.alloc(100))
+  while (calls.length < 2) await new Promise((resolve) => setImmediate(resolve))
+  calls[1]!.resume()
+  await once(calls[1]!, 'end')
+  expect(stuck.writableLength).toBe((1 << 20) - limits.streamWindow)
+  const read = { bytes: 0 }
+  calls[0]!.on('data', (chunk) => (read.bytes += chunk.length))
+  await once(stuck, 'drain')
+  while (read.bytes < 1 << 20) await new Promise((resolve) => setImmediate(resolve))
+})
+
+test('a call beyond what the server allows waits for its turn', async () => {
+  const { client, server } = pair()
+  const calls: Http2Stream[] = []
+  server.on('stream', (stream) => calls.push(stream))
+  await once(client, 'settings')
+  const streams = Array.from({ length: 11 }, () => client.request(request))
+  while (calls.length < 10) await new Promise((resolve) => setImmediate(resolve))
+  expect(streams[10]!.id).toBe(0)
+  calls[0]!.respond([':status', '200'], { endStream: true })
+  while (calls.length < 11) await new Promise((resolve) => setImmediate(resolve))
+})
+
+test('the end of a connection ends its calls, and a new one is refused', async () => {
+  const { client, server } = pair()
+  server.on('stream', () => server.destroy())
+  const call = client.request(request)
+  await once(call, 'close')
+  expect(client.destroyed).toBe(true)
+  const late = client.request(request)
+  await once(late, 'close')
+  expect(late.rstCode).toBe(errorCodes.REFUSED_STREAM)
+})
+
+const calm = errorCodes.ENHANCE_YOUR_CALM
+
+test.for<[string, (peer: Duplex) => void, number]>([
+  [
+    'calls that are given up at once',
+    (peer) => {
+      for (let id = 1; id < 6000; id += 2) {
+        peer.write(Buffer.concat([headersFrame(id), numberFrame(frameTypes.RST_STREAM, id, errorCodes.CANCEL)]))
+      }
+    },
+    calm,
+  ],
+  [
+    'errors that make us give calls up',
+    (peer) => {
+      for (let id = 1; id < 6000; id += 2) {
+        peer.write(Buffer.concat([headersFrame(id), numberFrame(frameTypes.WINDOW_UPDATE, id, 0)]))
+      }
+    },
+    calm,
+  ],
+  [
+    'header blocks without end',
+    (peer) => {
+      peer.write(Buffer.concat([frameHeader(frameTypes.HEADERS, 0, 1, 0)]))
+      for (let n = 0; n < 2000; n++) peer.write(frameHeader(frameTypes.CONTINUATION, 0, 1, 0))
+    },
+    calm,
+  ],
+  [
+    'DATA without data',
+    (peer) => {
+      peer.write(headersFrame(1))
+      for (let n = 0; n < 3000; n++) peer.write(frameHeader(frameTypes.DATA, 0, 1, 0))
+    },
+    calm,
+  ],
+  [
+    'more than the window',
+    (peer) => {
+      peer.write(headersFrame(1))
+      for (let n = 0; n < 10; n++) peer.write(Buffer.concat([frameHeader(0, 0, 1, 16_384), Buffer.alloc(16_384)]))
+    },
+    errorCodes.FLOW_CONTROL_ERROR,
+  ],
+  [
+    'a window that overflows',
+    (peer) => {
+      for (let n = 0; n < 3; n++) peer.write(numberFrame(frameTypes.WINDOW_UPDATE, 0, 2 ** 31 - 1))
+    },
+    errorCodes.FLOW_CONTROL_ERROR,
+  ],
+])('%s end the connection', async ([, attack, code]) => {
+  const { server, peer, goaway } = raw()
+  attack(peer)
+  await once(server, 'close')
+  expect(goaway()).toBe(code)
+})
+
+test('PINGs whose answers nobody reads end the connection', async () => {
+  const [peer, far] = duplexPair({ highWaterMark: 600 << 10 })
+  const server = new Http2Server(far, limits)
+  open.push(server)
+  peer.on('error', () => undefined)
+  peer.write(Buffer.concat([preface, frameHeader(frameTypes.SETTINGS, 0, 0, 0)]))
+  const many = Buffer.concat(Array.from({ length: 1000 }, () => pingFrame(Buffer.alloc(8), false)))
+  const timer = setInterval(() => peer.writable && peer.write(many), 0)
+  await once(server, 'close')
+  clearInterval(timer)
+  expect(server.reason?.message).toContain('too many frames')
+})
+
+test('a million tiny pieces that nobody reads do not become a million objects', async () => {
+  const { server, peer, calls } = raw()
+  server.setWindow(16 << 20)
+  peer.write(headersFrame(1))
+  const pieces = Buffer.concat(
+    Array.from({ length: 1000 }, () => Buffer.concat([frameHeader(0, 0, 1, 1), Buffer.alloc(1)])),
+  )
+  for (let n = 0; n < 200; n++) peer.write(pieces)
+  while (calls.length === 0) await new Promise((resolve) => setImmediate(resolve))
+  await new Promise((resolve) => peer.write(pingFrame(Buffer.alloc(8), false), resolve))
+  const read = { chunks: 0, bytes: 0 }
+  calls[0]!.on('data', (chunk) => {
+    read.chunks++
+    read.bytes += chunk.length
+  })
+  while (read.bytes < 200_000) await new Promise((resolve) => setImmediate(resolve))
+  expect(read.chunks).toBeLessThan(100)
+})
+
+test('a GOAWAY of the server ends the calls it has not seen and no others', async () => {
+  const [near, peer] = duplexPair()
+  const client = new Http2Client(near, { streamWindow: 65_535, maxHeaderListSize: 16_384 })
+  open.push(client)
+  peer.resume()
+  peer.write(frameHeader(frameTypes.SETTINGS, 0, 0, 0))
+  const [first, second] = [client.request(request), client.request(request)]
+  peer.write(goawayFrame(1, errorCodes.NO_ERROR, ''))
+  await once(second, 'close')
+  expect(second.rstCode).toBe(errorCodes.REFUSED_STREAM)
+  expect(first.closed).toBe(false)
+  expect(client.closing).toBe(true)
+})
