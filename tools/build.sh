@@ -8,13 +8,14 @@ out=${INSITU_TOOLS:-$here/../.tools}
 bin=$out/bin
 mkdir -p "$bin" "$out/stamps"
 
+# The sets …-oldest are for `npm run compat`, which gives them a place of their own.
 all=(buildkit containerd runc buildx coredns load h2spec kubernetes)
 
 # Upstream makefiles stamp versions into the binaries; kubelet and buildkitd report them, so we do too.
 recipe() { # SET -> VERSION TAGS CGO LDFLAGS, then the packages
   local set=$1; v=
   case $set in
-    buildkit)
+    buildkit | buildkit-oldest)
       v=$(version github.com/moby/buildkit)
       # Without the seccomp tag BuildKit runs its steps with no seccomp profile at all.
       flags=(-tags 'osusergo netgo seccomp' -ldflags "-s -w -X github.com/moby/buildkit/version.Version=$v -X github.com/moby/buildkit/version.Package=github.com/moby/buildkit") cgo=0 ;;
@@ -24,7 +25,7 @@ recipe() { # SET -> VERSION TAGS CGO LDFLAGS, then the packages
     runc)
       v=$(version github.com/opencontainers/runc)
       flags=(-tags seccomp -ldflags "-s -w -X main.version=${v#v}") cgo=1 ;;
-    buildx)
+    buildx | buildx-oldest)
       v=$(version github.com/docker/buildx)
       flags=(-ldflags "-s -w -X github.com/docker/buildx/version.Version=$v") cgo=0 ;;
     coredns | load | h2spec) flags=(-ldflags '-s -w') cgo=0 ;;

@@ -9,6 +9,7 @@ import type { Freshness } from '../placement/view.ts'
 import { chooseAgent, readAgent, type Agent, type RawAgentPod } from './agent.ts'
 import { dialAgent, type AgentAddress } from './agent-connection.ts'
 import { fetchProxy } from './agent-request.ts'
+import { createSilence } from './silence.ts'
 import type { BuildNode, Directory } from './directory.ts'
 
 export interface KubernetesDirectory extends Directory {
@@ -58,8 +59,24 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
   let sorted: readonly BuildNode[] | undefined
   const listeners: ((node: string) => void)[] = []
 
+  const silence = createSilence({
+    ask: async (agent) => fetchProxy(addressOf(agent), tls),
+    onChange: ({ node }) => settle(node),
+  })
+  /** An agent as it can be used: one that cannot be reached is not ready, whatever it reported last. */
+  const heard = (agent: Agent | undefined): Agent | undefined =>
+    agent && silence.has(agent) ? { ...agent, ready: false, trouble: 'does not answer' } : agent
+  const reached = async <T>(agent: Agent, call: Promise<T>, signal?: AbortSignal): Promise<T> => {
+    try {
+      return await call
+    } catch (error) {
+      // One that has no address yet, or is being stopped, is not ready anyway.
+      if (agent.ready && !signal?.aborted) silence.noticed(agent)
+      throw error
+    }
+  }
   const settle = (node: string): void => {
-    const agent = chooseAgent([...(pods.get(node)?.values() ?? [])])
+    const agent = heard(chooseAgent([...(pods.get(node)?.values() ?? [])]))
     const before = agents.get(node)
     sorted = undefined
     if (agent) {
@@ -79,6 +96,7 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
   const remove = (agent: Agent): void => {
     pods.get(agent.node)?.delete(agent.uid)
     proxies.delete(agent.uid)
+    silence.forget(agent)
     settle(agent.node)
   }
   const watch = watchResource<RawAgentPod, Agent>({
@@ -103,9 +121,15 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     report: agent.report,
     ready: agent.ready,
     // The agent that is there now: a build may have been placed before its pod was replaced.
-    dial: async (signal) => dialAgent(addressOf(agents.get(agent.node) ?? agent), tls, signal),
+    dial: async (signal) => {
+      const now = agents.get(agent.node) ?? agent
+      return reached(now, dialAgent(addressOf(now), tls, signal), signal)
+    },
     proxy: async () => proxyOf(agent),
-    answers: async () => fetchProxy(addressOf(agents.get(agent.node) ?? agent), tls),
+    answers: async () => {
+      const now = agents.get(agent.node) ?? agent
+      return reached(now, fetchProxy(addressOf(now), tls))
+    },
   })
   /** A pod's variables do not change while it lives: the short life of the cache is for agents that did not answer well. */
   const proxyOf = (agent: Agent): ProxyCache['value'] => {
@@ -142,7 +166,10 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
       reconnects: watch.reconnects,
       relists: watch.relists,
     }),
-    stop: () => watch.stop(),
+    stop: () => {
+      silence.stop()
+      return watch.stop()
+    },
   }
 }
 
