@@ -12,7 +12,7 @@ export const sinceFile = 'insitu-since'
  */
 export async function ownedSince(root: string, now: number): Promise<number> {
   const path = join(root, sinceFile)
-  const since = Date.parse((await readOptional(path)) ?? '')
+  const since = Date.parse(((await readOptional(path)) ?? '').trim())
   if (Number.isFinite(since)) return since
   await writeFileAtomic(path, `${new Date(now).toISOString()}\n`)
   return now
