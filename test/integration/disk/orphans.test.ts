@@ -35,7 +35,7 @@ const records = async (): Promise<string[]> =>
 const snapshots = async (): Promise<string[]> =>
   lines(await node.ctr(['snapshots', '--snapshotter', 'overlayfs', 'ls'])).flatMap((line) => line.split(' ')[0] ?? [])
 
-async function arguments_(step: string, output: readonly string[] = []): Promise<string[]> {
+async function buildArguments(step: string, output: readonly string[] = []): Promise<string[]> {
   const context = join(node.directory, `context-${step.length}-${output.length}`)
   await mkdir(context, { recursive: true })
   await copyFile('/bin/busybox', join(context, 'busybox'))
@@ -48,7 +48,7 @@ async function arguments_(step: string, output: readonly string[] = []): Promise
   const secret = ['--secret', `id=word,src=${context}/word`]
   return ['build', '--progress', 'plain', '--frontend', 'dockerfile.v0', ...local, ...secret, ...output]
 }
-const build = async (step: string) => agent.buildctl(await arguments_(step))
+const build = async (step: string) => agent.buildctl(await buildArguments(step))
 
 /** SIGKILL to the daemon, and waits for the next one. */
 async function killDaemon(): Promise<void> {
@@ -80,7 +80,7 @@ it('a daemon that is killed in the middle of a RUN step leaves no container, mou
 })
 
 it('a blob that was half written when the daemon was killed is gone', async () => {
-  const args = await arguments_('dd if=/dev/urandom of=/data bs=1M count=150', [
+  const args = await buildArguments('dd if=/dev/urandom of=/data bs=1M count=150', [
     '--output',
     `type=oci,dest=${node.directory}/out.tar,compression=gzip,force-compression=true`,
   ])
