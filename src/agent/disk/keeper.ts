@@ -59,6 +59,8 @@ export function startKeeper(options: KeeperOptions): Keeper {
     const next = limited.length > 0 ? limitFindings(limited) : still ? findings : []
     if (next.map((f) => f.code).join() === findings.map((f) => f.code).join()) return
     findings = next
+    for (const { code, fix, message } of findings) log.error({ code, fix }, message)
+    if (findings.length === 0) log.info('the disk is below its high mark again: the node takes builds')
     options.onFindings(findings)
   }
 

@@ -201,6 +201,17 @@ describe('a node whose disk is small', () => {
     expect(other.stderr).toContain('no agent listens on /run/nobody.sock')
   })
 
+  it('takes no build when others fill the disk up to the kubelet’s threshold, and takes builds again after that', async () => {
+    const ballast = `${node.buildkitRoot}/../ballast`
+    const seen = agent.lines().length
+    const { bytes } = await used()
+    await node.ok('fallocate', ['-l', `${Math.ceil((bytesLimit + 0.03 - bytes) * 1200)}M`, ballast])
+    const said = await agent.waitFor('the node to refuse builds', (line) => line.code === 'DISK_LIMIT', seen)
+    expect(said.fix).toContain('insitu du')
+    await node.ok('rm', [ballast])
+    await agent.waitFor('the node to take builds', (line) => line.msg.includes('below its high mark again'), seen)
+  })
+
   it('goes on where it was when agent or containerd are restarted while it prunes', async () => {
     for (let i = 0; i < 4; i++) await build(`again:${i}`, megabytes(15))
     const pruning = pod.run(program, ['prune', '--all', '--socket', socket])
