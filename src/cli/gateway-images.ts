@@ -15,6 +15,7 @@ import { createInProgress } from '../gateway/images/in-progress.ts'
 import { createImageIndex } from '../gateway/images/index.ts'
 import { followInventories } from '../gateway/images/inventory.ts'
 import { createLookups } from '../gateway/images/lookup.ts'
+import { tellWanted } from '../gateway/images/wanted.ts'
 import { lookupHandler } from '../gateway/images/lookup-handler.ts'
 import type { LiveView } from '../gateway/placement/view.ts'
 import type { HttpHandlers } from '../gateway/relay/http.ts'
@@ -82,6 +83,11 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
   }
   const waitingFor: LiveView['waitingFor'] = (image) => view().waitingFor(image)
   const stopReconciling = reconcileNames({ index, agents: calls, logger })
+  const stopTelling = tellWanted({
+    ...{ index, view, agents, logger },
+    complete: (signal) => view().whenComplete(signal),
+    tell: (node, names) => calls.wanted(node, names),
+  })
   const reachable = (node: string): boolean => agents().get(node)?.ready ?? false
   const rescue = createRescue({ index, inProgress, view: { waitingFor }, agents: calls, reachable, wake, logger })
   return {
@@ -104,6 +110,7 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
     close() {
       rescue.stop()
       stopReconciling()
+      stopTelling()
       inventories.stop()
     },
   }

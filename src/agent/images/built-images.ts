@@ -88,7 +88,7 @@ export function builtImages({ keeper, images, log, revision }: BuiltImagesOption
           if (!record || record.version >= version || record.digest === digest) return
           // First the record: what is not remembered is not put back.
           memory.records.delete(name)
-          keeper.revise()
+          keeper.revise(true)
           await images.delete(name)
           dropped.push(name)
           log.info({ name, digest: record.digest, newer: digest }, 'an older copy of a built image lost its name')
@@ -101,7 +101,7 @@ export function builtImages({ keeper, images, log, revision }: BuiltImagesOption
       if (next.size === memory.wanted.size && names.every((name) => memory.wanted.has(name))) return
       await keeper.change(() => {
         memory.wanted = next
-        keeper.revise()
+        keeper.revise(false)
       })
     },
   }

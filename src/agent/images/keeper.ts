@@ -54,7 +54,8 @@ export interface Keeper {
   announce(image: BuiltImage, arrival: Arrival): void
   /** Runs a change of the memory and applies what follows from it. */
   change<T>(work: () => Promise<T> | T): Promise<T>
-  revise(): void
+  /** The memory has changed: it is written down after this change; with `list` gateways are told to ask again. */
+  revise(list: boolean): void
   /** Content of an image that was taken from its name a moment ago. */
   disputed(digest: string): Uint8Array | undefined
   stop(): Promise<void>
@@ -88,9 +89,9 @@ export function createKeeper(options: KeeperOptions): Keeper {
   const quietly = (work: Promise<unknown>): void =>
     void work.catch((error: unknown) => log.warn({ err: describeError(error) }, 'images could not be looked after'))
 
-  const revise = (): void => {
+  const revise = (list = true): void => {
     saved = false
-    options.onRevision()
+    if (list) options.onRevision()
   }
   const announcementOf = (name: string, digest: string) => {
     const found = announced.get(name)

@@ -1,5 +1,13 @@
 import { agentPaths } from '../../api/agent-api.ts'
-import type { BuiltImage, BuiltRequest, DropRequest, Peer, PullProgress, PullRequest } from '../../api/images.ts'
+import type {
+  BuiltImage,
+  BuiltRequest,
+  DropRequest,
+  Peer,
+  PullProgress,
+  PullRequest,
+  WantedRequest,
+} from '../../api/images.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { TlsSource } from '../../kernel/tls/material.ts'
 import { askAgent, askAgentForLines } from '../directory/agent-request.ts'
@@ -20,6 +28,11 @@ export interface AgentCalls {
   ): Promise<number>
 }
 
+export interface WantedCalls {
+  /** Which of a node's images templates of workloads name. */
+  wanted(node: string, names: readonly string[]): Promise<void>
+}
+
 export interface AgentCallsOptions {
   /** Where the agent of a node is; undefined while it has none that can be reached. */
   readonly peer: (node: string) => Peer | undefined
@@ -33,7 +46,12 @@ export interface AgentCallsOptions {
 /** A day: the signal of whoever pulls ends it before. */
 const longest = 86_400_000
 
-export function createAgentCalls({ peer, tls, silence = 15_000, timeout = 5000 }: AgentCallsOptions): AgentCalls {
+export function createAgentCalls({
+  peer,
+  tls,
+  silence = 15_000,
+  timeout = 5000,
+}: AgentCallsOptions): AgentCalls & WantedCalls {
   const reach = (node: string): Peer => {
     const found = peer(node)
     if (found) return found
@@ -49,6 +67,10 @@ export function createAgentCalls({ peer, tls, silence = 15_000, timeout = 5000 }
     async drop(node, images) {
       const body: DropRequest = { images }
       await askAgent(reach(node), tls, { method: 'POST', path: agentPaths.drop, body, timeout })
+    },
+    async wanted(node, names) {
+      const body: WantedRequest = { names }
+      await askAgent(reach(node), tls, { method: 'POST', path: agentPaths.wanted, body, timeout })
     },
     async pull(node, image, peers, onBytes, signal) {
       const body: PullRequest = { image, peers: peers.flatMap((name) => peer(name) ?? []) }
