@@ -58,20 +58,16 @@ export const withoutBlock = (text: string): string => text.replace(block, '')
 export function withBlock(text: string, host: MirrorHost, memory: BlockMemory): string | undefined {
   const original = withoutBlock(text)
   const lines = original.split('\n')
-  const table = lines.findIndex((line) => /^\s*\[{1,2}\s*["'A-Za-z]/.test(line))
-  const before =
-    table < 0
-      ? original
-      : lines
-          .slice(0, table)
-          .map((line) => `${line}\n`)
-          .join('')
-  const after = table < 0 ? '' : lines.slice(table).join('\n')
-  const gap = before === '' || before.endsWith('\n') ? '' : undefined
-  // A last line without its end would have to be changed to put something behind it.
-  if (gap === undefined) return undefined
-  const changed = `${before}${renderBlock(host, memory)}${after}`
-  return says(original, changed, host.url) ? changed : undefined
+  // In front of the first table. A line of a list may look like one: then the next is tried.
+  const tables = [...lines.keys()].filter((i) => /^\s*\[{1,2}\s*["'A-Za-z]/.test(lines[i] ?? ''))
+  for (const at of tables.length === 0 ? [lines.length] : tables) {
+    const before = lines.slice(0, at).join('\n') + (at > 0 && at < lines.length ? '\n' : '')
+    // A last line without its end would have to be changed to put something behind it.
+    if (before !== '' && !before.endsWith('\n')) continue
+    const changed = `${before}${renderBlock(host, memory)}${lines.slice(at).join('\n')}`
+    if (says(original, changed, host.url)) return changed
+  }
+  return undefined
 }
 
 function says(original: string, changed: string, url: string): boolean {

@@ -1,4 +1,4 @@
-import type { Peer } from '../../api/images.ts'
+import type { BuiltImage, Peer } from '../../api/images.ts'
 import type { BuiltRecords } from './built-content.ts'
 import type { ContentStore } from './content.ts'
 import { isNewer, type Lookups } from './lookups.ts'
@@ -6,7 +6,7 @@ import { isNewer, type Lookups } from './lookups.ts'
 /** What to answer to a pull of a name. */
 export type Resolved =
   | { readonly kind: 'local'; readonly digest: string }
-  | { readonly kind: 'remote'; readonly digest: string; readonly peers: readonly Peer[] }
+  | { readonly kind: 'remote'; readonly image: BuiltImage; readonly peers: readonly Peer[] }
   /** Still being built when the time was over. */
   | { readonly kind: 'building' }
   | { readonly kind: 'failed'; readonly reason: string }
@@ -40,7 +40,7 @@ export async function resolveName(name: string, patience: number, options: Names
     const own = records.find(name)
     const here = own && (await store.size(own.digest)) !== undefined ? own : undefined
     if (found.state === 'here' && found.image.digest !== here?.digest && (!here || isNewer(found.image, here))) {
-      return { kind: 'remote', digest: found.image.digest, peers: found.peers }
+      return { kind: 'remote', image: found.image, peers: found.peers }
     }
     if (here) return { kind: 'local', digest: here.digest }
     return failure === undefined ? { kind: 'none' } : { kind: 'failed', reason: failure }

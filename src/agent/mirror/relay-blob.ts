@@ -1,5 +1,5 @@
-import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { pipeline } from 'node:stream/promises'
 import { InsituError } from '../../kernel/errors.ts'
 import { contentHeaders, parseRange, sendError } from './answer.ts'
 import type { RemoteContent } from './source.ts'
@@ -8,12 +8,13 @@ import { readVerified, smallBlob, verifiedBytes, type VerifiedOptions } from './
 export interface RelayOptions extends VerifiedOptions {
   /** Told that a blob arrived wrong and containerd has the most of it. */
   readonly onCorrupt: (digest: string) => void
+  /** Told of bytes of other nodes as they pass. */
+  readonly onBytes: (bytes: number) => void
 }
 
 /**
  * Answers with a blob of other nodes. Small ones are proved first; of large ones containerd never gets the last piece
  * before the whole is proved, and a broken transfer goes on from another node without its notice.
- * @returns bytes that came from other nodes.
  * @throws what `source.open` throws, as long as nothing was answered.
  */
 export async function relayBlob(
@@ -21,7 +22,7 @@ export async function relayBlob(
   response: ServerResponse,
   content: RemoteContent,
   options: RelayOptions,
-): Promise<number> {
+): Promise<void> {
   const { digest } = content
   const from = /^bytes=(\d+)-\d*$/.exec(request.headers.range ?? '')?.[1]
   const offset = Number(from ?? '0')
@@ -30,18 +31,19 @@ export async function relayBlob(
   if (request.method === 'HEAD') {
     opened.body.destroy()
     response.writeHead(200, headers).end()
-    return 0
+    return
   }
   const range = parseRange(request.headers.range, opened.size)
   if (range === 'unsatisfiable') {
     opened.body.destroy()
     sendError(response, 416, 'RANGE_INVALID', `the blob has ${opened.size} bytes`)
-    return 0
+    return
   }
   if (!range && opened.size <= smallBlob) {
     const bytes = await readVerified(content, 'blobs', options, opened)
+    options.onBytes(bytes.length)
     response.writeHead(200, headers).end(bytes)
-    return bytes.length
+    return
   }
   const end = (range?.end ?? opened.size - 1) + 1
   if (range) {
@@ -51,21 +53,27 @@ export async function relayBlob(
       'content-range': `bytes ${range.start}-${range.end}/${opened.size}`,
     })
   } else response.writeHead(200, headers)
-  let at = offset
   try {
-    for await (const chunk of verifiedBytes(content, opened, offset, options)) {
-      if (response.destroyed) break
-      const piece = at + chunk.length > end ? chunk.subarray(0, end - at) : chunk
-      at += piece.length
-      if (!response.write(piece)) await Promise.race([once(response, 'drain'), once(response, 'close')])
-      if (at >= end) break
-    }
-    response.end()
+    await pipeline(count(verifiedBytes(content, opened, offset, options), end - offset, options.onBytes), response)
   } catch (error) {
-    // The end must not look like an end.
-    response.destroy()
+    // The pipeline has cut the connection: the end must not look like an end.
     if (error instanceof InsituError && error.code === 'DIGEST_MISMATCH') options.onCorrupt(digest)
     throw error
   }
-  return at - offset
+}
+
+/** At most so many bytes, each told. */
+async function* count(
+  chunks: AsyncIterable<Buffer>,
+  most: number,
+  onBytes: (bytes: number) => void,
+): AsyncGenerator<Buffer> {
+  let left = most
+  for await (const chunk of chunks) {
+    const piece = chunk.length > left ? chunk.subarray(0, left) : chunk
+    left -= piece.length
+    onBytes(piece.length)
+    yield piece
+    if (left === 0 && chunk.length > piece.length) return
+  }
 }

@@ -11,7 +11,7 @@ import { serveContent } from './serve-content.ts'
 import { createFailures } from './failures.ts'
 import { nextHop, parseTarget, type Target } from './target.ts'
 
-export interface RequestsOptions extends NamesOptions, Omit<RelayOptions, 'onCorrupt'> {
+export interface RequestsOptions extends NamesOptions, Omit<RelayOptions, 'onCorrupt' | 'onBytes'> {
   readonly built: BuiltContent
   readonly store: ContentStore
   readonly remote: Remote
@@ -55,9 +55,10 @@ export function createRequests(options: RequestsOptions) {
       case 'local':
         return local(request, response, resolved.digest)
       case 'remote': {
-        const found = await remote.manifest(repository, resolved.digest, resolved.peers)
+        const { digest } = resolved.image
+        const found = await remote.manifest(repository, digest, resolved.peers)
         if (!found) return sendError(response, 503, 'UNAVAILABLE', `${name} was built, and no node gives it`)
-        return send(request, response, resolved.digest, found)
+        return send(request, response, digest, found)
       }
     }
   }
@@ -90,7 +91,8 @@ export function createRequests(options: RequestsOptions) {
       corrupt.add(wrong)
       setTimeout(() => void options.discard(wrong), 1000).unref()
     }
-    options.count?.(await relayBlob(request, response, content, { ...options, onCorrupt }))
+    const onBytes = (bytes: number): void => options.count?.(bytes)
+    await relayBlob(request, response, content, { ...options, onCorrupt, onBytes })
   }
 
   return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {

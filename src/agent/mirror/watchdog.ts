@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describeError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
@@ -66,7 +67,7 @@ export async function startWatchdog(options: WatchdogOptions): Promise<Watchdog>
 /** Whether the node's own network reaches the mirror at an address. */
 export async function reachableFromNode(host: string, port: number, hostRoot: string): Promise<boolean> {
   try {
-    await run('nsenter', [`--net=${hostRoot}/../ns/net`, '--', 'timeout', '3', script, 'probe', host, String(port)])
+    await run('nsenter', [`--net=${join(hostRoot, '../ns/net')}`, '--', 'timeout', '3', script, 'probe', host, String(port)])
     return true
   } catch {
     return false

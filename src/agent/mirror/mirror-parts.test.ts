@@ -1,0 +1,149 @@
+import { describe, expect, it } from 'vitest'
+import type { Lookup } from '../../api/images.ts'
+import { parseRange } from './answer.ts'
+import { configPathOf } from './config-path.ts'
+import { parseToml } from '../../kernel/config/toml.ts'
+import { createLinks } from './links.ts'
+import { createLookups, joinAnswers } from './lookups.ts'
+import { isManifestType, isPlainLayer, parseManifest } from './manifest.ts'
+import { nextHop, parseTarget } from './target.ts'
+import { createUploads } from './uploads.ts'
+
+const digest = `sha256:${'a'.repeat(64)}`
+const url = (path: string): URL => new URL(path, 'http://mirror')
+
+describe('what a request asks for', () => {
+  it.each([
+    ['/v2/', { kind: 'api' }],
+    [
+      '/v2/library/app/manifests/v1?ns=docker.io',
+      { kind: 'tag', repository: 'docker.io/library/app', tag: 'v1', hop: 0 },
+    ],
+    ['/v2/a/manifests/v1?insitu-hop=3&ns=x:5000', { kind: 'tag', repository: 'x:5000/a', tag: 'v1', hop: 3 }],
+    [`/v2/a/b/manifests/${digest}?ns=x.test`, { kind: 'manifest', repository: 'x.test/a/b', digest }],
+    [`/v2/a/b/blobs/${digest}?ns=x.test`, { kind: 'blob', repository: 'x.test/a/b', digest }],
+    [`/v2/a/b/referrers/${digest}?ns=x.test`, { kind: 'referrers' }],
+    ['/v2/a/manifests/v1', { kind: 'unknown' }],
+    [`/v2/a/../../blobs/${digest}?ns=x.test`, { kind: 'unknown' }],
+    ['/v2/a/blobs/sha256:..%2f..?ns=x.test', { kind: 'unknown' }],
+    ['/v2/_catalog', { kind: 'unknown' }],
+  ])('%s', (path, target) => expect(parseTarget(url(path))).toEqual(target))
+
+  it('counts redirects in the query', () => {
+    expect(nextHop(url('/v2/a/manifests/v1?ns=x'), 0)).toBe('/v2/a/manifests/v1?ns=x&insitu-hop=1')
+    expect(nextHop(url('/v2/a/manifests/v1?ns=x&insitu-hop=1'), 1)).toBe('/v2/a/manifests/v1?ns=x&insitu-hop=2')
+  })
+})
+
+it.each([
+  [undefined, undefined],
+  ['bytes=0-', { start: 0, end: 99 }],
+  ['bytes=10-19', { start: 10, end: 19 }],
+  ['bytes=-5', { start: 95, end: 99 }],
+  ['bytes=90-500', { start: 90, end: 99 }],
+  ['bytes=100-', 'unsatisfiable'],
+  ['bytes=9-3', undefined],
+  ['bytes=0-1,5-6', undefined],
+])('range %s of 100 bytes', (header, range) => expect(parseRange(header, 100)).toEqual(range))
+
+describe('manifests', () => {
+  it('know their children, whatever their kind', () => {
+    const config = { mediaType: 'c', digest, size: 1 }
+    const bytes = (value: unknown): Buffer => Buffer.from(JSON.stringify(value))
+    const layer = { mediaType: 'l', digest: `sha256:${'b'.repeat(64)}`, size: 2 }
+    expect(parseManifest(bytes({ config, layers: [layer] }))).toEqual({
+      mediaType: 'application/vnd.oci.image.manifest.v1+json',
+      children: [config, layer],
+    })
+    expect(parseManifest(bytes({ mediaType: 'x', manifests: [config] }))).toEqual({
+      mediaType: 'x',
+      children: [config],
+    })
+    expect(() => parseManifest(bytes({}))).toThrow('neither')
+  })
+
+  it.each([
+    ['application/vnd.oci.image.index.v1+json', true, false],
+    ['application/vnd.docker.distribution.manifest.v2+json', true, false],
+    ['application/vnd.docker.distribution.manifest.list.v2+json', true, false],
+    ['application/vnd.oci.image.layer.v1.tar', false, true],
+    ['application/vnd.oci.image.layer.v1.tar+gzip', false, false],
+    ['application/vnd.docker.image.rootfs.diff.tar', false, true],
+    ['application/vnd.docker.image.rootfs.diff.tar.gzip', false, false],
+  ])('%s', (type, manifest, plain) => {
+    expect([isManifestType(type), isPlainLayer(type)]).toEqual([manifest, plain])
+  })
+})
+
+describe('answers of several gateways', () => {
+  const image = (version: number) => ({ name: 'docker.io/library/a:1', digest: `sha256:${version}`, version })
+  const peer = (node: string) => ({ node, host: node, port: 1 })
+  const joined = (...answers: Lookup[]) => joinAnswers(new Map(answers.map((answer, i) => [`g${i}`, answer])))
+
+  it('are joined: building wins, then the newest with all who have it', () => {
+    const old: Lookup = { state: 'here', image: image(1), peers: [peer('a')] }
+    const newest: Lookup = { state: 'here', image: image(2), peers: [peer('b')] }
+    const again: Lookup = { state: 'here', image: image(2), peers: [peer('c'), peer('b')] }
+    expect(joined(old, { state: 'building', node: 'n' })).toEqual({ state: 'building', by: ['g1'] })
+    expect(joined(old, newest, again)).toMatchObject({ image: image(2), peers: [{ node: 'b' }, { node: 'c' }] })
+    expect(joined({ state: 'none' }, old)).toMatchObject({ image: image(1) })
+    expect(joined({ state: 'none' })).toEqual({ state: 'none' })
+    expect(joined()).toEqual({ state: 'unreachable' })
+  })
+
+  it('need not all come: one that is late is left out until it has answered', async () => {
+    const release = Promise.withResolvers<void>()
+    let asked = 0
+    const lookups = createLookups({
+      patience: 5,
+      first: 1000,
+      gateways: {
+        connected: () => ['quick', 'late'],
+        async get(address) {
+          if (address === 'quick') return { state: 'none' }
+          asked += 1
+          await release.promise
+          return { state: 'none' }
+        },
+        close() {},
+      },
+    })
+    expect(await lookups.ask({ name: 'docker.io/library/a:1' })).toEqual({ state: 'none' })
+    expect(await lookups.ask({ name: 'docker.io/library/a:1' })).toEqual({ state: 'none' })
+    expect(asked).toBe(1)
+    release.resolve()
+    await expect.poll(async () => (await lookups.ask({ name: 'docker.io/library/a:1' })) && asked).toBe(2)
+  })
+})
+
+describe('uploads', () => {
+  it('serve few at a time, each with all its connections, and the urgent ones', () => {
+    const uploads = createUploads({ most: 2 })
+    const first = uploads.begin('a', false)
+    expect([uploads.begin('a', false), uploads.begin('b', false)].every(Boolean)).toBe(true)
+    expect(uploads.begin('c', false)).toBeUndefined()
+    expect(uploads.begin('c', true)).toBeDefined()
+    first?.()
+    expect(uploads.begin('d', false)).toBeUndefined()
+  })
+})
+
+describe('links', () => {
+  it('are slow when a long transfer said so, for a while', () => {
+    let now = 0
+    const links = createLinks(() => now)
+    links.measured('a', 1 << 20, 1000)
+    expect(links.isSlow('a')).toBe(false)
+    links.measured('a', 100e6, 1000)
+    links.measured('b', 500e6, 1000)
+    expect([links.isSlow('a'), links.isSlow('b')]).toEqual([true, false])
+    now = 700_000
+    expect(links.isSlow('a')).toBe(false)
+  })
+})
+
+it.each([
+  ['2', '[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "/a:/b"', '/a:/b'],
+  ['1.x', '[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/a"', '/a'],
+  ['none', '[plugins."io.containerd.grpc.v1.cri".registry]\n', undefined],
+])('config_path of containerd %s', (_, text, path) => expect(configPathOf(parseToml(text, 'config.toml'))).toBe(path))
