@@ -44,6 +44,11 @@ async function start(): Promise<number> {
 const restored = (): Promise<unknown> =>
   until('all files to be as before', async () => isDeepStrictEqual(await files(), asBefore))
 
+/** nsenter stops itself when its child is stopped. */
+function goOn(pid: number): void {
+  for (const one of [pid, agent?.pid ?? pid]) process.kill(one, 'SIGCONT')
+}
+
 beforeAll(async () => {
   node = await startNode()
   certs = join(node.directory, 'certs.d')
@@ -88,7 +93,7 @@ it('is taken away when the agent hangs, comes back with it, and a pull is never 
       .code,
   ).not.toBe(0)
   expect(performance.now() - later).toBeLessThan(5000)
-  process.kill(pid, 'SIGCONT')
+  goOn(pid)
   await until('the mirror to be registered again', isRegistered)
   expect((await pull).code).not.toBe(0)
   await endProcess(agent!, 'SIGTERM')
@@ -97,14 +102,16 @@ it('is taken away when the agent hangs, comes back with it, and a pull is never 
 
 it('is ended when it hangs for long, so that pulls that wait go on', async () => {
   const pid = await start()
-  const ended = new Promise((resolve) => agent?.once('exit', resolve))
   process.kill(pid, 'SIGSTOP')
   const begun = performance.now()
   const pull = node.run('ctr', ['-n', 'k8s.io', 'images', 'pull', '--hosts-dir', certs, 'docker.io/library/nothing:1'])
   await pull
-  await ended
+  await until('the agent to be killed', async () =>
+    (await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ' Z ')).includes(' Z '),
+  )
   expect(performance.now() - begun).toBeLessThan(29_000)
   await restored()
+  goOn(agent!.pid!)
 })
 
 it('leaves nothing when it is killed, nor when its watchdog dies with it', async () => {

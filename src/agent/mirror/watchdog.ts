@@ -67,7 +67,16 @@ export async function startWatchdog(options: WatchdogOptions): Promise<Watchdog>
 /** Whether the node's own network reaches the mirror at an address. */
 export async function reachableFromNode(host: string, port: number, hostRoot: string): Promise<boolean> {
   try {
-    await run('nsenter', [`--net=${join(hostRoot, '../ns/net')}`, '--', 'timeout', '3', script, 'probe', host, String(port)])
+    await run('nsenter', [
+      `--net=${join(hostRoot, '../ns/net')}`,
+      '--',
+      'timeout',
+      '3',
+      script,
+      'probe',
+      host,
+      String(port),
+    ])
     return true
   } catch {
     return false
