@@ -7,6 +7,11 @@ export interface BenchOptions {
   readonly runs: number
   /** MiB of a transfer, where a benchmark has one. */
   readonly size: number
+  /** Of the cluster of a benchmark that makes one. */
+  readonly nodes: number
+  readonly pods: number
+  /** Objects are written into etcd instead of through the API. */
+  readonly direct: boolean
   /** Parts of a benchmark to run; none: all. */
   readonly only: readonly string[]
   /** One line of progress on standard error. */
@@ -29,13 +34,17 @@ const benches: Record<
     what: 'build end to Running, and one build for three nodes against push + pull; --only start | spread, --size of the largest image',
     load: async () => (await import('./deliver.ts')).benchDeliver,
   },
+  place: {
+    what: 'placement in a large cluster on a real kube-apiserver: decisions, memory, events through broken watches',
+    load: async () => (await import('./place/place.ts')).benchPlace,
+  },
   relay: {
     what: 'the relay beside a direct connection, nginx and haproxy: upload, export, unary, builds, idle (needs root)',
     load: async () => (await import('./relay.ts')).benchRelay,
   },
 }
 
-const usage = `Usage: npm run -s bench -- NAME [--runs N] [--size MIB] [--only PART]... [--json FILE]
+const usage = `Usage: npm run -s bench -- NAME [--runs N] [--size MIB] [--nodes N] [--pods N] [--direct] [--only PART]... [--json FILE]
 
 Prints a table; --json also writes it to FILE. Ratios are against the reference named in the case, in the same run.
 
@@ -49,6 +58,9 @@ const { values, positionals } = parseArgs({
     json: { type: 'string' },
     runs: { type: 'string', default: '5' },
     size: { type: 'string', default: '1024' },
+    nodes: { type: 'string', default: '5000' },
+    pods: { type: 'string', default: '150000' },
+    direct: { type: 'boolean', default: false },
     only: { type: 'string', multiple: true, default: [] },
     help: { type: 'boolean', short: 'h' },
   },
@@ -69,6 +81,9 @@ if (values.help) {
   )({
     runs,
     size,
+    nodes: Number(values.nodes),
+    pods: Number(values.pods),
+    direct: values.direct,
     only: values.only,
     progress: (text) => console.error(`[${((Date.now() - started) / 1000).toFixed(0).padStart(4)}s] ${text}`),
   })

@@ -1,7 +1,8 @@
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
-import type { Owner, PodFacts, WaitingContainer } from './cluster.ts'
+import type { Owner, PodFacts, WaitingContainer, WorkloadFacts } from './cluster.ts'
 import type { ImageNames } from './image-names.ts'
 import type { Model } from './model/model.ts'
+import { PodRecord } from './model/pod-record.ts'
 import { imagesOf } from './read-workload.ts'
 import { hostPorts, readAntiAffinity, readDemand } from './scheduling/demand.ts'
 import type { RawPodSpec } from './scheduling/pod-spec.ts'
@@ -66,28 +67,25 @@ export function readPod(pod: RawPod, names: ImageNames, { profiles, table }: Pod
     antiAffinity: readAntiAffinity(spec, namespace, labels),
     terminating,
   })
-  const facts = {
-    namespace: profile.namespace,
-    name: metadata?.name ?? '',
-    node: slot?.name,
+  const name = metadata?.name ?? ''
+  return new PodRecord({
+    name,
     slot,
+    profile,
     created: Date.parse(metadata?.creationTimestamp ?? '') || 0,
-    owner: profile.owner,
     ip: spec.hostNetwork ? undefined : status?.podIP,
     secondIp: spec.hostNetwork ? undefined : status?.podIPs?.find(({ ip }) => ip !== status.podIP)?.ip,
-    serviceAccount: profile.serviceAccount,
     waiting: live ? waitingContainers(pod, names) : none,
     rolling: live && rollsInPlace(pod, owner) ? runningImages(pod, names) : none,
-    profile,
-    homeless: undefined,
-  }
-  if (slot || terminating || owner) return facts
-  const images = imagesOf(spec, names)
+    homeless: slot || terminating || owner ? undefined : homeless(pod, names),
+  })
+}
+
+/** A pod that nobody owns and that has no node is its own template. */
+function homeless({ metadata, spec = {} }: RawPod, names: ImageNames): WorkloadFacts {
+  const { namespace = '', name = '', labels = noLabels } = metadata ?? {}
   const demand = readDemand({ namespace, labels, spec })
-  return {
-    ...facts,
-    homeless: { kind: 'Pod', namespace, name: facts.name, images, demand, everyNode: false, replaces: false },
-  }
+  return { kind: 'Pod', namespace, name, images: imagesOf(spec, names), demand, everyNode: false, replaces: false }
 }
 
 function requestsOf({ spec = {}, status }: RawPod): ReturnType<typeof podRequests> {

@@ -249,7 +249,8 @@ async function* tap(chunks: AsyncIterable<Uint8Array>, seen: () => void): AsyncG
 
 function keyOf(object: KubernetesObject): string {
   const { namespace, name = '' } = object.metadata ?? {}
-  return namespace === undefined ? name : `${namespace}/${name}`
+  // `join` makes one string; a template makes a tree of strings that stays in memory behind its flat copy.
+  return namespace === undefined ? name : [namespace, name].join('/')
 }
 
 function raceAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {

@@ -87,6 +87,30 @@ test('explain: a build that no node takes ends with exit code 1', async () => {
   expect(stdout).toContain('0/3 nodes can build: 1 agent not ready, 1 cordoned, 1 no agent')
 })
 
+test('explain: what the scheduler would say about pods of a template is the reason', async () => {
+  await cluster.deployment('big', 'team/big:v1', { nodeSelector: { disk: 'ssd' } })
+  await cluster.node('n4', { labels: { disk: 'ssd' } })
+  await cluster.agent('n4')
+  await cluster.node('n5')
+  await cluster.agent('n5')
+  const { stdout } = await insitu('explain', 'team/big:v2')
+  expect(stdout).toContain('rule template: Deployment default/big uses docker.io/team/big and may run only there')
+  expect(stdout).toMatch(/^n4 +builds/m)
+  expect(stdout).toMatch(/^n5 +rejected .*didn't match the workload's node selector$/m)
+  const { stdout: json } = await insitu('explain', '--for', 'deploy/big', '--platform', 'linux/amd64', '-o', 'json')
+  expect(JSON.parse(json)).toMatchObject({
+    placement: { rule: 'said', node: 'n4', targets: ['n4'] },
+    nodes: expect.arrayContaining([
+      expect.objectContaining({
+        node: 'n4',
+        verdict: 'builds',
+        score: { native: 1, cache: expect.any(Number), running: 0 },
+      }),
+      expect.objectContaining({ node: 'n5', verdict: 'rejected', reason: "didn't match the workload's node selector" }),
+    ]),
+  })
+})
+
 test('explain without anything is a usage error', async () => {
   expect(await insitu('explain')).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('--for') as string })
 })

@@ -1,5 +1,6 @@
 import type { NodeSlot, PodFacts } from '../facts.ts'
 import type { ImageNames } from '../image-names.ts'
+import { addressKey, type AddressKey } from './addresses.ts'
 import { drop, put } from './sets.ts'
 
 /** Finds pods by what placement and the listener ask for. Holds references only; the watch owns the pods. */
@@ -26,7 +27,7 @@ const noNodes: RollingPods = new Map()
 export function createPodIndex(names: ImageNames): PodIndex {
   const waiting = new Map<string, Set<PodFacts>>()
   const rolling = new Map<string, Rolling>()
-  const ips = new Map<string | number, PodFacts>()
+  const ips = new Map<AddressKey, PodFacts>()
 
   const remove = (pod: PodFacts): void => {
     for (const { image } of pod.waiting) drop(waiting, image, pod)
@@ -84,20 +85,3 @@ function oldestByNode(pods: Iterable<PodFacts>): RollingPods {
 
 export const byAge = (a: PodFacts, b: PodFacts): number =>
   a.created - b.created || (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1)
-
-/** IPv4 addresses as numbers: with one for each of 150,000 pods, that is megabytes less. */
-function addressKey(ip: string): string | number {
-  let [value, part, parts] = [0, -1, 1]
-  for (let i = 0; i < ip.length; i++) {
-    const code = ip.charCodeAt(i)
-    if (code === 46) {
-      if (part < 0) return ip
-      value = (value << 8) | part
-      part = -1
-      parts += 1
-    } else if (code >= 48 && code <= 57) part = Math.max(0, part) * 10 + code - 48
-    else return ip
-    if (part > 255) return ip
-  }
-  return parts === 4 && part >= 0 ? (value << 8) | part : ip
-}

@@ -1,5 +1,6 @@
 import { hash as digest } from 'node:crypto'
 import type { PodFacts, Profile, ProfileFacts } from '../facts.ts'
+import type { Amounts } from '../scheduling/requests.ts'
 import { drop, put } from './sets.ts'
 
 interface MutableProfile extends Profile {
@@ -25,6 +26,7 @@ export function createProfiles(): Profiles {
   const byOwner = new Map<string, Set<Profile>>()
   const antiTo = new Map<string, Set<Profile>>()
   const antiToAny = new Set<Profile>()
+  const amounts = rememberAmounts()
 
   const index = (profile: MutableProfile, change: <K>(index: Map<K, Set<Profile>>, key: K, value: Profile) => void) => {
     change(byNamespace, profile.namespace, profile)
@@ -36,7 +38,7 @@ export function createProfiles(): Profiles {
       const key = keyOf(facts)
       const found = known.get(key)
       if (found) return found
-      return { ...facts, key, pods: new Set() } satisfies MutableProfile
+      return { ...facts, requests: amounts(facts.requests), key, pods: new Set() } satisfies MutableProfile
     },
     add(pod) {
       const profile = pod.profile as MutableProfile
@@ -65,6 +67,19 @@ export function createProfiles(): Profiles {
     get size() {
       return known.size
     },
+  }
+}
+
+/** Thousands of profiles request the same: one object for equal amounts. */
+function rememberAmounts(limit = 10_000): (amounts: Amounts) => Amounts {
+  const known = new Map<string, Amounts>()
+  return (amounts) => {
+    const key = JSON.stringify([...amounts])
+    const found = known.get(key)
+    if (found) return found
+    if (known.size >= limit) known.clear()
+    known.set(key, amounts)
+    return amounts
   }
 }
 

@@ -70,7 +70,7 @@ function choose(
   const { view, pool, repositoryOf, request } = input
   const allowed = Math.max(...fits.map((f) => f.mask.count))
   // A node that will run more of the workloads saves more deliveries.
-  const prefers = fits.length === 1 ? {} : { prefers: (slot: NodeSlot) => fits.filter((f) => admits(f, slot)).length }
+  const prefers = fits.length === 1 ? {} : { prefers: (slot: NodeSlot) => fits.filter((f) => f.mask.has(slot)).length }
   const ranking = best(input, {
     candidates: view.table.slots,
     size: Math.min(allowed, pool.size),
