@@ -1,5 +1,6 @@
 import { type CacheUse, cacheKinds, type RepositoryUse } from '../../api/disk.ts'
 import { isBuildkitLease, isRecordLease, isTemporaryLease, recordOf } from '../clean/leases.ts'
+import { holdLease } from '../images/holds.ts'
 import type { CacheRecord } from './cache.ts'
 import { imagesInUse, isPinned, properImages, repositoryNames } from './images.ts'
 import {
@@ -51,6 +52,9 @@ export function leakedLeases({ stored, known, records, since, now }: Books): Sto
   )
 }
 
+/** Our own lease behind the names of images ends with the names: it holds nothing by itself. */
+const independent = (stored: Stored): readonly StoredLease[] => stored.leases.filter(({ id }) => id !== holdLease)
+
 /** What each thing that holds something keeps, by group. */
 function groups(books: Books): Map<string, Set<Part>> {
   const { stored, snapshotter } = books
@@ -63,7 +67,7 @@ function groups(books: Books): Map<string, Set<Part>> {
     else roots.set(group, [...some])
   }
   for (const image of stored.images) add(`image ${repository(image)}`, [rootOfImage(image)])
-  for (const lease of stored.leases) {
+  for (const lease of independent(stored)) {
     const own = isBuildkitLease(lease)
     add(leaked.has(lease) ? 'leaked' : own ? 'cache' : 'other', rootsOfLease(lease, snapshotter))
   }
@@ -121,7 +125,7 @@ export function freedBy(
 ): { bytes: number; inodes: number } {
   const roots = function* (without: boolean): Generator<Root> {
     for (const image of stored.images) if (!without || !images.has(image.name)) yield rootOfImage(image)
-    for (const lease of stored.leases) {
+    for (const lease of independent(stored)) {
       const goes = leases.has(lease.id) || (isRecordLease(lease) && records.has(recordOf(lease)))
       if (!without || !goes) yield* rootsOfLease(lease, snapshotter)
     }

@@ -137,7 +137,7 @@ export function startKeeper(options: KeeperOptions): Keeper {
       const image = [...untagged, ...named].find((one) => one.name === name)
       if (!image || ended.signal.aborted || !(await may())) continue
       const names = namesToRemove(stored.images, [image])
-      for (const [i, one] of names.entries()) await disk.removeImage(one, i === names.length - 1)
+      await disk.removeImages(stored.images.filter((one) => names.includes(one.name)))
       log.info({ image: name }, 'removed an image that nothing uses or protects')
       await measure()
       if (needs(fileSystems, true).length === 0) return

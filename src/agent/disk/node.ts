@@ -1,7 +1,10 @@
+import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { DiskConfig } from '../../api/agent-config.ts'
 import type { FileSystemUse, NodeUsage } from '../../api/disk.ts'
+import { holdLease } from '../images/holds.ts'
 import { containerdCall } from '../host/containerd-call.ts'
-import { fieldOf } from '../../kernel/grpc/wire.ts'
+import { fieldOf, messages, string } from '../../kernel/grpc/wire.ts'
 import { grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { type Books, cacheByKind, freedBy, leakedLeases, repositories } from './account.ts'
 import { type BuildCache, buildCache } from './cache.ts'
@@ -9,6 +12,7 @@ import { knownRecords } from './leaks.ts'
 import type { KubeletThresholds } from './limits.ts'
 import { measureFileSystems } from './measure.ts'
 import { ownedSince } from './ownership.ts'
+import type { StoredImage } from './reach.ts'
 import { type ContainerdPlace, readStored } from './stored.ts'
 import { temporaryEntries, type TemporaryEntry } from './temporary.ts'
 
@@ -40,13 +44,15 @@ export interface NodeDisk {
   books(): Promise<Books>
   temporary(): Promise<TemporaryEntry[]>
   usage(): Promise<NodeUsage>
-  /** Removes names from containerd; with `wait` it returns when the data is gone. */
-  removeImage(name: string, wait: boolean): Promise<void>
+  /** Removes names from containerd and returns when the data that nothing else holds is gone. */
+  removeImages(images: readonly StoredImage[]): Promise<void>
   removeLease(id: string, wait: boolean): Promise<void>
 }
 
 /** A collection may have gigabytes to delete. Milliseconds. */
 const collection = 10 * 60_000
+/** So often, and every so many milliseconds, it is looked whether removed names are still guarded: 10 s in all. */
+const [holdTries, holdPause] = [50, 200]
 
 export function nodeDisk(options: DiskOptions): NodeDisk {
   const { place } = options
@@ -60,6 +66,17 @@ export function nodeDisk(options: DiskOptions): NodeDisk {
     } catch (error) {
       if (!(error instanceof InsituError && grpcStatus[error.status] === grpcStatus.NOT_FOUND)) throw error
     }
+  }
+  /** The part that guards names lets go of their content when it has seen that they are gone. */
+  const isHeld = async (digests: ReadonlySet<string>): Promise<boolean> => {
+    const held = await call('leases.v1.Leases/ListResources', fieldOf(1, holdLease)).catch(() => undefined)
+    return held !== undefined && messages(held, 1).some((resource) => digests.has(string(resource, 1)))
+  }
+  /** Only the deletion of a lease can ask containerd to collect at once. */
+  const collect = async (): Promise<void> => {
+    const id = `insitu-disk-${randomBytes(6).toString('hex')}`
+    await call('leases.v1.Leases/Create', fieldOf(1, id))
+    await remove('leases.v1.Leases/Delete', id, true)
   }
   const disk: NodeDisk = {
     cache,
@@ -111,7 +128,12 @@ export function nodeDisk(options: DiskOptions): NodeDisk {
         runningBuilds,
       }
     },
-    removeImage: (name, wait) => remove('images.v1.Images/Delete', name, wait),
+    async removeImages(images) {
+      for (const { name } of images) await remove('images.v1.Images/Delete', name, false)
+      const digests = new Set(images.map((image) => image.digest))
+      for (let tries = 0; tries < holdTries && (await isHeld(digests)); tries++) await sleep(holdPause)
+      if (images.length > 0) await collect()
+    },
     removeLease: (id, wait) => remove('leases.v1.Leases/Delete', id, wait),
   }
   return disk

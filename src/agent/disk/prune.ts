@@ -51,10 +51,8 @@ export async function prune(
     tell('temporary', path, bytes)
   }
   const shown = new Set(chosen.images.map((image) => image.name))
-  for (const [i, name] of names.entries()) {
-    await disk.removeImage(name, i === names.length - 1)
-    if (shown.has(name)) tell(kindOf(name), name, 0)
-  }
+  await disk.removeImages(books.stored.images.filter((image) => names.includes(image.name)))
+  for (const name of names) if (shown.has(name)) tell(kindOf(name), name, 0)
   if (chosen.cache) {
     const kinds = new Map(books.records.map((record) => [record.id, record.kind]))
     await disk.cache.prune({
