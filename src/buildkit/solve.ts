@@ -3,7 +3,9 @@ import { effectiveExporters, exportedImages, frontendNames, normalized, withImag
 import { type SolveRequest, SolveRequestSchema, SolveResponseSchema } from './gen/control_pb.ts'
 import { SolveRequestSchema as BridgeSolveSchema } from './gen/gateway_pb.ts'
 import { recordAttributes } from './history.ts'
+import type { Definition } from './gen/ops_pb.ts'
 import { type Hints, readHints, withoutHints } from './hints.ts'
+import { withProxyEnv } from './llb-proxy.ts'
 import { withProxy } from './proxy.ts'
 import { repositoryOf } from './reference.ts'
 import { InsituError } from '../kernel/errors.ts'
@@ -92,6 +94,7 @@ export function rewriteSolve(request: SolveRequest, rewrite: Rewrite): Uint8Arra
   const proxy = request.frontend === '' ? {} : rewrite.proxy
   changed.frontendAttrs = frontendOptions(request.frontendAttrs, { ...rewrite, proxy })
   if (rewrite.owner !== undefined) changed.frontendAttrs[recordAttributes.owner] = rewrite.owner
+  giveProxy(changed, rewrite.proxy)
   const attributes = (type: string, attrs: Record<string, string>): Record<string, string> => {
     const ours = withoutHints(attrs)
     return rewrite.defaults && type === 'image' ? withImageDefaults(ours) : ours
@@ -103,7 +106,7 @@ export function rewriteSolve(request: SolveRequest, rewrite: Rewrite): Uint8Arra
 
 /**
  * The same for LLBBridge/Solve, whose options are those that reach the frontend when the client drives the build.
- * Without a frontend its options mean nothing and are left alone.
+ * Without a frontend its options mean nothing and are left alone; its graph gets the proxy.
  */
 export function rewriteBridgeSolve(message: Uint8Array, rewrite: Rewrite): Uint8Array | undefined {
   let request
@@ -112,10 +115,25 @@ export function rewriteBridgeSolve(message: Uint8Array, rewrite: Rewrite): Uint8
   } catch (error) {
     throw malformed(error)
   }
-  if (request.frontend === '') return undefined
   const before = request.frontendOpt
-  request.frontendOpt = frontendOptions(before, rewrite)
-  return sameEntries(before, request.frontendOpt) ? undefined : toBinary(BridgeSolveSchema, request)
+  if (request.frontend !== '') request.frontendOpt = frontendOptions(before, rewrite)
+  const given = giveProxy(request, rewrite.proxy)
+  return !given && sameEntries(before, request.frontendOpt) ? undefined : toBinary(BridgeSolveSchema, request)
+}
+
+interface Graphs {
+  definition?: Definition | undefined
+  frontendInputs: Record<string, Definition>
+}
+
+/** RUN steps of graphs that clients bring along themselves. @returns whether anything changed. */
+function giveProxy(request: Graphs, proxy: Rewrite['proxy']): boolean {
+  const before = [request.definition, ...Object.values(request.frontendInputs)]
+  if (request.definition) request.definition = withProxyEnv(request.definition, proxy)
+  for (const [name, graph] of Object.entries(request.frontendInputs)) {
+    request.frontendInputs[name] = withProxyEnv(graph, proxy)
+  }
+  return [request.definition, ...Object.values(request.frontendInputs)].some((graph, i) => graph !== before[i])
 }
 
 /** The digest that the build's names point to; undefined when its exporters have none. */
