@@ -6,7 +6,7 @@ import { annotations, configMaps, labels, namespace, tokenAudience } from '../..
 import { defaultOptions } from '../../src/cli/manifests/options.ts'
 import { run } from '../../src/kernel/process/run.ts'
 import { waitFor } from '../lab/wait.ts'
-import { buildArguments, ensureInstalled, type Installed, repository, temporary } from './fixtures/insitu.ts'
+import { buildArguments, buildctl, ensureInstalled, type Installed, repository, temporary } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 const id = randomBytes(3).toString('hex')
@@ -184,6 +184,23 @@ it('an administrator prunes', async () => {
   expect(pruned.exitCode).toBe(0)
 })
 
+it('a name that the node has and insitu did not build is refused even to an administrator, and stays what it was', async () => {
+  await using door = await portForward(insitu.lab)
+  await using context = await temporary()
+  await writeFile(join(context.path, 'Dockerfile'), 'FROM busybox\nRUN echo stolen > /who\n')
+  const name = defaultOptions().image
+  const digest = async (): Promise<string> => {
+    const list = await insitu.lab.exec('node1', ['ctr', '-n', 'k8s.io', 'images', 'ls', `name==${name}`])
+    return /sha256:[0-9a-f]{64}/.exec(list.stdout)?.[0] ?? 'none'
+  }
+  const before = await digest()
+  const attempt = { addr: door.addr, context: context.path, name, opt: { 'insitu.node': 'node1' }, allow: [1] }
+  const result = await buildctl(attempt)
+  expect(result.stderr).toContain('rule: protected names')
+  expect(before).toMatch(/^sha256:/)
+  expect(await digest()).toBe(before)
+})
+
 it('a developer connects with a kubeconfig alone: token, certificate and port come through the API server', async () => {
   await using context = await temporary()
   await writeFile(
@@ -213,6 +230,10 @@ it('a developer connects with a kubeconfig alone: token, certificate and port co
 it('a bad edit of the policy keeps the one in force, and shows', async () => {
   await writePolicy(`${policy}\nnmaes = ["*"]\n`)
   await gatewaysSay((metrics) => /^insitu_policy_in_force 0$/m.test(metrics))
+  const selector = ['-n', namespace, '-l', `${labels.role}=gateway`]
+  const pod = await insitu.kubectl(['get', 'pods', ...selector, '-o', 'jsonpath={.items[0].metadata.name}'])
+  const path = `/api/v1/namespaces/${namespace}/pods/${pod}:9375/proxy/readyz`
+  expect(await insitu.kubectl(['get', '--raw', path])).toContain('the policy of before stays in force')
   const { log } = await inPod(red, 'builder', ...build(`reg.example.com/${blue}/app:v2`))
   expect(log).toContain('rule: tenant "teams": names')
   await writePolicy(policy)

@@ -179,10 +179,12 @@ test('built() survives a pod that went away and a client that may not patch', as
 })
 
 test('an address names its pod and what its namespace may, but never a pod in its node’s network', async () => {
-  await cluster.pod('ci', { node: 'n1', image: 'x:1', ip: '10.9.0.1' })
+  await cluster.pod('ci', { node: 'n1', image: 'x:1', ip: '10.9.0.1', ip6: 'fd00:9::1' })
   await cluster.pod('host', { node: 'n1', image: 'x:1', ip: '192.0.2.1', hostNetwork: true })
   await until('both are seen', () => view.pod('default', 'host') && view.pod('default', 'ci')?.ip)
-  expect(view.podByIp('10.9.0.1')).toEqual({ namespace: 'default', name: 'ci', plaintext: false })
+  const known = { namespace: 'default', name: 'ci', serviceAccount: 'default', plaintext: false }
+  expect(view.podByIp('10.9.0.1')).toEqual(known)
+  expect(view.podByIp('fd00:9::1')).toEqual(known)
   expect(view.podByIp('192.0.2.1')).toBeUndefined()
   expect(await view.lookupPod('10.9.0.1')).toMatchObject({ name: 'ci' })
   await client.patch(
