@@ -110,9 +110,11 @@ async function findObjects(client: KubernetesClient, namespace: string): Promise
     if (!existing || !isOurs(existing)) continue
     // A cluster-wide object may belong to an installation in another namespace.
     const subjects = (existing as { subjects?: readonly { namespace?: string }[] }).subjects
-    if (subjects?.some((subject) => subject.namespace !== namespace)) {
-      throw new InsituError('INSTALLED_ELSEWHERE', `insitu is installed in namespace ${subjects[0]?.namespace}`, {
-        fix: `insitu uninstall --namespace ${subjects[0]?.namespace}`,
+    // Groups have none.
+    const elsewhere = subjects?.find((s) => s.namespace !== undefined && s.namespace !== namespace)?.namespace
+    if (elsewhere !== undefined) {
+      throw new InsituError('INSTALLED_ELSEWHERE', `insitu is installed in namespace ${elsewhere}`, {
+        fix: `insitu uninstall --namespace ${elsewhere}`,
       })
     }
     found.push({ name: objectName(object), resource, ref })
