@@ -138,7 +138,7 @@ async function buildSize(subject: Subject, mb: number, tag: string): Promise<str
   const layer = (i: number): string => `RUN echo ${tag} && head -c ${(mb * 1e6) / 4} /dev/urandom > /layer${i}\n`
   const layers = [1, 2, 3, 4].map(layer).join('')
   await writeFile(join(context.path, 'Dockerfile'), `FROM busybox\n${layers}CMD ["sleep", "3600"]\n`)
-  return subject.build(context.path, tag)
+  return await subject.build(context.path, tag)
 }
 
 async function createPod(insitu: Installed, image: string, node: string, policy: string): Promise<string> {

@@ -44,7 +44,7 @@ interface Asked extends Partial<BuildOptions> {
 async function build(name: string, { says, size, ...more }: Asked) {
   await using context = await temporary()
   await writeFile(join(context.path, 'Dockerfile'), dockerfile(says, size))
-  return buildctl({ addr: door.addr, context: context.path, name, ...more })
+  return await buildctl({ addr: door.addr, context: context.path, name, ...more })
 }
 
 /** Nodes whose containerd has the name, with its digest. */
