@@ -10,7 +10,9 @@ import type { Part } from './part.ts'
 export function agentParts(options: AgentOptions): readonly Part[] {
   const { part, built } = createImages()
   const names = (): Set<string> => new Set(built.list().map(({ name }) => name))
-  return [part, diskPart({ built: names }), ...mirrorParts(options, built)]
+  // Who built what is known from gateways: without them (`insitu local`) every build would look like one past the door.
+  const images = options.front ? [part] : []
+  return [...images, diskPart({ built: names }), ...mirrorParts(options, built)]
 }
 
 /** A mirror is for clusters: it reads from other agents with the certificate of the front. */
