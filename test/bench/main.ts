@@ -38,6 +38,10 @@ const benches: Record<
     what: 'placement in a large cluster on a real kube-apiserver: decisions, memory, events through broken watches',
     load: async () => (await import('./place/place.ts')).benchPlace,
   },
+  mirror: {
+    what: 'ordinary pulls with and without the mirror, its 404, bytes from another node; --size of the big image (needs root)',
+    load: async () => (await import('./mirror.ts')).benchMirror,
+  },
   relay: {
     what: 'the relay beside a direct connection, nginx and haproxy: upload, export, unary, builds, idle (needs root)',
     load: async () => (await import('./relay.ts')).benchRelay,
