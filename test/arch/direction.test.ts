@@ -47,7 +47,7 @@ const fences: readonly { readonly what: RegExp; readonly allowed: RegExp }[] = [
   { what: /^execa$/, allowed: /^kernel\/process\// },
   { what: /^node:child_process$/, allowed: /^kernel\/process\// },
   { what: /^@kubernetes\/client-node/, allowed: /^kernel\/k8s\// },
-  { what: /^(node:)?http2$/, allowed: /^(gateway\/(listener|relay)|kernel\/grpc)\// },
+  { what: /^(node:)?http2$/, allowed: /^kernel\/grpc\// },
   { what: /^@iarna\/toml/, allowed: /^kernel\/config\// },
   { what: /^pino$/, allowed: /^kernel\/log\.ts$/ },
   { what: /^@peculiar\/x509$/, allowed: /^kernel\/tls\// },

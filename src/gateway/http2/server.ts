@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { Http2Connection } from './connection.ts'
-import { errorCodes, Http2Error, protocolError } from './errors.ts'
-import { numberFrame, preface, frameTypes } from './frames.ts'
+import { Http2Error, protocolError } from './errors.ts'
+import { preface } from './frames.ts'
 import { requestFault, trailersFault } from './header-rules.ts'
 import type { DecodedBlock } from './hpack/decoder.ts'
 import { Http2Stream } from './stream.ts'
@@ -69,11 +69,6 @@ export class Http2Server extends Http2Connection {
     }
     stream.emit('trailers', headers)
     this.remoteEnd(stream)
-  }
-
-  /** Refuses a call before anything of it is looked at. */
-  refuse(stream: Http2Stream): void {
-    this.output.push(numberFrame(frameTypes.RST_STREAM, stream.id, errorCodes.REFUSED_STREAM))
   }
 }
 

@@ -1,0 +1,19 @@
+import { expect, test } from 'vitest'
+import { fuzzConnection } from '../fuzz/frames.ts'
+import { fuzzSolve } from '../fuzz/solves.ts'
+
+// A short run of `npm run fuzz`, always the same.
+
+test('frames of broken and hostile peers end in nothing but protocol errors', async () => {
+  const all = async (): Promise<void> => {
+    for (let seed = 1; seed <= 400; seed++) await fuzzConnection(seed)
+  }
+  await expect(all()).resolves.toBeUndefined()
+}, 60_000)
+
+test('no name gets past the policy, however the request is written', () => {
+  let through = 0
+  for (let seed = 1; seed <= 4000; seed++) if (fuzzSolve(seed)) through++
+  // Otherwise nothing was tested.
+  expect(through).toBeGreaterThan(200)
+})
