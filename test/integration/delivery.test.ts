@@ -49,7 +49,11 @@ beforeAll(async () => {
     images: createImageWork({
       ...{ index, inProgress, config: clusterGateway.delivery },
       agents: {
-        built: (_node, images) => Promise.resolve(void calls.built.push(...images)),
+        built: (_node, images) => {
+          calls.built.push(...images)
+          const guarded = images.filter(({ name }) => name.includes('/guarded'))
+          return Promise.resolve(guarded.map(({ name }) => ({ name, reason: 'it was there before insitu' })))
+        },
         drop: (node, images) =>
           Promise.resolve(void calls.dropped.push(...images.map((i) => [node, i] as [string, BuiltImage]))),
         pull: (...args) => pull(...args),
@@ -126,6 +130,13 @@ test('a node that does not get it is named; the build fails only if that is aske
   const strict = await (await build('a/strict:1', '--opt=insitu.deliver-required=true')).ended
   expect(strict, strict.output).toMatchObject({ exitCode: 1 })
   expect(strict.output).toContain('docker.io/a/strict:1 is on node n1 and could not be delivered to n3')
+})
+
+test('a name that its node has put back fails the build, and nobody is sent there for it', async () => {
+  const result = await (await build('a/guarded:1')).ended
+  expect(result, result.output).toMatchObject({ exitCode: 1 })
+  expect(result.output).toContain('docker.io/a/guarded:1: it was there before insitu')
+  expect(index.newest('docker.io/a/guarded:1')).toBeUndefined()
 })
 
 test('a wrong wish refuses the build with a sentence', async () => {

@@ -21,7 +21,7 @@ function agents() {
   const pulled: [string, readonly string[]][] = []
   let failures = 0
   const calls: AgentCalls = {
-    built: () => Promise.resolve(),
+    built: () => Promise.resolve([]),
     drop: (node, images) => {
       if (failures-- > 0) return Promise.reject(new Error('no answer'))
       dropped.push([node, images[0]?.version ?? 0])

@@ -1,5 +1,6 @@
 import { agentPaths } from '../../api/agent-api.ts'
 import type {
+  BuiltAnswer,
   BuiltImage,
   BuiltRequest,
   DropRequest,
@@ -14,8 +15,8 @@ import { askAgent, askAgentForLines } from '../directory/agent-request.ts'
 
 /** What a gateway asks of agents about images. All throw InsituError with the node and the reason. */
 export interface AgentCalls {
-  /** The builder's agent records and pins what was built on its node. */
-  built(node: string, images: readonly BuiltImage[], signal: AbortSignal): Promise<void>
+  /** The builder's agent records and pins what was built on its node. @returns names that it put back instead. */
+  built(node: string, images: readonly BuiltImage[], signal: AbortSignal): Promise<BuiltAnswer['refused']>
   /** A node loses its copies of these names that are older. */
   drop(node: string, images: readonly BuiltImage[]): Promise<void>
   /** Brings an image to a node. @returns bytes that were moved. */
@@ -62,7 +63,8 @@ export function createAgentCalls({
   return {
     async built(node, images, signal) {
       const body: BuiltRequest = { images }
-      await askAgent(reach(node), tls, { method: 'POST', path: agentPaths.built, body, timeout, signal })
+      const answer = await askAgent(reach(node), tls, { method: 'POST', path: agentPaths.built, body, timeout, signal })
+      return (answer as Partial<BuiltAnswer> | undefined)?.refused ?? []
     },
     async drop(node, images) {
       const body: DropRequest = { images }

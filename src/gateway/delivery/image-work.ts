@@ -1,4 +1,4 @@
-import type { BuiltImage } from '../../api/images.ts'
+import type { BuiltAnswer, BuiltImage } from '../../api/images.ts'
 import type { GatewayConfig } from '../../api/config.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
@@ -68,17 +68,21 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
     return `${image.name}: a newer build (${short(newest)}, on node ${index.holders(newest)[0]}) has taken the name: nodes get that one`
   }
 
-  /** The builder's agent must know its image before anybody is sent to it. */
-  async function announce(build: FinishedBuild, images: readonly BuiltImage[]): Promise<void> {
+  /**
+   * The builder's agent must know its image before anybody is sent to it.
+   * @returns names that its node put back, because a build may not write them.
+   */
+  async function announce(build: FinishedBuild, images: readonly BuiltImage[]): Promise<BuiltAnswer['refused']> {
     try {
-      await agents.built(build.node, images, build.signal)
+      return await agents.built(build.node, images, build.signal)
     } catch (error) {
-      if (build.signal.aborted) return
+      if (build.signal.aborted) return []
       const said = `the agent of node ${build.node} was not told of the image: ${describeError(error)}`
       logger.warn({ node: build.node, images, err: describeError(error) }, 'an agent was not told of what was built')
       const step = build.progress.step('[insitu] images')
       step.log(`${said}; other nodes cannot get it from there`)
       step.done()
+      return []
     }
   }
 
@@ -150,7 +154,13 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
       return undefined
     }
     const images = build.names.map((name): BuiltImage => ({ name, digest, version: index.nextVersion(name) }))
-    await announce(build, images)
+    const refused = await announce(build, images)
+    if (refused.length > 0) {
+      return new InsituError('NAME_PROTECTED', refused.map((r) => `${r.name}: ${r.reason}`).join('; '), {
+        status: 'PERMISSION_DENIED',
+        fix: `use another name; node ${node} has put its own image back`,
+      })
+    }
     for (const image of images) index.add(node, image)
     inProgress.ended()
     const wanted = build.wish.to ?? config.to
