@@ -32,7 +32,7 @@ async function build(name: string, says: string, seconds = 0) {
   ]
   await writeFile(join(context.path, 'Dockerfile'), `${steps.join('\n')}\n`)
   const opt = { 'insitu.node': 'node1', 'insitu.deliver': 'none' }
-  return buildctl({ addr: door.addr, context: context.path, name, opt })
+  return await buildctl({ addr: door.addr, context: context.path, name, opt })
 }
 
 async function startPod(name: string, policy: string, node = 'node2'): Promise<string> {

@@ -26,10 +26,15 @@ afterAll(async () => {
 /** There is no such registry: what does not come from a node comes from nowhere. */
 const image = (name: string): string => `registry.example.test/${id}/${name}:v1`
 
-/** An image whose pods print `says` and stay; `size`: bytes that do not compress. */
-const dockerfile = (says: string, size = 0): string =>
+/**
+ * An image whose pods print `says` and stay; `size`: bytes that do not compress. No two names have the same content: a
+ * kubelet that has pulled an image lets a pod use it under another name only after a pull of that name, with policy
+ * Never not at all (KubeletEnsureSecretPulledImages).
+ */
+const dockerfile = (name: string, says: string, size = 0): string =>
   [
     'FROM busybox',
+    `LABEL name=${name}`,
     ...(size > 0 ? [`RUN head -c ${size} /dev/urandom > /filler`] : []),
     `RUN echo ${says} > /says`,
     'CMD ["sh", "-c", "cat /says; sleep 3600"]',
@@ -43,7 +48,7 @@ interface Asked extends Partial<BuildOptions> {
 
 async function build(name: string, { says, size, ...more }: Asked) {
   await using context = await temporary()
-  await writeFile(join(context.path, 'Dockerfile'), dockerfile(says, size))
+  await writeFile(join(context.path, 'Dockerfile'), dockerfile(name, says, size))
   return await buildctl({ addr: door.addr, context: context.path, name, ...more })
 }
 
@@ -159,7 +164,7 @@ describe('when something goes wrong', () => {
   it('a node that is lost in the middle of a delivery is named, the others have it, and it gets it when it is back', async () => {
     const name = image('lost')
     await using context = await temporary()
-    await writeFile(join(context.path, 'Dockerfile'), dockerfile('lost', 200_000_000))
+    await writeFile(join(context.path, 'Dockerfile'), dockerfile(name, 'lost', 200_000_000))
     const agent = (await insitu.agents()).get('node3')?.name ?? ''
     const opt = { 'insitu.node': 'node1', 'insitu.deliver': 'all' }
     const running = startBuild({ addr: door.addr, context: context.path, name, opt })
