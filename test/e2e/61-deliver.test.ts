@@ -168,10 +168,12 @@ describe('when something goes wrong', () => {
     const agent = (await insitu.agents()).get('node3')?.name ?? ''
     const opt = { 'insitu.node': 'node1', 'insitu.deliver': 'all' }
     const running = startBuild({ addr: door.addr, context: context.path, name, opt })
-    await waitFor('bytes to reach node3', async () => ((await receives('node3')) ? true : undefined), {
-      timeout: 120_000,
-      interval: 100,
-    })
+    await waitFor(
+      'bytes to reach node3',
+      async () =>
+        (running.output().includes(`deliver ${name} to node node3`) && (await receives('node3'))) || undefined,
+      { timeout: 120_000, interval: 50 },
+    )
     await insitu.kubectl(['-n', namespace, 'delete', 'pod', agent, '--force', '--grace-period=0'])
     const { code, output } = await running.ended
     expect(output).toMatch(/could not be delivered to node3|deliver .* to node3/)
