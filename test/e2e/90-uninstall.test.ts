@@ -98,7 +98,7 @@ it('insitu uninstall leaves nodes and cluster as they were; install and status e
       await buildctl({
         addr: door.addr,
         context: context.path,
-        name: 'example.test/uninstall:v1',
+        name: `example.test/uninstall:${node}`,
         opt: { 'insitu.node': node },
       })
     }
@@ -118,6 +118,6 @@ it('insitu uninstall leaves nodes and cluster as they were; install and status e
   expect(await insitu.kubectl(['get', kinds, '-l', 'app.kubernetes.io/name=insitu', '-o', 'name'])).toBe('')
   // What people built stays theirs.
   expect((await insitu.lab.exec('node1', ['ctr', '-n', 'k8s.io', 'images', 'ls', '-q'])).stdout).toContain(
-    'example.test/uninstall:v1',
+    'example.test/uninstall:node1',
   )
 }, 600_000)
