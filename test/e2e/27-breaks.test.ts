@@ -39,7 +39,7 @@ const processes = async (node: string): Promise<string[]> =>
 
 /** A build on the node to be broken, whose step runs. */
 async function runningBuild(marker: string, context: string) {
-  await writeFile(join(context, 'Dockerfile'), `FROM busybox\nRUN echo ${marker}; sleep 3000\n`)
+  await writeFile(join(context, 'Dockerfile'), `FROM busybox\nRUN sleep 3000; echo ${marker}\n`)
   const name = `example.test/${id}/${marker}:v1`
   const build = startBuild({ addr: door.addr, context, name, opt: { 'insitu.node': broken } })
   await waitFor('the step to run', async () => (await processes(broken)).some((p) => p.includes(marker)) || undefined, {
@@ -83,7 +83,7 @@ describe('what breaks without a word', () => {
     )
   })
 
-  it('a node without network: the client is told within half a minute, the next build goes elsewhere', async () => {
+  it('a node without network: the client is told within three quarters of a minute, the next build goes elsewhere', async () => {
     await using context = await temporary()
     const build = await runningBuild(`cut-${id}`, context.path)
     const rules = [
@@ -95,7 +95,7 @@ describe('what breaks without a word', () => {
     const cut = Date.now()
     try {
       const end = await build.ended
-      expect(Date.now() - cut).toBeLessThan(32_000)
+      expect(Date.now() - cut).toBeLessThan(45_000)
       expect(end.code).not.toBe(0)
       expect(end.output).toContain(`node ${broken} has stopped to answer`)
       await waitFor(
