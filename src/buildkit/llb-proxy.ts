@@ -44,10 +44,11 @@ function rewrite(definition: Definition, wanted: readonly Wanted[], depth: numbe
       status: 'INVALID_ARGUMENT',
     })
   }
-  const ops = new Map(definition.def.map((bytes) => [digestOf(bytes), { bytes, op: decode(bytes) }]))
+  const digests = definition.def.map(digestOf)
+  const ops = new Map(definition.def.map((bytes, i) => [digests[i], { bytes, op: decode(bytes) }]))
   const renamed = new Map<string, { digest: string; bytes: Uint8Array }>()
   // Not recursive: a graph may be as deep as a message is long.
-  const stack = [...ops.keys()]
+  const stack = [...digests]
   for (let digest = stack.at(-1); digest !== undefined; digest = stack.at(-1)) {
     const known = ops.get(digest)
     if (!known || renamed.has(digest)) {
@@ -67,7 +68,7 @@ function rewrite(definition: Definition, wanted: readonly Wanted[], depth: numbe
   }
   if ([...renamed].every(([before, after]) => before === after.digest)) return definition
   const result = clone(DefinitionSchema, definition)
-  result.def = definition.def.map((bytes) => renamed.get(digestOf(bytes))?.bytes ?? bytes)
+  result.def = definition.def.map((bytes, i) => renamed.get(digests[i] ?? '')?.bytes ?? bytes)
   const moved = <T>(entries: Readonly<Record<string, T>>): Record<string, T> =>
     Object.fromEntries(Object.entries(entries).map(([digest, value]) => [renamed.get(digest)?.digest ?? digest, value]))
   result.metadata = moved(result.metadata)

@@ -44,50 +44,32 @@ const parts = (span: OwnSpan) => ({
   status: span.error === undefined ? { code: 1 } : { code: 2, message: span.error },
 })
 
+const request = <Span>(spans: readonly Span[]) => ({
+  resourceSpans: [{ resource, scopeSpans: [{ scope, spans: [...spans] }] }],
+})
+
 /** For TraceService/Export of a daemon. */
-export const encodeSpans = (spans: readonly OwnSpan[]): Uint8Array =>
-  toBinary(
-    ExportTraceServiceRequestSchema,
-    create(ExportTraceServiceRequestSchema, {
-      resourceSpans: [
-        {
-          resource,
-          scopeSpans: [
-            {
-              scope,
-              spans: spans.map((span) => ({
-                ...parts(span),
-                traceId: Buffer.from(span.traceId, 'hex'),
-                spanId: Buffer.from(span.spanId, 'hex'),
-                parentSpanId: Buffer.from(span.parentId, 'hex'),
-                startTimeUnixNano: nanoseconds(span.start),
-                endTimeUnixNano: nanoseconds(span.end),
-              })),
-            },
-          ],
-        },
-      ],
-    }),
-  )
+export const encodeSpans = (spans: readonly OwnSpan[]): Uint8Array => {
+  const encoded = spans.map((span) => ({
+    ...parts(span),
+    traceId: Buffer.from(span.traceId, 'hex'),
+    spanId: Buffer.from(span.spanId, 'hex'),
+    parentSpanId: Buffer.from(span.parentId, 'hex'),
+    startTimeUnixNano: nanoseconds(span.start),
+    endTimeUnixNano: nanoseconds(span.end),
+  }))
+  return toBinary(ExportTraceServiceRequestSchema, create(ExportTraceServiceRequestSchema, request(encoded)))
+}
 
 /** For a collector: OTLP's JSON, which writes ids in hexadecimal, https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding. */
-export const spansAsJson = (spans: readonly OwnSpan[]): object => ({
-  resourceSpans: [
-    {
-      resource,
-      scopeSpans: [
-        {
-          scope,
-          spans: spans.map((span) => ({
-            ...parts(span),
-            traceId: span.traceId,
-            spanId: span.spanId,
-            parentSpanId: span.parentId,
-            startTimeUnixNano: String(nanoseconds(span.start)),
-            endTimeUnixNano: String(nanoseconds(span.end)),
-          })),
-        },
-      ],
-    },
-  ],
-})
+export const spansAsJson = (spans: readonly OwnSpan[]): object =>
+  request(
+    spans.map((span) => ({
+      ...parts(span),
+      traceId: span.traceId,
+      spanId: span.spanId,
+      parentSpanId: span.parentId,
+      startTimeUnixNano: String(nanoseconds(span.start)),
+      endTimeUnixNano: String(nanoseconds(span.end)),
+    })),
+  )

@@ -6,7 +6,8 @@ import { frameHeader, headerFrames, numberFrame, preface } from '../../src/gatew
 import { encodeHeaders } from '../../src/gateway/http2/hpack/encoder.ts'
 import { Http2Server } from '../../src/gateway/http2/server.ts'
 import type { Http2Stream } from '../../src/gateway/http2/stream.ts'
-import { createRandom, damaged, type Random } from './random.ts'
+import { createRandom, type Random } from '../random.ts'
+import { damaged } from './damaged.ts'
 
 const limits = { streamWindow: 64 << 10, maxConcurrentStreams: 20, maxHeaderListSize: 8 << 10 }
 

@@ -8,7 +8,8 @@ import { InsituError } from '../../src/kernel/errors.ts'
 import { unframe } from '../../src/kernel/grpc/framing.ts'
 import { createLogger } from '../../src/kernel/log.ts'
 import { messages, string, stringMap } from '../../src/kernel/grpc/wire.ts'
-import { createRandom, damaged, type Random } from './random.ts'
+import { createRandom, type Random } from '../random.ts'
+import { damaged } from './damaged.ts'
 
 const caller: Caller = { kind: 'person', name: 'ada', groups: ['team'] }
 const policy = readPolicy(

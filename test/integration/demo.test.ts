@@ -1,20 +1,11 @@
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { run } from '../../src/kernel/process/run.ts'
+import { freePort } from '../free-port.ts'
 
 const repository = join(import.meta.dirname, '../..')
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 /** What a demo may not leave behind on the machine. */
 const machine = async (): Promise<Record<string, string>> => ({

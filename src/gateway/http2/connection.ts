@@ -151,10 +151,7 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
     this.failure = known.code
     this.reason = error instanceof Error ? error : known
     this.output.push(goawayFrame(this.lastPeerStream, errorCodes[known.code], known.message))
-    this.output.flush()
-    this.socket.end()
-    const timer = setTimeout(() => this.destroy(), farewell)
-    this.once('close', () => clearTimeout(timer))
+    this.sayGoodbye()
     for (const stream of this.streams.values()) stream.finish(errorCodes[known.code])
     this.streams.clear()
   }
@@ -343,11 +340,8 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
   }
 
   reset(stream: Http2Stream, code: number): void {
-    if (stream.id !== 0) {
-      // Not the peer's fault when it is our wish; what it provokes is counted.
-      this.output.answer(numberFrame(frameTypes.RST_STREAM, stream.id, code))
-      this.remember(stream.id)
-    }
+    // Not the peer's fault when it is our wish; what it provokes is counted.
+    if (stream.id !== 0) this.resetStream(stream.id, code)
     this.finish(stream, code)
   }
 
@@ -432,6 +426,10 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
 
   private endWhenQuiet(): void {
     if (this.streams.size > 0 || this.destroyed) return
+    this.sayGoodbye()
+  }
+
+  private sayGoodbye(): void {
     this.output.flush()
     this.socket.end()
     const timer = setTimeout(() => this.destroy(), farewell)

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto'
 import type { Directory } from '../directory/directory.ts'
 import { InsituError } from '../../kernel/errors.ts'
+import { heaviestFirst } from './hash.ts'
 import type { Placement, Placer } from './placer.ts'
 
 export interface FixedPlacerOptions {
@@ -53,6 +53,5 @@ export function createFixedPlacer({ directory, running }: FixedPlacerOptions): P
 function leastBusy(names: readonly string[], running: (node: string) => number, key: string): string | undefined {
   const least = Math.min(...names.map(running))
   const free = names.filter((name) => running(name) <= least + (key === '' ? 0 : 1))
-  const weight = (name: string): string => createHash('sha256').update(`${key}\0${name}`).digest('hex')
-  return free.toSorted((a, b) => (weight(a) < weight(b) ? 1 : -1))[0]
+  return heaviestFirst(free, key)[0]
 }

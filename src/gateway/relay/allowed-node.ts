@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto'
 import { InsituError } from '../../kernel/errors.ts'
 import type { Directory } from '../directory/directory.ts'
+import { heaviestFirst } from '../placement/hash.ts'
 import type { Placement } from '../placement/placer.ts'
 
 /**
@@ -18,12 +18,8 @@ export async function placeAllowed(
 ): Promise<Placement> {
   const first = await place(wanted)
   if (wanted !== undefined || allows(first.node)) return first
-  const weight = (node: string): string => createHash('sha256').update(`${cacheKey}\0${node}`).digest('hex')
-  const others = directory
-    .nodes()
-    .flatMap(({ name, ready }) => (ready && allows(name) ? [{ name, weight: weight(name) }] : []))
-    .toSorted((a, b) => (a.weight < b.weight ? 1 : -1))
-  for (const { name } of others) {
+  const others = directory.nodes().flatMap(({ name, ready }) => (ready && allows(name) ? [name] : []))
+  for (const name of heaviestFirst(others, cacheKey)) {
     try {
       const reason = `the policy does not allow node ${first.node} (${first.reason})`
       return { ...(await place(name)), rule: first.rule, targets: first.targets, reason }

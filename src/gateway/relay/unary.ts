@@ -1,7 +1,5 @@
-import { InsituError } from '../../kernel/errors.ts'
 import { frame, unframe } from '../../kernel/grpc/framing.ts'
-import { decodeMessage, statusName } from '../../kernel/grpc/status.ts'
-import { header, type RawHeaders } from './headers.ts'
+import { startCall } from './daemon-call.ts'
 import type { Upstream } from './upstream.ts'
 
 /**
@@ -15,43 +13,22 @@ export async function unaryUpstream(
   signal: AbortSignal,
   timeout = 2000,
 ): Promise<Buffer> {
-  const failed = (code: number, text: string): InsituError =>
-    new InsituError('DAEMON_CALL', `node ${upstream.node}: ${text}`, { status: statusName(code) ?? 'UNKNOWN' })
-  const stream = upstream.request(
-    Object.entries({
-      ':method': 'POST',
-      ':scheme': 'http',
-      ':authority': 'localhost',
-      ':path': path,
-      'content-type': 'application/grpc',
-      te: 'trailers',
-    }).flat(),
-  )
-  const cancel = (): void => stream.close(8)
-  signal.addEventListener('abort', cancel, { once: true })
-  const timer = setTimeout(cancel, timeout)
+  const call = startCall(upstream, path)
+  signal.addEventListener('abort', call.cancel, { once: true })
+  const timer = setTimeout(call.cancel, timeout)
   try {
     return await new Promise<Buffer>((resolve, reject) => {
       const chunks: Buffer[] = []
-      let code: number | undefined
-      let text = ''
-      const note = (raw: RawHeaders): void => {
-        const status = header(raw, 'grpc-status')
-        if (status === undefined) return
-        code = Number(status)
-        text = decodeMessage(header(raw, 'grpc-message') ?? '')
-      }
-      stream.on('response', note)
-      stream.on('trailers', note)
-      stream.on('data', (chunk: Buffer) => chunks.push(chunk))
-      stream.on('close', () => {
-        if (code === 0) return resolve(Buffer.concat(chunks))
-        reject(code === undefined ? (upstream.lost() ?? failed(14, 'no answer in time')) : failed(code, text))
+      call.stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+      call.stream.on('close', () => {
+        const failure = call.failure('no answer in time')
+        if (failure) reject(failure)
+        else resolve(Buffer.concat(chunks))
       })
-      stream.end(frame(message))
+      call.stream.end(frame(message))
     }).then(unframe)
   } finally {
     clearTimeout(timer)
-    signal.removeEventListener('abort', cancel)
+    signal.removeEventListener('abort', call.cancel)
   }
 }

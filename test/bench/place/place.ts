@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { namespace } from '../../../src/api/names.ts'
 import { processEnv } from '../../../src/kernel/config/env.ts'
@@ -14,6 +13,7 @@ import { type Measurement, type Report, summarize } from '../report.ts'
 import { buildProgram } from './built.ts'
 import { makeFleet, type Fleet } from './fleet.ts'
 import { loadCluster } from './load.ts'
+import { freePort } from '../../free-port.ts'
 
 const required = 'required'
 const ours = 'insitu'
@@ -261,11 +261,3 @@ async function throughBreaks(
   )
   return latencies
 }
-
-const freePort = (): Promise<number> =>
-  new Promise((resolve) => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo
-      probe.close(() => resolve(port))
-    })
-  })

@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Buildkitd } from '../../integration/fixtures/buildkitd.ts'
 import { tool } from '../../integration/fixtures/paths.ts'
 import { until } from '../../integration/fixtures/until.ts'
+import { freePort } from '../../free-port.ts'
 
 /** What stands between a client and the daemon. */
 export interface Door {
@@ -169,14 +169,4 @@ export async function openDelay(target: string, milliseconds: number): Promise<O
     return /"port":(\d+)/.exec(output())?.[1]
   })
   return { address: `127.0.0.1:${port}`, stop }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer()
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
 }

@@ -1,4 +1,3 @@
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { namespace } from '../../../src/api/names.ts'
@@ -10,6 +9,7 @@ import { run } from '../../../src/kernel/process/run.ts'
 import { startApiServer, type ApiServer } from '../fixtures/apiserver.ts'
 import { createCluster } from '../fixtures/cluster.ts'
 import { until } from '../fixtures/until.ts'
+import { freePort } from '../../free-port.ts'
 
 const root = join(import.meta.dirname, '../../..')
 let server: ApiServer
@@ -33,14 +33,6 @@ afterAll(async () => {
   client?.close()
   await server?.close()
 })
-
-const freePort = (): Promise<number> =>
-  new Promise((resolve) => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo
-      probe.close(() => resolve(port))
-    })
-  })
 
 interface Answer {
   readonly status: number

@@ -1,4 +1,4 @@
-import type { Random } from './random.ts'
+import type { Random } from '../../random.ts'
 
 /** Plain objects of a made-up cluster: everything that kube-scheduler filters by turns up, often enough to matter. */
 

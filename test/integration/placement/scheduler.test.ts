@@ -11,7 +11,7 @@ import { startApiServer, type ApiServer } from '../fixtures/apiserver.ts'
 import { startScheduler, type Scheduler } from '../fixtures/scheduler.ts'
 import { until } from '../fixtures/until.ts'
 import { makeCandidate, makeNode, makeResident, makeVolumes, namespaces, type MadePod } from './generate.ts'
-import { createRandom, type Random } from './random.ts'
+import { createRandom, type Random } from '../../random.ts'
 
 /**
  * Which nodes a pod can go to: ours against kube-scheduler's, in made-up clusters. INSITU_SEED repeats a run;

@@ -1,11 +1,11 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { InsituError } from '../../../src/kernel/errors.ts'
 import { cacheDir, standInRegistry } from '../layout.ts'
 import { alive, lastLines, startDetached, stop } from '../processes.ts'
 import { readState } from '../state.ts'
 import { waitFor } from '../wait.ts'
+import { freePort } from '../../free-port.ts'
 
 /** Gives the address of a registry on the stand-in's storage: the lab's, or one on loopback for the time being. */
 export async function withImageRegistry<T>(work: (registry: string) => Promise<T>): Promise<T> {
@@ -39,12 +39,4 @@ export async function withImageRegistry<T>(work: (registry: string) => Promise<T
     await stop(registry)
     await rm(dir, { recursive: true, force: true })
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return typeof address === 'object' && address ? address.port : 0
 }
