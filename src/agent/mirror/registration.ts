@@ -88,8 +88,8 @@ export async function register(options: RegistrationOptions): Promise<Registrati
       return
     }
     directories = found
-    await put()
     let beats = 0
+    // Before the files: containerd must not be told of a mirror whose hanging nobody would notice.
     watchdog = await startWatchdog({
       directories: await seenDirectories({ directories, hostRoot }),
       env: options.env,
@@ -99,6 +99,7 @@ export async function register(options: RegistrationOptions): Promise<Registrati
         if (late || beats % every === 0) void safely(put)
       },
     })
+    await put()
     log.info({ directories }, 'containerd asks the mirror of this node first')
   }
   await safely(begin)
