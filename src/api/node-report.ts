@@ -10,6 +10,8 @@ export interface NodeReport {
   readonly state: 'starting' | 'ready' | 'restarting' | 'draining' | 'failed'
   /** OCI platform strings as buildkitd lists them, natives first: `linux/amd64`, `linux/arm/v7`. */
   readonly platforms: readonly string[]
+  /** Those of `platforms` that run without an emulator. Absent where the agent does not know: the node's own then. */
+  readonly nativePlatforms?: readonly string[]
   readonly buildkit: string
   readonly containerd: string
   readonly snapshotter: string

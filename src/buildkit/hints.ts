@@ -11,9 +11,11 @@ export interface Hints {
   readonly deliver?: string
   /** `insitu.deliver-required` */
   readonly 'deliver-required'?: string
+  /** `insitu.emulate` */
+  readonly emulate?: string
 }
 
-const known = ['node', 'for', 'deliver', 'deliver-required'] as const
+const known = ['node', 'for', 'deliver', 'deliver-required', 'emulate'] as const
 type Known = (typeof known)[number]
 const isKnown = (name: string): name is Known => (known as readonly string[]).includes(name)
 

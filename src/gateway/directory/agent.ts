@@ -37,6 +37,7 @@ export function readAgent(pod: RawAgentPod): Agent | undefined {
     trouble,
     draining,
     platforms: report?.platforms ?? [],
+    ...(report?.nativePlatforms ? { native: report.nativePlatforms } : {}),
   }
 }
 
@@ -67,12 +68,14 @@ export function parseReport(text: string, node: string): NodeReport | undefined 
   const string = (key: string): string => (typeof raw[key] === 'string' ? raw[key] : '')
   const state = states.find((s) => s === raw['state'])
   if (raw['version'] !== 1 || typeof raw['ready'] !== 'boolean' || state === undefined) return undefined
+  const native = strings(raw['nativePlatforms'])
   return {
     version: 1,
     node,
     ready: raw['ready'],
     state,
-    platforms: Array.isArray(raw['platforms']) ? raw['platforms'].filter((p) => typeof p === 'string') : [],
+    platforms: strings(raw['platforms']) ?? [],
+    ...(native ? { nativePlatforms: native } : {}),
     buildkit: string('buildkit'),
     containerd: string('containerd'),
     snapshotter: string('snapshotter'),
@@ -82,6 +85,9 @@ export function parseReport(text: string, node: string): NodeReport | undefined 
     findings: Array.isArray(raw['findings']) ? raw['findings'].filter(isFinding) : [],
   }
 }
+
+const strings = (value: unknown): string[] | undefined =>
+  Array.isArray(value) ? value.filter((entry) => typeof entry === 'string') : undefined
 
 const states = ['starting', 'ready', 'restarting', 'draining', 'failed'] as const
 

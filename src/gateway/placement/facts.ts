@@ -37,6 +37,8 @@ export interface AgentFacts {
   readonly draining: boolean
   /** OCI platforms, natives first. */
   readonly platforms: readonly string[]
+  /** Those that run without an emulator, where the agent says so. */
+  readonly native?: readonly string[] | undefined
 }
 
 /** A container that has not started and whose image may be why. */

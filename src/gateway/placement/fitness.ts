@@ -1,4 +1,4 @@
-import type { ClusterView, NodeFacts } from './cluster.ts'
+import type { AgentFacts, ClusterView, NodeFacts } from './cluster.ts'
 
 /** Why a node was not taken. */
 export interface Rejection {
@@ -17,6 +17,7 @@ export function cannotBuild(
   view: Pick<ClusterView, 'nodes' | 'agents'>,
   name: string,
   platforms: readonly string[],
+  nativeOnly = false,
 ): Rejection | undefined {
   const node = view.nodes.get(name)
   const agent = view.agents.get(name)
@@ -28,6 +29,10 @@ export function cannotBuild(
   if (!agent.ready) return reject('agent not ready', agent.trouble)
   const missing = platforms.find((p) => !agent.platforms.some((own) => samePlatform(own, p)))
   if (missing !== undefined) return reject(`cannot build ${missing}`, `it can ${agent.platforms.join(', ')}`)
+  const emulated = nativeOnly ? platforms.find((p) => !isNative(node, p, agent)) : undefined
+  if (emulated !== undefined) {
+    return reject(`would emulate ${emulated}`, `natively it runs ${agent.native?.join(', ') ?? node.platform}`)
+  }
   return undefined
 }
 
@@ -39,8 +44,12 @@ export function unwelcoming(node: NodeFacts): Rejection | undefined {
   return undefined
 }
 
-/** Runs on the node's own processor, without emulation. Variants are left out: the kernel decides about those. */
-export function isNative(node: NodeFacts, platform: string): boolean {
+/**
+ * Runs on the node's own processor, without emulation: as its agent says, else by what Kubernetes says of the node.
+ * Variants are left out then: the kernel decides about those.
+ */
+export function isNative(node: NodeFacts, platform: string, agent?: Pick<AgentFacts, 'native'>): boolean {
+  if (agent?.native) return agent.native.some((own) => samePlatform(own, platform))
   const [os, arch] = platform.split('/')
   return `${os}/${arch}` === node.platform
 }

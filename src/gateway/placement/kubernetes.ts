@@ -2,6 +2,7 @@ import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { wakePods } from '../wake/wake.ts'
+import { nativeFirst } from './native-first.ts'
 import { place, type Decision } from './place.ts'
 import type { PlacementRequest, Placer } from './placer.ts'
 import { rememberPools } from './pool.ts'
@@ -33,13 +34,15 @@ export function createKubernetesPlacer(options: KubernetesPlacerOptions): Kubern
       request.workload === undefined || request.node !== undefined
         ? undefined
         : await findSubject(parseWorkload(request.workload, request.namespace ?? 'default'), view, client)
-    return place({
-      view,
-      request,
-      subject,
-      pool: pools(request.platforms),
-      repositoryOf: (image) => view.images.repository(image),
-    })
+    return nativeFirst(request, view, (asked) =>
+      place({
+        view,
+        request: asked,
+        subject,
+        pool: pools(asked.platforms, asked.nativeOnly),
+        repositoryOf: (image) => view.images.repository(image),
+      }),
+    )
   }
   return {
     decide,

@@ -1,5 +1,5 @@
 import { InsituError } from '../../kernel/errors.ts'
-import type { Rejection } from './fitness.ts'
+import { isNative, type Rejection } from './fitness.ts'
 import type { Placement, PlacementRule } from './placer.ts'
 import { anywhere } from './rules/anywhere.ts'
 import type { Rule, RuleInput, Verdict } from './rules/rule.ts'
@@ -40,7 +40,7 @@ export function place(input: RuleInput): Decision {
     if (!verdict) continue
     verdicts.push(verdict)
     if (verdict.placement) {
-      const placement = withTargets(verdict.placement, targets, unable)
+      const placement = sayEmulated(input, withTargets(verdict.placement, targets, unable))
       return {
         placement,
         scores: () => verdict.ranking?.all() ?? [],
@@ -69,6 +69,14 @@ function withTargets(placement: Placement, targets: readonly string[], unable: s
   if (targets.length === 0) return placement
   const prefix = unable === undefined || placement.rule === 'anywhere' ? '' : `${unable}; `
   return { ...placement, targets, reason: prefix + placement.reason }
+}
+
+function sayEmulated({ view, request }: RuleInput, placement: Placement): Placement {
+  const facts = view.nodes.get(placement.node)
+  const agent = view.agents.get(placement.node)
+  const emulated = facts ? request.platforms.filter((p) => !isNative(facts, p, agent)) : []
+  if (emulated.length === 0) return placement
+  return { ...placement, reason: `${placement.reason}; ${emulated.join(', ')} is emulated` }
 }
 
 function rejectedBy(verdicts: readonly Verdict[], builder: string): Rejection[] {

@@ -12,6 +12,8 @@ export interface PlacementRequest {
   readonly namespace?: string | undefined
   /** Stable text that tells builds with a common cache apart from others, e.g. the image repository. */
   readonly cacheKey: string
+  /** Only nodes on which all the platforms run without an emulator. */
+  readonly nativeOnly?: boolean | undefined
 }
 
 export type PlacementRule = 'said' | 'waiting' | 'running' | 'template' | 'anywhere'

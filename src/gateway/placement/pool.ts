@@ -14,7 +14,7 @@ export interface Pool {
   readonly size: number
 }
 
-export type Pools = (platforms: readonly string[]) => Pool
+export type Pools = (platforms: readonly string[], nativeOnly?: boolean) => Pool
 
 type Nodes = Pick<ClusterView, 'nodes' | 'agents' | 'table'>
 
@@ -27,12 +27,12 @@ const limit = 32
  */
 export function rememberPools(view: Nodes): Pools {
   const known = new Map<string, { pool: Pool; refresh: () => void }>()
-  return (platforms) => {
-    const key = platforms.join()
+  return (platforms, nativeOnly = false) => {
+    const key = `${platforms.join()}${nativeOnly ? ' native' : ''}`
     let entry = known.get(key)
     if (!entry) {
       if (known.size >= limit) known.clear()
-      entry = poolOf(view, platforms)
+      entry = poolOf(view, platforms, nativeOnly)
       known.set(key, entry)
     }
     entry.refresh()
@@ -42,18 +42,19 @@ export function rememberPools(view: Nodes): Pools {
 
 const states = { out: 0, can: 1, welcomes: 2 } as const
 
-function poolOf(view: Nodes, platforms: readonly string[]): { pool: Pool; refresh: () => void } {
+function poolOf(view: Nodes, platforms: readonly string[], nativeOnly: boolean): { pool: Pool; refresh: () => void } {
   let state = new Uint8Array(view.table.slots.length)
   let natives = new Uint8Array(state.length)
   let size = 0
   const refresh = view.table.follow((index, slot) => {
     if (index >= state.length) [state, natives] = [grown(state, index + 1), grown(natives, index + 1)]
     const facts = slot?.facts
-    const out = !slot || cannotBuild(view, slot.name, platforms) !== undefined
+    const out = !slot || cannotBuild(view, slot.name, platforms, nativeOnly) !== undefined
     const now = out || !facts ? states.out : unwelcoming(facts) ? states.can : states.welcomes
     size += Number(now === states.welcomes) - Number(state[index] === states.welcomes)
     state[index] = now
-    natives[index] = facts ? platforms.filter((p) => isNative(facts, p)).length : 0
+    const agent = slot && view.agents.get(slot.name)
+    natives[index] = facts ? platforms.filter((p) => isNative(facts, p, agent)).length : 0
   })
   const pool: Pool = {
     can: (slot) => (state[slot.index] ?? 0) >= states.can,

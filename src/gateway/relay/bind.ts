@@ -6,6 +6,7 @@ import type { BuildNode } from '../directory/directory.ts'
 import { callerNamespace } from '../listener/caller.ts'
 import { type DeliveryWish, readDelivery } from '../delivery/targets.ts'
 import type { Placement } from '../placement/placer.ts'
+import { readPlatforms } from '../split/wishes.ts'
 import { createProgress } from '../progress/progress.ts'
 import type { Asked } from './admit.ts'
 import { placeAllowed } from './allowed-node.ts'
@@ -91,11 +92,12 @@ async function placeBuild(
   asked: Asked,
 ): Promise<Bound> {
   const hints = solveHints(request)
+  const wishes = readPlatforms(facts.platforms, hints)
   const place = (node: string | undefined): Promise<Placement> =>
     placedWhenBack(context, call, () =>
       context.placer.place({
         images: facts.images,
-        platforms: facts.platforms,
+        ...wishes,
         node,
         workload: hints.for,
         namespace: callerNamespace(call.caller),

@@ -1,5 +1,5 @@
 import { InsituError } from '../../../kernel/errors.ts'
-import { cannotBuild, isNative, summarize, unwelcoming, type Rejection } from '../fitness.ts'
+import { cannotBuild, summarize, unwelcoming, type Rejection } from '../fitness.ts'
 import { best, type Rule, type RuleInput } from './rule.ts'
 
 /**
@@ -18,15 +18,12 @@ export const anywhere: Rule = (input) => {
       fix: 'See `insitu nodes` for each node.',
     })
   }
-  const { facts } = builder
-  const emulated = request.platforms.filter((p) => facts && !isNative(facts, p))
   const [image] = request.images
   const about = input.unable ?? (image === undefined ? 'the build names no image' : `no pod needs ${image} yet`)
   const choice =
     pool.size === 1 ? 'it is the only node that can build' : `its cache serves this build best among ${pool.size} nodes`
-  const how = emulated.length === 0 ? '' : `; ${emulated.join(', ')} is emulated`
   return {
-    placement: { rule: 'anywhere', node: builder.name, targets: [builder.name], reason: `${about}; ${choice}${how}` },
+    placement: { rule: 'anywhere', node: builder.name, targets: [builder.name], reason: `${about}; ${choice}` },
     rejected: () => rejections(input),
     ranking,
   }
@@ -35,6 +32,6 @@ export const anywhere: Rule = (input) => {
 function rejections({ view, request }: RuleInput): Rejection[] {
   return [...new Set([...view.nodes.keys(), ...view.agents.keys()])].flatMap((name) => {
     const node = view.nodes.get(name)
-    return cannotBuild(view, name, request.platforms) ?? (node && unwelcoming(node)) ?? []
+    return cannotBuild(view, name, request.platforms, request.nativeOnly) ?? (node && unwelcoming(node)) ?? []
   })
 }
