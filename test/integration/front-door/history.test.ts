@@ -112,13 +112,13 @@ test('a node that is gone and one that is stuck are named, and the rest arrives 
   const socket = join(await door.work.directory(), 'stuck.sock')
   await new Promise<void>((resolve) => stuck.listen(socket, resolve))
   const nodes = { red: door.red, blue: door.blue, gone: { socket: '/nowhere' }, stuck: { socket } }
-  const gateway = await startGateway({ nodes, config: { recordOwner: true }, patience: 1000 })
+  const gateway = await startGateway({ nodes, config: { recordOwner: true }, patience: 2000 })
   const address = ['--addr', gateway.address]
   const call = (...args: string[]) => startClient('buildctl', [...address, ...args]).ended
   try {
     const started = performance.now()
     const usage = await call('du')
-    expect(performance.now() - started).toBeLessThan(5000)
+    expect(performance.now() - started).toBeLessThan(20_000)
     expect(usage, usage.output).toMatchObject({ exitCode: 0 })
     expect(usage.output).toMatch(/node gone is missing/)
     expect(usage.output).toMatch(/node stuck is missing/)

@@ -14,6 +14,7 @@ import { startBuildkitd } from '../fixtures/buildkitd.ts'
 import { buildctl } from '../fixtures/clients.ts'
 import { createWorkspace } from '../fixtures/context.ts'
 import { startGateway } from '../fixtures/gateway.ts'
+import { processWith } from '../fixtures/processes.ts'
 import { until } from '../fixtures/until.ts'
 
 const prefix = '/moby.buildkit.v1.Control/'
@@ -113,9 +114,10 @@ test('a client that is connected may still build, a new one only while the other
     const early = http2.connect('http://door', { createConnection: () => connect(gateway.port, '127.0.0.1') })
     const goaway = once(early, 'goaway')
     await once(early, 'remoteSettings')
-    const running = buildctl(gateway.address, await work.context('RUN sleep 3\n'))
-    await until('a build to run', () => gateway.activity.total === 1)
-    const drained = gateway.drain(60_000, 1000)
+    const marker = `6${Date.now()}`
+    const running = buildctl(gateway.address, await work.context(`RUN sleep ${marker} || true\n`))
+    const step = await until('a step to run', () => processWith('sleep', marker))
+    const drained = gateway.drain(60_000, 5000)
     expect(gateway.refusing()).toContain('stopping')
     const settling = await buildctl(gateway.address, context).ended
     expect(settling, settling.output).toMatchObject({ exitCode: 0 })
@@ -125,6 +127,7 @@ test('a client that is connected may still build, a new one only while the other
     const late = await buildctl(gateway.address, context).ended
     expect(late.exitCode).toBe(1)
     expect(late.output).toContain('this gateway is stopping; run the build again')
+    process.kill(step, 'SIGTERM')
     expect(await running.ended).toMatchObject({ exitCode: 0 })
     expect(await drained).toBe(0)
   } finally {

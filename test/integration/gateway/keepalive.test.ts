@@ -29,7 +29,7 @@ test('a client that vanished without a word is noticed by the kernel', async () 
   const client = await new Promise<Socket>((resolve) => {
     const socket = connect(port, '127.0.0.1', () => resolve(socket))
   })
-  await until('keepalive at the gateway', () => probed(port, client.localPort ?? 0), 5000)
+  await until('keepalive at the gateway', () => probed(port, client.localPort ?? 0))
   client.destroy()
   await listener.close()
 })
@@ -41,7 +41,7 @@ test('so is a fixed node', async () => {
   const node = createFixedDirectory([{ name: 'a', address: { host: '127.0.0.1', port } }]).nodes()[0]
   const socket = (await node?.dial()) as Socket
   expect(socket.remotePort).toBe(port)
-  await until('keepalive at the gateway', () => probed(socket.localPort ?? 0, port), 5000)
+  await until('keepalive at the gateway', () => probed(socket.localPort ?? 0, port))
   socket.destroy()
   server.close()
 })
