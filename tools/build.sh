@@ -9,7 +9,7 @@ bin=$out/bin
 mkdir -p "$bin" "$out/stamps"
 
 # The sets …-oldest are for `npm run compat`, which gives them a place of their own.
-all=(buildkit containerd runc buildx coredns load h2spec kubernetes)
+all=(buildkit containerd foreign runc buildx coredns load h2spec kubernetes)
 
 # Upstream makefiles stamp versions into the binaries; kubelet and buildkitd report them, so we do too.
 recipe() { # SET -> VERSION TAGS CGO LDFLAGS, then the packages
@@ -36,6 +36,28 @@ recipe() { # SET -> VERSION TAGS CGO LDFLAGS, then the packages
     *) echo "tools/build.sh: no such set: $set (known: ${all[*]})" >&2; exit 2 ;;
   esac
 }
+# containerd and buildkitd as the lab's node of another architecture runs them: the same sources, only that the module
+# which tells them their platform says another one (foreign/defaults.go).
+build_foreign() {
+  local made=$out/foreign set
+  mkdir -p "$made"
+  cd "$here/containerd"
+  go mod download github.com/containerd/platforms
+  rm -rf "$made/platforms"
+  cp -r --no-preserve=mode "$(go list -m -f '{{.Dir}}' github.com/containerd/platforms)" "$made/platforms"
+  cp "$here/foreign/defaults.go" "$made/platforms/defaults_unix.go"
+  for set in containerd buildkit; do
+    cd "$here/$set"
+    recipe "$set"
+    cp go.mod "$made/$set.mod"
+    cp go.sum "$made/$set.sum"
+    go mod edit -replace "github.com/containerd/platforms=$made/platforms" "$made/$set.mod"
+    local program=${set/%buildkit/buildkitd}
+    CGO_ENABLED=$cgo GOFLAGS=-mod=mod go build -trimpath -modfile "$made/$set.mod" "${flags[@]}" -o "$bin/.new" \
+      "$(packages | grep "/cmd/$program\$")"
+    mv -f "$bin/.new" "$bin/$program-foreign"
+  done
+}
 version() { awk -v m="$1" '$1 == m { print $2; exit } $1 == "require" && $2 == m { print $3; exit }' go.mod; }
 packages() { go mod edit -json | sed -n '/"Tool"/,/]/s/.*"Path": "\(.*\)".*/\1/p'; }
 
@@ -44,6 +66,15 @@ sets=("$@"); [ ${#sets[@]} -gt 0 ] || sets=("${all[@]}")
 n=0
 for set in "${sets[@]}"; do
   n=$((n + 1))
+  if [ "$set" = foreign ]; then
+    stamp=$({ cat "$here"/{buildkit,containerd}/go.{mod,sum} "$here"/foreign/* "$here/build.sh"; go version; } | sha256sum | cut -d' ' -f1)
+    [ "$(cat "$out/stamps/foreign" 2>/dev/null)" != "$stamp" ] || [ ! -x "$bin/buildkitd-foreign" ] || [ ! -x "$bin/containerd-foreign" ] || continue
+    echo "tools [$n/${#sets[@]}] building containerd and buildkitd for the foreign node" >&2
+    rm -f "$out/stamps/foreign"
+    build_foreign
+    echo "$stamp" > "$out/stamps/foreign"
+    continue
+  fi
   [ -f "$here/$set/go.mod" ] || { echo "tools/build.sh: no such set: $set (known: ${all[*]})" >&2; exit 2; }
   cd "$here/$set"
   recipe "$set"

@@ -1,5 +1,6 @@
 import { net } from './layout.ts'
 import { kubectl } from './control-plane.ts'
+import { foreignPolicy } from './foreign.ts'
 import { corednsImage } from './images/base.ts'
 
 const labels = { 'k8s-app': 'kube-dns' }
@@ -85,9 +86,13 @@ const dns = (servers: readonly string[]): readonly object[] => [
   },
 ]
 
-/** @param servers IPv4 addresses of the machine's DNS servers */
-export async function applyAddons(servers: readonly string[]): Promise<void> {
-  const input = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: dns(servers) })
+/**
+ * @param servers IPv4 addresses of the machine's DNS servers
+ * @param foreign nodes of the other architecture
+ */
+export async function applyAddons(servers: readonly string[], foreign: readonly string[]): Promise<void> {
+  const items = [...foreignPolicy(foreign), ...dns(servers)]
+  const input = JSON.stringify({ apiVersion: 'v1', kind: 'List', items })
   await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], { input })
 }
 

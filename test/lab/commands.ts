@@ -4,6 +4,7 @@ import { describeError, exitCode, InsituError, UsageError } from '../../src/kern
 import { controlComponents } from './control-plane.ts'
 import { down } from './down.ts'
 import { labBuildkitdToml } from './buildkitd-toml.ts'
+import { foreignArchitecture } from './foreign.ts'
 import { buildInsituImage } from './images/insitu.ts'
 import { makeImages } from './images/make.ts'
 import { current, nodeCommand, openLab } from './lab.ts'
@@ -13,6 +14,13 @@ import { terminalProgress } from './progress.ts'
 import type { Shape } from './state.ts'
 import { renderStatus, status } from './status.ts'
 import { up, type NodeSetting } from './up.ts'
+
+interface UpFlags extends Partial<Shape> {
+  readonly nodes?: number
+  readonly label: NodeSetting[]
+  readonly taint: NodeSetting[]
+  readonly foreign: readonly string[]
+}
 
 /** Runs one command line of the lab. Returns the exit code: 0, 1 for a failure, 2 for a wrong command line. */
 export async function runLab(argv: readonly string[]): Promise<number> {
@@ -29,14 +37,16 @@ export async function runLab(argv: readonly string[]): Promise<number> {
     .option('--nodes <n>', `number of nodes, 1 to ${maxNodes} (default: as it is, or 1)`, count)
     .option('--label <node=key=value>', 'label on a node (repeatable)', setting, [])
     .option('--taint <node=key=value:Effect>', 'taint on a node (repeatable)', setting, [])
+    .option('--foreign <node>', `node of another architecture, ${foreignArchitecture} (repeatable)`, foreignNode, [])
     .option('--delay <ms>', 'added to each packet from node to node', amount)
     .option('--rate <mbit>', 'limit from each node to the others, in Mbit/s', amount)
-    .action(async (o: { nodes?: number; label: NodeSetting[]; taint: NodeSetting[] } & Partial<Shape>) => {
+    .action(async (o: UpFlags) => {
       const shape = {
         ...(o.delay === undefined ? {} : { delay: o.delay }),
         ...(o.rate === undefined ? {} : { rate: o.rate }),
       }
-      await up({ nodes: o.nodes, labels: o.label, taints: o.taint, shape, progress: terminalProgress() })
+      const foreign = o.foreign.length === 0 ? undefined : o.foreign.filter((node) => node !== 'none')
+      await up({ nodes: o.nodes, labels: o.label, taints: o.taint, foreign, shape, progress: terminalProgress() })
     })
 
   program
@@ -155,6 +165,11 @@ function amount(text: string): number {
   const n = Number(text)
   if (!Number.isFinite(n) || n < 0) throw new InvalidArgumentError('a number, 0 for none')
   return n
+}
+
+function foreignNode(text: string, before: readonly string[]): string[] {
+  if (text !== 'none' && Number.isNaN(nodeIndex(text))) throw new InvalidArgumentError('node3, or none')
+  return [...before, text]
 }
 
 function setting(text: string, before: readonly NodeSetting[]): NodeSetting[] {

@@ -75,7 +75,8 @@ const components: readonly Component[] = [
       // Webhooks and aggregated APIs are dialled at their pods: no kube-proxy runs beside the API server.
       '--enable-aggregator-routing=true',
       // Asks those caches every minute for each resource, only for an estimate.
-      '--feature-gates=SizeBasedListCostEstimate=false',
+      '--feature-gates=SizeBasedListCostEstimate=false,MutatingAdmissionPolicy=true',
+      '--runtime-config=admissionregistration.k8s.io/v1beta1=true',
       '--profiling=false',
     ],
   },

@@ -19,6 +19,8 @@ export interface Lab {
   /** Path of the administrator's kubeconfig. */
   readonly kubeconfig: string
   readonly nodes: readonly string[]
+  /** Those of another architecture, see foreign.ts. */
+  readonly foreign: readonly string[]
   kubectl(args: readonly string[], options?: { input?: string; timeout?: number }): Promise<RunResult>
   /** Runs a command inside a node's namespaces; .tools/bin is on its PATH. `options` as for `run`. */
   exec(node: string, command: readonly string[], options?: RunOptions): Promise<RunResult>
@@ -45,6 +47,7 @@ export function openLab(): Lab {
   return {
     kubeconfig: kubeconfigPath,
     nodes: state.nodes,
+    foreign: state.foreign,
     kubectl,
     exec,
     nodeIP,
@@ -90,6 +93,8 @@ async function loadInto(node: string, tar: string): Promise<void> {
     'images',
     'import',
     '--local',
+    // ctr is of the machine's architecture and would leave out what a foreign node is given.
+    ...(current().foreign.includes(node) ? ['--all-platforms'] : []),
     '-',
   ])
   const child = spawn(file, args, { stdio: ['pipe', 'ignore', 'pipe'] })

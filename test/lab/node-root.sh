@@ -17,7 +17,8 @@ mount -t overlay -o "lowerdir=/,upperdir=$dir/root/upper,workdir=$dir/root/work"
 if mountpoint -q /usr; then mount --rbind /usr "$root/usr"; fi
 
 mount -t proc proc "$root/proc"
-if [ -e /proc/sys/fs/binfmt_misc/register ]; then mount -t binfmt_misc binfmt_misc "$root/proc/sys/fs/binfmt_misc"; fi
+# As systemd does on a real node. The handlers are the kernel's: all nodes see the same.
+if grep -qw binfmt_misc /proc/filesystems; then mount -t binfmt_misc binfmt_misc "$root/proc/sys/fs/binfmt_misc"; fi
 mount -t sysfs sysfs "$root/sys"
 if [ "$cgroups" = 2 ]; then
   mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"

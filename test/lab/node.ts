@@ -6,6 +6,7 @@ import { InsituError } from '../../src/kernel/errors.ts'
 import { run } from '../../src/kernel/process/run.ts'
 import { daemonGroups, ensureCgroups, removeCgroups, rootGroups } from './cgroups.ts'
 import { kubectl } from './control-plane.ts'
+import { foreignProgram, nodeHandler, putHandler, removeHandler } from './foreign.ts'
 import { ensureInit } from './init.ts'
 import { checkout, logFile, net, nodeDir, nodeIP, nodeNetns, toolsBin } from './layout.ts'
 import type { MachineFacts, NodeOptions } from './machine.ts'
@@ -40,8 +41,12 @@ export interface NodeContext {
 const key = (node: string, name: string): string => `${node}/${name}`
 const tool = (name: string): string => join(toolsBin, name)
 
-const daemons: Record<Daemon, (node: string) => string[]> = {
-  containerd: () => [tool('containerd'), '--config', '/etc/containerd/config.toml'],
+const daemons: Record<Daemon, (node: string, foreign: boolean) => string[]> = {
+  containerd: (_, foreign) => [
+    tool(foreign ? foreignProgram('containerd') : 'containerd'),
+    '--config',
+    '/etc/containerd/config.toml',
+  ],
   'kube-proxy': (node) => [
     tool('kube-proxy'),
     '--kubeconfig=/etc/kubernetes/proxy.kubeconfig',
@@ -75,6 +80,8 @@ export async function ensureNode(node: string, context: NodeContext): Promise<vo
     await startInit(node, context)
   }
   await ensureNetns(nodeNetns(node), nodeIP(node), machine.mtu)
+  const init = state.get().processes[key(node, 'init')]
+  if (init && isForeign(node, state)) await putHandler(nodeHandler(node), init.pid)
   if (!(await containerdAnswers(node, state))) {
     await stopDaemon(node, 'containerd', state)
     await startDaemon(node, 'containerd', context)
@@ -173,7 +180,8 @@ async function parent(file: string): Promise<string> {
 
 async function startDaemon(node: string, daemon: Daemon, { machine, options, state }: NodeContext): Promise<void> {
   const log = logFile(daemon, node)
-  for (const stray of strays(netnsPath(nodeNetns(node)), daemons[daemon](node))) await stop(stray)
+  const command = daemons[daemon](node, isForeign(node, state))
+  for (const stray of strays(netnsPath(nodeNetns(node)), command)) await stop(stray)
   const enter = await startDetached(
     'sh',
     [
@@ -181,7 +189,7 @@ async function startDaemon(node: string, daemon: Daemon, { machine, options, sta
       ...daemonGroups(machine, options, node),
       '--',
       ...enterNode(node, state),
-      ...daemons[daemon](node),
+      ...command,
     ],
     { log, env: { PATH: `${toolsBin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin` } },
   )
@@ -197,6 +205,8 @@ async function startDaemon(node: string, daemon: Daemon, { machine, options, sta
   )
   record(node, daemon, child, state)
 }
+
+const isForeign = (node: string, state: StateStore): boolean => state.get().foreign.includes(node)
 
 async function stopDaemon(node: string, daemon: Daemon, state: StateStore): Promise<void> {
   const process = state.get().processes[key(node, daemon)]
@@ -253,6 +263,7 @@ async function kubeletAnswers(node: string, state: StateStore): Promise<boolean>
 export async function removeNode(node: string, { machine, state }: NodeContext): Promise<void> {
   const { processes } = state.get()
   const mine = Object.keys(processes).filter((name) => name.startsWith(`${node}/`))
+  await removeHandler(nodeHandler(node), processes[key(node, 'init')]?.pid)
   // The first process takes all others of its namespace with it.
   await killAll([
     ...mine.map((name) => processes[name]),

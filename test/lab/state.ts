@@ -19,6 +19,8 @@ export interface LabState {
   /** False from the first change until everything is in place: an `up` that was cut off is not a healthy lab. */
   readonly complete: boolean
   readonly shape: Shape
+  /** Nodes that are of another architecture, see foreign.ts. */
+  readonly foreign: readonly string[]
   /** Sysctls changed, with the value from before. */
   readonly sysctls: Readonly<Record<string, string>>
   /** cgroup v2 controllers enabled at the root. */
@@ -36,6 +38,7 @@ export const noLab: LabState = {
   nodes: [],
   complete: false,
   shape: { delay: 0, rate: 0 },
+  foreign: [],
   sysctls: {},
   controllers: [],
   madeNetnsDir: false,
@@ -50,7 +53,7 @@ export interface StateStore {
 
 export function readState(): LabState | undefined {
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as LabState
+    return { ...noLab, ...(JSON.parse(readFileSync(file, 'utf8')) as LabState) }
   } catch {
     // Missing, or cut off by a crash: `down` finds what is left by its names.
     return undefined

@@ -25,6 +25,8 @@ export interface UpOptions {
   readonly atLeast?: boolean
   /** Default: as it is, or none. */
   readonly shape?: Partial<Shape>
+  /** Nodes of another architecture, see foreign.ts. Default: as it is, or none. */
+  readonly foreign?: readonly string[] | undefined
   /** By node: `key=value`, and `key=value:Effect`. */
   readonly labels?: readonly NodeSetting[]
   readonly taints?: readonly NodeSetting[]
@@ -67,6 +69,7 @@ export async function up(options: UpOptions): Promise<void> {
 
 interface Wanted {
   readonly nodes: readonly string[]
+  readonly foreign: readonly string[]
   readonly shape: Shape
 }
 
@@ -74,15 +77,19 @@ async function plan(options: UpOptions, state: LabState | undefined): Promise<Wa
   const there = state?.nodes.length ?? 0
   const asked = options.nodes ?? (there || 1)
   const count = options.atLeast ? Math.max(asked, there) : asked
-  const named = [...(options.labels ?? []), ...(options.taints ?? [])].find((s) => !(nodeIndex(s.node) <= count))
-  if (named) throw new InsituError('LAB_NO_NODE', `there is no ${named.node} in a lab of ${count} node(s)`)
+  const settings = [...(options.labels ?? []), ...(options.taints ?? [])].map(({ node }) => node)
+  const named = [...settings, ...(options.foreign ?? [])].find((node) => !(nodeIndex(node) <= count))
+  if (named) throw new InsituError('LAB_NO_NODE', `there is no ${named} in a lab of ${count} node(s)`)
+  const nodes = Array.from({ length: count }, (_, i) => nodeName(i + 1))
+  const foreign = nodes.filter((node) => (options.foreign ?? state?.foreign ?? []).includes(node))
   const shape = { delay: 0, rate: 0, ...state?.shape, ...options.shape }
   await checkShape(shape)
-  return { nodes: Array.from({ length: count }, (_, i) => nodeName(i + 1)), shape }
+  return { nodes, foreign, shape }
 }
 
-async function healthy({ nodes, shape }: Wanted): Promise<boolean> {
+async function healthy({ nodes, foreign, shape }: Wanted): Promise<boolean> {
   const state = readState()
+  if (state?.foreign.join() !== foreign.join()) return false
   if (!state || state.nodes.join() !== nodes.join() || JSON.stringify(state.shape) !== JSON.stringify(shape))
     return false
   if (!state.complete || !controlComponents.every((name) => alive(state.processes[name]))) return false
@@ -94,7 +101,7 @@ async function healthy({ nodes, shape }: Wanted): Promise<boolean> {
   return answers.every(Boolean) && nodes.every((node) => ready.includes(node))
 }
 
-async function build({ nodes, shape }: Wanted, progress: Progress): Promise<void> {
+async function build({ nodes, foreign, shape }: Wanted, progress: Progress): Promise<void> {
   const machine = await detectMachine()
   const options = nodeOptions(machine)
   const state = await openState({ ...noLab, checkout, madeNetnsDir: !hasNetnsDir() })
@@ -108,16 +115,18 @@ async function build({ nodes, shape }: Wanted, progress: Progress): Promise<void
   progress.step('control plane answers')
   await ensureImages(systemRecipes, standInRegistry, progress)
 
-  for (const surplus of state.get().nodes.filter((node) => !nodes.includes(node))) {
+  const changed = (node: string): boolean => state.get().foreign.includes(node) !== foreign.includes(node)
+  for (const surplus of state.get().nodes.filter((node) => !nodes.includes(node) || changed(node))) {
     await removeNode(surplus, context)
     await forgetNode(surplus)
     state.update({ nodes: state.get().nodes.filter((node) => node !== surplus) })
     progress.step(`${surplus} removed`)
   }
+  state.update({ foreign })
   // Written first: `down` must know of a node that is half made.
   state.update({ nodes: [...new Set([...state.get().nodes, ...nodes])].sort(), shape })
   await Promise.all([
-    applyAddons(machine.nameservers),
+    applyAddons(machine.nameservers, foreign),
     ...nodes.map(async (node) => {
       if (!alive(state.get().processes[`${node}/init`])) await forgetNode(node)
       await ensureNode(node, context)
@@ -195,6 +204,8 @@ async function applySettings({ labels = [], taints = [] }: UpOptions): Promise<v
 
 const tools = [
   'containerd',
+  'containerd-foreign',
+  'buildkitd-foreign',
   'containerd-shim-runc-v2',
   'ctr',
   'runc',

@@ -13,6 +13,7 @@ import { allRecipes } from './all.ts'
 import { ensureImages } from './base.ts'
 import { withBuildkitd } from './bootstrap.ts'
 import { hashOf } from './cache.ts'
+import { foreignImage } from './foreign.ts'
 import { withImageRegistry } from './registry.ts'
 
 /** What the Dockerfile copies, and what decides how. */
@@ -61,13 +62,15 @@ async function build(progress: Progress): Promise<{ name: string; tar: string }>
     await writeFile(keyFile, key)
     progress.step(`${name} built`)
   }
-  if (readState()) {
+  const state = readState()
+  if (state) {
     const lab = openLab()
-    const digest = await tarDigest(tar)
     for (const node of lab.nodes) {
+      const fitting = state.foreign.includes(node) ? await foreignImage(tar) : tar
+      const digest = await tarDigest(fitting)
       const { stdout } = await lab.exec(node, ['ctr', '-n', 'k8s.io', 'images', 'ls', `name==${name}`])
       if (stdout.includes(digest)) continue
-      await lab.load(tar, [node])
+      await lab.load(fitting, [node])
       progress.step(`loaded into ${node}`)
     }
   }

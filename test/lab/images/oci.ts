@@ -102,7 +102,8 @@ export async function writeImage(layout: string, layers: readonly Layer[], runti
   return image
 }
 
-async function addBlob(layout: string, mediaType: string, content: object): Promise<Descriptor> {
+/** Writes a blob of JSON. */
+export async function addBlob(layout: string, mediaType: string, content: object): Promise<Descriptor> {
   const text = JSON.stringify(content)
   const digest = `sha256:${createHash('sha256').update(text).digest('hex')}`
   await mkdir(join(layout, 'blobs/sha256'), { recursive: true })
