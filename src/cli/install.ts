@@ -30,9 +30,16 @@ export const installCommand = (): Command =>
     .addOption(repeatable('--toleration <taint>', 'KEY[=VALUE][:EFFECT] that agents tolerate, repeatable, * for all'))
     .option('--agent-priority-class <name>', "of the agents' pods (default: system-node-critical)")
     .option('--print', 'print the YAML and change nothing')
+    .option('--print-kinds', 'print only the CustomResourceDefinitions of Builds, and change nothing')
     .option('--no-wait', 'do not wait until it is ready')
     .option('--timeout <duration>', 'how long to wait', '5m')
     .action(async (flags: InstallFlags) => {
+      if (flags.printKinds) {
+        const { kinds } = await import('./manifests/build-objects.ts')
+        const { render } = await import('./manifests/render.ts')
+        print(render(kinds()))
+        return
+      }
       const { optionsFrom } = await import('./cluster/install-options.ts')
       if (flags.print) {
         const { manifests } = await import('./manifests/manifests.ts')

@@ -19,6 +19,7 @@ export interface InstallFlags extends ClusterOptions {
   readonly toleration: readonly string[]
   readonly agentPriorityClass?: string
   readonly print?: true
+  readonly printKinds?: true
   readonly wait: boolean
   readonly timeout: string
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { ports, serviceAccounts, serviceName } from '../../api/names.ts'
 import { parseYaml } from '../../kernel/k8s/yaml.ts'
+import { kinds } from './build-objects.ts'
 import { manifests } from './manifests.ts'
 import { type KubernetesObject, objectName, partOf } from './object.ts'
 import { defaultOptions, distributionPaths, type ManifestOptions } from './options.ts'
@@ -44,6 +45,11 @@ describe('install/buildkit.yaml', () => {
 
   it('holds the same objects when it is read again', () => {
     expect(parseYaml(committed)).toEqual(objects())
+  })
+
+  it('has its kinds also in a file of their own: `insitu install --print-kinds`', () => {
+    const text = readFileSync(new URL('../../../install/crds/builds.yaml', import.meta.url), 'utf8')
+    expect(text).toBe(render(kinds()))
   })
 
   it('makes namespace and identities before what needs them', () => {

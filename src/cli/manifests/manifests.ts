@@ -1,5 +1,6 @@
 import { access } from './access.ts'
 import { agent } from './agent.ts'
+import { buildAccess, kinds } from './build-objects.ts'
 import { gateway } from './gateway.ts'
 import { type Manifest, objectLabels } from './object.ts'
 import type { ManifestOptions } from './options.ts'
@@ -23,7 +24,9 @@ export function manifests(options: ManifestOptions): Manifest[] {
         },
       },
     },
+    ...kinds(),
     ...access(options.namespace),
+    ...buildAccess(),
     ...gateway(options),
     ...agent(options),
   ]

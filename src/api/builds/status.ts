@@ -1,0 +1,49 @@
+import { integer, list, listBy, object, oneOf, required, string } from './field.ts'
+
+/** Scheduled: its Job was made. Running: the pod builds. Succeeded: how it ended; `kubectl wait` looks at it. */
+export const conditionTypes = ['Scheduled', 'Running', 'Succeeded'] as const
+export type ConditionType = (typeof conditionTypes)[number]
+
+/** Reasons of the condition Succeeded. */
+export const reasons = {
+  queued: 'Queued',
+  waitingForPull: 'WaitingForPull',
+  templateMissing: 'TemplateNotFound',
+  running: 'Running',
+  succeeded: 'BuildSucceeded',
+  failed: 'BuildFailed',
+  infrastructure: 'InfrastructureFailed',
+  cancelled: 'Cancelled',
+  timeout: 'Timeout',
+  invalid: 'InvalidSpec',
+  jobDeleted: 'JobDeleted',
+} as const
+
+const condition = object('As in every Kubernetes object.', {
+  type: required(string('Scheduled, Running or Succeeded.', { max: 64 })),
+  status: required(oneOf('Whether it holds.', ['True', 'False', 'Unknown'])),
+  reason: required(string('One word for programs.', { max: 64 })),
+  message: string('A sentence for people.', { max: 32_768 }),
+  lastTransitionTime: required(string('When the status changed last.', { format: 'date-time' })),
+})
+
+const time = (description: string) => string(description, { format: 'date-time' })
+
+export const status = object('What became of it.', {
+  phase: oneOf('In one word.', ['Queued', 'WaitingForPull', 'Starting', 'Running', 'Succeeded', 'Failed', 'Cancelled']),
+  conditions: listBy('Scheduled, Running, Succeeded.', 'type', condition, 8),
+  attempt: integer('Which attempt this is; a new one is made only after a failure of the infrastructure.', {
+    minimum: 1,
+    maximum: 100,
+  }),
+  job: string('The Job of this attempt, once it was made.', { max: 253 }),
+  pod: string('Its pod.', { max: 253 }),
+  node: string('The node that built.', { max: 253 }),
+  platform: string('What was built for, with commas.', { max: 1024 }),
+  digest: string('Of the image: sha256:…', { max: 128 }),
+  names: list('What the image is called.', string('A name.', { max: 512 }), 16),
+  commit: string('The commit of the git source.', { max: 64 }),
+  startTime: time('When its turn came. From then on the spec cannot change.'),
+  completionTime: time('When it ended.'),
+  message: string('Why it waits or failed; of a failed build the last lines.', { max: 32_768 }),
+})

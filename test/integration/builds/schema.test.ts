@@ -1,0 +1,236 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { apiVersion, type Build, buildResources, type BuildSpec } from '../../../src/api/builds/builds.ts'
+import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
+import { KubernetesError } from '../../../src/kernel/k8s/failure.ts'
+import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
+import { until } from '../fixtures/until.ts'
+import { type Installed, startInstalled } from '../install/installed.ts'
+
+const namespace = 'default'
+const { builds } = buildResources
+let installed: Installed
+let admin: KubernetesClient
+let count = 0
+
+const make = (spec: object): Promise<Build> => {
+  count += 1
+  return admin.create<Build>(
+    builds,
+    { namespace },
+    { apiVersion, kind: 'Build', metadata: { name: `b-${count}` }, spec },
+  )
+}
+const dockerfile = { source: { dockerfile: 'FROM scratch' } }
+const why = (spec: object): Promise<string> =>
+  make(spec).then(
+    () => 'taken',
+    (error: unknown) => (error instanceof KubernetesError ? error.message : String(error)),
+  )
+const template = (kind: string, name: string, spec: object) =>
+  admin.apply({
+    ...{ apiVersion, kind, metadata: { name, ...(kind === 'BuildTemplate' ? { namespace } : {}) } },
+    spec,
+  } as KubernetesObject)
+
+beforeAll(async () => {
+  installed = await startInstalled()
+  admin = installed.admin
+  await until('the kinds are served', () =>
+    admin.list(builds, { namespace }).then(
+      () => true,
+      () => false,
+    ),
+  )
+  await template('BuildTemplate', 'buildkit', {
+    parameters: [{ name: 'IMAGE' }, { name: 'TAG', default: 'latest' }],
+    output: { names: ['${IMAGE}:${TAG}'], push: true },
+  })
+  await template('ClusterBuildTemplate', 'shared', { ...dockerfile, parameters: [{ name: 'VERSION' }] })
+  // Admission policies and their parameters are watched: they hold a moment after they were written.
+  await until('the policies hold', async () => {
+    const said = await Promise.all([
+      why({ ...dockerfile, template: { name: 'buildkit' } }),
+      why({ template: { name: 'shared', kind: 'ClusterBuildTemplate' } }),
+    ])
+    return said.every((text) => text.includes('needs a value'))
+  })
+})
+afterAll(async () => {
+  await installed?.server.close()
+})
+
+describe('the API server takes', () => {
+  const good: readonly (readonly [string, BuildSpec])[] = [
+    ['an inline Dockerfile', dockerfile],
+    [
+      'git with everything',
+      {
+        source: {
+          git: { url: 'https://git.example.com/a/b.git', revision: 'feature/x', subPath: 'a/.b', secretName: 's' },
+        },
+        dockerfile: 'docker/Dockerfile.prod',
+        target: 'release',
+        args: [{ name: 'A', value: 'x y' }],
+        platforms: ['linux/amd64', 'linux/arm/v7'],
+        output: { names: ['registry.example.com:5000/a/b:v1@sha256'], push: true },
+        cache: { from: ['type=registry,ref=r/c'], to: ['type=inline'] },
+        secrets: [{ id: 'npm', secretName: 'npm', key: '.npmrc' }],
+        ssh: [{ id: 'default', secretName: 'key', key: 'ssh-privatekey' }],
+        serviceAccountName: 'build-bot',
+        for: 'deploy/web',
+        timeout: '1h30m',
+        retries: 1,
+        cleanUp: { pod: '0s', workspace: 'OnSuccess', build: '24h' },
+        steps: { before: [{ image: 'busybox', command: ['sh', '-c', 'true'] }] },
+        podTemplate: { spec: { nodeSelector: { a: 'b' } } },
+      },
+    ],
+    ['git over ssh', { source: { git: { url: 'git@git.example.com:a/b.git' } } }],
+    ['an image as context', { source: { image: { name: 'docker.io/library/busybox:1' } } }],
+    ['a tarball', { source: { http: { url: 'http://files.example.com/a.tar.gz' } } }],
+    ['a workspace', { source: { workspace: {} }, workspace: { claimName: 'models', directory: 'publish-1' } }],
+  ]
+  test.each(good)('%s', async (_, spec) => {
+    const made = await make(spec)
+    expect(made.spec).toMatchObject(spec)
+    expect(made.spec).toMatchObject({ trigger: 'Now', cancelled: false })
+  })
+})
+
+describe('the API server refuses by itself', () => {
+  test.each([
+    ['no source', {}, 'a Build has a source'],
+    ['two sources', { source: { dockerfile: 'FROM a', image: { name: 'a' } } }, 'exactly one of'],
+    ['an empty source', { source: {} }, 'exactly one of'],
+    [
+      'a password in a URL',
+      { source: { git: { url: 'https://me:secret@example.com/a.git' } } },
+      'put them into a Secret',
+    ],
+    ['a URL of another kind', { source: { git: { url: 'file:///etc' } } }, 'spec.source.git.url'],
+    ['a path upwards', { source: { git: { url: 'https://a/b', subPath: '../x' } } }, 'subPath'],
+    ['an absolute path', { ...dockerfile, dockerfile: '/etc/passwd' }, 'spec.dockerfile'],
+    ['an option as revision', { source: { git: { url: 'https://a/b', revision: '--upload-pack=x' } } }, 'revision'],
+    ['a timeout that is none', { ...dockerfile, timeout: 'soon' }, 'spec.timeout'],
+    ['a list of names in one', { ...dockerfile, output: { names: ['a,push=true'] } }, 'spec.output.names[0]'],
+    ['output without names', { ...dockerfile, output: {} }, 'spec.output.names'],
+    [
+      'an argument twice',
+      {
+        ...dockerfile,
+        args: [
+          { name: 'A', value: '1' },
+          { name: 'A', value: '2' },
+        ],
+      },
+      'Duplicate',
+    ],
+    ['an unknown trigger', { ...dockerfile, trigger: 'Sometimes' }, 'spec.trigger'],
+    ['OnPull without names', { ...dockerfile, trigger: 'OnPull' }, 'the names that may be pulled'],
+    [
+      'two pod templates',
+      { ...dockerfile, podTemplate: {}, podTemplateFrom: { configMap: 'a' } },
+      'exclude each other',
+    ],
+    ['a hundred retries', { ...dockerfile, retries: 100 }, 'spec.retries'],
+    ['a platform that is none', { ...dockerfile, platforms: ['amd64'] }, 'spec.platforms[0]'],
+  ])('%s', async (_, spec, message) => {
+    expect(await why(spec)).toContain(message)
+  })
+})
+
+describe('arguments of a template are checked at admission', () => {
+  const ofTemplate = (...args: string[]) => ({
+    ...dockerfile,
+    template: { name: 'buildkit', arguments: args.map((name) => ({ name, value: 'x' })) },
+  })
+
+  test('a missing one is named', async () => {
+    expect(await why(ofTemplate('TAG'))).toContain('BuildTemplate buildkit needs a value for its parameter IMAGE')
+  })
+  test('an unknown one is named, with those that there are', async () => {
+    const said = await why(ofTemplate('IMAGE', 'IMGAE'))
+    expect(said).toContain('BuildTemplate buildkit has no parameter IMGAE; it has IMAGE, TAG')
+  })
+  test('of a ClusterBuildTemplate likewise', async () => {
+    const of = (name: string) => ({
+      template: { name: 'shared', kind: 'ClusterBuildTemplate', arguments: [{ name, value: 'x' }] },
+    })
+    expect(await why(of('OTHER'))).toContain('ClusterBuildTemplate shared has no parameter OTHER')
+    expect(await why(of('VERSION'))).toBe('taken')
+  })
+  test('fitting ones are taken, and defaults need none', async () => {
+    expect(await why(ofTemplate('IMAGE'))).toBe('taken')
+  })
+})
+
+describe('once started', () => {
+  const started = async (spec: object): Promise<{ namespace: string; name: string }> => {
+    const { metadata } = await make(spec)
+    const ref = { namespace, name: metadata?.name ?? '' }
+    const status = { phase: 'Running', startTime: '2026-01-01T00:00:00Z' }
+    await admin.patch(builds, { ...ref, subresource: 'status' }, { status })
+    return ref
+  }
+  const change = (ref: object, spec: object): Promise<string> =>
+    admin.patch(builds, ref, { spec }).then(
+      () => 'taken',
+      (error: Error) => error.message,
+    )
+
+  test('the spec cannot change any more; before it can', async () => {
+    const { metadata } = await make(dockerfile)
+    expect(await change({ namespace, name: metadata?.name }, { timeout: '5m' })).toBe('taken')
+    const ref = await started({
+      ...dockerfile,
+      podTemplate: { spec: { nodeSelector: { a: 'b' } } },
+      steps: { before: [{ name: 's', image: 'a' }] },
+    })
+    for (const [field, value] of Object.entries({
+      source: { dockerfile: 'FROM other' },
+      timeout: '5m',
+      target: 'x',
+      podTemplate: { spec: { nodeSelector: { a: 'c' } } },
+      steps: { before: [{ name: 's', image: 'b' }] },
+      retries: 3,
+      template: { name: 'other' },
+    })) {
+      expect(await change(ref, { [field]: value }), field).toContain(`spec.${field} cannot change`)
+    }
+  })
+
+  test('it can be cancelled, for good', async () => {
+    const ref = await started(dockerfile)
+    expect(await change(ref, { cancelled: true })).toBe('taken')
+    expect(await change(ref, { cancelled: false })).toContain('stays cancelled')
+  })
+})
+
+test('who may build and not create jobs makes no Builds', async () => {
+  await admin.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'ci', namespace } })
+  const rbac = 'rbac.authorization.k8s.io'
+  const bind = (role: string, kind = 'ClusterRole') =>
+    admin.apply({
+      ...{ apiVersion: `${rbac}/v1`, kind: 'RoleBinding', metadata: { name: role, namespace } },
+      roleRef: { apiGroup: rbac, kind, name: role },
+      subjects: [{ kind: 'ServiceAccount', name: 'ci', namespace }],
+    } as KubernetesObject)
+  await bind('insitu-builder')
+  const ci = await (await installed.pod('ci', 'ci', 'node-1', namespace)).client()
+  const attempt = () =>
+    ci
+      .create(builds, { namespace }, { apiVersion, kind: 'Build', metadata: { generateName: 'ci-' }, spec: dockerfile })
+      .then(
+        () => 'taken',
+        (error: Error) => error.message,
+      )
+  expect(await attempt()).toContain('must be allowed to create jobs.batch in namespace default')
+  await bind('insitu-builds-edit')
+  await admin.apply({
+    ...{ apiVersion: `${rbac}/v1`, kind: 'Role', metadata: { name: 'jobs', namespace } },
+    rules: [{ apiGroups: ['batch'], resources: ['jobs'], verbs: ['create'] }],
+  } as KubernetesObject)
+  await bind('jobs', 'Role')
+  await until('the role holds', async () => (await attempt()) === 'taken')
+  ci.close()
+})
