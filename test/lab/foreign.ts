@@ -41,8 +41,8 @@ export async function putHandler(name: string, pid: number): Promise<void> {
   if (!existsSync(`${directory}/register`)) {
     throw new InsituError('LAB_KERNEL', 'the kernel has no binfmt_misc', { fix: 'run: modprobe binfmt_misc' })
   }
-  // F: opened now, so that it works in containers.
-  await writeFile(`${directory}/register`, `:${name}:M::${escaped(magic)}:${escaped(mask)}:${interpreter}:F`)
+  // F: opened now, so that it works in containers. P: programs keep the name they were called by.
+  await writeFile(`${directory}/register`, `:${name}:M::${escaped(magic)}:${escaped(mask)}:${interpreter}:PF`)
 }
 
 /** Takes that back, through the process if it lives and else where the machine has the handlers. */

@@ -1,5 +1,5 @@
-import { systemRecipes, type Recipe } from './base.ts'
+import { multiBusybox, systemRecipes, type Recipe } from './base.ts'
 import { buildkit, debian, node } from './debian.ts'
 
 /** In the order in which they are made. */
-export const allRecipes: readonly Recipe[] = [...systemRecipes, debian, node, buildkit]
+export const allRecipes: readonly Recipe[] = [...systemRecipes, multiBusybox, debian, node, buildkit]

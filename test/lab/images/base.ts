@@ -7,7 +7,17 @@ import { cacheDir, toolsBin } from '../layout.ts'
 import { withLock } from '../lock.ts'
 import { silent, type Progress } from '../progress.ts'
 import { hashOf } from './cache.ts'
-import { addLayer, makeFolder, writeImage, type Manifest, type RuntimeConfig } from './oci.ts'
+import {
+  addLayer,
+  type Index,
+  makeFolder,
+  type Manifest,
+  nativePlatform,
+  type RuntimeConfig,
+  writeImage,
+  writeIndex,
+} from './oci.ts'
+import { debianArchitectures, debianPackages } from './packages.ts'
 import { pushImage } from './push.ts'
 
 /** How one base image is made. */
@@ -17,8 +27,10 @@ export interface Recipe {
   readonly tags: readonly string[]
   /** Files and texts that decide the content. */
   inputs(): Promise<{ files: readonly string[]; texts?: readonly string[] }>
+  /** Platforms of an image for several. Default: the machine's alone. */
+  readonly platforms?: readonly string[]
   /** Fills folders, one per layer, and says how each came to be. */
-  layers(scratch: string): Promise<readonly { folder: string; createdBy: string }[]>
+  layers(scratch: string, platform: string): Promise<readonly { folder: string; createdBy: string }[]>
   readonly config: RuntimeConfig
 }
 
@@ -46,24 +58,44 @@ const busybox: Recipe = {
   tags: ['latest', '1.36'],
   inputs: async () => ({ files: ['/usr/bin/busybox'], texts: ['2'] }),
   layers: async (scratch) => {
-    const bin = await folder(scratch, 'busybox', { 'bin/busybox': '/usr/bin/busybox' })
-    const { stdout } = await run('/usr/bin/busybox', ['--list'])
-    for (const applet of stdout.split('\n').filter((a) => a !== 'busybox')) {
-      await symlink('busybox', join(bin.folder, 'bin', applet))
-    }
-    const etc = join(scratch, 'etc')
-    for (const dir of ['etc', 'tmp', 'root', 'home', 'var/tmp', 'dev', 'proc', 'sys', 'usr/bin']) {
-      await mkdir(join(etc, dir), { recursive: true })
-    }
-    for (const dir of ['tmp', 'var/tmp']) await chmod(join(etc, dir), 0o1777)
-    await writeFile(
-      join(etc, 'etc/passwd'),
-      'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n',
-    )
-    await writeFile(join(etc, 'etc/group'), 'root:x:0:\nnogroup:x:65534:\n')
-    return [bin, { folder: etc, createdBy: 'accounts and folders' }]
+    return busyboxLayers(scratch, '/usr/bin/busybox')
   },
   config: { Cmd: ['sh'], Env: [`PATH=${defaultPath}`] },
+}
+
+/** Debian's busybox for several platforms under one name: what builds for several platforms start from. */
+export const multiBusybox: Recipe = {
+  repository: 'library/busybox',
+  tags: ['multi'],
+  platforms: Object.keys(debianArchitectures),
+  inputs: () => Promise.resolve({ files: [], texts: ['1', ...Object.keys(debianArchitectures)] }),
+  layers: async (scratch, platform) => {
+    const [file = ''] = await debianPackages(debianArchitectures[platform] ?? '', ['busybox-static'])
+    await mkdir(scratch, { recursive: true })
+    await run('dpkg-deb', ['-x', file, join(scratch, 'package')])
+    return busyboxLayers(scratch, join(scratch, 'package/bin/busybox'))
+  },
+  config: { Cmd: ['sh'], Env: [`PATH=${defaultPath}`] },
+}
+
+/** @param program a static busybox of any architecture; its applets are those of this machine's */
+async function busyboxLayers(scratch: string, program: string): ReturnType<Recipe['layers']> {
+  const bin = await folder(scratch, 'busybox', { 'bin/busybox': program })
+  const { stdout } = await run('/usr/bin/busybox', ['--list'])
+  for (const applet of stdout.split('\n').filter((a) => a !== 'busybox')) {
+    await symlink('busybox', join(bin.folder, 'bin', applet))
+  }
+  const etc = join(scratch, 'etc')
+  for (const dir of ['etc', 'tmp', 'root', 'home', 'var/tmp', 'dev', 'proc', 'sys', 'usr/bin']) {
+    await mkdir(join(etc, dir), { recursive: true })
+  }
+  for (const dir of ['tmp', 'var/tmp']) await chmod(join(etc, dir), 0o1777)
+  await writeFile(
+    join(etc, 'etc/passwd'),
+    'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n',
+  )
+  await writeFile(join(etc, 'etc/group'), 'root:x:0:\nnogroup:x:65534:\n')
+  return [bin, { folder: etc, createdBy: 'accounts and folders' }]
 }
 
 /** What `up` itself needs, and the rest, which `images` makes. */
@@ -98,7 +130,7 @@ export async function ensureImages(
         progress.step(`made ${recipe.repository}:${recipe.tags[0]}`)
       })
     }
-    const image = JSON.parse(await readFile(join(layout, 'image.json'), 'utf8')) as Manifest
+    const image = JSON.parse(await readFile(join(layout, 'image.json'), 'utf8')) as Manifest | Index
     for (const tag of recipe.tags) await pushImage(layout, image, registry, recipe.repository, tag)
   }
 }
@@ -106,10 +138,15 @@ export async function ensureImages(
 const make = (recipe: Recipe, layout: string): Promise<void> =>
   makeFolder(layout, async (temporary) => {
     const scratch = join(temporary, 'scratch')
-    const layers = []
-    for (const layer of await recipe.layers(scratch)) {
-      layers.push(await addLayer(temporary, layer.folder, layer.createdBy))
+    const platforms = recipe.platforms ?? [nativePlatform]
+    const manifests = []
+    for (const platform of platforms) {
+      const layers = []
+      for (const layer of await recipe.layers(scratch, platform)) {
+        layers.push(await addLayer(temporary, layer.folder, layer.createdBy))
+      }
+      await rm(scratch, { recursive: true, force: true })
+      manifests.push(await writeImage(temporary, layers, recipe.config, platform))
     }
-    await rm(scratch, { recursive: true, force: true })
-    await writeImage(temporary, layers, recipe.config)
+    if (recipe.platforms) await writeIndex(temporary, manifests, platforms)
   })

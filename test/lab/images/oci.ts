@@ -34,8 +34,14 @@ export interface Manifest extends Descriptor {
   readonly config: Descriptor
 }
 
+/** An image for several platforms. */
+export interface Index extends Descriptor {
+  readonly manifests: readonly Manifest[]
+}
+
 const prefix = 'application/vnd.oci.image'
-export const architecture = process.arch === 'arm64' ? 'arm64' : 'amd64'
+/** The machine's. */
+export const nativePlatform = process.arch === 'arm64' ? 'linux/arm64' : 'linux/amd64'
 export const blobPath = (layout: string, digest: string): string => join(layout, 'blobs', digest.replace(':', '/'))
 
 /** Packs a folder as one gzip layer of the layout. Times are set to zero, so the same files give the same digest. */
@@ -79,12 +85,16 @@ const tap = (see: (chunk: Buffer) => void): Transform =>
   })
 
 /** Writes configuration, manifest and index.json of an image whose layers are in the layout. */
-export async function writeImage(layout: string, layers: readonly Layer[], runtime: RuntimeConfig): Promise<Manifest> {
+export async function writeImage(
+  layout: string,
+  layers: readonly Layer[],
+  runtime: RuntimeConfig,
+  platform: string = nativePlatform,
+): Promise<Manifest> {
   const created = '1970-01-01T00:00:00Z'
   const config = await addBlob(layout, `${prefix}.config.v1+json`, {
     created,
-    architecture,
-    os: 'linux',
+    ...platformFields(platform),
     config: runtime,
     rootfs: { type: 'layers', diff_ids: layers.map((l) => l.diffID) },
     history: layers.map((l) => ({ created, created_by: l.createdBy })),
@@ -100,6 +110,29 @@ export async function writeImage(layout: string, layers: readonly Layer[], runti
   await writeFile(join(layout, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [manifest] }))
   await writeFile(join(layout, 'image.json'), JSON.stringify(image))
   return image
+}
+
+/** Makes one image of those that `writeImage` wrote for the platforms, in the same order. */
+export async function writeIndex(
+  layout: string,
+  manifests: readonly Manifest[],
+  platforms: readonly string[],
+): Promise<Index> {
+  const index = await addBlob(layout, `${prefix}.index.v1+json`, {
+    schemaVersion: 2,
+    mediaType: `${prefix}.index.v1+json`,
+    manifests: manifests.map(({ mediaType, digest, size }, i) => ({
+      ...{ mediaType, digest, size },
+      platform: platformFields(platforms[i] ?? nativePlatform),
+    })),
+  })
+  await writeFile(join(layout, 'image.json'), JSON.stringify({ ...index, manifests }))
+  return { ...index, manifests }
+}
+
+function platformFields(platform: string): { os: string; architecture: string; variant?: string } {
+  const [os = '', architecture = '', variant] = platform.split('/')
+  return { os, architecture, ...(variant === undefined ? {} : { variant }) }
 }
 
 /** Writes a blob of JSON. */
