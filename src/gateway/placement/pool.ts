@@ -12,6 +12,16 @@ export interface Pool {
   readonly native: (slot: NodeSlot) => number
   /** Nodes that welcome the build. */
   readonly size: number
+  /** The same nodes, those that run most of the platforms natively first. */
+  ranks(): readonly Rank[]
+}
+
+/** Nodes that welcome a build and run as many of its platforms natively, as plain numbers: there may be thousands. */
+export interface Rank {
+  /** Of their slots, ascending. */
+  readonly indexes: Int32Array
+  /** The hash of each. */
+  readonly hashes: Uint32Array
 }
 
 export type Pools = (platforms: readonly string[], nativeOnly?: boolean) => Pool
@@ -46,7 +56,9 @@ function poolOf(view: Nodes, platforms: readonly string[], nativeOnly: boolean):
   let state = new Uint8Array(view.table.slots.length)
   let natives = new Uint8Array(state.length)
   let size = 0
+  let ranks: readonly Rank[] | undefined
   const refresh = view.table.follow((index, slot) => {
+    ranks = undefined
     if (index >= state.length) [state, natives] = [grown(state, index + 1), grown(natives, index + 1)]
     const facts = slot?.facts
     const out = !slot || cannotBuild(view, slot.name, platforms, nativeOnly) !== undefined
@@ -63,6 +75,23 @@ function poolOf(view: Nodes, platforms: readonly string[], nativeOnly: boolean):
     get size() {
       return size
     },
+    ranks: () => (ranks ??= ranksOf(view.table.slots, pool)),
   }
   return { pool, refresh }
+}
+
+function ranksOf(slots: readonly (NodeSlot | undefined)[], { welcomes, native }: Pool): readonly Rank[] {
+  const byNatives = new Map<number, NodeSlot[]>()
+  for (const slot of slots) {
+    if (!slot || !welcomes(slot)) continue
+    const same = byNatives.get(native(slot))
+    if (same) same.push(slot)
+    else byNatives.set(native(slot), [slot])
+  }
+  return [...byNatives]
+    .sort(([a], [b]) => b - a)
+    .map(([, same]) => ({
+      indexes: Int32Array.from(same, (slot) => slot.index),
+      hashes: Uint32Array.from(same, (slot) => slot.hash),
+    }))
 }

@@ -1,6 +1,6 @@
 import type { ClusterView, NodeSlot } from './cluster.ts'
 import { cacheWeight, hash } from './hash.ts'
-import type { Pool } from './pool.ts'
+import type { Pool, Rank } from './pool.ts'
 
 export interface Score {
   readonly node: string
@@ -14,7 +14,8 @@ export interface Score {
 
 /** What a node is chosen from. */
 export interface Field {
-  readonly candidates: Iterable<NodeSlot | undefined>
+  /** `welcoming`: all nodes that welcome the build. */
+  readonly candidates: Iterable<NodeSlot | undefined> | 'welcoming'
   /** How many of the candidates fit, about. */
   readonly size: number
   /** Whether a candidate counts; cheap. */
@@ -32,49 +33,101 @@ export interface Ranking {
   all(): Score[]
 }
 
+type RankedPool = Pick<Pool, 'native' | 'ranks'>
+
 /**
  * Chooses among candidates: natives, then the node whose cache is warm for the key, unless it has clearly more builds
  * than the others ("consistent hashing with bounded loads"): a queue costs more than a cold cache.
  */
 export function rank(
-  { busy, table }: Pick<ClusterView, 'busy' | 'table'>,
-  { native }: Pick<Pool, 'native'>,
+  view: Pick<ClusterView, 'busy' | 'table'>,
+  pool: RankedPool,
   cacheKey: string,
-  { candidates, size, fits, accepts = () => true, prefers }: Field,
+  field: Field,
 ): Ranking {
+  const { busy, table } = view
   const key = hash(cacheKey)
   let total = 0
   for (const [name, running] of busy) {
     const slot = table.get(name)
-    if (slot && fits(slot)) total += running
+    if (slot && field.fits(slot)) total += running
   }
-  const bound = Math.max(4, Math.ceil((1.25 * (total + 1)) / Math.max(1, size)))
-  // One number for the order of preference, so that 5,000 nodes are compared in microseconds.
-  const worth = (slot: NodeSlot, running: number): number =>
-    ((prefers?.(slot) ?? 0) * 64 + Math.min(63, native(slot))) * 2 ** 43 +
-    (running < bound ? 1024 : Math.max(0, 1023 - running)) * 2 ** 32 +
+  const bound = Math.max(4, Math.ceil((1.25 * (total + 1)) / Math.max(1, field.size)))
+  const running = (slot: NodeSlot): number => busy.get(slot.name) ?? 0
+  const { fits, accepts = () => true, prefers } = field
+  // One number for the order of preference.
+  const worth = (slot: NodeSlot): number =>
+    ((prefers?.(slot) ?? 0) * 64 + Math.min(63, pool.native(slot))) * 2 ** 43 +
+    (running(slot) < bound ? 1024 : Math.max(0, 1023 - running(slot))) * 2 ** 32 +
     cacheWeight(key, slot.hash)
+  const candidates = (): NodeSlot[] =>
+    field.candidates === 'welcoming'
+      ? pool.ranks().flatMap(({ indexes }) => Array.from(indexes, (index) => table.slots[index] as NodeSlot))
+      : [...field.candidates].filter((slot) => slot !== undefined)
+
+  const all = (): Score[] =>
+    candidates()
+      .filter((slot) => fits(slot) && accepts(slot))
+      .sort((a, b) => worth(b) - worth(a) || (a.name < b.name ? -1 : 1))
+      .map((slot) => ({
+        node: slot.name,
+        native: pool.native(slot),
+        cache: cacheWeight(key, slot.hash),
+        running: running(slot),
+      }))
+
+  if (field.candidates === 'welcoming' && !prefers) {
+    for (const one of pool.ranks()) {
+      const first = heaviest(one, table.slots, { key, bound, running, takes: (slot) => fits(slot) && accepts(slot) })
+      if (first) return { first, all }
+    }
+    return { first: undefined, all }
+  }
   let first: NodeSlot | undefined
   let best = -1
-  for (const slot of candidates) {
-    // What could not win even if it were idle, which is nearly all, costs a few operations.
-    if (!slot || worth(slot, 0) <= best || !fits(slot)) continue
-    const value = worth(slot, busy.get(slot.name) ?? 0)
+  for (const slot of candidates()) {
+    if (!fits(slot)) continue
+    const value = worth(slot)
     if (value <= best || !accepts(slot)) continue
     first = slot
     best = value
   }
-  const all = (): Score[] =>
-    [...candidates]
-      .filter((slot) => slot !== undefined)
-      .filter((slot) => fits(slot) && accepts(slot))
-      .map((slot) => ({ slot, running: busy.get(slot.name) ?? 0 }))
-      .sort((a, b) => worth(b.slot, b.running) - worth(a.slot, a.running) || (a.slot.name < b.slot.name ? -1 : 1))
-      .map(({ slot, running }) => ({
-        node: slot.name,
-        native: native(slot),
-        cache: cacheWeight(key, slot.hash),
-        running,
-      }))
   return { first, all }
+}
+
+interface Choice {
+  readonly key: number
+  /** From so many builds on, a node comes after all that have fewer. */
+  readonly bound: number
+  readonly running: (slot: NodeSlot) => number
+  readonly takes: (slot: NodeSlot) => boolean
+}
+
+/** The same order among nodes that differ in nothing else. Nearly all of them cost one multiplication and no memory. */
+function heaviest(
+  { indexes, hashes }: Rank,
+  slots: readonly (NodeSlot | undefined)[],
+  { key, bound, running, takes }: Choice,
+): NodeSlot | undefined {
+  let first: NodeSlot | undefined
+  let best = -1
+  let overloaded: NodeSlot | undefined
+  let fewest = Infinity
+  let heavy = -1
+  for (let i = 0; i < hashes.length; i++) {
+    const weight = cacheWeight(key, hashes[i] as number)
+    if (weight <= best) continue
+    const slot = slots[indexes[i] as number] as NodeSlot
+    const builds = running(slot)
+    if (builds < bound) {
+      if (!takes(slot)) continue
+      first = slot
+      best = weight
+    } else if (!first && (builds < fewest || (builds === fewest && weight > heavy)) && takes(slot)) {
+      overloaded = slot
+      fewest = builds
+      heavy = weight
+    }
+  }
+  return first ?? overloaded
 }

@@ -85,8 +85,7 @@ export function watchCluster(options: ViewOptions): LiveView {
   const model = createModel({ images, agents: options.agents, busy: options.busy ?? (() => idle) })
   options.onAgent?.((node) => model.table.touch(node))
   const expected = new Map<string, Set<() => void>>()
-  // Small pages are garbage before they are old: a large cluster is listed without much memory.
-  const shared = { client, logger, pageSize: 200, ...tuning }
+  const shared = { client, logger, ...tuning }
 
   const nodeWatch = watchResource<RawNode, NodeFacts>({
     ...shared,

@@ -76,10 +76,14 @@ export interface KubernetesClient {
   find<T extends KubernetesObject>(resource: Resource, ref: ObjectRef, options?: CallOptions): Promise<T | undefined>
   /** All objects, page by page, so that no answer gets large. */
   list<T extends KubernetesObject>(resource: Resource, options?: ListOptions): Promise<T[]>
-  /** One page. `continue` from the page before; a page may fail with `isExpired` when it comes too late. */
+  /**
+   * One page. `continue` from the page before; a page may fail with `isExpired` when it comes too late.
+   * @param onItem gets the items one by one while they arrive, also those of a page that fails then; the list has none.
+   */
   page<T extends KubernetesObject>(
     resource: Resource,
     options: ListOptions & { readonly continue?: string | undefined },
+    onItem?: (item: T) => void,
   ): Promise<ObjectList<T>>
   create<T extends KubernetesObject>(
     resource: Resource,
@@ -183,7 +187,11 @@ export async function createKubernetesClient(options: ClientOptions = {}): Promi
       } while (token !== undefined)
       return items
     },
-    async page<T>(resource: Resource, options: ListOptions & { readonly continue?: string | undefined }) {
+    async page<T>(
+      resource: Resource,
+      options: ListOptions & { readonly continue?: string | undefined },
+      onItem?: (item: T) => void,
+    ) {
       const ref = { namespace: options.namespace }
       const path = url(resourcePath(resource, ref), {
         limit: String(options.limit ?? 500),
@@ -196,6 +204,7 @@ export async function createKubernetesClient(options: ClientOptions = {}): Promi
         path,
         ...call(options),
         attempt: attempt('list', resource, ref),
+        onItem: onItem as ((item: unknown) => void) | undefined,
       })) as ObjectList<T>
     },
     async create<T>(resource: Resource, ref: ObjectRef, body: object, options?: CallOptions) {

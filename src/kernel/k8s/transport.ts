@@ -3,6 +3,7 @@ import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } fro
 import { setTimeout as startTimer, clearTimeout } from 'node:timers'
 import type { Endpoint } from './endpoint.ts'
 import { KubernetesError, refusal, unreachable, type Attempt } from './failure.ts'
+import { ListItems } from './list-items.ts'
 import type { Status } from './objects.ts'
 
 export interface HttpCall {
@@ -15,6 +16,8 @@ export interface HttpCall {
   /** Milliseconds until the answer's headers must be here (for `json`: until all of it is). */
   readonly timeout: number
   readonly attempt: Attempt
+  /** Gets the items of a list one by one while they arrive; the answer then has none. */
+  readonly onItem?: ((item: unknown) => void) | undefined
 }
 
 /** Speaks HTTP with one API server and knows nothing of objects. */
@@ -91,9 +94,10 @@ export function createTransport(endpoint: Endpoint, userAgent: string): Transpor
     json: (call) =>
       guarded(call, async (signal) => {
         const response = await send(call, false, signal)
-        const text = await readAll(response)
         const status = response.statusCode ?? 0
-        if (status < 200 || status > 299) throw refusal(call.attempt, status, parseStatus(text))
+        const good = status >= 200 && status <= 299
+        const text = good && call.onItem ? await readItems(response, call.onItem) : await readAll(response)
+        if (!good) throw refusal(call.attempt, status, parseStatus(text))
         return text === '' ? undefined : (JSON.parse(text) as unknown)
       }),
     stream: (call) =>
@@ -112,6 +116,12 @@ async function readAll(response: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = []
   for await (const chunk of response) chunks.push(chunk as Buffer)
   return Buffer.concat(chunks).toString('utf8')
+}
+
+async function readItems(response: IncomingMessage, onItem: (item: unknown) => void): Promise<string> {
+  const items = new ListItems(onItem)
+  for await (const chunk of response) items.read(chunk as Buffer)
+  return items.end()
 }
 
 /** Proxies and old servers answer with plain text or HTML: its start is better than nothing. */

@@ -5,7 +5,7 @@ import { createBackoff, type BackoffOptions } from './backoff.ts'
 import type { KubernetesClient } from './client.ts'
 import { isExpired, isForbidden, KubernetesError, refusal } from './failure.ts'
 import { splitLines } from './lines.ts'
-import type { KubernetesObject, Status } from './objects.ts'
+import type { KubernetesObject, ObjectList, Status } from './objects.ts'
 import { describeRef, type Resource } from './resources.ts'
 
 export interface WatchOptions<O extends KubernetesObject, T> {
@@ -100,27 +100,28 @@ export function watchResource<O extends KubernetesObject, T>(options: WatchOptio
 
   async function list(): Promise<string> {
     relists += 1
-    const seen = new Set<string>()
+    const missing = new Set(items.keys())
+    const take = (object: O): void => {
+      const key = keyOf(object)
+      missing.delete(key)
+      set(key, object)
+    }
     let token: string | undefined
     let listed = ''
     do {
-      const page = await client.page<O>(resource, {
+      const query = {
         namespace: options.namespace,
         labelSelector: options.labelSelector,
         fieldSelector: options.fieldSelector,
         limit: options.pageSize,
         continue: token,
         signal: stopped.signal,
-      })
-      for (const object of page.items) {
-        const key = keyOf(object)
-        seen.add(key)
-        set(key, object)
       }
+      const page: ObjectList<O> = await client.page<O>(resource, query, take)
       token = page.metadata?.continue || undefined
       listed = page.metadata?.resourceVersion ?? ''
     } while (token !== undefined)
-    for (const key of items.keys()) if (!seen.has(key)) remove(key)
+    for (const key of missing) remove(key)
     heard()
     if (!synced) {
       synced = true

@@ -7,8 +7,8 @@ import { best, type Rule, type RuleInput } from './rule.ts'
  * @throws InsituError NO_NODE with the count of each reason
  */
 export const anywhere: Rule = (input) => {
-  const { view, request, pool } = input
-  const ranking = best(input, { candidates: view.table.slots, size: pool.size, fits: pool.welcomes })
+  const { request, pool } = input
+  const ranking = best(input, { candidates: 'welcoming', size: pool.size, fits: pool.welcomes })
   const builder = ranking.first
   if (!builder) {
     const what = request.platforms.length === 0 ? 'can build' : `can build ${request.platforms.join(', ')}`

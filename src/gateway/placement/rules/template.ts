@@ -67,12 +67,12 @@ function choose(
   admits: (fit: Fit, slot: NodeSlot) => boolean,
   remark: string,
 ): Verdict | undefined {
-  const { view, pool, repositoryOf, request } = input
+  const { pool, repositoryOf, request } = input
   const allowed = Math.max(...fits.map((f) => f.mask.count))
   // A node that will run more of the workloads saves more deliveries.
   const prefers = fits.length === 1 ? {} : { prefers: (slot: NodeSlot) => fits.filter((f) => f.mask.has(slot)).length }
   const ranking = best(input, {
-    candidates: view.table.slots,
+    candidates: 'welcoming',
     size: Math.min(allowed, pool.size),
     fits: (slot) => pool.welcomes(slot) && fits.some((f) => f.mask.has(slot)),
     accepts: (slot) => fits.some((f) => admits(f, slot)),
