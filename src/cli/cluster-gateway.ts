@@ -80,6 +80,7 @@ export async function clusterParts(
   })
   const policy = await policyParts({
     ...{ file: policyFile, directory, logger },
+    leaving: (node) => view.nodes.get(node)?.leaving,
     protectedNames: askProtectedNames({
       ask: (node, path, signal) => {
         const host = directory.agents.get(node)?.ip

@@ -27,9 +27,11 @@ export async function policyParts(options: {
   readonly file: string
   readonly directory: Directory
   readonly protectedNames?: ProtectedNames | undefined
+  /** Why a node will be gone soon, as Kubernetes says. */
+  readonly leaving?: ((node: string) => string | undefined) | undefined
   readonly logger: Logger
 }): Promise<PolicyParts> {
-  const { file, directory, protectedNames, logger } = options
+  const { file, directory, protectedNames, leaving, logger } = options
   const source = await policyFromFile({ file, logger })
   const counters = createPolicyMetrics()
   const queue = createQueue({
@@ -41,7 +43,9 @@ export async function policyParts(options: {
     trouble(name) {
       const node = directory.node(name)
       if (!node) return 'is gone'
-      return node.report?.state === 'draining' ? 'is being stopped' : undefined
+      if (node.report?.state === 'draining') return 'is being stopped'
+      const why = leaving?.(name)
+      return why && `is going away: ${why}`
     },
   })
   const { onRefusal } = counters

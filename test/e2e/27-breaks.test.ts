@@ -55,6 +55,38 @@ async function nextGoesElsewhere(context: string): Promise<void> {
   expect(next.stderr).toContain(`[insitu] node ${safe}`)
 }
 
+describe('a node that will be gone soon', () => {
+  it.each(['ToBeDeletedByClusterAutoscaler:NoSchedule', 'node.kubernetes.io/out-of-service=nodeshutdown:NoSchedule'])(
+    '%s: what runs there ends well, and nothing begins, also not for a pod that waits there',
+    async (taint) => {
+      await using context = await temporary()
+      const marker = `leaving-${Date.now()}`
+      const build = await runningBuild(marker, context.path)
+      const key = taint.split(/[=:]/)[0]
+      await insitu.kubectl(['taint', 'node', broken, taint])
+      try {
+        const refused = async (): Promise<true | undefined> => {
+          await writeFile(join(context.path, 'Dockerfile'), 'FROM busybox\n')
+          const said = await buildctl({
+            ...{ addr: door.addr, context: context.path, opt: { 'insitu.node': broken } },
+            allow: [1],
+          })
+          return said.stderr.includes(`node ${broken} is going away`) || undefined
+        }
+        await waitFor('builds to be refused there', refused, { timeout: 60_000 })
+        await nextGoesElsewhere(context.path)
+        await insitu.lab.exec(broken, ['pkill', '-xf', 'sleep 3000'])
+        const end = await build.ended
+        expect(end.code, end.output).toBe(0)
+        expect(end.output).toContain(marker)
+      } finally {
+        await insitu.kubectl(['taint', 'node', broken, `${key}-`])
+      }
+      await ready(insitu)
+    },
+  )
+})
+
 describe('what breaks without a word', () => {
   it('a daemon that is stopped: its agent notices, the client ends with it, the next build goes elsewhere', async () => {
     await using context = await temporary()

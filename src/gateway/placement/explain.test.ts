@@ -39,7 +39,7 @@ test('a refusal is explained node by node', () => {
     refusal: { code: 'NO_NODE', message: '0/2 nodes can build', fix: 'look' },
     nodes: [
       { node: 'n1', verdict: 'rejected', reason: 'agent not ready: is starting', score: undefined },
-      { node: 'n2', verdict: 'rejected', reason: 'DiskPressure', score: undefined },
+      { node: 'n2', verdict: 'rejected', reason: 'DiskPressure: the kubelet is making room there', score: undefined },
     ],
   })
 })

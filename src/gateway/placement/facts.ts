@@ -19,6 +19,8 @@ export interface NodeFacts {
   readonly unschedulable: boolean
   /** `DiskPressure`, `MemoryPressure`, `PIDPressure` that are True. */
   readonly pressure: readonly string[]
+  /** Why it will be gone soon: `the cluster autoscaler removes it (taint …)`. */
+  readonly leaving?: string | undefined
   /** `linux/amd64` */
   readonly platform: string
   readonly labels: Readonly<Record<string, string>>

@@ -10,8 +10,9 @@ export interface Rejection {
 }
 
 /**
- * Why no build can go to this node at all, whoever asks; undefined if it can. A cordoned node still builds for pods
- * that are on it already: see `unwelcoming`.
+ * Why no build can go to this node at all, whoever asks; undefined if it can. A node under pressure or on its way out
+ * drains: what runs there ends, nothing begins. A cordoned node still builds for pods that are on it already: see
+ * `unwelcoming`.
  */
 export function cannotBuild(
   view: Pick<ClusterView, 'nodes' | 'agents'>,
@@ -24,9 +25,12 @@ export function cannotBuild(
   const reject = (reason: string, detail?: string): Rejection => ({ node: name, reason, detail })
   if (!node) return reject('no such node')
   if (!agent) return reject('no agent')
+  if (node.leaving !== undefined) return reject('going away', node.leaving)
   if (!node.ready) return reject('not ready', 'the kubelet does not report')
   if (agent.draining) return reject('draining', 'its agent is being stopped')
   if (!agent.ready) return reject('agent not ready', agent.trouble)
+  const [pressure] = node.pressure
+  if (pressure !== undefined) return reject(pressure, 'the kubelet is making room there')
   const missing = platforms.find((p) => !agent.platforms.some((own) => samePlatform(own, p)))
   if (missing !== undefined) return reject(`cannot build ${missing}`, `it can ${agent.platforms.join(', ')}`)
   const emulated = nativeOnly ? platforms.find((p) => !isNative(node, p, agent)) : undefined
@@ -38,10 +42,7 @@ export function cannotBuild(
 
 /** Why a node that can build should get no build that could go elsewhere; undefined if nothing speaks against it. */
 export function unwelcoming(node: NodeFacts): Rejection | undefined {
-  if (node.unschedulable) return { node: node.name, reason: 'cordoned' }
-  const [pressure] = node.pressure
-  if (pressure !== undefined) return { node: node.name, reason: pressure }
-  return undefined
+  return node.unschedulable ? { node: node.name, reason: 'cordoned' } : undefined
 }
 
 /**

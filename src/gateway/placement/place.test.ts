@@ -24,7 +24,7 @@ function refusal(cluster: Sketch, request: Partial<PlacementRequest> = { images:
 
 describe('rule 1: said', () => {
   test('a node that is named is taken, cordoned or full as it may be', () => {
-    const cluster = { nodes: { n1: {}, n2: { unschedulable: true, pressure: ['DiskPressure'] } } }
+    const cluster = { nodes: { n1: {}, n2: { unschedulable: true } } }
     expect(decide(cluster, { node: 'n2' })).toEqual({
       rule: 'said',
       node: 'n2',
@@ -47,6 +47,8 @@ describe('rule 1: said', () => {
   test.each([
     [{ agent: null }, 'no agent runs on node n2'],
     [{ ready: false }, 'node n2 is not ready (the kubelet does not report)'],
+    [{ pressure: ['DiskPressure'] }, 'node n2 is under DiskPressure (the kubelet is making room there)'],
+    [{ leaving: 'it is being deleted' }, 'node n2 is going away (it is being deleted)'],
     [{ agent: { draining: true, ready: false } }, 'node n2 is draining (its agent is being stopped)'],
     [
       { agent: { ready: false, trouble: 'reports SNAPSHOTTER_MISMATCH: it is native' } },
@@ -149,6 +151,14 @@ describe('rule 2: waiting', () => {
       decide({ nodes: { n1: {}, n2: { unschedulable: true } }, pods: [{ node: 'n2', waiting: waits() }] }).node,
     ).toBe('n2')
   })
+
+  test.each([{ pressure: ['MemoryPressure'] }, { leaving: 'it is being deleted' }])(
+    'a node that drains builds for nobody: another does, and it stays the target: %j',
+    (n2) => {
+      const pods = [{ node: 'n2', waiting: waits() }]
+      expect(decide({ nodes: { n1: {}, n2 }, pods })).toMatchObject({ rule: 'anywhere', node: 'n1', targets: ['n2'] })
+    },
+  )
 
   test('if its node cannot build, another of the targets does', () => {
     const pods = [

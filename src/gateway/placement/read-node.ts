@@ -1,5 +1,6 @@
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import type { NodeFacts, Taint } from './cluster.ts'
+import { leaving } from './leaving.ts'
 import { readAmounts } from './scheduling/requests.ts'
 
 /** core/v1 Node, as far as it is read. */
@@ -10,15 +11,21 @@ export interface RawNode extends KubernetesObject {
   }
   readonly status?: {
     readonly allocatable?: Readonly<Record<string, string>>
-    readonly conditions?: readonly { readonly type: string; readonly status: string }[]
+    readonly conditions?: readonly { readonly type: string; readonly status: string; readonly message?: string }[]
     readonly nodeInfo?: { readonly operatingSystem?: string; readonly architecture?: string }
   }
 }
 
-const pressures = new Set(['DiskPressure', 'MemoryPressure', 'PIDPressure'])
+/** Conditions, and the taints that the node controller makes of them or that somebody sets by hand. */
+const pressures: Readonly<Record<string, string>> = {
+  DiskPressure: 'node.kubernetes.io/disk-pressure',
+  MemoryPressure: 'node.kubernetes.io/memory-pressure',
+  PIDPressure: 'node.kubernetes.io/pid-pressure',
+}
 
 export function readNode(node: RawNode): NodeFacts {
   const conditions = node.status?.conditions ?? []
+  const tainted = new Set(node.spec?.taints?.map((t) => t.key))
   const labels = node.metadata?.labels ?? {}
   const os = node.status?.nodeInfo?.operatingSystem ?? labels['kubernetes.io/os'] ?? 'linux'
   const arch = node.status?.nodeInfo?.architecture ?? labels['kubernetes.io/arch'] ?? ''
@@ -26,7 +33,14 @@ export function readNode(node: RawNode): NodeFacts {
     name: node.metadata?.name ?? '',
     ready: conditions.some((c) => c.type === 'Ready' && c.status === 'True'),
     unschedulable: node.spec?.unschedulable === true,
-    pressure: conditions.filter((c) => pressures.has(c.type) && c.status === 'True').map((c) => c.type),
+    pressure: Object.entries(pressures)
+      .filter(([type, taint]) => conditions.some((c) => c.type === type && c.status === 'True') || tainted.has(taint))
+      .map(([type]) => type),
+    leaving: leaving({
+      deleted: node.metadata?.deletionTimestamp !== undefined,
+      taints: tainted,
+      notReady: conditions.find((c) => c.type === 'Ready' && c.status === 'False')?.message,
+    }),
     platform: `${os}/${arch}`,
     labels,
     taints: (node.spec?.taints ?? []).map((t): Taint => ({ key: t.key, value: t.value ?? '', effect: t.effect })),

@@ -132,6 +132,46 @@ test('nodes and agents that get into trouble are left out, with the reason', asy
   ])
 })
 
+const taint = (key: string, effect = 'NoSchedule') => ({ spec: { taints: [{ key, effect }] } })
+const conditions = (...all: [type: string, status: string, message?: string][]) => ({
+  status: { conditions: all.map(([type, status, message = '']) => ({ type, status, reason: 'Test', message })) },
+})
+
+test.each([
+  ['the cluster autoscaler', taint('ToBeDeletedByClusterAutoscaler'), 'going away'],
+  ['Karpenter', taint('karpenter.sh/disrupted'), 'going away'],
+  ['an administrator', taint('node.kubernetes.io/out-of-service', 'NoExecute'), 'going away'],
+  ['a cloud', taint('node.cloudprovider.kubernetes.io/shutdown'), 'going away'],
+  ['AWS', taint('aws-node-termination-handler/spot-itn'), 'going away'],
+  ['a kubelet that is told to shut down', conditions(['Ready', 'False', 'node is shutting down']), 'going away'],
+  ['a kubelet without disk', conditions(['Ready', 'True'], ['DiskPressure', 'True']), 'DiskPressure'],
+  ['a kubelet without memory', conditions(['Ready', 'True'], ['MemoryPressure', 'True']), 'MemoryPressure'],
+  ['the node controller', taint('node.kubernetes.io/disk-pressure'), 'DiskPressure'],
+])(
+  'a node that %s takes out of service gets no new builds, not even for a pod that waits there',
+  async (_, patch, reason) => {
+    await cluster.pod('web-1', { node: 'n2', image: 'team/web:v2', waiting: 'ErrImageNeverPull' })
+    await ruleBecomes('waiting')
+    const subresource = 'status' in patch ? { subresource: 'status' } : {}
+    await client.patch(resources.nodes, { name: 'n2', ...subresource }, patch)
+    const placement = await ruleBecomes('anywhere')
+    expect(placement.node).not.toBe('n2')
+    expect(placement.targets).toEqual(['n2'])
+    expect(placement.reason).toContain(`node n2, where a pod waits for it, cannot build (${reason})`)
+    await expect(place({ node: 'n2' })).rejects.toMatchObject({ code: 'NODE_CANNOT_BUILD' })
+    await cluster.node('n2')
+    await ruleBecomes('waiting')
+  },
+)
+
+test('a node that is deleted gets no new builds while it is still there', async () => {
+  await client.patch(resources.nodes, { name: 'n2' }, { metadata: { finalizers: ['test.insitu.build/hold'] } })
+  await client.delete(resources.nodes, { name: 'n2' })
+  await until('it is known', () => view.nodes.get('n2')?.leaving)
+  await expect(place({ node: 'n2' })).rejects.toThrow('node n2 is going away (it is being deleted)')
+  await client.patch(resources.nodes, { name: 'n2' }, { metadata: { finalizers: null } })
+})
+
 test('an agent whose pod is deleted drains, and is gone with it', async () => {
   const pod = { namespace, name: 'insitu-agent-n2' }
   // Without a kubelet nothing ends the pod, so it stays in deletion like one whose builds are finishing.

@@ -62,7 +62,7 @@ function whereItMayRun(input: RuleInput, { label }: Subject, workload: WorkloadF
       size: Math.min(fit.mask.count, pool.size),
       fits: (slot) => pool.can(slot) && fit.mask.has(slot),
       accepts: admits,
-      // Nodes that are cordoned or under pressure only if there is no other.
+      // Cordoned nodes only if there is no other.
       prefers: (slot) => Number(pool.welcomes(slot)),
     })
   const ranking = find((slot) => takes(fit, slot))
@@ -100,7 +100,8 @@ function explain(rejection: Rejection): string {
       return `the agent of node ${node} ${detail ?? 'is not ready'}`
     default:
       return (
-        `node ${node} is ${reason}`.replace(' is cannot ', ' cannot ') + (detail === undefined ? '' : ` (${detail})`)
+        `node ${node} is ${reason.endsWith('Pressure') ? 'under ' : ''}${reason}`.replace(' is cannot ', ' cannot ') +
+        (detail === undefined ? '' : ` (${detail})`)
       )
   }
 }
