@@ -11,6 +11,7 @@ import { current, nodeCommand, openLab } from './lab.ts'
 import { kubeconfigPath, logFile, maxNodes, nodeIndex, toolsBin } from './layout.ts'
 import { nodeDaemons } from './node.ts'
 import { terminalProgress } from './progress.ts'
+import { reboot } from './reboot.ts'
 import type { Shape } from './state.ts'
 import { renderStatus, status } from './status.ts'
 import { up, type NodeSetting } from './up.ts'
@@ -74,6 +75,15 @@ export async function runLab(argv: readonly string[]): Promise<number> {
       known(node)
       // The shell's `--` arrives here: the command's own options are not read by the lab.
       code = await passThrough(await nodeCommand(node, command[0] === '--' ? command.slice(1) : command))
+    })
+
+  program
+    .command('reboot')
+    .description('switch a node off without warning, and on again: disks and /etc stay')
+    .argument('<node>')
+    .action(async (node: string) => {
+      known(node)
+      await reboot(node, terminalProgress())
     })
 
   program

@@ -77,6 +77,7 @@ export async function ensureNode(node: string, context: NodeContext): Promise<vo
   if (!alive(state.get().processes[key(node, 'init')])) {
     await removeNode(node, context)
     await ensureNetns(nodeNetns(node), nodeIP(node), machine.mtu)
+    await writeNodeEtc(node, context)
     await startInit(node, context)
   }
   await ensureNetns(nodeNetns(node), nodeIP(node), machine.mtu)
@@ -114,12 +115,22 @@ export function mustRun(node: string, daemon: Daemon, state: StateStore): void {
   throw new InsituError('LAB_PROCESS', `${daemon} of ${node} ended: ${lastLines(logFile(daemon, node))}`)
 }
 
-async function startInit(node: string, { machine, options, state }: NodeContext): Promise<void> {
+/**
+ * Switches a node off, as a power cut does, and on again: disks and /etc stay; processes, namespaces, mounts, /run, /tmp
+ * and the rest of what was in memory are gone.
+ */
+export async function rebootNode(node: string, context: NodeContext): Promise<void> {
+  const { machine, state } = context
+  const init = state.get().processes[key(node, 'init')]
+  if (init && alive(init)) await run('cp', ['-a', `/proc/${init.pid}/root/etc/.`, join(nodeDir(node), 'etc')])
+  await switchOff(node, context)
+  await ensureNetns(nodeNetns(node), nodeIP(node), machine.mtu)
+  await startInit(node, context)
+  await ensureNode(node, context)
+}
+
+async function writeNodeEtc(node: string, { machine, options }: NodeContext): Promise<void> {
   const dir = nodeDir(node)
-  const init = await ensureInit()
-  for (const sub of ['root', 'etc', 'var-lib/containerd', 'var-lib/kubelet', 'var-log/pods', 'var-log/containers']) {
-    await mkdir(join(dir, sub), { recursive: true })
-  }
   for (const [path, text] of Object.entries(nodeEtc(node, { machine, options }))) {
     await writeFile(await parent(join(dir, 'etc', path)), text)
   }
@@ -132,6 +143,14 @@ async function startInit(node: string, { machine, options, state }: NodeContext)
   }
   for (const [to, from] of Object.entries(pki)) {
     await writeFile(await parent(join(dir, 'etc/kubernetes', to)), await readFile(pkiFile(from)), { mode: 0o600 })
+  }
+}
+
+async function startInit(node: string, { machine, options, state }: NodeContext): Promise<void> {
+  const dir = nodeDir(node)
+  const init = await ensureInit()
+  for (const sub of ['root', 'etc', 'var-lib/containerd', 'var-lib/kubelet', 'var-log/pods', 'var-log/containers']) {
+    await mkdir(join(dir, sub), { recursive: true })
   }
   await ensureCgroups(machine, options, node, state)
   const log = logFile('init', node)
@@ -260,7 +279,13 @@ async function kubeletAnswers(node: string, state: StateStore): Promise<boolean>
 }
 
 /** Removes a node with everything in it; what is not there is fine. */
-export async function removeNode(node: string, { machine, state }: NodeContext): Promise<void> {
+export async function removeNode(node: string, context: NodeContext): Promise<void> {
+  await switchOff(node, context)
+  await rm(nodeDir(node), { recursive: true, force: true })
+}
+
+/** What is left of a node are its disks. */
+async function switchOff(node: string, { machine, state }: NodeContext): Promise<void> {
   const { processes } = state.get()
   const mine = Object.keys(processes).filter((name) => name.startsWith(`${node}/`))
   await removeHandler(nodeHandler(node), processes[key(node, 'init')]?.pid)
@@ -271,7 +296,6 @@ export async function removeNode(node: string, { machine, state }: NodeContext):
   ])
   await removeNetns(nodeNetns(node))
   await removeCgroups(machine, node)
-  await rm(nodeDir(node), { recursive: true, force: true })
   state.update({ processes: Object.fromEntries(Object.entries(processes).filter(([name]) => !mine.includes(name))) })
 }
 

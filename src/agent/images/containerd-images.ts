@@ -19,20 +19,28 @@ export interface ContainerdImages {
   delete(name: string): Promise<void>
   /** Labels of a blob, or undefined when it is not here. */
   contentLabels(digest: string): Promise<Labels | undefined>
+  /** Whether a snapshotter has a committed snapshot of this name. */
+  hasSnapshot(snapshotter: string, key: string): Promise<boolean>
   /** Names (`docker.io/…`, `sha256:…` of the CRI plug-in) that containers were made from, running or not. */
   inContainers(): Promise<Set<string>>
   /** Lets the CRI plug-in pull, as a kubelet would. */
   pull(name: string): Promise<void>
-  /** Calls back with the name for each change of an image, with undefined for one of containers, until closed. */
-  subscribe(onChange: (image: string | undefined) => void): Promise<void>
+  /** Calls back for each change until closed. */
+  subscribe(onChange: (change: Change) => void): Promise<void>
   close(): void
 }
+
+export type Change =
+  | { readonly of: 'image'; readonly name: string }
+  | { readonly of: 'containers' }
+  /** Content or a snapshot is gone. */
+  | { readonly of: 'loss' }
 
 const patience = 30_000
 /** The longest a timer can wait. */
 const forever = 2 ** 31 - 1
 
-/** Field numbers: containerd's api/services/{images,content,containers,events}/v1, types/event.proto, events/image.proto. */
+/** Field numbers: containerd's api/services/{images,content,snapshots,containers,events}/v1, types/event.proto, events/image.proto. */
 export function containerdImages(address: string, namespace: string): ContainerdImages {
   const connection = grpcConnection(address)
   const call = (method: string, request: Uint8Array = new Uint8Array()): Promise<Uint8Array> =>
@@ -68,6 +76,10 @@ export function containerdImages(address: string, namespace: string): Containerd
       const [info] = answer ? messages(answer, 1) : []
       return info ? stringMap(info, 5) : undefined
     },
+    async hasSnapshot(snapshotter, key) {
+      const request = Buffer.concat([fieldOf(1, snapshotter), fieldOf(2, key)])
+      return (await orMissing(call('snapshots.v1.Snapshots/Stat', request))) !== undefined
+    },
     async inContainers() {
       const all = messages(await call('containers.v1.Containers/List'), 1)
       const others = all.filter((container) => !('io.cri-containerd.kind' in stringMap(container, 2)))
@@ -97,16 +109,18 @@ const callOf = (method: string, namespace: string) => ({
 async function subscribe(
   connection: GrpcConnection,
   namespace: string,
-  onChange: (image: string | undefined) => void,
+  onChange: (change: Change) => void,
 ): Promise<void> {
-  const topics = ['"^/images/"', '"^/containers/(create|delete)"']
+  const topics = ['"^/images/"', '"^/containers/(create|delete)"', '"^/(content/delete|snapshot/remove)"']
   const filters = topics.map((topic) => fieldOf(1, `namespace==${namespace},topic~=${topic}`))
   await connection.stream(
     { ...callOf('events.v1.Events/Subscribe', namespace), request: Buffer.concat(filters), timeout: forever },
     (envelope) => {
       const [event] = messages(envelope, 4)
       const [value] = event ? messages(event, 2) : []
-      onChange(string(envelope, 3).startsWith('/images/') && value ? string(value, 1) : undefined)
+      const topic = string(envelope, 3)
+      if (topic.startsWith('/images/') && value) onChange({ of: 'image', name: string(value, 1) })
+      else onChange({ of: topic.startsWith('/containers/') ? 'containers' : 'loss' })
     },
   )
 }

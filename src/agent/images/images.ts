@@ -2,13 +2,16 @@ import { join } from 'node:path'
 import type { Finding } from '../../api/node-report.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { Part, PartContext, RunningPart } from '../part.ts'
+import { contentStore } from '../mirror/content.ts'
 import { namesBeingBuilt } from './active-builds.ts'
 import { type BuiltImages, builtImages } from './built-images.ts'
 import { containerdImages } from './containerd-images.ts'
 import { imageHandlers } from './handlers.ts'
 import { createHolds } from './holds.ts'
 import { createKeeper } from './keeper.ts'
+import { createLosses } from './losses.ts'
 import { memoryFile, readMemory, writeMemory } from './memory-file.ts'
+import { missingOf } from './missing.ts'
 import { createPutBacks } from './put-backs.ts'
 import { watchImages } from './watch.ts'
 
@@ -75,7 +78,23 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
       putBacks.add(event)
     },
   })
-  const unwatch = watchImages({ images, keeper, log })
+  const snapshotter = context.host.snapshotter ?? ''
+  const store = contentStore(context.host.distribution.root)
+  const losses = createLosses({
+    log,
+    records: () => [...keeper.memory.records.values()].filter((r) => keeper.current.get(r.name)?.digest === r.digest),
+    missing: (digest) =>
+      missingOf(digest, {
+        store,
+        hasBlob: async (blob) => (await images.contentLabels(blob)) !== undefined,
+        hasSnapshot: (key) => images.hasSnapshot(snapshotter, key),
+      }),
+    async pull(record) {
+      keeper.announce(record, record.arrival)
+      await images.pull(record.name)
+    },
+  })
+  const unwatch = watchImages({ images, keeper, losses, log })
   const built = builtImages({ keeper, images, log, revision: () => revision })
   return {
     built,

@@ -1,0 +1,61 @@
+import { describeError } from '../../kernel/errors.ts'
+import type { Logger } from '../../kernel/log.ts'
+import type { ImageRecord } from './record.ts'
+
+export interface LossesOptions {
+  /** Records whose names containerd has. */
+  readonly records: () => readonly ImageRecord[]
+  /** The first part of an image that is not on the node, or undefined. */
+  readonly missing: (digest: string) => Promise<string | undefined>
+  /** Lets containerd pull the name again; the mirror takes it from another node. */
+  readonly pull: (record: ImageRecord) => Promise<void>
+  readonly log: Logger
+}
+
+/** Built images that still have their name and lost what it points to: no pod could start from them. */
+export interface Losses {
+  /** Looks for them and gets them back from other nodes. One look at a time; never rejects. */
+  look(): Promise<void>
+}
+
+export function createLosses({ records, missing, pull, log }: LossesOptions): Losses {
+  /** What a pull did not bring back is not tried with every look. */
+  const hopeless = new Map<string, string>()
+  let running: Promise<void> | undefined
+  let again = false
+
+  const restore = async (record: ImageRecord): Promise<void> => {
+    const { name, digest } = record
+    const lost = await missing(digest)
+    if (lost === undefined) return void hopeless.delete(digest)
+    if (hopeless.get(digest) === lost) return
+    log.warn({ name, digest, lost }, 'parts of a built image are gone from this node, and it is pulled from others')
+    await pull(record)
+    const still = await missing(digest)
+    if (still === undefined) return log.info({ name, digest }, 'a built image is whole again')
+    hopeless.set(digest, still)
+    log.error({ name, digest, lost: still }, 'no node has what a built image lost; build it again')
+  }
+  const lookAtAll = async (): Promise<void> => {
+    const all = records()
+    for (const digest of hopeless.keys()) if (!all.some((one) => one.digest === digest)) hopeless.delete(digest)
+    for (const record of all) {
+      await restore(record).catch((error: unknown) =>
+        log.warn({ name: record.name, err: describeError(error) }, 'a built image is not whole on this node'),
+      )
+    }
+  }
+  const rounds = async (): Promise<void> => {
+    do {
+      again = false
+      await lookAtAll()
+    } while (again)
+    running = undefined
+  }
+  return {
+    look() {
+      again = running !== undefined
+      return (running ??= rounds())
+    },
+  }
+}
