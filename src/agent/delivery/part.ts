@@ -33,7 +33,7 @@ export const deliveryPart = ({ mirror, arriving }: DeliveryPartOptions): Part =>
     const pull: Puller = (name, signal) => (access.registered() ? cri : transfer)(name, signal)
     const call = containerdCall(socket, namespace)
     const pulls = createPulls({
-      ...{ pull, arriving, log, received: () => access.received() },
+      ...{ pull, arriving, log, begin: access.begin, sizeOf: access.sizeOf },
       digestOf: (name) => digestOf(call, name),
     })
     return Promise.resolve({ handlers: [pullHandler(pulls)], stop: () => pulls.stop() })

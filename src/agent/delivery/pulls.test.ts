@@ -1,14 +1,22 @@
 import { expect, test } from 'vitest'
-import type { BuiltImage, PullProgress } from '../../api/images.ts'
+import type { BuiltImage, Peer, PullProgress } from '../../api/images.ts'
 import { createLogger } from '../../kernel/log.ts'
 import { createPulls, type PullsOptions } from './pulls.ts'
 
 const digest = `sha256:${'a'.repeat(64)}`
 const image: BuiltImage = { name: 'docker.io/library/app:1', digest, version: 1 }
+const peer: Peer = { node: 'n2', host: '10.0.0.2', port: 2376 }
 const never = new AbortController().signal
 
 function node(more: Partial<PullsOptions> = {}) {
-  const state = { has: undefined as string | undefined, pulls: 0, recorded: [] as BuiltImage[], bytes: 0 }
+  const state = {
+    has: undefined as string | undefined,
+    pulls: 0,
+    recorded: [] as BuiltImage[],
+    bytes: 0,
+    ended: 0,
+    from: [] as readonly Peer[],
+  }
   const pulls = createPulls({
     pull: () => {
       state.pulls += 1
@@ -21,13 +29,18 @@ function node(more: Partial<PullsOptions> = {}) {
       if (state.has === image.digest) state.recorded.push(image)
       return Promise.resolve()
     },
-    received: () => state.bytes,
+    begin(request) {
+      state.from = request.peers
+      const before = state.bytes
+      return { received: () => state.bytes - before, end: () => void (state.ended += 1) }
+    },
+    sizeOf: () => 100,
     log: createLogger({ level: 'silent' }),
     ...more,
   })
   const pull = async (signal = never): Promise<PullProgress | undefined> => {
     const lines: PullProgress[] = []
-    await pulls.pull({ image, peers: [] }, (line) => lines.push(line), signal)
+    await pulls.pull({ image, peers: [peer] }, (line) => lines.push(line), signal)
     return lines.at(-1)
   }
   return { state, pull }
@@ -36,7 +49,7 @@ function node(more: Partial<PullsOptions> = {}) {
 test('an image is pulled, looked at, recorded and counted', async () => {
   const { state, pull } = node()
   expect(await pull()).toEqual({ done: true, bytes: 100 })
-  expect(state).toMatchObject({ pulls: 1, recorded: [image] })
+  expect(state).toMatchObject({ pulls: 1, recorded: [image], ended: 1, from: [peer] })
 })
 
 test('what is here already is recorded without a pull', async () => {

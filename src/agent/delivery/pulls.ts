@@ -1,6 +1,7 @@
 import type { BuiltImage, PullProgress, PullRequest } from '../../api/images.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
+import type { Delivery } from '../mirror/deliveries.ts'
 import type { Puller } from './puller.ts'
 
 export interface PullsOptions {
@@ -9,8 +10,10 @@ export interface PullsOptions {
   readonly digestOf: (name: string) => Promise<string | undefined>
   /** Told before the image comes, so that its name may change, and when it is here, so that it is recorded. */
   readonly arriving: (image: BuiltImage) => Promise<void>
-  /** Bytes of content that came from other nodes so far. */
-  readonly received: () => number
+  /** Tells the mirror where the image comes from, and counts what comes. */
+  readonly begin: (request: PullRequest) => Delivery
+  /** Bytes of the image, as soon as they are known. */
+  readonly sizeOf: (digest: string) => number | undefined
   readonly log: Logger
   /** Milliseconds between two lines of progress. Default 500. */
   readonly pace?: number
@@ -25,17 +28,17 @@ export interface Pulls {
 
 interface Running {
   readonly bytes: Promise<number>
+  readonly delivery: Delivery
   readonly abort: AbortController
   users: number
 }
 
 /** Gateways that do not know of each other may ask for the same image: it is pulled once, until nobody wants it. */
 export function createPulls(options: PullsOptions): Pulls {
-  const { log, received, pace = 500 } = options
+  const { log, sizeOf, pace = 500 } = options
   const running = new Map<string, Running>()
 
-  const bring = async (image: BuiltImage, signal: AbortSignal): Promise<number> => {
-    const before = received()
+  const bring = async (image: BuiltImage, delivery: Delivery, signal: AbortSignal): Promise<number> => {
     await options.arriving(image)
     if ((await options.digestOf(image.name)) !== image.digest) {
       await options.pull(image.name, signal)
@@ -49,26 +52,33 @@ export function createPulls(options: PullsOptions): Pulls {
       }
     }
     await options.arriving(image)
-    return received() - before
+    return delivery.received()
   }
-  const join = (image: BuiltImage): Running => {
+  const join = (request: PullRequest): Running => {
+    const { image } = request
     const key = `${image.name} ${image.digest} ${image.version}`
     const known = running.get(key)
     if (known) return known
     const abort = new AbortController()
-    const bytes = bring(image, abort.signal).finally(() => running.delete(key))
+    const delivery = options.begin(request)
+    const bytes = bring(image, delivery, abort.signal).finally(() => {
+      running.delete(key)
+      delivery.end()
+    })
     bytes.catch(() => undefined)
-    const one = { bytes, abort, users: 0 }
+    const one = { bytes, delivery, abort, users: 0 }
     running.set(key, one)
     return one
   }
 
   return {
-    async pull({ image }, onProgress, signal) {
-      const one = join(image)
+    async pull(request, onProgress, signal) {
+      const { image } = request
+      const one = join(request)
       one.users += 1
-      const begun = received()
-      const timer = setInterval(() => onProgress({ bytes: received() - begun, total: undefined }), pace)
+      const timer = setInterval(() => {
+        onProgress({ bytes: one.delivery.received(), total: sizeOf(image.digest) })
+      }, pace)
       const gone = Promise.withResolvers<never>()
       const leave = (): void => gone.reject(signal.reason)
       signal.addEventListener('abort', leave, { once: true })

@@ -6,6 +6,7 @@ import { builtContent, type BuiltRecords } from './built-content.ts'
 import { contentStore } from './content.ts'
 import type { Gateways } from './gateways.ts'
 import { discardIngest } from './ingest.ts'
+import { createDeliveries, type Deliveries } from './deliveries.ts'
 import { createLinks } from './links.ts'
 import { createLookups } from './lookups.ts'
 import { peerHandler } from './peer-handler.ts'
@@ -40,6 +41,9 @@ export interface Mirror {
   readonly handler: Handler
   /** Bytes of content that came from other nodes since the start. */
   readonly received: () => number
+  readonly deliveries: Deliveries
+  /** Bytes of an image that comes or came from other nodes, once its manifests are here. */
+  readonly sizeOf: (digest: string) => number | undefined
   close(): Promise<void>
 }
 
@@ -48,11 +52,12 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
   const { records, gateways, log } = options
   const store = contentStore(options.containerdRoot)
   const built = builtContent(records, store)
-  const lookups = createLookups({ gateways })
+  const deliveries = createDeliveries()
+  const lookups = deliveries.planned(createLookups({ gateways }))
   const client = peerClient({ tls: () => options.tls })
   const links = createLinks()
   const source = createSource({ client, links, log })
-  const remote = createRemote({ source, links, lookups, log })
+  const remote = createRemote({ source, links, lookups, planned: deliveries.peers, log })
   let received = 0
   const server = await startMirrorServer({
     ...{ port: options.port, token: options.token },
@@ -65,7 +70,10 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
           log.warn({ err: error, digest }, 'what containerd has of a damaged layer could not be discarded'),
         )
       },
-      count: (bytes) => (received += bytes),
+      count(repository, bytes) {
+        received += bytes
+        deliveries.count(repository, bytes)
+      },
     }),
   })
   const uploads = createUploads(options.uploads === undefined ? {} : { most: options.uploads })
@@ -73,6 +81,8 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
     server,
     handler: peerHandler({ records, built, store, uploads }),
     received: () => received,
+    deliveries,
+    sizeOf: remote.sizeOf,
     async close() {
       await server.close()
       client.close()

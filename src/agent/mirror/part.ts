@@ -1,8 +1,10 @@
+import type { PullRequest } from '../../api/images.ts'
 import type { TlsSource } from '../../kernel/tls/material.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { containerdCall } from '../host/containerd-call.ts'
 import type { Part } from '../part.ts'
 import type { BuiltRecords } from './built-content.ts'
+import type { Delivery } from './deliveries.ts'
 import type { Gateways } from './gateways.ts'
 import { startMirror } from './mirror.ts'
 import { ownDirectoryOf, register, tokenFileOf } from './registration.ts'
@@ -27,8 +29,10 @@ export interface MirrorPartOptions extends MirrorSettings {
 
 /** What other parts may know of a running mirror. */
 export interface MirrorAccess {
-  /** Bytes of content that came from other nodes so far. */
-  received(): number
+  /** A gateway brings this image here: what its pull asks for is taken from the nodes that the gateway names. */
+  begin(request: PullRequest): Delivery
+  /** Bytes of an image, once its manifests came here from another node. */
+  sizeOf(digest: string): number | undefined
   /** Whether containerd asks the mirror by itself. */
   registered(): boolean
   /** A directory of hosts for pulls that name one. */
@@ -58,7 +62,8 @@ export const mirrorPart = ({ port, gateways, records, tls, hostRoot, onAccess }:
       env: { PATH: env['PATH'] ?? '' },
     })
     onAccess?.({
-      received: mirror.received,
+      begin: mirror.deliveries.begin,
+      sizeOf: mirror.sizeOf,
       registered: () => registration.registered,
       ownDirectory: ownDirectoryOf(root),
     })

@@ -3,7 +3,7 @@ import { describeError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { maxManifest } from './content.ts'
 import type { Lookups } from './lookups.ts'
-import { type Manifest, parseManifest } from './manifest.ts'
+import { isManifestType, type Manifest, parseManifest } from './manifest.ts'
 import type { RemoteContent } from './source.ts'
 import { readVerified, type VerifiedOptions } from './verified.ts'
 
@@ -18,12 +18,21 @@ export interface Remote {
   manifest(repository: string, digest: string, known?: readonly Peer[]): Promise<RemoteManifest | undefined>
   /** Where a blob may be, or undefined when the repository is nobody's. */
   blob(repository: string, digest: string): Promise<RemoteContent | undefined>
+  /** Bytes of configs and layers of an image whose manifests came through here; of an index, of the platforms that came. */
+  sizeOf(digest: string): number | undefined
   /** Nobody has a name of this repository: its blobs need no question for a moment. */
   unknown(repository: string): void
 }
 
+interface Given {
+  readonly peers: readonly Peer[]
+  readonly until: number
+}
+
 export interface RemoteOptions extends VerifiedOptions {
   readonly lookups: Lookups
+  /** Nodes that a delivery names for a repository. */
+  readonly planned: (repository: string) => readonly Peer[]
   readonly log: Logger
   readonly now?: () => number
 }
@@ -31,10 +40,12 @@ export interface RemoteOptions extends VerifiedOptions {
 /** Milliseconds. A pull begins with its name; its blobs follow within this time, each asked for here first. */
 const unknownFor = 10_000
 const mostManifests = 64
+/** So long a node that gave a manifest is taken to have its blobs. */
+const givenFor = 60_000
 
 export function createRemote(options: RemoteOptions): Remote {
   const { lookups, now = Date.now } = options
-  const manifests = new Map<string, RemoteManifest>()
+  const manifests = new Map<string, RemoteManifest & Given>()
   const unknown = new Map<string, number>()
 
   const peersOf = async (repository: string, digest: string): Promise<readonly Peer[]> => {
@@ -52,6 +63,22 @@ export function createRemote(options: RemoteOptions): Remote {
         return given && given.length > 0 ? given : peersOf(repository, digest)
       },
     }
+  }
+  /** Those who can be asked for a blob without a question to the gateways before. */
+  const givers = (repository: string, digest: string): readonly Peer[] => {
+    const planned = options.planned(repository)
+    if (planned.length > 0) return planned
+    for (const { children, peers, until } of manifests.values()) {
+      if (until > now() && children.some((child) => child.digest === digest)) return peers
+    }
+    return []
+  }
+  const sizeOf = (digest: string): number | undefined => {
+    const parts = (manifests.get(digest)?.children ?? []).map((child) =>
+      isManifestType(child.mediaType) ? sizeOf(child.digest) : child.size,
+    )
+    const known = parts.filter((size) => size !== undefined)
+    return known.length === 0 ? undefined : known.reduce((sum, size) => sum + size, 0)
   }
   const isUnknown = (repository: string): boolean => (unknown.get(repository) ?? 0) > now()
   const note = (repository: string): void => {
@@ -76,7 +103,7 @@ export function createRemote(options: RemoteOptions): Remote {
           return undefined
         }
         const bytes = await readVerified(wanted, 'manifests', options, opened)
-        const found = { ...parseManifest(bytes), bytes }
+        const found = { ...parseManifest(bytes), bytes, peers, until: now() + givenFor }
         manifests.set(digest, found)
         const [oldest] = manifests.keys()
         if (manifests.size > mostManifests && oldest !== undefined) manifests.delete(oldest)
@@ -88,12 +115,15 @@ export function createRemote(options: RemoteOptions): Remote {
       }
     },
     async blob(repository, digest) {
+      const given = givers(repository, digest)
+      if (given.length > 0) return content(repository, digest, given)
       if (isUnknown(repository)) return undefined
       const peers = await peersOf(repository, digest)
       if (peers.length > 0) return content(repository, digest, peers)
       note(repository)
       return undefined
     },
+    sizeOf,
     unknown: note,
   }
 }

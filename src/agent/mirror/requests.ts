@@ -22,7 +22,8 @@ export interface RequestsOptions extends NamesOptions, Omit<RelayOptions, 'onCor
   readonly mostHops?: number
   /** Throws away what containerd has of a blob that came wrong. */
   readonly discard: (digest: string) => Promise<void>
-  readonly count?: (bytes: number) => void
+  /** Told of bytes of other nodes as they pass. */
+  readonly count?: (repository: string, bytes: number) => void
 }
 
 /** Answers the requests of this node's containerd. */
@@ -91,7 +92,7 @@ export function createRequests(options: RequestsOptions) {
       corrupt.add(wrong)
       setTimeout(() => void options.discard(wrong), 1000).unref()
     }
-    const onBytes = (bytes: number): void => options.count?.(bytes)
+    const onBytes = (bytes: number): void => options.count?.(repository, bytes)
     await relayBlob(request, response, content, { ...options, onCorrupt, onBytes })
   }
 

@@ -1,0 +1,58 @@
+import type { Peer, PullRequest } from '../../api/images.ts'
+import { repositoryOf } from '../../buildkit/reference.ts'
+import { isNewer, type Joined, type Lookups, type Wanted } from './lookups.ts'
+
+/** An image that a gateway brings to this node now. */
+export interface Delivery {
+  /** Bytes that came from other nodes for its repository since its begin. */
+  received(): number
+  end(): void
+}
+
+/** What gateways have said about deliveries that are under way: where from, and in which order. */
+export interface Deliveries {
+  begin(request: PullRequest): Delivery
+  /** Bytes of other nodes for a repository. */
+  count(repository: string, bytes: number): void
+  /** The nodes that a delivery gave for content of a repository; they need no question. */
+  peers(repository: string): readonly Peer[]
+  /** Lookups that keep to the plans of the deliveries, whichever gateway answers. */
+  planned(lookups: Lookups): Lookups
+}
+
+export function createDeliveries(): Deliveries {
+  const running = new Set<PullRequest & { readonly repository: string; bytes: number }>()
+  const of = (repository: string): PullRequest[] => [...running].filter((one) => one.repository === repository)
+
+  const plan = (wanted: Wanted, found: Joined): Joined => {
+    const requests =
+      'name' in wanted ? [...running].filter(({ image }) => image.name === wanted.name) : of(wanted.repository)
+    const [request] = requests
+    // A build that is under way is waited for all the same: what comes now would be old at once.
+    if (!request || request.peers.length === 0 || found.state === 'building') return found
+    if (found.state !== 'here') return { state: 'here', image: request.image, peers: request.peers }
+    if (found.image.digest !== request.image.digest && isNewer(found.image, request.image)) return found
+    return { state: 'here', image: request.image, peers: inOrder(request.peers, found.peers) }
+  }
+  return {
+    begin(request) {
+      const one = { ...request, repository: repositoryOf(request.image.name), bytes: 0 }
+      running.add(one)
+      return { received: () => one.bytes, end: () => void running.delete(one) }
+    },
+    count(repository, bytes) {
+      for (const one of running) if (one.repository === repository) one.bytes += bytes
+    },
+    peers: (repository) => of(repository)[0]?.peers ?? [],
+    planned: (lookups) => ({
+      ask: async (wanted) => plan(wanted, await lookups.ask(wanted)),
+      change: (...args) => lookups.change(...args),
+    }),
+  }
+}
+
+/** Those of the plan, then the others. */
+const inOrder = (first: readonly Peer[], others: readonly Peer[]): readonly Peer[] => [
+  ...first,
+  ...others.filter(({ node }) => !first.some((peer) => peer.node === node)),
+]
