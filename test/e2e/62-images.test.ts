@@ -84,7 +84,10 @@ describe('the kubelet’s image collector', () => {
     ].sort()
     await waitFor('the pins', async () => ours(await pinned()).join() === kept.join() || undefined, { timeout: 40_000 })
     const others = new Set(await pinned())
-    spared = (await images()).filter((name) => !name.startsWith(repository) && !others.has(name))
+    // Not by the names: each image has one more, which is its id.
+    const all = lines(await ctr('images', 'list')).map((line) => line.split(/\s+/))
+    const mine = new Set(all.filter(([name]) => name?.startsWith(repository)).map(([, , digest]) => digest))
+    spared = all.slice(1).flatMap(([name = '', , digest]) => (mine.has(digest) || others.has(name) ? [] : [name]))
     for (const name of spared) await ctr('images', 'label', name, `${pin}=pinned`)
     try {
       // With a highest age a kubelet collects as soon as it starts, and not five minutes later.
