@@ -11,11 +11,11 @@ export interface Delivery {
 
 /** What gateways have said about deliveries that are under way: where from, and in which order. */
 export interface Deliveries {
-  begin(request: PullRequest): Delivery
+  readonly begin: (request: PullRequest) => Delivery
   /** Bytes of other nodes for a repository. */
   count(repository: string, bytes: number): void
   /** The nodes that a delivery gave for content of a repository; they need no question. */
-  peers(repository: string): readonly Peer[]
+  readonly peers: (repository: string) => readonly Peer[]
   /** Lookups that keep to the plans of the deliveries, whichever gateway answers. */
   planned(lookups: Lookups): Lookups
 }

@@ -30,9 +30,9 @@ export interface MirrorPartOptions extends MirrorSettings {
 /** What other parts may know of a running mirror. */
 export interface MirrorAccess {
   /** A gateway brings this image here: what its pull asks for is taken from the nodes that the gateway names. */
-  begin(request: PullRequest): Delivery
+  readonly begin: (request: PullRequest) => Delivery
   /** Bytes of an image, once its manifests came here from another node. */
-  sizeOf(digest: string): number | undefined
+  readonly sizeOf: (digest: string) => number | undefined
   /** Whether containerd asks the mirror by itself. */
   registered(): boolean
   /** A directory of hosts for pulls that name one. */

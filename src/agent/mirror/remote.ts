@@ -19,7 +19,7 @@ export interface Remote {
   /** Where a blob may be, or undefined when the repository is nobody's. */
   blob(repository: string, digest: string): Promise<RemoteContent | undefined>
   /** Bytes of configs and layers of an image whose manifests came through here; of an index, of the platforms that came. */
-  sizeOf(digest: string): number | undefined
+  readonly sizeOf: (digest: string) => number | undefined
   /** Nobody has a name of this repository: its blobs need no question for a moment. */
   unknown(repository: string): void
 }
