@@ -19,6 +19,12 @@ export interface DeliveryConfig {
 
 const delivery: DeliveryConfig = { to: 'targets', required: false, timeout: 600, perSource: 2 }
 
+/** The `[gateway.push]` table: indexes of images whose platforms several nodes have built. */
+export interface PushConfig {
+  /** Registries (host, or host:port) that speak plain HTTP. */
+  readonly plainHttp: readonly string[]
+}
+
 /** The `[gateway]` table of insitu.toml. */
 export interface GatewayConfig {
   readonly plaintext: {
@@ -37,6 +43,7 @@ export interface GatewayConfig {
   /** Show in the client's progress where a build runs and why. */
   readonly statusVertex: boolean
   readonly delivery: DeliveryConfig
+  readonly push: PushConfig
   readonly limits: LimitsConfig
   /** Seconds; how long a stopping gateway waits for running builds. */
   readonly maxBuildDuration: number
@@ -52,6 +59,7 @@ export const clusterGateway: GatewayConfig = {
   recordOwner: true,
   statusVertex: true,
   delivery,
+  push: { plainHttp: [] },
   limits: defaultLimits,
   maxBuildDuration: 7200,
 }
@@ -64,6 +72,7 @@ export const transparentGateway: GatewayConfig = {
   recordOwner: false,
   statusVertex: false,
   delivery,
+  push: { plainHttp: [] },
   limits: defaultLimits,
   maxBuildDuration: 7200,
 }
@@ -82,11 +91,13 @@ export function gatewayConfig(table: Readonly<Record<string, unknown>>, base: Ga
     'recordOwner',
     'statusVertex',
     'delivery',
+    'push',
     'limits',
     'maxBuildDuration',
   ])
   const deliver = section(gateway['delivery'], 'gateway.delivery', ['to', 'required', 'timeout', 'perSource'])
   const plain = section(gateway['plaintext'], 'gateway.plaintext', ['loopback', 'namespaces', 'cidrs'])
+  const push = section(gateway['push'], 'gateway.push', ['plainHttp'])
   return {
     plaintext: {
       loopback: bool(plain['loopback'], 'gateway.plaintext.loopback', base.plaintext.loopback),
@@ -103,6 +114,7 @@ export function gatewayConfig(table: Readonly<Record<string, unknown>>, base: Ga
       timeout: duration(deliver['timeout'], 'gateway.delivery.timeout', base.delivery.timeout),
       perSource: count(deliver['perSource'], 'gateway.delivery.perSource', base.delivery.perSource),
     },
+    push: { plainHttp: texts(push['plainHttp'], 'gateway.push.plainHttp', base.push.plainHttp, hostRule) },
     limits: readLimits(gateway['limits'], base.limits),
     maxBuildDuration: duration(gateway['maxBuildDuration'], 'gateway.maxBuildDuration', base.maxBuildDuration),
   }
@@ -116,3 +128,7 @@ function deliverTo(value: unknown, fallback: DeliverTo): DeliverTo {
 
 const cidrRule = { what: 'addresses or ranges such as "10.0.0.0/8"', test: isCidr }
 const namespaceRule = { what: 'namespace names', test: (t: string) => /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(t) }
+const hostRule = {
+  what: 'registries such as "registry.example.com:5000"',
+  test: (t: string) => /^[a-z0-9.:[\]-]+$/i.test(t),
+}

@@ -1,5 +1,5 @@
 import type { SolveRequest } from './gen/control_pb.ts'
-import { normalizeReference } from './reference.ts'
+import { normalizeReference, repositoryOf } from './reference.ts'
 
 type Attributes = Readonly<Record<string, string>>
 
@@ -16,9 +16,10 @@ export function effectiveExporters(request: SolveRequest): readonly ExporterLike
 }
 
 /** As BuildKit reads switches: absent is false, present without a value is true. */
-const isOn = (value: string | undefined): boolean => value !== undefined && /^(|1|t|T|TRUE|true|True)$/.test(value)
+export const isOn = (value: string | undefined): boolean =>
+  value !== undefined && /^(|1|t|T|TRUE|true|True)$/.test(value)
 
-const isPushed = (attrs: Attributes): boolean => isOn(attrs['push']) || isOn(attrs['push-by-digest'])
+export const isPushed = (attrs: Attributes): boolean => isOn(attrs['push']) || isOn(attrs['push-by-digest'])
 
 /** `name` may list several. `*` lets the frontend choose, which nobody knows yet. */
 const namesOf = (attrs: Attributes): string[] =>
@@ -61,7 +62,9 @@ export function withImageDefaults(attrs: Attributes): Record<string, string> {
   const result: Record<string, string> = { ...attrs }
   const names = namesOf(attrs)
   if (names.length > 0 && attrs['name'] !== undefined && !attrs['name'].includes('*')) {
-    result['name'] = names.map(normalizeReference).join(',')
+    // BuildKit pushes by digest only what has no tag, and we would add one.
+    const inFull = isOn(attrs['push-by-digest']) ? withoutTag : normalizeReference
+    result['name'] = names.map(inFull).join(',')
   }
   // BuildKit refuses to unpack what it rewrites timestamps in.
   if (attrs['unpack'] === undefined && !isOn(attrs['rewrite-timestamp'])) result['unpack'] = 'true'
@@ -69,3 +72,6 @@ export function withImageDefaults(attrs: Attributes): Record<string, string> {
   if (!isPushed(attrs) && !compressed) result['compression'] = 'uncompressed'
   return result
 }
+
+const withoutTag = (name: string): string =>
+  /[:@]/.test(name.slice(name.lastIndexOf('/') + 1)) ? normalizeReference(name) : repositoryOf(name)

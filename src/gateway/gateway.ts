@@ -12,12 +12,13 @@ import { createTelemetry } from './telemetry/telemetry.ts'
 import { createVigil } from './directory/vigil.ts'
 import { createBlobs } from './history/blobs.ts'
 import type { ImageWork } from './delivery/image-work.ts'
-import type { BuildNode, Directory } from './directory/directory.ts'
+import type { Directory } from './directory/directory.ts'
 import type { Address } from './listener/address.ts'
 import { listen } from './listener/listener.ts'
 import { type Admission, admitAll } from './policy/admission.ts'
 import type { Placer } from './placement/placer.ts'
 import { noQueue, type Turns } from './queue/turns.ts'
+import type { SessionPlace } from './split/split-build.ts'
 import { type ClientConnections, createClientConnections, type PodLookup } from './relay/connections.ts'
 import type { Build, RelayContext } from './relay/context.ts'
 import type { HttpHandlers } from './relay/http.ts'
@@ -97,7 +98,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     config,
     logger,
     builds: createBindings<Build>({ linger }),
-    sessions: createBindings<BuildNode>({ linger: 0 }),
+    sessions: createBindings<SessionPlace>({ linger: 0 }),
     sessionOwners: createOwners(),
     activity,
     admission: options.admission ?? admitAll,

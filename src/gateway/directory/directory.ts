@@ -6,6 +6,8 @@ export interface BuildNode {
   readonly name: string
   /** Absent for fixed nodes (`--node`), which report nothing. */
   readonly report: NodeReport | undefined
+  /** Platforms that a fixed node runs without an emulator, where that is known. */
+  readonly native?: readonly string[] | undefined
   /** False while it must get no new builds. */
   readonly ready: boolean
   /** A fresh byte stream to the node's buildkitd that speaks HTTP/2 cleartext (h2c); transport security is done. */

@@ -7,13 +7,16 @@ export interface FixedNode {
   readonly address: { readonly path: string } | { readonly host: string; readonly port: number }
   /** Proxy variables for RUN steps. Default none. */
   readonly proxy?: Readonly<Record<string, string>> | undefined
+  /** Platforms that it runs without an emulator. Default: not known, so builds are not split between nodes. */
+  readonly native?: readonly string[] | undefined
 }
 
 /** Nodes from the command line: always there, and whether they answer shows when they are dialled. */
 export function createFixedDirectory(fixed: readonly FixedNode[]): Directory {
   const nodes: readonly BuildNode[] = fixed
-    .map(({ name, address, proxy }) => ({
+    .map(({ name, address, proxy, native }) => ({
       name,
+      native,
       report: undefined,
       ready: true,
       dial: (signal?: AbortSignal) => dial(address, signal),

@@ -1,7 +1,7 @@
 import type { Directory } from '../directory/directory.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { heaviestFirst } from './hash.ts'
-import type { Placement, Placer } from './placer.ts'
+import type { Placement, PlacementRequest, Placer } from './placer.ts'
 
 export interface FixedPlacerOptions {
   readonly directory: Directory
@@ -11,8 +11,9 @@ export interface FixedPlacerOptions {
 
 /** Places builds on fixed nodes: the one that is said, else the warm one unless others are clearly less busy. */
 export function createFixedPlacer({ directory, running }: FixedPlacerOptions): Placer {
-  const place = (node: string | undefined, workload: string | undefined, cacheKey: string): Placement => {
-    const names = directory.nodes().map((n) => n.name)
+  const place = ({ node, workload, cacheKey, platforms, nativeOnly = false }: PlacementRequest): Placement => {
+    const nodes = directory.nodes().filter(({ native }) => !nativeOnly || platforms.every((p) => native?.includes(p)))
+    const names = nodes.map((n) => n.name)
     if (workload !== undefined) {
       throw new InsituError('PLACEMENT_FOR', 'insitu.for needs a Kubernetes cluster, this gateway has fixed nodes', {
         status: 'FAILED_PRECONDITION',
@@ -29,6 +30,7 @@ export function createFixedPlacer({ directory, running }: FixedPlacerOptions): P
       return { rule: 'said', node, targets: [node], reason: 'asked for with insitu.node' }
     }
     const chosen = leastBusy(names, running, cacheKey)
+    if (chosen === undefined && nativeOnly) throw notNative(platforms, directory)
     if (chosen === undefined) {
       throw new InsituError('NO_NODE', 'this gateway has no nodes', {
         status: 'FAILED_PRECONDITION',
@@ -41,9 +43,18 @@ export function createFixedPlacer({ directory, running }: FixedPlacerOptions): P
   }
   return {
     // async, so that a refusal is a rejection
-    place: async ({ node, workload, cacheKey }) => place(node, workload, cacheKey),
+    place: async (request) => place(request),
     built: () => Promise.resolve(),
   }
+}
+
+function notNative(platforms: readonly string[], directory: Directory): InsituError {
+  const known = directory.nodes().flatMap(({ name, native }) => (native ? [`${name} is ${native.join(', ')}`] : []))
+  const have = known.length === 0 ? 'what the nodes are is not known' : known.join('; ')
+  return new InsituError('NO_NATIVE_NODE', `${platforms.join(', ')} should not be emulated, and ${have}`, {
+    status: 'FAILED_PRECONDITION',
+    fix: 'leave insitu.emulate=never out',
+  })
 }
 
 /**

@@ -3,19 +3,14 @@ import { checkImageNames, type SolveFacts, solveHints } from '../../buildkit/sol
 import { InsituError } from '../../kernel/errors.ts'
 import type { Hold } from '../correlate/bindings.ts'
 import type { BuildNode } from '../directory/directory.ts'
-import { callerNamespace } from '../listener/caller.ts'
 import { type DeliveryWish, readDelivery } from '../delivery/targets.ts'
-import type { Placement } from '../placement/placer.ts'
-import { readPlatforms } from '../split/wishes.ts'
 import { createProgress } from '../progress/progress.ts'
 import type { Asked } from './admit.ts'
-import { placeAllowed } from './allowed-node.ts'
-import { anyNode, namedNode } from './choose.ts'
-import { placedWhenBack } from './reach.ts'
+import { bindSessions } from './bind-sessions.ts'
+import { anyNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { checkOwner } from './owner.ts'
-
-type Bound = Pick<Build, 'node' | 'placement'>
+import { type Bound, placeBuild } from './place-build.ts'
 
 /**
  * Decides where a Solve goes, once per ref and once per session: builds that share a session must share a daemon. Also
@@ -40,7 +35,7 @@ export async function bindBuild(
       return { node: await bindSessions(context, facts.sessions, holds, any), placement: undefined }
     }
     if (context.config.defaults) checkImageNames(request)
-    return placeBuild(context, call, request, facts, holds, asked)
+    return placeBuild(context, { call, request, facts, asked, holds })
   }
   let first = false
   const hold = await context.builds.claim(facts.ref, async () => {
@@ -62,8 +57,13 @@ export async function bindBuild(
 
 function startBuild(context: RelayContext, call: Call, bound: Bound, delivery: DeliveryWish): Build {
   const progress = createProgress({ now: context.now })
-  const { placement } = bound
-  if (placement) progress.step(`[insitu] node ${placement.node}: ${placement.reason}`).done()
+  const { placement, split } = bound
+  for (const part of split?.parts ?? []) {
+    progress
+      .step(`[insitu] node ${part.node.name} builds ${part.platforms.join(', ')}: ${part.placement.reason}`)
+      .done()
+  }
+  if (placement && !split) progress.step(`[insitu] node ${placement.node}: ${placement.reason}`).done()
   const begun = Promise.withResolvers<void>()
   // Nobody may be waiting when it is sure that it will not begin.
   begun.promise.catch(() => undefined)
@@ -76,74 +76,10 @@ async function checkNames(
   call: Call,
   facts: SolveFacts,
   asked: Asked,
-  { node, placement }: Bound,
+  { node, placement, split }: Bound,
 ): Promise<void> {
-  asked.checkNode(node.name)
-  const nodes = new Set([node.name, ...(placement?.targets ?? [])])
+  const parts = split?.parts ?? [{ node, placement }]
+  for (const part of parts) asked.checkNode(part.node.name)
+  const nodes = new Set(parts.flatMap((part) => [part.node.name, ...(part.placement?.targets ?? [])]))
   if (facts.images.length > 0) await context.admission.names(call.caller, facts.images, [...nodes], call.signal)
 }
-
-async function placeBuild(
-  context: RelayContext,
-  call: Call,
-  request: SolveRequest,
-  facts: SolveFacts,
-  holds: Hold<unknown>[],
-  asked: Asked,
-): Promise<Bound> {
-  const hints = solveHints(request)
-  const wishes = readPlatforms(facts.platforms, hints)
-  const place = (node: string | undefined): Promise<Placement> =>
-    placedWhenBack(context, call, () =>
-      context.placer.place({
-        images: facts.images,
-        ...wishes,
-        node,
-        workload: hints.for,
-        namespace: callerNamespace(call.caller),
-        cacheKey: facts.cacheKey,
-      }),
-    )
-  let placement: Placement | undefined
-  const node = await bindSessions(context, facts.sessions, holds, async () => {
-    placement = await placeAllowed(asked.allowsNode, context.directory, facts.cacheKey, hints.node, place)
-    return namedNode(context.directory, placement.node)
-  })
-  if (placement) return { node, placement }
-  // The client's session is on a node already: that one it is, unless the client said another.
-  placement = await place(hints.node)
-  if (placement.node === node.name) return { node, placement }
-  if (hints.node !== undefined) throw elsewhere(hints.node, node)
-  return {
-    node,
-    placement: { ...(await place(node.name)), reason: 'other builds of the same client session are there' },
-  }
-}
-
-/** Binds all sessions of a build to one node: to the one that a session is bound to already, else to what is decided. */
-async function bindSessions(
-  context: RelayContext,
-  sessions: readonly string[],
-  holds: Hold<unknown>[],
-  decide: () => Promise<BuildNode>,
-): Promise<BuildNode> {
-  let node: BuildNode | undefined
-  for (const id of sessions) {
-    const chosen = node
-    const session = await context.sessions.claim(id, () => (chosen ? Promise.resolve(chosen) : decide()))
-    holds.push(session)
-    node ??= session.value
-    if (session.value.name !== node.name) throw elsewhere(node.name, session.value)
-  }
-  return node ?? decide()
-}
-
-const elsewhere = (wanted: string, node: BuildNode): InsituError =>
-  new InsituError(
-    'SESSION_ELSEWHERE',
-    `the build should go to node ${wanted}, and a session it needs is on ${node.name}`,
-    {
-      status: 'FAILED_PRECONDITION',
-      fix: 'build for different nodes with separate commands',
-    },
-  )

@@ -9,6 +9,8 @@ import type { BuildNode } from '../directory/directory.ts'
 import { runningBuild } from '../history/past.ts'
 import type { Http2Stream } from '../http2/stream.ts'
 import type { Progress } from '../progress/progress.ts'
+import { relaySplitBridgeSolve, relaySplitReturn } from '../split/relay-bridge.ts'
+import { relaySplitStatus } from '../split/relay-status.ts'
 import { soleNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { openAnswer } from './end-call.ts'
@@ -35,6 +37,7 @@ export async function relayStatus(context: RelayContext, call: Call): Promise<vo
     const build = context.config.statusVertex && hold?.value.placement ? hold.value : undefined
     if (build) stop = showProgress(build.progress, call.stream)
     if (!(await begins(hold?.value, call.signal))) return
+    if (hold?.value.split) return await relaySplitStatus(call, hold.value, hold.value.split, body)
     const upstream = await call.upstreams.to(node)
     await pump(call.stream, upstream.request(call.raw), {
       body,
@@ -59,6 +62,9 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
     checkOwner(context, call, hold?.value)
     const node = nodeOf(context, call, hold, id)
     if (!(await begins(hold?.value, call.signal))) return
+    const split = hold?.value.split
+    if (split && kind === 'bridge-solve') return await relaySplitBridgeSolve(context, call, split)
+    if (split && call.path === paths.bridgeReturn) return await relaySplitReturn(context, call, split)
     if (call.path === paths.bridgeReturn) return await relayReturn(context, call, node)
     if (kind === 'bridge') return await relayWhole(call, node)
     const body = await readBody(call.stream, call.messageLimit)

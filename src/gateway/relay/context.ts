@@ -12,6 +12,7 @@ import type { Placement, Placer } from '../placement/placer.ts'
 import type { Progress } from '../progress/progress.ts'
 import type { Turns } from '../queue/turns.ts'
 import type { Blobs } from '../history/blobs.ts'
+import type { SessionPlace, SplitBuild } from '../split/split-build.ts'
 import type { Telemetry } from '../telemetry/telemetry.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { GatewayConfig } from '../../api/config.ts'
@@ -31,6 +32,8 @@ export interface Build {
   readonly progress: Progress
   /** Settles when the daemon is asked to build, or when it is sure that it never will be. */
   readonly begun: PromiseWithResolvers<void>
+  /** Where its platforms are built on several nodes; `node` is the first of them then. */
+  readonly split?: SplitBuild | undefined
 }
 
 /** What all calls of a gateway share. */
@@ -41,8 +44,8 @@ export interface RelayContext {
   readonly logger: Logger
   /** By Ref, which is also the build id of LLBBridge calls. */
   readonly builds: Bindings<Build>
-  /** By session id: the node the session's builds go to. */
-  readonly sessions: Bindings<BuildNode>
+  /** By session id: where the session's builds go. */
+  readonly sessions: Bindings<SessionPlace>
   /** By session id: whose it is. */
   readonly sessionOwners: Owners
   readonly activity: Activity

@@ -2,7 +2,8 @@ import { sessionIdHeader } from '../../buildkit/methods.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { status } from '../../kernel/grpc/status.ts'
 import type { Hold } from '../correlate/bindings.ts'
-import type { BuildNode } from '../directory/directory.ts'
+import { serveSession } from '../split/serve-session.ts'
+import type { SessionPlace } from '../split/split-build.ts'
 import { soleNode } from './choose.ts'
 import type { Call, RelayContext } from './context.ts'
 import { endCall } from './end-call.ts'
@@ -38,7 +39,9 @@ async function serve(context: RelayContext, call: Call, id: string): Promise<voi
   // The client closes the session of a build that was refused and waits for our side to end.
   if (!hold) return endCall(call.stream, status('OK', ''))
   try {
-    const upstream = await reach(call, hold.value)
+    const { node, hub } = hold.value
+    if (hub) return await serveSession(context, call, hub, head)
+    const upstream = await reach(call, node)
     await pump(call.stream, upstream.request(call.raw), { head, lost: () => upstream.lost() })
   } finally {
     hold.release()
@@ -50,10 +53,10 @@ async function servingNode(
   context: RelayContext,
   session: string,
   signal: AbortSignal,
-): Promise<Hold<BuildNode> | undefined> {
+): Promise<Hold<SessionPlace> | undefined> {
   // Nothing to decide, and the placement of a build that follows would come to the same.
   const sole = soleNode(context.directory)
-  if (sole) return context.sessions.claim(session, () => Promise.resolve(sole))
+  if (sole) return context.sessions.claim(session, () => Promise.resolve({ node: sole }))
   while (!signal.aborted) {
     try {
       return await context.sessions.wait(session, Infinity, signal)

@@ -14,6 +14,7 @@ import { statusOf } from '../../kernel/grpc/status.ts'
 import type { Hold } from '../correlate/bindings.ts'
 import type { BuildInProgress } from '../images/in-progress.ts'
 import { identityOf } from '../listener/caller.ts'
+import { solveParts } from '../split/solve-parts.ts'
 import type { Outcome } from '../telemetry/build-record.ts'
 import { sayEnd } from './say-end.ts'
 import { askPolicy, type Asked } from './admit.ts'
@@ -44,7 +45,11 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
     for (const id of facts.sessions) holds.push(claimSession(context, call, id))
     build = await bindBuild(context, call, request, facts, holds, asked)
     placed = context.now()
-    const end = await relayTo(build, context, call, asked, facts, body, () => (begun = context.now()))
+    const onBegun = (): void => void (begun = context.now())
+    const { split } = build
+    const end = split
+      ? await solveParts(context, call, { build, split, request, onBegun })
+      : await relayTo(build, context, call, asked, facts, body, onBegun)
     outcome = describeEnd(end)
   } catch (error) {
     outcome = { outcome: 'refused', error: describeError(error) }

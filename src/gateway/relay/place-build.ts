@@ -1,0 +1,101 @@
+import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
+import { type SolveFacts, solveHints } from '../../buildkit/solve.ts'
+import type { Hold } from '../correlate/bindings.ts'
+import { callerNamespace } from '../listener/caller.ts'
+import type { Placement } from '../placement/placer.ts'
+import { splitOutput } from '../split/output.ts'
+import { planSplit } from '../split/plan.ts'
+import type { BuildPart, SplitBuild } from '../split/split-build.ts'
+import { type PlatformWishes, readPlatforms } from '../split/wishes.ts'
+import type { Asked } from './admit.ts'
+import { placeAllowed } from './allowed-node.ts'
+import { bindHubs, bindSessions, elsewhere } from './bind-sessions.ts'
+import { namedNode } from './choose.ts'
+import type { Build, Call, RelayContext } from './context.ts'
+import { placedWhenBack } from './reach.ts'
+
+export type Bound = Pick<Build, 'node' | 'placement' | 'split'>
+
+/** A build that is to be placed. */
+export interface ToPlace {
+  readonly call: Call
+  readonly request: SolveRequest
+  readonly facts: SolveFacts
+  readonly asked: Asked
+  /** Gets what must be released when the build has ended. */
+  readonly holds: Hold<unknown>[]
+}
+
+/** Decides the node of a build, or the nodes when its platforms are native on several. @throws InsituError */
+export async function placeBuild(context: RelayContext, build: ToPlace): Promise<Bound> {
+  const hints = solveHints(build.request)
+  const wishes = readPlatforms(build.facts.platforms, hints)
+  const place = (node: string | undefined, only: PlatformWishes = wishes): Promise<Placement> =>
+    context.placer.place({
+      images: build.facts.images,
+      ...only,
+      node,
+      workload: hints.for,
+      namespace: callerNamespace(build.call.caller),
+      cacheKey: build.facts.cacheKey,
+    })
+  const several = wishes.platforms.length > 1 && hints.node === undefined
+  const split = several ? await splitBuild(context, build, wishes, place) : undefined
+  if (split && 'parts' in split) return { node: split.parts[0].node, placement: split.parts[0].placement, split }
+  const bound = await placeWhole(context, build, hints.node, (node) => place(node))
+  if (!split || !bound.placement) return bound
+  return { ...bound, placement: { ...bound.placement, reason: `${bound.placement.reason} (${split.because})` } }
+}
+
+async function placeWhole(
+  context: RelayContext,
+  { call, facts, asked, holds }: ToPlace,
+  wanted: string | undefined,
+  placeOnce: (node: string | undefined) => Promise<Placement>,
+): Promise<Bound> {
+  const place = (node: string | undefined): Promise<Placement> => placedWhenBack(context, call, () => placeOnce(node))
+  let placement: Placement | undefined
+  const node = await bindSessions(context, facts.sessions, holds, async () => {
+    placement = await placeAllowed(asked.allowsNode, context.directory, facts.cacheKey, wanted, place)
+    return namedNode(context.directory, placement.node)
+  })
+  if (placement) return { node, placement }
+  // The client's session is on a node already: that one it is, unless the client said another.
+  placement = await place(wanted)
+  if (placement.node === node.name) return { node, placement }
+  if (wanted !== undefined) throw elsewhere(wanted, node)
+  return {
+    node,
+    placement: { ...(await place(node.name)), reason: 'other builds of the same client session are there' },
+  }
+}
+
+/** @returns undefined when one node does it all natively or nobody does better; why not when it cannot be split. */
+async function splitBuild(
+  context: RelayContext,
+  { request, facts, asked, holds }: ToPlace,
+  wishes: PlatformWishes,
+  place: (node: string | undefined, only: PlatformWishes) => Promise<Placement>,
+): Promise<SplitBuild | { readonly because: string } | undefined> {
+  if (context.directory.nodes().length < 2) return undefined
+  const plan = await planSplit(wishes.platforms, wishes.nativeOnly, (platforms, nativeOnly) =>
+    placeAllowed(asked.allowsNode, context.directory, facts.cacheKey, undefined, (node) =>
+      place(node, { platforms, nativeOnly }),
+    ),
+  )
+  if (plan.kind === 'whole') return undefined
+  const because = (why: string) => ({ because: `not split between ${plan.parts.length} nodes, because ${why}` })
+  const output = splitOutput(request)
+  if ('because' in output) return because(output.because)
+  if (context.images && output.kind === 'place') return because('its image stays on the node')
+  const hubs = await bindHubs(context, facts.sessions, holds)
+  if (!hubs) return because('other builds of the same client session are on one node')
+  const parts = plan.parts.map(({ platforms, placement }): BuildPart => ({
+    node: namedNode(context.directory, placement.node),
+    platforms,
+    placement,
+  }))
+  for (const { node } of parts) for (const hub of hubs) hub.join(node)
+  const [first, ...rest] = parts as [BuildPart, ...BuildPart[]]
+  return { parts: [first, ...rest], platforms: wishes.platforms, output, results: new Map(), session: hubs.at(-1) }
+}

@@ -1,0 +1,95 @@
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import {
+  CredentialsRequestSchema,
+  CredentialsResponseSchema,
+  FetchTokenRequestSchema,
+  FetchTokenResponseSchema,
+} from '../../buildkit/gen/auth_pb.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import { frame, unframe } from '../../kernel/grpc/framing.ts'
+import { decodeMessage, statusName } from '../../kernel/grpc/status.ts'
+import { errorCodes } from '../http2/errors.ts'
+import type { RawHeaders } from '../http2/raw-headers.ts'
+import { header } from '../relay/headers.ts'
+import type { ClientSession } from './split-build.ts'
+
+/** A bearer token that a registry asks for (distribution spec, token authentication). */
+export interface TokenQuestion {
+  readonly host: string
+  readonly realm: string
+  readonly service: string
+  readonly scopes: readonly string[]
+}
+
+/** The registry credentials in a client's session: BuildKit v0.33.1, session/auth. */
+export interface ClientCredentials {
+  /** The client asks its registry itself. undefined: it is too old to know how. */
+  token(question: TokenQuestion, signal: AbortSignal): Promise<string | undefined>
+  /** undefined: the client has none for this host. */
+  basic(host: string, signal: AbortSignal): Promise<{ readonly username: string; readonly secret: string } | undefined>
+}
+
+const service = '/moby.filesync.v1.Auth/'
+
+export function clientCredentials(session: ClientSession): ClientCredentials {
+  return {
+    async token({ host, realm, service: name, scopes }, signal) {
+      const message = create(FetchTokenRequestSchema, {
+        clientId: 'insitu',
+        ...{ host, realm, service: name, scopes: [...scopes] },
+      })
+      const answer = await askClient(
+        session,
+        `${service}FetchToken`,
+        toBinary(FetchTokenRequestSchema, message),
+        signal,
+      )
+      return answer && fromBinary(FetchTokenResponseSchema, answer).token
+    },
+    async basic(host, signal) {
+      const message = toBinary(CredentialsRequestSchema, create(CredentialsRequestSchema, { host }))
+      const answer = await askClient(session, `${service}Credentials`, message, signal)
+      if (!answer) return undefined
+      const { username, secret } = fromBinary(CredentialsResponseSchema, answer)
+      return secret === '' ? undefined : { username, secret }
+    },
+  }
+}
+
+/** @returns undefined when the client does not know the method. @throws InsituError SESSION_CALL */
+function askClient(
+  session: ClientSession,
+  path: string,
+  message: Uint8Array,
+  signal: AbortSignal,
+): Promise<Uint8Array | undefined> {
+  const stream = session.request([
+    ...[':method', 'POST', ':scheme', 'http', ':authority', 'localhost', ':path', path],
+    ...['content-type', 'application/grpc', 'te', 'trailers'],
+  ])
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let said: RawHeaders | undefined
+    const note = (headers: RawHeaders): void => {
+      if (header(headers, 'grpc-status') !== undefined) said = headers
+    }
+    const abort = (): void => stream.close(errorCodes.CANCEL)
+    signal.addEventListener('abort', abort, { once: true })
+    stream.on('response', note)
+    stream.on('trailers', note)
+    stream.on('data', (chunk) => chunks.push(chunk))
+    stream.on('close', () => {
+      signal.removeEventListener('abort', abort)
+      const code = said === undefined ? 14 : Number(header(said, 'grpc-status'))
+      if (code === 0) return resolve(unframe(Buffer.concat(chunks)))
+      if (code === 12) return resolve(undefined)
+      const text = said ? decodeMessage(header(said, 'grpc-message') ?? '') : 'the session is gone'
+      reject(
+        new InsituError('SESSION_CALL', `the client does not give its registry credentials: ${text}`, {
+          status: statusName(code) ?? 'UNKNOWN',
+        }),
+      )
+    })
+    stream.end(frame(message))
+  })
+}

@@ -1,0 +1,139 @@
+import { clone, fromBinary } from '@bufbuild/protobuf'
+import { type SolveRequest, SolveRequestSchema, SolveResponseSchema } from '../../buildkit/gen/control_pb.ts'
+import { encodeSolve, rewriteSolve } from '../../buildkit/solve.ts'
+import { describeError, grpcStatus } from '../../kernel/errors.ts'
+import { frame, unframe } from '../../kernel/grpc/framing.ts'
+import { statusOf } from '../../kernel/grpc/status.ts'
+import { identityOf } from '../listener/caller.ts'
+import type { Build, Call, RelayContext } from '../relay/context.ts'
+import { answer } from '../relay/end-call.ts'
+import { proxyOf } from '../relay/proxy.ts'
+import type { PumpEnd } from '../relay/pump.ts'
+import { reach } from '../relay/reach.ts'
+import { waitForTurn } from '../relay/wait-turn.ts'
+import { clientCredentials } from './ask-client.ts'
+import { endWith } from './end-part.ts'
+import { everyPart } from './every-part.ts'
+import { DaemonRefusal, exchange } from './exchange.ts'
+import { assembleIndex, type ImageIndex } from './image-index.ts'
+import { partAttributes } from './output.ts'
+import { pushIndex } from './push-index.ts'
+import { mergedResponse, readPartImage } from './results.ts'
+import type { BuildPart, SplitBuild } from './split-build.ts'
+
+type Responses = readonly Readonly<Record<string, string>>[]
+
+/** What a split build needs besides its call. */
+export interface SplitSolve {
+  readonly build: Build
+  readonly split: SplitBuild
+  readonly request: SolveRequest
+  readonly onBegun: () => void
+}
+
+/**
+ * Control/Solve of a split build: each part on its node, all at the same time, and the index of what they made. The
+ * client gets one answer: the first thing that went wrong, else the index.
+ */
+export async function solveParts(context: RelayContext, call: Call, solve: SplitSolve): Promise<PumpEnd> {
+  const { build, split } = solve
+  const ended = split.parts.map(({ node }) => context.activity.started(node.name))
+  const turns: (() => void)[] = []
+  const over = (): void => {
+    for (const release of turns.splice(0)) release()
+  }
+  try {
+    // In the same order for all builds: two that wait for each other would wait for ever.
+    const nodes = split.parts.map(({ node }) => node).toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    for (const node of nodes) turns.push(await waitForTurn(context, call, { ...build, node }))
+    const responses = await solveAll(context, call, solve)
+    over()
+    const index = await finish(context, call, solve, responses)
+    build.progress.end()
+    answer(call.stream, frame(mergedResponse(responses, split.output, index)))
+    return { kind: 'status', code: grpcStatus.OK, message: undefined }
+  } catch (error) {
+    build.progress.end()
+    build.begun.reject(error)
+    if (call.signal.aborted) return { kind: 'reset', by: 'client', code: 8 }
+    endWith(call.stream, error)
+    context.logger.debug({ err: describeError(error) }, 'a split build failed')
+    const { code } = statusOf(error)
+    return { kind: 'status', code, message: error instanceof DaemonRefusal ? error.message : describeError(error) }
+  } finally {
+    over()
+    for (const end of ended) end()
+  }
+}
+
+async function solveAll(context: RelayContext, call: Call, solve: SplitSolve): Promise<Responses> {
+  const { build, split, onBegun } = solve
+  const messages = await everyPart(split.parts, call.signal, async (part) => {
+    const proxy = await proxyOf(context, part.node)
+    await reach(call, part.node)
+    return frame(partMessage(context, call, solve, part, proxy))
+  })
+  const bodies = new Map(split.parts.map((part, i) => [part, messages[i] ?? Buffer.alloc(0)]))
+  const asked = everyPart(split.parts, call.signal, async (part, signal) => {
+    const upstream = await call.upstreams.to(part.node)
+    const body = await exchange(upstream, call.raw, bodies.get(part) ?? Buffer.alloc(0), signal)
+    return fromBinary(SolveResponseSchema, unframe(body)).exporterResponse
+  })
+  build.begun.resolve()
+  onBegun()
+  return asked
+}
+
+function partMessage(
+  { config }: RelayContext,
+  { caller }: Call,
+  { split, request }: SplitSolve,
+  part: BuildPart,
+  proxy: Readonly<Record<string, string>>,
+): Uint8Array {
+  const own = clone(SolveRequestSchema, request)
+  own.frontendAttrs['platform'] = part.platforms.join(',')
+  for (const exporter of own.exporters) exporter.attrs = { ...partAttributes(exporter.attrs, split.output) }
+  if (own.exporterDeprecated !== '') {
+    own.exporterAttrsDeprecated = { ...partAttributes(own.exporterAttrsDeprecated, split.output) }
+  }
+  const owner = config.recordOwner ? identityOf(caller) : undefined
+  return rewriteSolve(own, { defaults: config.defaults, proxy, owner }) ?? encodeSolve(own)
+}
+
+/** Makes the index of what the parts made, and pushes it. */
+async function finish(
+  context: RelayContext,
+  call: Call,
+  { build, split }: SplitSolve,
+  responses: Responses,
+): Promise<ImageIndex | undefined> {
+  const { output, parts, platforms, session } = split
+  if (output.kind === 'none') return undefined
+  const step = build.progress.step('[insitu] index of all platforms')
+  try {
+    const byPart = new Map(parts.map((part, i) => [part, responses[i] ?? {}]))
+    const images = await everyPart(parts, call.signal, (part, signal) =>
+      readPartImage(call, part, byPart.get(part) ?? {}, signal),
+    )
+    const index = assembleIndex(images, platforms)
+    for (const { node, platforms: own, descriptor } of images) {
+      step.log(`${own.join(', ')}: ${descriptor.digest} of node ${node}`)
+    }
+    step.log(`index: ${index.digest}`)
+    if (output.kind === 'push') {
+      await pushIndex(index, {
+        ...output,
+        plainHttp: context.config.push.plainHttp,
+        credentials: session && clientCredentials(await session.client(call.signal)),
+        signal: call.signal,
+      })
+      step.log(`pushed as ${output.names.join(', ')}`)
+    }
+    step.done()
+    return index
+  } catch (error) {
+    step.done(describeError(error))
+    throw error
+  }
+}
