@@ -15,6 +15,7 @@ test('every key changes its field', () => {
     recordOwner: true,
     statusVertex: true,
     delivery: { to: 3, required: true, timeout: '90s', perSource: 5 },
+    push: { plainHttp: ['registry.test:5000'] },
     limits: {
       ...{ messageSize: '1GiB', headerSize: '8KiB', streamsPerConnection: 5, connectionsPerIdentity: 6 },
       ...{ pendingHandshakes: 7, handshakeTimeout: '8s', keepalive: '0s', keepaliveTimeout: '1m' },
@@ -42,6 +43,7 @@ test.for([
   [{ gateway: { plaintext: { cidrs: ['10.0.0.0/33'] } } }, 'gateway.plaintext.cidrs must be a list of addresses'],
   [{ gateway: { plaintext: { namespaces: 'ci' } } }, 'gateway.plaintext.namespaces must be a list of namespace names'],
   [{ gateway: { delivery: { to: 'some' } } }, 'gateway.delivery.to must be "targets", "all", "none" or a number'],
+  [{ gateway: { push: { plainHttp: ['http://x'] } } }, 'gateway.push.plainHttp must be a list of registries'],
   [{ gateway: { delivery: { perSource: 0 } } }, 'gateway.delivery.perSource must be a whole number from 1'],
   [{ gateway: { limits: { messageSize: 5 } } }, 'gateway.limits.messageSize must be a size'],
   [{ gateway: { limits: { messageSize: '9GiB' } } }, 'gateway.limits.messageSize must be a size'],
