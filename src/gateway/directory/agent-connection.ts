@@ -1,7 +1,7 @@
-import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls'
+import { connect, createSecureContext, type ConnectionOptions, type SecureContext, type TLSSocket } from 'node:tls'
 import { agentServerName } from '../../api/certificate.ts'
 import { InsituError } from '../../kernel/errors.ts'
-import type { TlsSource } from '../../kernel/tls/material.ts'
+import type { TlsMaterial, TlsSource } from '../../kernel/tls/material.ts'
 
 export interface AgentAddress {
   readonly node: string
@@ -11,15 +11,29 @@ export interface AgentAddress {
 
 export const connectTimeout = 5000
 
+/**
+ * One for each certificate, however many agents are asked: parsing the same PEM for each of 5,000 connections costs
+ * milliseconds and memory outside of V8's heap, which V8 is in no hurry to give back.
+ */
+const contexts = new WeakMap<TlsMaterial, SecureContext>()
+
+function contextOf(material: TlsMaterial): SecureContext {
+  const known = contexts.get(material)
+  if (known) return known
+  const { cert, key, ca } = material
+  const context = createSecureContext({ cert, key, ca, minVersion: 'TLSv1.3' })
+  contexts.set(material, context)
+  return context
+}
+
 /** TLS options that show our certificate and accept only the agent of this node, whatever answers at the address. */
 export function secure(agent: AgentAddress, tls: TlsSource, protocol: string): ConnectionOptions {
-  const { cert, key, ca } = tls.current()
   const { host, port, node } = agent
   return {
-    ...{ host, port, cert, key, ca },
+    ...{ host, port },
+    secureContext: contextOf(tls.current()),
     servername: agentServerName(node),
     ALPNProtocols: [protocol],
-    minVersion: 'TLSv1.3',
   }
 }
 

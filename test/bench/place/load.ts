@@ -5,6 +5,7 @@ import type { NodeReport } from '../../../src/api/node-report.ts'
 import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
 import { resources, type Resource } from '../../../src/kernel/k8s/resources.ts'
 import type { ApiServer } from '../../integration/fixtures/apiserver.ts'
+import { agentAddress } from './agents.ts'
 import { imageOf, type Fleet, type FleetWorkload } from './fleet.ts'
 
 type Fields = Record<string, unknown>
@@ -81,8 +82,8 @@ function stored({ resource, kind, object, status }: Item): { key: string; value:
 function itemsOf(fleet: Fleet): readonly Item[] {
   let addresses = 0
   const nodes = fleet.nodes.map((name, i) => makeNode(name, i))
-  const agents = fleet.nodes.map((node): Item => {
-    const podIP = address(addresses++)
+  const agents = fleet.nodes.map((node, i): Item => {
+    const podIP = agentAddress(i)
     return {
       resource: resources.pods,
       kind: 'Pod',

@@ -10,6 +10,7 @@ import { startTcpProxy } from '../../integration/fixtures/tcp-proxy.ts'
 import { until } from '../../integration/fixtures/until.ts'
 import type { BenchOptions } from '../main.ts'
 import { type Measurement, type Report, summarize } from '../report.ts'
+import { startAgents } from './agents.ts'
 import { buildProgram } from './built.ts'
 import { makeFleet, type Fleet } from './fleet.ts'
 import { loadCluster } from './load.ts'
@@ -49,9 +50,7 @@ const rows = (name: string, unit: string, limit: number, values: readonly number
 async function gatewayMemory(server: ApiServer, client: KubernetesClient, progress: BenchOptions['progress']) {
   const program = await buildProgram()
   const probes = await freePort()
-  for (const kind of ['Secret', 'ConfigMap']) {
-    await client.apply({ apiVersion: 'v1', kind, metadata: { name: 'insitu-ca', namespace } })
-  }
+  const agents = await startAgents(client)
   const gateway = await start(
     program.insitu,
     ['gateway', '--listen', 'tcp://127.0.0.1:0', '--probes', String(probes), '--log-level', 'warn'],
@@ -80,6 +79,7 @@ async function gatewayMemory(server: ApiServer, client: KubernetesClient, progre
     return values
   } finally {
     await gateway.stop(10_000)
+    await agents.close()
     await program.close()
   }
 }
