@@ -25,18 +25,21 @@ export async function startAgents(client: KubernetesClient): Promise<{ close(): 
     ...{ authority: signing, publicKey, commonName: 'agents' },
     dnsNames: [agentServerName('*')],
   })
-  const server = createServer({ cert: leaf.cert, key: privateKey, ALPNProtocols: ['http/1.1'] }, (request, response) => {
-    const { localAddress = '' } = request.socket
-    const images = Array.from({ length: built }, (_, i) => ({
-      name: `registry.example.test/built/${localAddress}-${i}:v1`,
-      digest: `sha256:${'0'.repeat(64)}`,
-      version: i,
-    }))
-    const inventory: ImageInventory = { node: localAddress, revision: 1, images }
-    request.resume()
-    response.setHeader('content-type', 'application/json')
-    response.end(JSON.stringify(request.url === agentPaths.images ? inventory : {}))
-  })
+  const server = createServer(
+    { cert: leaf.cert, key: privateKey, ALPNProtocols: ['http/1.1'] },
+    (request, response) => {
+      const { localAddress = '' } = request.socket
+      const images = Array.from({ length: built }, (_, i) => ({
+        name: `registry.example.test/built/${localAddress}-${i}:v1`,
+        digest: `sha256:${'0'.repeat(64)}`,
+        version: i,
+      }))
+      const inventory: ImageInventory = { node: localAddress, revision: 1, images }
+      request.resume()
+      response.setHeader('content-type', 'application/json')
+      response.end(JSON.stringify(request.url === agentPaths.images ? inventory : {}))
+    },
+  )
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(ports.agent, '0.0.0.0', resolve))
   return {
     close: () =>
