@@ -2,7 +2,9 @@ import type { Command } from 'commander'
 import { agentCommand } from './agent.ts'
 import { askAgentCommand } from './ask-agent.ts'
 import { completionCommand } from './completion.ts'
+import { cleanWorkspaceCommand } from './clean-workspace.ts'
 import { connectCommand } from './connect.ts'
+import { controllerCommand } from './controller.ts'
 import { doctorCommand } from './doctor.ts'
 import { duCommand } from './du.ts'
 import { gatewayCommand } from './gateway.ts'
@@ -12,6 +14,7 @@ import { installCommand } from './install.ts'
 import { nodesCommand } from './nodes.ts'
 import { pruneCommand } from './prune.ts'
 import { policyCommand } from './policy.ts'
+import { runBuildCommand } from './run-build.ts'
 import { statusCommand } from './status.ts'
 import { uninstallCommand } from './uninstall.ts'
 import { localCommand } from './local.ts'
@@ -30,6 +33,9 @@ export const commands: readonly (() => Command)[] = [
   localCommand,
   agentCommand,
   gatewayCommand,
+  controllerCommand,
+  runBuildCommand,
+  cleanWorkspaceCommand,
   cleanNodeCommand,
   askAgentCommand,
   doctorCommand,

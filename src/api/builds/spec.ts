@@ -46,6 +46,10 @@ const git = object('A git repository, fetched by the build daemon.', {
     pattern: '^[^\\s#:~^?*\\[\\\\-][^\\s#:~^?*\\[\\\\]*$',
   }),
   subPath: string('The directory of the context in the repository.', { max: 1024, pattern: below }),
+  lfs: oneOf('What to do about files in Git LFS, which builds do not fetch: Refuse (default) or Ignore.', [
+    'Refuse',
+    'Ignore',
+  ]),
   secretName: secretName(
     'Credentials: a Secret of type kubernetes.io/basic-auth, kubernetes.io/ssh-auth, or with the key token.',
   ),

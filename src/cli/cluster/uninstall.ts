@@ -14,6 +14,7 @@ import { print, say, withCluster } from './connect.ts'
 import { isReadyNode, type Node, type Pod, type Workload } from './objects.ts'
 import { patiently } from './patient.ts'
 import { parseDuration } from './parse.ts'
+import { releaseBuilds } from './release-builds.ts'
 
 /** Stops everything, cleans the nodes, deletes the objects. Can be run again after it was interrupted. */
 export const uninstall = (flags: UninstallFlags): Promise<void> =>
@@ -37,6 +38,7 @@ export const uninstall = (flags: UninstallFlags): Promise<void> =>
     const way = daemonSet === undefined && remembered ? remembered.way : wayOf(daemonSet)
     say('stopping gateways and agents')
     await stop(client, namespace, { grace, timeout })
+    await patiently(() => releaseBuilds(client))
 
     const cleaned = await cleanNodes({
       client,
@@ -166,7 +168,9 @@ async function stop(
   namespace: string,
   { grace, timeout }: { grace: number; timeout: number },
 ): Promise<void> {
-  await patiently(() => client.delete(resources.deployments, { namespace, name: serviceAccounts.gateway }))
+  for (const name of [serviceAccounts.controller, serviceAccounts.gateway]) {
+    await patiently(() => client.delete(resources.deployments, { namespace, name }))
+  }
   await patiently(() => client.delete(resources.daemonSets, { namespace, name: serviceAccounts.agent }))
   const end = Date.now() + grace + timeout
   let said = ''

@@ -1,6 +1,7 @@
 import { access } from './access.ts'
 import { agent } from './agent.ts'
 import { buildAccess, kinds } from './build-objects.ts'
+import { controller, controllerAccess } from './controller.ts'
 import { gateway } from './gateway.ts'
 import { type Manifest, objectLabels } from './object.ts'
 import type { ManifestOptions } from './options.ts'
@@ -26,8 +27,10 @@ export function manifests(options: ManifestOptions): Manifest[] {
     },
     ...kinds(),
     ...access(options.namespace),
+    ...controllerAccess(options.namespace),
     ...buildAccess(),
     ...gateway(options),
     ...agent(options),
+    ...controller(options),
   ]
 }

@@ -21,7 +21,7 @@ export interface Manifest {
   readonly object: KubernetesObject
 }
 
-export type Component = 'gateway' | 'agent'
+export type Component = 'gateway' | 'agent' | 'controller'
 
 /** The label that finds every object of an installation again, whoever made it. */
 export const partOf = { 'app.kubernetes.io/part-of': 'insitu' } as const

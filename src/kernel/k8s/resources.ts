@@ -27,6 +27,7 @@ export const resources = {
   replicaSets: apps('replicasets'),
   statefulSets: apps('statefulsets'),
   daemonSets: apps('daemonsets'),
+  leases: { group: 'coordination.k8s.io', version: 'v1', plural: 'leases', namespaced: true },
   jobs: batch('jobs'),
   cronJobs: batch('cronjobs'),
   tokenReviews: { group: 'authentication.k8s.io', version: 'v1', plural: 'tokenreviews', namespaced: false },

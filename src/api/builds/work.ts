@@ -1,0 +1,55 @@
+import type { Recipe } from './builds.ts'
+
+/** Where things are in the pod of a Build. */
+export const paths = {
+  /** A Work as JSON. */
+  work: '/var/run/insitu/work/work.json',
+  workspace: '/workspace',
+  /** Below it one directory per Secret of the service account, by its name. */
+  registries: '/var/run/insitu/registries',
+  /** Below it one directory per Secret that the Build names, by its name. */
+  secrets: '/var/run/insitu/secrets',
+  outcome: '/dev/termination-log',
+} as const
+
+/** Annotation of the pod that holds its Work; mounted as a file. */
+export const workAnnotation = 'insitu.build/work'
+/** Label of Jobs and pods: the UID of the Build. */
+export const buildUidLabel = 'insitu.build/build-uid'
+/** Label of Jobs and pods: `build` or `clean`. */
+export const jobRoleLabel = 'insitu.build/job'
+/** On Builds whose directory on a claim has to be removed. */
+export const workspaceFinalizer = 'insitu.build/workspace'
+/** The container that runs buildctl. */
+export const buildContainer = 'build'
+
+/** A Secret with user and password for registries, as the service account says. */
+export interface BasicAuth {
+  /** Directory below `paths.registries`. */
+  readonly secret: string
+  /** From the annotations build.knative.dev/docker-N: `https://index.docker.io/v1/`, `gcr.io`. */
+  readonly servers: readonly string[]
+}
+
+/** What the pod of a Build does: everything but secrets, which it finds in files. */
+export interface Work {
+  readonly build: { readonly namespace: string; readonly name: string; readonly uid: string }
+  readonly recipe: Recipe
+  readonly gateway: { readonly host: string; readonly port: number; readonly serverName: string }
+  /** CA of the gateway, PEM. */
+  readonly ca: string
+  readonly basicAuth: readonly BasicAuth[]
+}
+
+/** What the pod says about its end, as its termination message; at most 4096 bytes of JSON. */
+export interface Outcome {
+  /** `infrastructure`: not the fault of what was built; worth another attempt. */
+  readonly result: 'succeeded' | 'failed' | 'infrastructure'
+  readonly digest?: string | undefined
+  readonly names?: readonly string[] | undefined
+  readonly node?: string | undefined
+  readonly platform?: string | undefined
+  readonly commit?: string | undefined
+  /** Of a failure: the last lines. */
+  readonly message?: string | undefined
+}

@@ -1,0 +1,149 @@
+import { group, ports, serviceAccounts } from '../../api/names.ts'
+import { type Manifest, objectLabels, podSelector } from './object.ts'
+import type { ManifestOptions } from './options.ts'
+import { apiToken, downwardEnv, probes } from './pod.ts'
+
+const rbac = 'rbac.authorization.k8s.io'
+const name = serviceAccounts.controller
+
+/** What turns Builds into Jobs: two replicas, of which one acts. */
+export function controller(options: ManifestOptions): Manifest[] {
+  const { namespace } = options
+  const selector = podSelector('controller')
+  return [
+    {
+      comment: '',
+      object: {
+        apiVersion: 'apps/v1',
+        kind: 'Deployment',
+        metadata: { name, namespace, labels: objectLabels('controller') },
+        spec: {
+          replicas: 2,
+          selector: { matchLabels: selector },
+          strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+          template: { metadata: { labels: { ...objectLabels('controller'), ...selector } }, spec: pod(options) },
+        },
+      },
+    },
+  ]
+}
+
+function pod(options: ManifestOptions): Record<string, unknown> {
+  return {
+    serviceAccountName: name,
+    automountServiceAccountToken: false,
+    enableServiceLinks: false,
+    nodeSelector: { 'kubernetes.io/os': 'linux' },
+    securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
+    topologySpreadConstraints: [
+      {
+        maxSkew: 1,
+        topologyKey: 'kubernetes.io/hostname',
+        whenUnsatisfiable: 'ScheduleAnyway',
+        labelSelector: { matchLabels: podSelector('controller') },
+      },
+    ],
+    containers: [
+      {
+        name: 'controller',
+        image: options.image,
+        imagePullPolicy: 'IfNotPresent',
+        terminationMessagePolicy: 'FallbackToLogsOnError',
+        args: ['controller', '--namespace', options.namespace, '--image', options.image],
+        env: downwardEnv(),
+        ports: [{ name: 'metrics', containerPort: ports.metrics, protocol: 'TCP' }],
+        ...probes(),
+        resources: { requests: { cpu: '20m', memory: '96Mi' } },
+        securityContext: {
+          allowPrivilegeEscalation: false,
+          capabilities: { drop: ['ALL'] },
+          readOnlyRootFilesystem: true,
+          runAsNonRoot: true,
+          runAsUser: 65532,
+          runAsGroup: 65532,
+        },
+        volumeMounts: [apiToken.mount],
+      },
+    ],
+    volumes: [apiToken.volume],
+  }
+}
+
+/** Jobs in every namespace, because Builds are in every namespace; of Secrets only those that it knows by name. */
+export function controllerAccess(namespace: string): Manifest[] {
+  const subjects = [{ kind: 'ServiceAccount', name, namespace }]
+  const metadata = { name, labels: objectLabels('controller') }
+  return [
+    {
+      comment: 'The identity of the controllers.',
+      object: {
+        apiVersion: 'v1',
+        kind: 'ServiceAccount',
+        metadata: { ...metadata, namespace },
+        automountServiceAccountToken: false,
+      },
+    },
+    {
+      comment:
+        'Builds become Jobs. Secrets are looked at one by one, those that the service account of a Build names, for their\n' +
+        'annotations with registries; their contents reach only the pod. Without that rule docker-registry Secrets still do.',
+      object: {
+        apiVersion: `${rbac}/v1`,
+        kind: 'ClusterRole',
+        metadata,
+        rules: [
+          { apiGroups: [group], resources: ['builds'], verbs: ['get', 'list', 'watch', 'patch', 'delete'] },
+          { apiGroups: [group], resources: ['builds/status'], verbs: ['update'] },
+          // An owner that blocks its deletion wants this; ours do not, but a cluster may insist on it.
+          { apiGroups: [group], resources: ['builds/finalizers'], verbs: ['update'] },
+          {
+            apiGroups: [group],
+            resources: ['buildtemplates', 'clusterbuildtemplates'],
+            verbs: ['get', 'list', 'watch'],
+          },
+          { apiGroups: ['batch'], resources: ['jobs'], verbs: ['list', 'watch', 'create', 'delete'] },
+          { apiGroups: [''], resources: ['pods'], verbs: ['list', 'watch'] },
+          { apiGroups: [''], resources: ['serviceaccounts', 'configmaps', 'secrets'], verbs: ['get'] },
+          { apiGroups: [''], resources: ['events'], verbs: ['create'] },
+        ],
+      },
+    },
+    {
+      comment: '',
+      object: {
+        apiVersion: `${rbac}/v1`,
+        kind: 'ClusterRoleBinding',
+        metadata,
+        roleRef: { apiGroup: rbac, kind: 'ClusterRole', name },
+        subjects,
+      },
+    },
+    {
+      comment: 'Which of the controllers acts.',
+      object: {
+        apiVersion: `${rbac}/v1`,
+        kind: 'Role',
+        metadata: { ...metadata, namespace },
+        rules: [
+          { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['create'] },
+          {
+            apiGroups: ['coordination.k8s.io'],
+            resources: ['leases'],
+            resourceNames: [name],
+            verbs: ['get', 'update', 'delete'],
+          },
+        ],
+      },
+    },
+    {
+      comment: '',
+      object: {
+        apiVersion: `${rbac}/v1`,
+        kind: 'RoleBinding',
+        metadata: { ...metadata, namespace },
+        roleRef: { apiGroup: rbac, kind: 'Role', name },
+        subjects,
+      },
+    },
+  ]
+}

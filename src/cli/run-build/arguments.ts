@@ -1,0 +1,107 @@
+import { paths, type Work } from '../../api/builds/work.ts'
+import { optionPrefix } from '../../api/names.ts'
+
+/** Files that were put down for buildctl. */
+export interface Files {
+  /** ca.pem, cert.pem, key.pem. */
+  readonly tls: string
+  readonly metadata: string
+  /** Holds a Dockerfile, for a source without a context; or an image's files. */
+  readonly context: string
+  /** Secrets for git: id → file. */
+  readonly git: ReadonlyMap<string, string>
+  /** A private key for git over ssh. */
+  readonly sshKey: string | undefined
+}
+
+const option = (key: string, value: string): string[] => ['--opt', `${key}=${value}`]
+
+/** Where the gateway is and who we are to it. */
+export const connection = ({ gateway }: Work, tls: string): string[] => [
+  ...['--addr', `tcp://${gateway.host.includes(':') ? `[${gateway.host}]` : gateway.host}:${gateway.port}`],
+  ...['--tlsservername', gateway.serverName, '--tlsdir', tls],
+]
+
+/** The arguments of buildctl for a Build. Nothing secret is among them: secrets are named by their files. */
+export function buildArguments(work: Work, files: Files): string[] {
+  const { recipe } = work
+  const { cache, output } = recipe
+  return [
+    ...connection(work, files.tls),
+    ...['build', '--progress', 'plain', '--frontend', 'dockerfile.v0', '--metadata-file', files.metadata],
+    ...contextArguments(work, files),
+    ...(recipe.dockerfile === undefined ? [] : option('filename', recipe.dockerfile)),
+    ...(recipe.target === undefined ? [] : option('target', recipe.target)),
+    ...(recipe.platforms?.length ? option('platform', recipe.platforms.join(',')) : []),
+    ...(recipe.args ?? []).flatMap(({ name, value }) => option(`build-arg:${name}`, value)),
+    ...hints(work),
+    ...(recipe.secrets ?? []).flatMap(({ id, secretName, key }) => [
+      ...['--secret', `id=${id},src=${paths.secrets}/${secretName}/${key}`],
+    ]),
+    ...[...files.git].flatMap(([id, file]) => ['--secret', `id=${id},src=${file}`]),
+    ...(recipe.ssh ?? []).flatMap(({ id, secretName, key }) => [
+      '--ssh',
+      `${id}=${paths.secrets}/${secretName}/${key}`,
+    ]),
+    ...(files.sshKey === undefined ? [] : ['--ssh', `default=${files.sshKey}`]),
+    ...(output === undefined ? [] : ['--output', outputArgument(output)]),
+    ...(cache?.from ?? []).flatMap((entry) => ['--import-cache', entry]),
+    ...(cache?.to ?? []).flatMap((entry) => ['--export-cache', entry]),
+  ]
+}
+
+/** First an image's files are fetched; then they are the context. */
+export const imageArguments = (work: Work, files: Files, archive: string): string[] => [
+  ...connection(work, files.tls),
+  ...['build', '--progress', 'plain', '--frontend', 'dockerfile.v0'],
+  ...['--local', `context=${files.context}`, '--local', `dockerfile=${files.context}`],
+  ...hints(work),
+  ...['--output', `type=tar,dest=${archive}`],
+]
+
+const hints = ({ recipe }: Work): string[] => [
+  ...(recipe.node === undefined ? [] : option(`${optionPrefix}node`, recipe.node)),
+  ...(recipe.for === undefined ? [] : option(`${optionPrefix}for`, recipe.for)),
+]
+
+function contextArguments({ recipe }: Work, { context }: Files): string[] {
+  const { source } = recipe
+  const local = (directory: string): string[] => [
+    ...['--local', `context=${directory}`, '--local', `dockerfile=${directory}`],
+  ]
+  if (source?.git) return option('context', gitContext(source.git))
+  if (source?.http) return option('context', source.http.url)
+  if (source?.workspace) {
+    const { subPath } = source.workspace
+    return local(subPath === undefined ? paths.workspace : `${paths.workspace}/${subPath}`)
+  }
+  return local(context)
+}
+
+export interface GitSource {
+  readonly url: string
+  readonly revision?: string | undefined
+  readonly subPath?: string | undefined
+}
+
+/** As BuildKit writes git contexts: `URL#REVISION:PATH`. An http(s) URL is git's for it only when it ends in .git. */
+export function gitContext({ url, revision, subPath }: GitSource): string {
+  const remote = gitUrl(url)
+  if (revision === undefined && subPath === undefined) return remote
+  return `${remote}#${revision ?? ''}${subPath === undefined ? '' : `:${subPath.replace(/\/$/, '')}`}`
+}
+
+export const gitUrl = (url: string): string => {
+  const bare = url.replace(/\/+$/, '')
+  return /^https?:\/\//.test(bare) && !bare.endsWith('.git') ? `${bare}.git` : bare
+}
+
+function outputArgument(output: NonNullable<Work['recipe']['output']>): string {
+  const names = output.names.join(',')
+  return [
+    'type=image',
+    names.includes(',') ? `"name=${names}"` : `name=${names}`,
+    ...(output.push === true ? ['push=true'] : []),
+    ...(output.insecure === true ? ['registry.insecure=true'] : []),
+  ].join(',')
+}

@@ -1,0 +1,112 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { InsituError } from '../../kernel/errors.ts'
+import { readOptional } from '../../kernel/fs/read-optional.ts'
+import { run } from '../../kernel/process/run.ts'
+import { type GitSource, gitUrl } from './arguments.ts'
+
+export interface GitCredentials {
+  /** Of the header Authorization. */
+  readonly header: string | undefined
+  /** A file with a private key. */
+  readonly sshKey: string | undefined
+}
+
+/**
+ * Reads the mounted Secret of a git source: user and password (kubernetes.io/basic-auth), `token`, or a private key
+ * (kubernetes.io/ssh-auth).
+ * @throws InsituError GIT_SECRET when it holds none of them.
+ */
+export async function gitCredentials(directory: string): Promise<GitCredentials> {
+  const read = async (key: string): Promise<string | undefined> => (await readOptional(join(directory, key)))?.trim()
+  const [username, password, token, key] = await Promise.all(
+    ['username', 'password', 'token', 'ssh-privatekey'].map(read),
+  )
+  const basic = (user: string, word: string): string => `basic ${Buffer.from(`${user}:${word}`).toString('base64')}`
+  const header =
+    password !== undefined
+      ? basic(username ?? 'git', password)
+      : token !== undefined
+        ? basic(username ?? 'x-access-token', token)
+        : undefined
+  if (header === undefined && key === undefined) {
+    throw new InsituError('GIT_SECRET', 'the Secret for git has neither password nor token nor ssh-privatekey', {
+      status: 'FAILED_PRECONDITION',
+    })
+  }
+  return { header, sshKey: key === undefined ? undefined : join(directory, 'ssh-privatekey') }
+}
+
+/** Puts the credentials where buildctl hands them to BuildKit's git source, under the names that this asks for. */
+export async function gitSecretFiles(
+  { header }: GitCredentials,
+  directory: string,
+): Promise<ReadonlyMap<string, string>> {
+  if (header === undefined) return new Map()
+  const file = join(directory, 'git-header')
+  await writeFile(file, header, { mode: 0o600 })
+  return new Map([['GIT_AUTH_HEADER', file]])
+}
+
+/**
+ * Files of the context that are kept in Git LFS: BuildKit checks out their pointers. Asks the repository for its
+ * directories and attributes, no other file. Undefined when it cannot be asked from here, which the build then says.
+ */
+export async function lfsFiles(
+  source: GitSource,
+  credentials: GitCredentials | undefined,
+  directory: string,
+  signal: AbortSignal,
+): Promise<readonly string[] | undefined> {
+  const repository = join(directory, 'lfs')
+  await mkdir(repository, { recursive: true })
+  const env = gitEnvironment(credentials, directory)
+  const git = (...args: string[]) =>
+    run('git', ['-C', repository, ...args], { env, signal, timeout: 60_000 }).then(({ stdout }) => stdout)
+  try {
+    await git('init', '--quiet')
+    await git('remote', 'add', 'origin', gitUrl(source.url))
+    await git('fetch', '--quiet', '--depth=1', '--filter=blob:none', 'origin', source.revision ?? 'HEAD')
+    await git('read-tree', 'FETCH_HEAD')
+    const listed = await git('ls-files', '-z', '--', source.subPath ?? '.')
+    const { stdout } = await run('git', ['-C', repository, 'check-attr', '--cached', '-z', '--stdin', 'filter'], {
+      ...{ env, signal, timeout: 60_000, input: listed },
+    })
+    const fields = stdout.split('\0')
+    return fields.filter((_, i) => i % 3 === 0 && fields[i + 2] === 'lfs')
+  } catch {
+    return undefined
+  }
+}
+
+/** git's configuration in its environment: command lines can be read by everybody on the machine. */
+function gitEnvironment(credentials: GitCredentials | undefined, directory: string): Record<string, string> {
+  const { header, sshKey } = credentials ?? {}
+  return {
+    HOME: directory,
+    GIT_TERMINAL_PROMPT: '0',
+    GIT_CONFIG_NOSYSTEM: '1',
+    ...(header === undefined
+      ? {}
+      : {
+          GIT_CONFIG_COUNT: '1',
+          GIT_CONFIG_KEY_0: 'http.extraHeader',
+          GIT_CONFIG_VALUE_0: `Authorization: ${header}`,
+        }),
+    // As BuildKit does it: the first key that a host shows is taken.
+    GIT_SSH_COMMAND: [
+      'ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new',
+      `-o UserKnownHostsFile=${directory}/known_hosts`,
+      ...(sshKey === undefined ? [] : [`-o IdentitiesOnly=yes -i ${directory}/git-key`]),
+    ].join(' '),
+  }
+}
+
+/** The sentence for people whose repository uses LFS. */
+export const lfsMessage = (files: readonly string[]): string =>
+  `${files.length} file${files.length === 1 ? '' : 's'} of the context ${files.length === 1 ? 'is' : 'are'} kept in Git LFS (${files
+    .slice(0, 3)
+    .join(
+      ', ',
+    )}${files.length > 3 ? ', …' : ''}). Builds do not fetch Git LFS: the image would hold pointers instead. ` +
+  'Leave them out of spec.source.git.subPath, fetch them in the Dockerfile, or set spec.source.git.lfs to Ignore.'

@@ -1,0 +1,215 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Outcome, paths, type Work } from '../../api/builds/work.ts'
+import { certificatePath } from '../../api/certificate.ts'
+import { processEnv } from '../../kernel/config/env.ts'
+import { describeError, InsituError } from '../../kernel/errors.ts'
+import { start } from '../../kernel/process/start.ts'
+import { run } from '../../kernel/process/run.ts'
+import { terminationSignal } from '../../kernel/process/termination.ts'
+import type { TlsMaterial } from '../../kernel/tls/material.ts'
+import { requestCertificate } from '../../kernel/tls/request.ts'
+import { projectedToken } from '../connect/token.ts'
+import { buildArguments, type Files, imageArguments } from './arguments.ts'
+import { followProgress, isInfrastructure } from './follow.ts'
+import { type GitCredentials, gitCredentials, gitSecretFiles, lfsFiles, lfsMessage } from './git.ts'
+import { dockerConfig, readRegistrySecrets } from './registries.ts'
+
+export interface RunBuildOptions {
+  readonly work: string
+  readonly tokenFile: string
+  readonly outcome: string
+  /** For files of one run; ours alone. */
+  readonly directory: string
+  readonly registries: string
+  readonly secrets: string
+}
+
+export const defaultRunBuild: RunBuildOptions = {
+  ...{ work: paths.work, tokenFile: projectedToken, outcome: paths.outcome, directory: '/tmp/insitu' },
+  ...{ registries: paths.registries, secrets: paths.secrets },
+}
+
+/**
+ * What the pod of a Build does: gets a certificate for its service account, runs buildctl, and says how it ended in
+ * the termination message.
+ * @returns the exit code: 0, 1 for a failed build, 75 (sysexits' EX_TEMPFAIL) when something around it was lost.
+ */
+export async function runBuild(options: RunBuildOptions = defaultRunBuild): Promise<number> {
+  const signal = terminationSignal()
+  const say = (line: string): void => void process.stdout.write(`${line}\n`)
+  let outcome: Outcome
+  try {
+    const work = JSON.parse(await readFile(options.work, 'utf8')) as Work
+    await mkdir(options.directory, { recursive: true, mode: 0o700 })
+    outcome = await build(work, options, signal, say)
+  } catch (error) {
+    const lost = error instanceof InsituError && error.status === 'UNAVAILABLE'
+    const fix = error instanceof InsituError && error.fix ? ` (${error.fix})` : ''
+    outcome = { result: lost ? 'infrastructure' : 'failed', message: `${describeError(error)}${fix}` }
+    say(`insitu: ${outcome.message}`)
+  }
+  await writeFile(options.outcome, outcomeText(outcome))
+  return outcome.result === 'succeeded' ? 0 : outcome.result === 'failed' ? 1 : 75
+}
+
+/** The kubelet keeps 4096 bytes. */
+export function outcomeText(outcome: Outcome): string {
+  let { message = '' } = outcome
+  for (;;) {
+    const text = JSON.stringify(message === '' ? { ...outcome, message: undefined } : { ...outcome, message })
+    if (Buffer.byteLength(text) <= 4096 || message === '') return text
+    message = message.slice(Math.ceil(message.length / 10))
+  }
+}
+
+async function build(
+  work: Work,
+  options: RunBuildOptions,
+  signal: AbortSignal,
+  say: (line: string) => void,
+): Promise<Outcome> {
+  const { directory } = options
+  const { source } = work.recipe
+  const git = source?.git
+  const credentials =
+    git?.secretName === undefined ? undefined : await gitCredentials(join(options.secrets, git.secretName))
+  if (credentials?.sshKey !== undefined) await ownKey(credentials.sshKey, directory)
+  if (git && git.lfs !== 'Ignore') {
+    const files = await lfsFiles(git, credentials, directory, signal)
+    if (files && files.length > 0) {
+      throw new InsituError('GIT_LFS', lfsMessage(files), { status: 'FAILED_PRECONDITION' })
+    }
+  }
+  const files = await prepare(work, options, credentials)
+  await writeCertificate(await certificate(work, options, signal, say), files.tls)
+  const env = environment(directory)
+  const followed = followProgress()
+  const onLine = (line: string): void => {
+    followed.line(line)
+    say(line)
+  }
+  const buildctl = async (args: readonly string[]): Promise<boolean> => {
+    const child = await start('buildctl', args, { env, onLine })
+    const stop = (): void => void child.stop(8000)
+    signal.addEventListener('abort', stop, { once: true })
+    if (signal.aborted) stop()
+    const { code } = await child.exited
+    return code === 0
+  }
+  const { node, commit } = { node: () => followed.node, commit: () => followed.commit }
+  const platform = work.recipe.platforms?.join(',')
+  const failed = (): Outcome => {
+    const message = followed.tail(3000)
+    const infrastructure = !signal.aborted && isInfrastructure(message)
+    return { result: infrastructure ? 'infrastructure' : 'failed', node: node(), commit: commit(), message }
+  }
+  if (source?.image && !(await fetchImage(work, files, buildctl, directory))) return failed()
+  if (!(await buildctl(buildArguments(work, files)))) return failed()
+  const metadata = await readMetadata(files.metadata)
+  return {
+    ...{ result: 'succeeded', node: node(), commit: commit(), platform },
+    digest: metadata['containerimage.digest'],
+    names: metadata['image.name']?.split(',') ?? work.recipe.output?.names,
+  }
+}
+
+/** buildctl reads a key only if nobody else may. */
+const ownKey = async (from: string, directory: string): Promise<void> => {
+  const text = await readFile(from, 'utf8')
+  await writeFile(join(directory, 'git-key'), text.endsWith('\n') ? text : `${text}\n`, { mode: 0o600 })
+}
+
+async function prepare(work: Work, options: RunBuildOptions, credentials: GitCredentials | undefined): Promise<Files> {
+  const { directory } = options
+  const at = (name: string): string => join(directory, name)
+  for (const name of ['tls', 'docker', 'context']) await mkdir(at(name), { recursive: true, mode: 0o700 })
+  const secrets = await readRegistrySecrets(options.registries, work.basicAuth)
+  await writeFile(at('docker/config.json'), JSON.stringify(dockerConfig(secrets)), { mode: 0o600 })
+  const { source } = work.recipe
+  const text = source?.dockerfile ?? (source?.image && `FROM ${source.image.name}\n`)
+  if (text !== undefined) await writeFile(at(`context/${inlineName(work)}`), text)
+  return {
+    ...{ tls: at('tls'), metadata: at('metadata.json'), context: at('context') },
+    git: credentials ? await gitSecretFiles(credentials, directory) : new Map(),
+    sshKey: credentials?.sshKey === undefined ? undefined : at('git-key'),
+  }
+}
+
+/** An inline Dockerfile has the name that it is looked for under. */
+const inlineName = ({ recipe }: Work): string =>
+  recipe.source?.dockerfile !== undefined && recipe.dockerfile !== undefined && !recipe.dockerfile.includes('/')
+    ? recipe.dockerfile
+    : 'Dockerfile'
+
+/** Puts the files of an image where the context is. */
+async function fetchImage(
+  work: Work,
+  files: Files,
+  buildctl: (args: readonly string[]) => Promise<boolean>,
+  directory: string,
+): Promise<boolean> {
+  const archive = join(directory, 'context.tar')
+  if (!(await buildctl(imageArguments(work, files, archive)))) return false
+  await run('tar', ['--extract', '--file', archive, '--directory', files.context, '--no-same-owner'], {
+    timeout: 600_000,
+  })
+  return true
+}
+
+/** A gateway that is not there yet is waited for; one that refuses is not asked again. */
+async function certificate(
+  work: Work,
+  { tokenFile }: RunBuildOptions,
+  signal: AbortSignal,
+  say: (line: string) => void,
+): Promise<TlsMaterial> {
+  const end = Date.now() + 60_000
+  for (;;) {
+    try {
+      const { host, port, serverName } = work.gateway
+      const request = {
+        host,
+        port,
+        serverName,
+        path: certificatePath,
+        tokenFile,
+        loadCa: () => Promise.resolve(work.ca),
+      }
+      return await requestCertificate(request, signal)
+    } catch (error) {
+      const refused = error instanceof InsituError && error.status !== 'UNAVAILABLE' && error.status !== 'UNKNOWN'
+      if (refused) throw error
+      if (signal.aborted || Date.now() > end) {
+        throw new InsituError('NO_GATEWAY', 'no gateway gives a certificate', { status: 'UNAVAILABLE', cause: error })
+      }
+      say(`insitu: no certificate yet: ${describeError(error)}`)
+      await sleep(2000, undefined, { signal }).catch(() => undefined)
+    }
+  }
+}
+
+async function writeCertificate({ ca, cert, key }: TlsMaterial, directory: string): Promise<void> {
+  for (const [name, text] of Object.entries({ 'ca.pem': ca, 'cert.pem': cert, 'key.pem': key })) {
+    await writeFile(join(directory, name), text, { mode: 0o600 })
+  }
+}
+
+/** buildctl gets no more of our environment than it needs: the proxies, for the tokens of registries. */
+function environment(directory: string): Record<string, string> {
+  const proxies = /^(https?|no|all)_proxy$/i
+  const kept = Object.entries(processEnv()).filter(
+    (entry): entry is [string, string] => entry[1] !== undefined && (entry[0] === 'PATH' || proxies.test(entry[0])),
+  )
+  return { ...Object.fromEntries(kept), HOME: directory, DOCKER_CONFIG: join(directory, 'docker') }
+}
+
+async function readMetadata(file: string): Promise<Readonly<Record<string, string | undefined>>> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as Record<string, string | undefined>
+  } catch {
+    // A build without an output has none.
+    return {}
+  }
+}

@@ -1,0 +1,158 @@
+import { createHash } from 'node:crypto'
+import { apiVersion, type Build, buildResources, type BuildStatus } from '../api/builds/builds.ts'
+import { reasons } from '../api/builds/status.ts'
+import { workspaceFinalizer } from '../api/builds/work.ts'
+import { gatewayServerNames } from '../api/certificate.ts'
+import { ports, serviceName } from '../api/names.ts'
+import { describeError, InsituError } from '../kernel/errors.ts'
+import type { KubernetesClient } from '../kernel/k8s/client.ts'
+import { isAlreadyExists, isConflict, isNotFound, KubernetesError } from '../kernel/k8s/failure.ts'
+import { resources } from '../kernel/k8s/resources.ts'
+import type { Logger } from '../kernel/log.ts'
+import type { Action, BuildEvent } from './build/actions.ts'
+import { gather } from './build/gather.ts'
+import { buildJob, cleanJob } from './build/job.ts'
+import { timeText, withConditions } from './build/status.ts'
+
+export interface ActorOptions {
+  readonly client: KubernetesClient
+  /** Where insitu lives. */
+  readonly namespace: string
+  /** The image of the pods: our own. */
+  readonly image: string
+  readonly logger: Logger
+  readonly now: () => Date
+}
+
+const { builds } = buildResources
+
+/** Does what was planned. What somebody else did first, or changed in between, is no error: the next look sees it. */
+export function createActor(options: ActorOptions): (action: Action) => Promise<void> {
+  const { client, logger, now } = options
+
+  async function writeStatus(build: Build, status: BuildStatus, event: BuildEvent | undefined): Promise<void> {
+    const { namespace, name } = build.metadata ?? {}
+    // The resource version goes along: who decided on an old picture is refused.
+    await client.replace(
+      builds,
+      { namespace, name, subresource: 'status' },
+      { ...build, apiVersion, kind: 'Build', status },
+    )
+    logger.info(
+      { build: `${namespace}/${name}`, phase: status.phase, attempt: status.attempt },
+      event?.message ?? 'status',
+    )
+    if (event) await writeEvent(client, build, event, now()).catch(() => undefined)
+  }
+
+  async function createJob(action: Action & { readonly kind: 'createJob' }): Promise<void> {
+    const { build, recipe, attempt, deadline } = action
+    const { namespace = '', name = '', uid = '' } = build.metadata ?? {}
+    const { ca, basicAuth, registrySecrets, podTemplate } = await gather(client, build, recipe, options.namespace)
+    const [, , serverName = ''] = gatewayServerNames(options.namespace)
+    const job = buildJob(build, {
+      ...{ recipe, attempt, deadline, image: options.image, registrySecrets, podTemplate },
+      work: {
+        ...{ build: { namespace, name, uid }, recipe: slim(recipe), ca, basicAuth },
+        gateway: { host: `${serviceName}.${options.namespace}.svc`, port: ports.clients, serverName },
+      },
+    })
+    await client.create(resources.jobs, { namespace }, job)
+    logger.info({ build: `${namespace}/${name}`, attempt }, 'Job made')
+  }
+
+  async function act(action: Action): Promise<void> {
+    const { build } = action
+    const { namespace, name, uid, resourceVersion, finalizers = [] } = build.metadata ?? {}
+    switch (action.kind) {
+      case 'status':
+        return writeStatus(build, action.status, action.event)
+      case 'finalizer': {
+        const others = finalizers.filter((one) => one !== workspaceFinalizer)
+        const wanted = action.present ? [...others, workspaceFinalizer] : others
+        await client.patch(builds, { namespace, name }, { metadata: { resourceVersion, finalizers: wanted } })
+        return
+      }
+      case 'createJob':
+        return createJob(action)
+      case 'createCleanJob':
+        await client.create(resources.jobs, { namespace }, cleanJob(build, { ...action, image: options.image }))
+        return
+      case 'deleteJob':
+        return client.delete(resources.jobs, { namespace, name: action.name })
+      case 'deleteBuild':
+        logger.info({ build: `${namespace}/${name}`, uid }, `deleted: ${action.why}`)
+        return client.delete(builds, { namespace, name })
+    }
+  }
+
+  return async (action) => {
+    try {
+      await act(action)
+    } catch (error) {
+      if (isConflict(error) || isAlreadyExists(error) || isNotFound(error)) return
+      const { build } = action
+      const where = `${build.metadata?.namespace}/${build.metadata?.name}`
+      if (namespaceEnds(error)) {
+        // Nothing can be made there any more; what holds the namespace back is let go.
+        if (action.kind === 'createCleanJob')
+          await act({ kind: 'finalizer', build, present: false }).catch(() => undefined)
+        return
+      }
+      if (error instanceof InsituError && error.code === 'INVALID_SPEC') {
+        return writeStatus(build, invalid(build, error.message, now()), {
+          ...{ type: 'Warning', reason: reasons.invalid, message: error.message },
+        }).catch(() => undefined)
+      }
+      logger.warn({ build: where, action: action.kind }, describeError(error))
+      if (error instanceof KubernetesError && error.httpStatus === 403) {
+        // A quota or an admission rule: said on the object, tried again.
+        const message = `${action.kind}: ${error.message}`
+        await writeEvent(client, build, { type: 'Warning', reason: 'Refused', message }, now()).catch(() => undefined)
+      }
+    }
+  }
+}
+
+const invalid = (build: Build, message: string, now: Date): BuildStatus =>
+  withConditions(
+    build,
+    {
+      Running: { status: 'False', reason: reasons.invalid },
+      Succeeded: { status: 'False', reason: reasons.invalid, message },
+    },
+    now,
+    { phase: 'Failed', completionTime: timeText(now), message },
+  )
+
+const namespaceEnds = (error: unknown): boolean =>
+  error instanceof KubernetesError && error.httpStatus === 403 && error.message.includes('being terminated')
+
+/** What the pod needs of a recipe: its template and steps are the Job's. */
+const slim = <T extends object>(recipe: T): T => {
+  const { podTemplate: _, steps: _steps, ...rest } = recipe as T & { podTemplate?: unknown; steps?: unknown }
+  return rest as T
+}
+
+/** Named after what it says: the same event twice is refused, whoever says it. */
+async function writeEvent(client: KubernetesClient, build: Build, event: BuildEvent, now: Date): Promise<void> {
+  const { namespace, name = '', uid, resourceVersion } = build.metadata ?? {}
+  const key = createHash('sha256')
+    .update(JSON.stringify([uid, build.status?.attempt, event]))
+    .digest('hex')
+  const time = timeText(now)
+  await client.create(
+    resources.events,
+    { namespace },
+    {
+      ...{
+        apiVersion: 'v1',
+        kind: 'Event',
+        metadata: { name: `${name.slice(0, 200)}.${key.slice(0, 16)}`, namespace },
+      },
+      involvedObject: { apiVersion, kind: 'Build', namespace, name, uid, resourceVersion },
+      ...{ type: event.type, reason: event.reason, message: event.message.slice(0, 1000) },
+      ...{ source: { component: 'insitu-controller' }, firstTimestamp: time, lastTimestamp: time, count: 1 },
+    },
+  )
+}

@@ -1,0 +1,28 @@
+import type { Build, BuildStatus, Recipe } from '../../api/builds/builds.ts'
+
+/** What the controller does next. Each can be done twice without harm: the API server refuses or ignores the second. */
+export type Action =
+  | {
+      readonly kind: 'status'
+      readonly build: Build
+      readonly status: BuildStatus
+      readonly event?: BuildEvent | undefined
+    }
+  | { readonly kind: 'finalizer'; readonly build: Build; readonly present: boolean }
+  | {
+      readonly kind: 'createJob'
+      readonly build: Build
+      readonly recipe: Recipe
+      readonly attempt: number
+      /** Seconds. */
+      readonly deadline: number
+    }
+  | { readonly kind: 'createCleanJob'; readonly build: Build; readonly recipe: Recipe }
+  | { readonly kind: 'deleteJob'; readonly build: Build; readonly name: string }
+  | { readonly kind: 'deleteBuild'; readonly build: Build; readonly why: string }
+
+export interface BuildEvent {
+  readonly type: 'Normal' | 'Warning'
+  readonly reason: string
+  readonly message: string
+}

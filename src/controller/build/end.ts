@@ -1,0 +1,62 @@
+import type { Build, Recipe } from '../../api/builds/builds.ts'
+import { reasons } from '../../api/builds/status.ts'
+import type { Outcome } from '../../api/builds/work.ts'
+import type { JobView, PodView } from '../view.ts'
+import { seconds } from './duration.ts'
+import { defaults } from './recipe.ts'
+
+/** How a Build ended. */
+export interface End {
+  readonly phase: 'Succeeded' | 'Failed' | 'Cancelled'
+  readonly reason: string
+  /** A sentence; of a failed build its last lines. */
+  readonly message: string
+  /** Not the fault of what was built. */
+  readonly infrastructure?: boolean
+  readonly outcome?: Outcome | undefined
+  readonly pod?: string | undefined
+}
+
+/**
+ * Reads the end of an attempt from its Job and pods. `later`: the Job is over and its pod has not been seen to end.
+ */
+export function endOf(job: JobView, pods: readonly PodView[], build: Build, recipe: Recipe): End | 'later' | undefined {
+  const pod = pods.find(({ outcome }) => outcome !== undefined) ?? pods[0]
+  const outcome = pods.map((one) => one.outcome).find((one) => one !== undefined)
+  const where = { pod: pod?.name, outcome }
+  if (job.state === 'complete') {
+    if (outcome === undefined) {
+      // Its message is part of the pod's last status, which may come after the Job's.
+      return pods.some(({ phase }) => phase === 'Running' || phase === 'Pending')
+        ? 'later'
+        : { phase: 'Succeeded', reason: reasons.succeeded, message: 'built', ...where }
+    }
+    const digest = outcome.digest === undefined ? '' : ` ${outcome.digest}`
+    return { phase: 'Succeeded', reason: reasons.succeeded, message: `built${digest}`, ...where }
+  }
+  if (job.reason === 'DeadlineExceeded') {
+    const timeout = seconds(recipe.timeout ?? defaults.timeout, 'timeout')
+    const waiting = pod?.waiting === undefined ? '' : `; it waited: ${pod.waiting}`
+    return {
+      ...{ phase: 'Failed', reason: reasons.timeout, pod: pod?.name },
+      message: `it took longer than its timeout of ${timeout} s${waiting}`,
+    }
+  }
+  if (outcome?.result === 'failed') {
+    return { phase: 'Failed', reason: reasons.failed, message: outcome.message ?? 'the build failed', ...where }
+  }
+  const lost = (message: string): End => ({
+    ...{ phase: 'Failed', reason: reasons.infrastructure, message, infrastructure: true, ...where },
+  })
+  const disrupted = pods.map((one) => one.disrupted).find((one) => one !== undefined)
+  if (disrupted !== undefined) return lost(disrupted)
+  if (outcome?.result === 'infrastructure') return lost(outcome.message ?? 'the connection to the build was lost')
+  const failed = pods.map((one) => one.failed).find((one) => one !== undefined)
+  // A step that fails is the author's; our own container without a word was killed.
+  if (failed !== undefined && failed.container !== 'build') {
+    return { phase: 'Failed', reason: reasons.failed, message: failed.message, ...where }
+  }
+  if (failed !== undefined) return lost(failed.message)
+  if (pods.some(({ phase, deleting }) => !deleting && (phase === 'Running' || phase === 'Pending'))) return 'later'
+  return lost(`the pod of attempt ${build.status?.attempt ?? 1} is gone`)
+}

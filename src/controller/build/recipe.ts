@@ -1,0 +1,63 @@
+import type { Build, BuildTemplate, Recipe } from '../../api/builds/builds.ts'
+import { misfits, substitute, valuesOf } from '../../api/builds/substitute.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import { seconds } from './duration.ts'
+
+const invalid = (message: string): InsituError =>
+  new InsituError('INVALID_SPEC', message, { status: 'INVALID_ARGUMENT' })
+
+/** `kind/name` of the template a Build wants, undefined when it wants none. */
+export const templateKey = (build: Build): string | undefined => {
+  const reference = build.spec.template
+  if (reference === undefined) return undefined
+  const kind = reference.kind ?? 'BuildTemplate'
+  return kind === 'ClusterBuildTemplate'
+    ? `${kind}/${reference.name}`
+    : `${kind}/${build.metadata?.namespace}/${reference.name}`
+}
+
+/**
+ * What is to be built: the template with its arguments put in, and over it, field by field, what the Build says itself.
+ * Admission has checked most of it; what came from arguments, and Builds that were there before their template, are
+ * checked here.
+ * @throws InsituError INVALID_SPEC with a sentence for the author.
+ */
+export function recipeOf(build: Build, template: BuildTemplate | undefined): Recipe {
+  const { template: reference, cancelled: _, trigger: _trigger, ...own } = build.spec
+  const result: Recipe = { ...fromTemplate(reference, template), ...own }
+  if (result.source === undefined) throw invalid('neither the Build nor its template has a source')
+  const kinds = Object.values(result.source).filter((value) => value !== undefined)
+  if (kinds.length !== 1) throw invalid('exactly one of git, image, http, workspace and dockerfile is the source')
+  for (const name of result.output?.names ?? []) {
+    if (!/^[A-Za-z0-9][A-Za-z0-9._:/@-]*$/.test(name)) throw invalid(`"${name}" is no name for an image`)
+  }
+  seconds(result.timeout ?? defaults.timeout, 'timeout')
+  seconds(result.cleanUp?.pod ?? defaults.keepPod, 'cleanUp.pod')
+  if (result.cleanUp?.build !== undefined) seconds(result.cleanUp.build, 'cleanUp.build')
+  for (const path of [
+    result.source.git?.subPath,
+    result.source.workspace?.subPath,
+    result.workspace?.directory,
+    result.dockerfile,
+  ]) {
+    if (path !== undefined && (path.startsWith('/') || path.split('/').includes('..'))) {
+      throw invalid(`the path "${path}" leads out of where it belongs`)
+    }
+  }
+  return result
+}
+
+function fromTemplate(reference: Build['spec']['template'], template: BuildTemplate | undefined): Recipe {
+  if (reference === undefined) return {}
+  const named = `${reference.kind ?? 'BuildTemplate'} ${reference.name}`
+  if (template === undefined) throw invalid(`${named} does not exist`)
+  const { parameters = [], history: _, ...recipe } = template.spec
+  const args = reference.arguments ?? []
+  const { unknown, missing } = misfits(parameters, args)
+  if (unknown.length > 0) throw invalid(`${named} has no parameter ${unknown.join(', ')}`)
+  if (missing.length > 0) throw invalid(`${named} needs a value for its parameter ${missing.join(', ')}`)
+  return substitute(recipe, valuesOf(parameters, args))
+}
+
+/** Where a Build says nothing. */
+export const defaults = { timeout: '30m', keepPod: '5m', retries: 2 } as const

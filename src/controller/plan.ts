@@ -1,0 +1,26 @@
+import type { Action } from './build/actions.ts'
+import { planBuild } from './build/plan.ts'
+import { beyondHistory } from './queue/history.ts'
+import { type Limits, turns } from './queue/turns.ts'
+import type { View } from './view.ts'
+
+export interface Plan {
+  /** Those of one Build in order, Builds beside each other. */
+  readonly work: readonly (readonly Action[])[]
+  /** Seconds until the next look although nothing happens. */
+  readonly again: number
+}
+
+/** Everything that is to be done now, from everything that is there now. */
+export function plan(view: View, limits: Limits, now: Date): Plan {
+  const order = turns(view.builds, view.buildNodes, limits)
+  const planned = view.builds.map((build) => {
+    const turn = order.get(build.metadata?.uid ?? '') ?? 'waits'
+    return planBuild(build, view, turn, now)
+  })
+  const work = planned.map(({ actions }) => actions).filter((actions) => actions.length > 0)
+  return {
+    work: [...work, ...beyondHistory(view).map((action) => [action])],
+    again: Math.max(1, Math.min(60, ...planned.flatMap((one) => one.again ?? []))),
+  }
+}

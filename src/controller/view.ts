@@ -1,0 +1,163 @@
+import type { Build, BuildTemplate } from '../api/builds/builds.ts'
+import { buildContainer, buildUidLabel, jobRoleLabel, type Outcome } from '../api/builds/work.ts'
+import type { KubernetesObject } from '../kernel/k8s/objects.ts'
+
+/** A Job of ours as far as decisions need it. */
+export interface JobView {
+  readonly namespace: string
+  readonly name: string
+  readonly buildUid: string
+  readonly role: string
+  readonly deleting: boolean
+  readonly state: 'active' | 'complete' | 'failed'
+  /** Of a failed one: `DeadlineExceeded`, `BackoffLimitExceeded`, … */
+  readonly reason: string | undefined
+}
+
+export interface PodView {
+  readonly name: string
+  readonly job: string
+  readonly buildUid: string
+  readonly phase: string
+  readonly deleting: boolean
+  /** Whether a container of it may still run. */
+  readonly live: boolean
+  /** What the build said at its end. */
+  readonly outcome: Outcome | undefined
+  /** Taken away by the cluster: node lost, drained, evicted, preempted. */
+  readonly disrupted: string | undefined
+  /** Why it does not run, of the scheduler or of a container that waits. */
+  readonly waiting: string | undefined
+  /** A container other than the build's that failed, or the build's without an outcome. */
+  readonly failed: { readonly container: string; readonly message: string } | undefined
+  readonly building: boolean
+}
+
+/** The cluster as the controller sees it. */
+export interface View {
+  readonly builds: readonly Build[]
+  /** By `BuildTemplate/NAMESPACE/NAME` and `ClusterBuildTemplate/NAME`. */
+  readonly templates: ReadonlyMap<string, BuildTemplate>
+  /** By `NAMESPACE/NAME`. */
+  readonly jobs: ReadonlyMap<string, JobView>
+  /** By `NAMESPACE/JOB`. */
+  readonly pods: ReadonlyMap<string, readonly PodView[]>
+  /** Nodes on which builds can run now; their daemons are ready. */
+  readonly buildNodes: number
+}
+
+interface RawJob extends KubernetesObject {
+  readonly status?: {
+    readonly conditions?: readonly { readonly type: string; readonly status: string; readonly reason?: string }[]
+  }
+}
+
+export function readJob(job: RawJob): JobView | undefined {
+  const { namespace = '', name = '', labels = {}, deletionTimestamp } = job.metadata ?? {}
+  const buildUid = labels[buildUidLabel]
+  if (buildUid === undefined) return undefined
+  const holds = (type: string) => job.status?.conditions?.find((c) => c.type === type && c.status === 'True')
+  // FailureTarget comes before Failed, which waits for pods: on a lost node those do not end.
+  const failed = holds('Failed') ?? holds('FailureTarget')
+  const complete = holds('Complete') ?? holds('SuccessCriteriaMet')
+  return {
+    ...{ namespace, name, buildUid, role: labels[jobRoleLabel] ?? 'build', deleting: deletionTimestamp !== undefined },
+    state: failed ? 'failed' : complete ? 'complete' : 'active',
+    reason: failed?.reason,
+  }
+}
+
+interface Terminated {
+  readonly exitCode?: number
+  readonly reason?: string
+  readonly message?: string
+}
+
+interface RawContainerStatus {
+  readonly name: string
+  readonly state?: {
+    readonly waiting?: { readonly reason?: string; readonly message?: string }
+    readonly running?: object
+    readonly terminated?: Terminated
+  }
+}
+
+interface RawPod extends KubernetesObject {
+  readonly status?: {
+    readonly phase?: string
+    readonly reason?: string
+    readonly message?: string
+    readonly conditions?: readonly {
+      readonly type: string
+      readonly status: string
+      readonly reason?: string
+      readonly message?: string
+    }[]
+    readonly initContainerStatuses?: readonly RawContainerStatus[]
+    readonly containerStatuses?: readonly RawContainerStatus[]
+  }
+}
+
+export function readPod(pod: RawPod): PodView | undefined {
+  const { name = '', labels = {}, deletionTimestamp } = pod.metadata ?? {}
+  const buildUid = labels[buildUidLabel]
+  if (buildUid === undefined) return undefined
+  const { status = {} } = pod
+  const statuses = [...(status.initContainerStatuses ?? []), ...(status.containerStatuses ?? [])]
+  const own = statuses.find((one) => one.name === buildContainer)
+  const disruption = status.conditions?.find((c) => c.type === 'DisruptionTarget' && c.status === 'True')
+  const unscheduled = status.conditions?.find((c) => c.type === 'PodScheduled' && c.status === 'False')
+  const phase = status.phase ?? 'Pending'
+  const outcome = readOutcome(own?.state?.terminated)
+  return {
+    ...{ name, buildUid, phase, deleting: deletionTimestamp !== undefined, outcome },
+    job: labels['batch.kubernetes.io/job-name'] ?? labels['job-name'] ?? '',
+    live: phase === 'Running' || (phase === 'Pending' && statuses.some((one) => one.state?.running !== undefined)),
+    disrupted:
+      disruption?.message ??
+      disruption?.reason ??
+      ([
+        'Evicted',
+        'NodeLost',
+        'Shutdown',
+        'NodeShutdown',
+        'Terminated',
+        'Preempting',
+        'UnexpectedAdmissionError',
+      ].includes(status.reason ?? '')
+        ? (status.message ?? status.reason)
+        : undefined),
+    waiting: waitingFor(statuses) ?? unscheduled?.message,
+    failed: failedContainer(statuses, outcome),
+    building: own?.state?.running !== undefined,
+  }
+}
+
+function readOutcome(terminated: Terminated | undefined): Outcome | undefined {
+  if (terminated?.message === undefined) return undefined
+  try {
+    const value = JSON.parse(terminated.message) as Partial<Outcome>
+    return value.result === undefined ? undefined : (value as Outcome)
+  } catch {
+    return undefined
+  }
+}
+
+function waitingFor(statuses: readonly RawContainerStatus[]): string | undefined {
+  const usual = ['PodInitializing', 'ContainerCreating']
+  const waiting = statuses.map((one) => one.state?.waiting).find((w) => w?.reason && !usual.includes(w.reason))
+  return waiting && [waiting.reason, waiting.message].filter(Boolean).join(': ')
+}
+
+function failedContainer(statuses: readonly RawContainerStatus[], outcome: Outcome | undefined): PodView['failed'] {
+  for (const { name, state } of statuses) {
+    const { terminated } = state ?? {}
+    if (!terminated || terminated.exitCode === 0) continue
+    if (name === buildContainer && outcome !== undefined) continue
+    const how =
+      terminated.reason === 'OOMKilled' ? 'was killed for memory' : `ended with exit code ${terminated.exitCode}`
+    const said = terminated.message?.trim()
+    return { container: name, message: `container ${name} ${how}${said ? `: ${said}` : ''}` }
+  }
+  return undefined
+}

@@ -1,0 +1,73 @@
+import { apiVersion, type Build, buildResources } from '../../../src/api/builds/builds.ts'
+import { configMaps, serviceAccounts } from '../../../src/api/names.ts'
+import { type Controller, createController } from '../../../src/controller/controller.ts'
+import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
+import { resources } from '../../../src/kernel/k8s/resources.ts'
+import { createLogger } from '../../../src/kernel/log.ts'
+import { createCluster } from '../fixtures/cluster.ts'
+import { until } from '../fixtures/until.ts'
+import { namespace as ours, startInstalled } from '../install/installed.ts'
+
+export interface ControllerSeams {
+  readonly client?: KubernetesClient
+  readonly identity?: string
+  readonly limits?: { readonly perNamespace: number; readonly perNode: number }
+  readonly now?: () => Date
+}
+
+/** An API server with an installation, a build node, and controllers with the rights that the installation gives them. */
+export async function startBuilds() {
+  const installed = await startInstalled()
+  const { admin } = installed
+  const cluster = createCluster(admin)
+  await admin.patch(resources.configMaps, { namespace: ours, name: configMaps.ca }, { data: { 'ca.crt': 'CA' } })
+  await admin.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: 'default' } })
+  await cluster.agent('node-1')
+  const identity = await installed.pod('controller-1', serviceAccounts.controller, 'node-1')
+  const { builds } = buildResources
+  const template = { source: { dockerfile: 'FROM scratch' } }
+  await until('Builds are taken', () =>
+    admin
+      .create(builds, { namespace: 'default' }, object('probe', template), { dryRun: true })
+      .then(() => true)
+      .catch(() => false),
+  )
+
+  return {
+    installed,
+    admin,
+    cluster,
+    client: () => identity.client(),
+    async controller(seams: ControllerSeams = {}): Promise<Controller> {
+      return createController({
+        client: seams.client ?? (await identity.client()),
+        ...{ namespace: ours, image: 'insitu:test', identity: seams.identity ?? 'one' },
+        limits: seams.limits ?? { perNamespace: 20, perNode: 20 },
+        logger: createLogger({ level: 'silent' }),
+        leaseDuration: 900,
+        ...(seams.now ? { now: seams.now } : {}),
+      })
+    },
+    async namespace(name: string): Promise<void> {
+      await cluster.namespace(name)
+      await admin.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: name } })
+    },
+    make: (name: string, spec: object = template, namespace = 'default') =>
+      admin.create<Build>(builds, { namespace }, object(name, spec)),
+    get: (name: string, namespace = 'default') => admin.get<Build>(builds, { namespace, name }),
+    /** Waits until a Build is as told. */
+    seen: (name: string, what: string, holds: (build: Build) => boolean, namespace = 'default') =>
+      until(`${name} ${what}`, async () => {
+        const build = await admin.find<Build>(builds, { namespace, name })
+        return build !== undefined && holds(build) ? build : undefined
+      }),
+    async stop(): Promise<void> {
+      admin.close()
+      await installed.server.close()
+    },
+  }
+}
+
+const object = (name: string, spec: object): object => ({ apiVersion, kind: 'Build', metadata: { name }, spec })
+
+export type Builds = Awaited<ReturnType<typeof startBuilds>>

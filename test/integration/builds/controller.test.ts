@@ -1,0 +1,279 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Build, buildResources } from '../../../src/api/builds/builds.ts'
+import type { Work } from '../../../src/api/builds/work.ts'
+import type { Controller } from '../../../src/controller/controller.ts'
+import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
+import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
+import { resources } from '../../../src/kernel/k8s/resources.ts'
+import { createJobs, type JobObject } from '../fixtures/jobs.ts'
+import { until } from '../fixtures/until.ts'
+import { type Builds, startBuilds } from './builds.ts'
+
+const namespace = 'default'
+let builds: Builds
+let admin: KubernetesClient
+let jobs: ReturnType<typeof createJobs>
+let controller: Controller
+
+beforeAll(async () => {
+  builds = await startBuilds()
+  admin = builds.admin
+  jobs = createJobs(admin, namespace)
+  controller = await builds.controller()
+})
+afterAll(async () => {
+  await controller?.stop()
+  await builds?.stop()
+})
+
+const condition = (build: Build, type: string) => build.status?.conditions?.find((c) => c.type === type)
+const jobOf = (build: Build): Promise<JobObject> =>
+  until(`a Job of ${build.metadata?.name}`, async () =>
+    (await jobs.list()).find((job) => job.metadata?.ownerReferences?.[0]?.uid === build.metadata?.uid),
+  )
+const digest = `sha256:${'a'.repeat(64)}`
+
+test('a Build becomes one Job, runs, and ends with what was built', async () => {
+  const build = await builds.make('plain')
+  const job = await jobOf(build)
+  expect(job.metadata?.ownerReferences?.[0]).toMatchObject({ kind: 'Build', name: 'plain' })
+  await builds.seen('plain', 'is scheduled', (b) => condition(b, 'Scheduled')?.status === 'True' && !!b.status?.job)
+  await jobs.start(job)
+  const running = await builds.seen('plain', 'runs', (b) => condition(b, 'Running')?.status === 'True')
+  expect(running.status).toMatchObject({ phase: 'Running', attempt: 1, pod: `${job.metadata?.name}-pod` })
+  expect(condition(running, 'Succeeded')?.status).toBe('Unknown')
+  await jobs.end(job, {
+    result: 'succeeded',
+    digest,
+    names: ['docker.io/a/b:1'],
+    node: 'node-1',
+    commit: 'f'.repeat(40),
+  })
+  const { status } = await builds.seen('plain', 'has ended', (b) => condition(b, 'Succeeded')?.status === 'True')
+  expect(status).toMatchObject({ phase: 'Succeeded', digest, names: ['docker.io/a/b:1'], node: 'node-1' })
+  expect(status?.commit).toBe('f'.repeat(40))
+  expect(status?.completionTime).toBeDefined()
+  const events = await admin.list<KubernetesObject & { reason: string; involvedObject: { name: string } }>(
+    resources.events,
+    { namespace },
+  )
+  expect(events.filter((e) => e.involvedObject.name === 'plain').map((e) => e.reason)).toEqual(
+    expect.arrayContaining(['Started', 'BuildSucceeded']),
+  )
+})
+
+test('the Job is what pod security "restricted" takes, with the account of the Build and no Secret but its own', async () => {
+  for (const name of ['hub', 'plain', 'other']) {
+    await admin.apply({
+      ...{ apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace, annotations: annotationsOf(name) } },
+      ...{ type: 'kubernetes.io/basic-auth', stringData: { username: 'me', password: 'very secret' } },
+    })
+  }
+  await admin.apply({
+    ...{ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'build-bot', namespace } },
+    ...{ secrets: [{ name: 'hub' }], imagePullSecrets: [{ name: 'plain' }] },
+  })
+  const enforced = 'restricted-ns'
+  await admin.apply({
+    ...{ apiVersion: 'v1', kind: 'Namespace' },
+    metadata: { name: enforced, labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },
+  })
+  const build = await builds.make('restricted', {
+    source: { git: { url: 'https://git.example.com/a.git', secretName: 'other' } },
+    serviceAccountName: 'build-bot',
+    steps: { before: [{ image: 'busybox' }], after: [{ name: 'scan', image: 'scanner' }] },
+  })
+  const job = await jobOf(build)
+  const { metadata, spec } = job.spec.template
+  const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { ...metadata, name: 'p' }, spec }
+  await admin.create(resources.pods, { namespace: enforced }, pod, { dryRun: true })
+  expect(spec['serviceAccountName']).toBe('build-bot')
+  expect(spec.initContainers?.map(({ name }) => name)).toEqual(['before-1', 'build'])
+  expect(spec.containers.map(({ name }) => name)).toEqual(['scan'])
+  const text = JSON.stringify(job)
+  expect(text).not.toContain('very secret')
+  expect(text).toContain('/var/run/insitu/registries/hub')
+  expect(text).toContain('/var/run/insitu/registries/plain')
+  expect(text).toContain('/var/run/insitu/secrets/other')
+  const { annotations } = metadata as { annotations?: Record<string, string> }
+  const work = JSON.parse(annotations?.['insitu.build/work'] ?? '') as Work
+  expect(work.basicAuth).toEqual([{ secret: 'hub', servers: ['https://index.docker.io/v1/'] }])
+  await jobs.end(job, { result: 'succeeded' })
+})
+const annotationsOf = (name: string): Record<string, string> =>
+  name === 'hub' ? { 'build.knative.dev/docker-0': 'https://index.docker.io/v1/' } : {}
+
+test('a failed build is not tried again, and its last lines are in the status', async () => {
+  const job = await jobOf(await builds.make('broken'))
+  await jobs.end(job, { result: 'failed', node: 'node-1', message: '#7 [2/2] RUN false\nerror: exit code: 1' })
+  const { status } = await builds.seen('broken', 'has failed', (b) => condition(b, 'Succeeded')?.status === 'False')
+  expect(status).toMatchObject({ phase: 'Failed', attempt: 1, node: 'node-1' })
+  expect(status?.message).toContain('exit code: 1')
+  expect(status?.conditions?.find((c) => c.type === 'Succeeded')).toMatchObject({ reason: 'BuildFailed' })
+})
+
+test('what was lost is tried again, so often and not more; the Jobs of former attempts are gone', async () => {
+  const build = await builds.make('unlucky', { source: { dockerfile: 'FROM scratch' }, retries: 1 })
+  const first = await jobOf(build)
+  await jobs.end(first, { result: 'infrastructure', message: 'error: code = Unavailable' })
+  await builds.seen('unlucky', 'is tried again', (b) => b.status?.attempt === 2)
+  const second = await until('the second Job', async () => {
+    const all = (await jobs.list()).filter((job) => job.metadata?.name?.startsWith('unlucky-'))
+    return all.length === 1 && all[0]?.metadata?.name !== first.metadata?.name ? all[0] : undefined
+  })
+  await jobs.end(second, 'killed without a word')
+  const ended = await builds.seen('unlucky', 'has failed', (b) => condition(b, 'Succeeded')?.status === 'False')
+  expect(condition(ended, 'Succeeded')).toMatchObject({ reason: 'InfrastructureFailed' })
+  expect(ended.status?.attempt).toBe(2)
+})
+
+test('a step that fails is the failure of the Build', async () => {
+  const build = await builds.make('step', {
+    source: { dockerfile: 'FROM scratch' },
+    steps: { before: [{ name: 'prepare', image: 'busybox' }] },
+  })
+  const job = await jobOf(build)
+  await jobs.start(job)
+  const pod = { namespace, name: `${job.metadata?.name}-pod`, subresource: 'status' }
+  const terminated = { exitCode: 3, reason: 'Error', message: 'no disk' }
+  const own = { name: 'prepare', image: 'i', imageID: '', ready: false, restartCount: 0, state: { terminated } }
+  await admin.patch(resources.pods, pod, { status: { phase: 'Failed', containerStatuses: [own] } })
+  await jobs.finish(job, 'BackoffLimitExceeded')
+  const { status } = await builds.seen('step', 'has failed', (b) => b.status?.phase === 'Failed')
+  expect(status).toMatchObject({ attempt: 1, message: 'container prepare ended with exit code 3: no disk' })
+})
+
+test('cancelled: its Job is deleted at once, and it stays cancelled', async () => {
+  const job = await jobOf(await builds.make('cancelled'))
+  await jobs.start(job)
+  await admin.patch(buildResources.builds, { namespace, name: 'cancelled' }, { spec: { cancelled: true } })
+  await builds.seen('cancelled', 'has ended', (b) => b.status?.phase === 'Cancelled')
+  await until('its Job is gone', async () => (await jobs.find(job.metadata?.name ?? '')) === undefined)
+})
+
+test('the timeout is the deadline of the Job, and its end says so', async () => {
+  const job = await jobOf(await builds.make('slow', { source: { dockerfile: 'FROM scratch' }, timeout: '1m30s' }))
+  expect(job.spec.activeDeadlineSeconds).toBeGreaterThan(60)
+  expect(job.spec.activeDeadlineSeconds).toBeLessThanOrEqual(90)
+  await jobs.start(job)
+  await jobs.finish(job, 'DeadlineExceeded')
+  const build = await builds.seen('slow', 'has failed', (b) => b.status?.phase === 'Failed')
+  expect(condition(build, 'Succeeded')).toMatchObject({ reason: 'Timeout' })
+  await until('its Job is gone', async () => (await jobs.find(job.metadata?.name ?? '')) === undefined)
+})
+
+test('a Job that somebody deletes ends the Build; nothing is built again', async () => {
+  const job = await jobOf(await builds.make('robbed'))
+  await builds.seen('robbed', 'knows its Job', (b) => b.status?.job !== undefined)
+  await admin.delete(resources.jobs, { namespace, name: job.metadata?.name })
+  const build = await builds.seen('robbed', 'has failed', (b) => b.status?.phase === 'Failed')
+  expect(condition(build, 'Succeeded')).toMatchObject({ reason: 'JobDeleted' })
+})
+
+test('a template is waited for, and then its fields hold where the Build says nothing', async () => {
+  const { buildTemplates } = buildResources
+  await builds.make('of-template', {
+    source: { dockerfile: 'FROM mine' },
+    template: { name: 'late', arguments: [{ name: 'IMAGE', value: 'docker.io/a/late:1' }] },
+  })
+  const waits = await builds.seen('of-template', 'waits', (b) => b.status?.phase === 'Queued')
+  expect(condition(waits, 'Succeeded')).toMatchObject({ reason: 'TemplateNotFound' })
+  await admin.create(
+    buildTemplates,
+    { namespace },
+    {
+      ...{ apiVersion: 'insitu.build/v1alpha1', kind: 'BuildTemplate', metadata: { name: 'late' } },
+      spec: {
+        ...{ parameters: [{ name: 'IMAGE' }], source: { dockerfile: 'FROM theirs' }, output: { names: ['${IMAGE}'] } },
+        history: { succeeded: 1 },
+      },
+    },
+  )
+  const job = await jobOf(await builds.get('of-template'))
+  const { annotations } = job.spec.template.metadata as { annotations?: Record<string, string> }
+  const { recipe } = JSON.parse(annotations?.['insitu.build/work'] ?? '') as Work
+  expect(recipe).toMatchObject({ source: { dockerfile: 'FROM mine' }, output: { names: ['docker.io/a/late:1'] } })
+  await jobs.end(job, { result: 'succeeded' })
+  await builds.seen('of-template', 'has ended', (b) => b.status?.phase === 'Succeeded')
+  // The history of the template keeps one: the older goes.
+  const next = await builds.make('of-template-2', {
+    template: { name: 'late', arguments: [{ name: 'IMAGE', value: 'docker.io/a/late:2' }] },
+  })
+  await jobs.end(await jobOf(next), { result: 'succeeded' })
+  await until('the older Build is gone', () =>
+    admin.find(buildResources.builds, { namespace, name: 'of-template' }).then((found) => found === undefined),
+  )
+  expect((await builds.get('of-template-2')).status?.phase).toBe('Succeeded')
+})
+
+test('a pod template from a ConfigMap is merged in', async () => {
+  const podTemplate = `template: {metadata: {labels: {team: models}}, spec: {nodeSelector: {zone: a}, containers: [{name: build, resources: {limits: {memory: 1Gi}}, command: [sh]}]}}`
+  await admin.apply({
+    ...{
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'pods', namespace },
+      data: { 'podtemplate.yaml': podTemplate },
+    },
+  })
+  const build = await builds.make('merged', {
+    source: { dockerfile: 'FROM scratch' },
+    podTemplateFrom: { configMap: 'pods' },
+  })
+  const job = await jobOf(build)
+  const { metadata, spec } = job.spec.template
+  expect(metadata.labels).toMatchObject({ team: 'models' })
+  expect(spec['nodeSelector']).toEqual({ zone: 'a' })
+  expect(spec.containers[0]).toMatchObject({
+    ...{ name: 'build', args: ['run-build'], resources: { limits: { memory: '1Gi' } } },
+  })
+  expect(spec.containers[0]).not.toHaveProperty('command')
+  await jobs.end(job, { result: 'succeeded' })
+})
+
+test('a missing service account or ConfigMap is said on the Build', async () => {
+  await builds.make('nobody', { source: { dockerfile: 'FROM scratch' }, serviceAccountName: 'nobody' })
+  const { status } = await builds.seen('nobody', 'has failed', (b) => b.status?.phase === 'Failed')
+  expect(status?.message).toBe('ServiceAccount nobody does not exist')
+})
+
+test('the directory on a claim is removed after the end, and with a Build that is deleted while it runs', async () => {
+  const spec = { source: { workspace: {} }, workspace: { claimName: 'models' } }
+  const clean = (build: Build) =>
+    until('the cleaning Job', async () =>
+      (await jobs.list()).find(
+        (job) =>
+          job.metadata?.name?.endsWith('-clean') && job.metadata.ownerReferences?.[0]?.uid === build.metadata?.uid,
+      ),
+    )
+  const first = await builds.make('on-claim', spec)
+  const job = await jobOf(first)
+  expect(JSON.stringify(job)).toContain('"subPath":"on-claim-')
+  await jobs.end(job, { result: 'succeeded' })
+  const cleaning = await clean(first)
+  expect(JSON.stringify(cleaning.spec)).toContain('"clean-workspace","--root","/claim","--directory","on-claim-')
+  await jobs.finish(cleaning)
+  await builds.seen('on-claim', 'is let go', (b) => (b.metadata?.finalizers ?? []).length === 0)
+
+  const second = await builds.make('on-claim-2', spec)
+  await jobs.start(await jobOf(second))
+  await admin.delete(buildResources.builds, { namespace, name: 'on-claim-2' })
+  await until('its Job is gone', async () =>
+    (await jobs.list()).every((one) => !one.metadata?.name?.match(/^on-claim-2-.*-1$/)),
+  )
+  await jobs.collect()
+  await jobs.finish(await clean(second))
+  await until('the Build is gone', () =>
+    admin.find(buildResources.builds, { namespace, name: 'on-claim-2' }).then((found) => found === undefined),
+  )
+})
+
+test('what is kept no longer is deleted: Job and Build', async () => {
+  const spec = { source: { dockerfile: 'FROM scratch' }, cleanUp: { pod: '0s', build: '2s' } }
+  const job = await jobOf(await builds.make('short', spec))
+  await jobs.end(job, { result: 'succeeded' })
+  await until('its Job is gone', async () => (await jobs.find(job.metadata?.name ?? '')) === undefined)
+  await until('the Build is gone', () =>
+    admin.find(buildResources.builds, { namespace, name: 'short' }).then((found) => found === undefined),
+  )
+})
