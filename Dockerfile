@@ -11,14 +11,22 @@ RUN npm run build && npm prune --omit=dev --no-audit --no-fund --ignore-scripts 
 
 FROM moby/buildkit:v0.33.1 AS buildkit
 
+# Emulators that the agent registers with the kernel of a node where the node has none.
+FROM node:24-bookworm-slim AS emulators
+RUN apt-get update && apt-get install -y --no-install-recommends qemu-user-static && mkdir /emulators && \
+    for arch in x86_64 aarch64 arm riscv64 ppc64le s390x i386 mips64el loongarch64; do \
+      cp /usr/bin/qemu-$arch-static /emulators/ || exit 1; \
+    done && rm -f "/emulators/qemu-$(uname -m)-static"
+
 FROM node:24-bookworm-slim
 # git and ssh are for git sources, xz for old layers; the bridge of RUN steps programs the packet filter with iptables.
 RUN apt-get update && \
     apt-get install -y --no-install-recommends ca-certificates git iptables openssh-client xz-utils && \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /usr/local/lib/node_modules /usr/local/bin/npm /usr/local/bin/npx \
            /usr/local/bin/corepack /opt/yarn* /usr/local/bin/yarn*
-# The daemon, its network plug-ins for RUN steps, and the emulators for platforms that the node cannot run.
+# The daemon, its network plug-ins for RUN steps, and its own emulators for nodes where none can be registered.
 COPY --from=buildkit /usr/bin/buildkitd /usr/bin/buildctl /usr/bin/buildkit-cni-* /usr/bin/buildkit-qemu-* /usr/bin/
+COPY --from=emulators /emulators /usr/libexec/insitu
 COPY --from=build /src/node_modules /opt/insitu/node_modules
 COPY --from=build /src/dist /opt/insitu/dist
 COPY package.json LICENSE /opt/insitu/

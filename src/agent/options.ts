@@ -34,6 +34,8 @@ export interface AgentOptions {
   readonly snapshotter?: string | undefined
   /** More directories to look for CNI plug-ins in, first ones first. */
   readonly cniDirectories?: readonly string[]
+  /** Directory of emulators, `qemu-aarch64-static` and so on. Default /usr/libexec/insitu, where the image has them. */
+  readonly emulators?: string
   /** Default `buildkitd`, found on the PATH. */
   readonly buildkitd?: string
   /** Where the host's files can be seen. Default /proc/1/root. */

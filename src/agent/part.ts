@@ -34,8 +34,8 @@ export interface RunningPart {
   readonly handlers?: readonly Handler[]
   /** What it adds to the report's findings now. */
   findings?(): readonly Finding[]
-  /** What it adds to the report now. */
-  report?(): Partial<NodeReport>
+  /** What it adds to the report now, or says better than `own`, which is what is known without the parts. */
+  report?(own: NodeReport): Partial<NodeReport>
   /** Text for /metrics, in the Prometheus format. */
   metrics?(): string
   /** Ends it and puts back what it changed on the host, unless that has to outlive the agent. */
@@ -55,7 +55,7 @@ export interface Parts {
   start(context: PartContext): Promise<void>
   handlers(): readonly Handler[]
   findings(): readonly Finding[]
-  report(): Partial<NodeReport>
+  report(own: NodeReport): Partial<NodeReport>
   metrics(): string
   stop(): Promise<void>
 }
@@ -89,7 +89,7 @@ export function createParts(parts: readonly Part[], log: Logger): Parts {
     start: (context) => (started ??= startAll(context)),
     handlers: () => handlers,
     findings: () => [...failed, ...running.flatMap(({ part }) => part.findings?.() ?? [])],
-    report: () => Object.assign({}, ...running.map(({ part }) => part.report?.() ?? {})) as Partial<NodeReport>,
+    report: (own) => Object.assign({}, ...running.map(({ part }) => part.report?.(own) ?? {})) as Partial<NodeReport>,
     metrics: () => running.map(({ part }) => part.metrics?.() ?? '').join(''),
     async stop() {
       await started

@@ -1,3 +1,4 @@
+import { binfmtPart } from './binfmt/part.ts'
 import { deliveryPart } from './delivery/part.ts'
 import { diskPart } from './disk/part.ts'
 import type { BuiltImages } from './images/built-images.ts'
@@ -12,7 +13,8 @@ export function agentParts(options: AgentOptions): readonly Part[] {
   const names = (): Set<string> => new Set(built.list().map(({ name }) => name))
   // Who built what is known from gateways: without them (`insitu local`) every build would look like one past the door.
   const images = options.front ? [part] : []
-  return [...images, diskPart({ built: names }), ...mirrorParts(options, built)]
+  const interpreters = options.emulators ?? '/usr/libexec/insitu'
+  return [binfmtPart({ interpreters }), ...images, diskPart({ built: names }), ...mirrorParts(options, built)]
 }
 
 /** A mirror is for clusters: it reads from other agents with the certificate of the front. */

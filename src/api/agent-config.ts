@@ -1,4 +1,4 @@
-import { count, duration, percent, section, size } from './config-values.ts'
+import { bool, count, duration, percent, section, size, texts } from './config-values.ts'
 
 /** The `[agent.disk]` table. All optional: absent follows the kubelet. */
 export interface DiskConfig {
@@ -21,13 +21,32 @@ export interface ImagesConfig {
   readonly keepFor: number
 }
 
+/** The `[agent.emulators]` table. */
+export interface EmulatorsConfig {
+  /** Platforms for which the agent may register an emulator where the host has none. */
+  readonly platforms: readonly string[]
+  /** setuid programs get their rights, and the emulator with them (flag C of binfmt_misc). */
+  readonly credentials: boolean
+}
+
 /** The `[agent]` table of insitu.toml. */
 export interface AgentConfig {
   readonly disk: DiskConfig
   readonly images: ImagesConfig
+  readonly emulators: EmulatorsConfig
 }
 
-export const defaultAgentConfig: AgentConfig = { disk: {}, images: { keep: 3, keepFor: 7 * 24 * 3600 } }
+/** What emulators exist for; a variant of an architecture is run by the emulator of all of them. */
+export const emulatedPlatforms = [
+  ...['linux/amd64', 'linux/arm64', 'linux/arm/v7', 'linux/arm/v6', 'linux/386', 'linux/riscv64'],
+  ...['linux/ppc64le', 'linux/s390x', 'linux/mips64le', 'linux/loong64'],
+] as const
+
+export const defaultAgentConfig: AgentConfig = {
+  disk: {},
+  images: { keep: 3, keepFor: 7 * 24 * 3600 },
+  emulators: { platforms: emulatedPlatforms, credentials: false },
+}
 
 const percentages = ['highPercent', 'lowPercent', 'inodesHighPercent', 'inodesLowPercent'] as const
 
@@ -36,12 +55,21 @@ const percentages = ['highPercent', 'lowPercent', 'inodesHighPercent', 'inodesLo
  * @throws InsituError CONFIG_KEY, CONFIG_VALUE with the key's full name.
  */
 export function agentConfig(table: Readonly<Record<string, unknown>>): AgentConfig {
-  const agent = section(table['agent'], 'agent', ['disk', 'images'])
+  const agent = section(table['agent'], 'agent', ['disk', 'images', 'emulators'])
   const images = section(agent['images'], 'agent.images', ['keep', 'keepFor'])
   const disk = section(agent['disk'], 'agent.disk', [...percentages, 'maxCacheBytes'])
   const maxCacheBytes = size(disk['maxCacheBytes'], 'agent.disk.maxCacheBytes')
+  const emulators = section(agent['emulators'], 'agent.emulators', ['platforms', 'credentials'])
   const shares = percentages.map((key) => [key, percent(disk[key], `agent.disk.${key}`)] as const)
+  const known: readonly string[] = emulatedPlatforms
   return {
+    emulators: {
+      platforms: texts(emulators['platforms'], 'agent.emulators.platforms', emulatedPlatforms, {
+        test: (text) => known.includes(text),
+        what: `platforms out of ${known.join(', ')}`,
+      }),
+      credentials: bool(emulators['credentials'], 'agent.emulators.credentials', false),
+    },
     images: {
       keep: count(images['keep'], 'agent.images.keep', defaultAgentConfig.images.keep),
       keepFor: duration(images['keepFor'], 'agent.images.keepFor', defaultAgentConfig.images.keepFor),

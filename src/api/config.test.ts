@@ -59,9 +59,13 @@ describe('[agent.disk]', () => {
     expect(agentConfig({ agent: { disk: { ...disk, maxCacheBytes: '20GB' } }, gateway: { x: 1 } })).toEqual({
       disk: { ...disk, maxCacheBytes: 20e9 },
       images: { keep: 3, keepFor: 7 * 86_400 },
+      emulators: defaultAgentConfig.emulators,
     })
     expect(agentConfig({})).toEqual(defaultAgentConfig)
     expect(agentConfig({ agent: { images: { keep: 1, keepFor: '2h' } } }).images).toEqual({ keep: 1, keepFor: 7200 })
+    const emulators = { platforms: ['linux/arm/v7'], credentials: true }
+    expect(agentConfig({ agent: { emulators } }).emulators).toEqual(emulators)
+    expect(() => agentConfig({ agent: { emulators: { platforms: ['linux/vax'] } } })).toThrow('platforms out of linux/')
     expect(() => agentConfig({ agent: { images: { keepfor: '2h' } } })).toThrow('agent.images.keepfor')
     expect(agentConfig({ agent: { disk: { maxCacheBytes: '1.5 GiB' } } }).disk.maxCacheBytes).toBe(1.5 * 2 ** 30)
   })

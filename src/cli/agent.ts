@@ -27,6 +27,7 @@ export function agentCommand(): Command {
       'how long running builds may go on after SIGTERM (default: 7200 in a cluster, else 0)',
       seconds,
     )
+    .option('--emulators <directory>', 'qemu-…-static for other platforms (default: those of the image)')
     .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
     .action(async (flags: AgentFlags) => {
       const { runAgentCommand } = await import('./run-agent.ts')

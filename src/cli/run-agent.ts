@@ -29,6 +29,7 @@ export interface AgentFlags {
   readonly probes: number
   /** Seconds. */
   readonly drain?: number
+  readonly emulators?: string
   readonly logLevel: string
 }
 
@@ -60,6 +61,7 @@ export async function runAgentCommand(flags: AgentFlags): Promise<void> {
     namespace: flags.containerdNamespace,
     containerdAddress: flags.containerdAddress,
     snapshotter: flags.snapshotter,
+    ...(flags.emulators === undefined ? {} : { emulators: flags.emulators }),
     readConfig: () => readOptional(flags.config),
     intervals: { drain: (flags.drain ?? (client ? longestBuild : 0)) * 1000 },
     now: now.signal,

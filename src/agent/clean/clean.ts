@@ -1,9 +1,12 @@
 import { existsSync } from 'node:fs'
 import { readdir, readFile, rm, rmdir } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { parseMountinfo } from '../../kernel/fs/mountinfo.ts'
 import { run } from '../../kernel/process/run.ts'
+import { openKernel } from '../binfmt/kernel.ts'
+import { forgetHandlers, recallHandlers } from '../binfmt/memory.ts'
 import { detect, everyCertsDirectory } from '../host/distribution.ts'
 import { withoutLinks } from '../host/host-path.ts'
 import { findNeighbours } from '../host/neighbours.ts'
@@ -56,6 +59,7 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
     })
   }
   await checkOurs(onHost(root), root)
+  await removeHandlers(onHost(root))
   const { unmounted, isMount } = await unmountBelow(root, hostRoot)
   const mirrored = await removeMirror({ directories: await certsDirectories(address, hostRoot), hostRoot })
   const unpinned = existsSync(address) ? await unpin(address, namespace) : 0
@@ -79,6 +83,19 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
     )
   }
   return { unmounted, unpinned, leases, removed }
+}
+
+/** Takes the handlers of emulators out of the kernel that an agent which was killed left there. */
+async function removeHandlers(root: string): Promise<void> {
+  const names = await recallHandlers(root)
+  if (names.length === 0) return
+  const kernel = await openKernel(tmpdir())
+  try {
+    for (const name of names) await kernel.remove(name)
+  } finally {
+    await kernel.close()
+  }
+  await forgetHandlers(root)
 }
 
 /** Where an agent that was killed may have left its mirror: also with a containerd that cannot be asked now. */

@@ -1,6 +1,6 @@
 /** Names that buildkitd and the agent give to what they keep in the root. */
 export const isMark = (name: string): boolean =>
-  /^(buildkitd\.lock|insitu\.lock|insitu-network\.json|insitu-since|insitu-images\.json|otel-grpc\.sock|local-mnt-src|cache\.db|history\.db|containerd-.+|\.insitu-probe-.+)$/.test(
+  /^(buildkitd\.lock|insitu\.lock|insitu-network\.json|insitu-since|insitu-images\.json|insitu-binfmt|otel-grpc\.sock|local-mnt-src|cache\.db|history\.db|containerd-.+|\.insitu-probe-.+)$/.test(
     name,
   )
 

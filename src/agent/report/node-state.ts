@@ -9,7 +9,7 @@ export interface NodeStateOptions {
   /** The port for gateways is wanted: without it the node is not ready. */
   readonly needsFront: boolean
   /** What the agent's parts add now. */
-  readonly parts: { findings(): readonly Finding[]; report(): Partial<NodeReport> }
+  readonly parts: { findings(): readonly Finding[]; report(own: NodeReport): Partial<NodeReport> }
   /** Receives every change. */
   readonly send: (report: NodeReport) => void
 }
@@ -53,7 +53,7 @@ export function createNodeState(options: NodeStateOptions): NodeState {
     // A daemon that runs finishes its builds, but no new one is placed on a node with a fatal finding.
     const fit = !findings.some((finding) => finding.severity === 'fatal')
     own = { ...own, ready: own.state === 'ready' && fit && (!options.needsFront || frontPort !== undefined) }
-    current = { ...own, ...options.parts.report(), findings }
+    current = { ...own, ...options.parts.report(own), findings }
     options.send(current)
   }
   return {

@@ -39,6 +39,15 @@ export async function listNodes(client: KubernetesClient, namespace: string): Pr
     .sort((a, b) => (a.node < b.node ? -1 : 1))
 }
 
+const nativeOf = (report: NodeReport | null): readonly string[] | undefined =>
+  report?.nativePlatforms ?? report?.platforms
+
+/** What the node builds with an emulator. */
+function emulatedOf(report: NodeReport | null): readonly string[] {
+  const native = nativeOf(report) ?? []
+  return (report?.platforms ?? []).filter((platform) => !native.includes(platform))
+}
+
 /** For people: a table, then what the agents found. */
 export function nodesText(nodes: readonly ListedNode[]): string {
   if (nodes.length === 0) return 'the cluster has no nodes'
@@ -46,13 +55,14 @@ export function nodesText(nodes: readonly ListedNode[]): string {
     node,
     ready ? 'yes' : 'no',
     report?.state ?? '-',
-    report?.platforms.join(',') || platform,
+    nativeOf(report)?.join(',') || platform,
+    emulatedOf(report).join(',') || '-',
     report?.buildkit || '-',
     report?.containerd || '-',
     String(report?.findings.length ?? '-'),
     reason ?? '',
   ])
-  const head = ['NODE', 'READY', 'STATE', 'PLATFORMS', 'BUILDKIT', 'CONTAINERD', 'FINDINGS', 'REASON']
+  const head = ['NODE', 'READY', 'STATE', 'NATIVE', 'EMULATED', 'BUILDKIT', 'CONTAINERD', 'FINDINGS', 'REASON']
   const findings = nodes.flatMap(({ node, report }) =>
     (report?.findings ?? []).map(
       (f) => `${node}: ${f.severity}: ${f.message} [${f.code}]${f.fix === undefined ? '' : `\n  fix: ${f.fix}`}`,

@@ -44,10 +44,10 @@ test('nodes: a line for each node, and what the agents found', async () => {
   expect(exitCode).toBe(0)
   const lines = stdout.split('\n').map((line) => line.trimEnd().replace(/ {2,}/g, ' | '))
   expect(lines).toEqual([
-    'NODE | READY | STATE | PLATFORMS | BUILDKIT | CONTAINERD | FINDINGS | REASON',
-    'n1 | no | ready | linux/amd64 | v0.33.1 | v2.4.2 | 0 | cordoned',
-    'n2 | no | failed | linux/amd64 | v0.33.1 | v2.4.2 | 1 | agent not ready: reports SNAPSHOTTER_MISMATCH: the kubelet uses zfs',
-    'n3 | no | - | linux/amd64 | - | - | - | no agent',
+    'NODE | READY | STATE | NATIVE | EMULATED | BUILDKIT | CONTAINERD | FINDINGS | REASON',
+    'n1 | no | ready | linux/amd64 | - | v0.33.1 | v2.4.2 | 0 | cordoned',
+    'n2 | no | failed | linux/amd64 | - | v0.33.1 | v2.4.2 | 1 | agent not ready: reports SNAPSHOTTER_MISMATCH: the kubelet uses zfs',
+    'n3 | no | - | linux/amd64 | - | - | - | - | no agent',
     '',
     'n2: fatal: the kubelet uses zfs [SNAPSHOTTER_MISMATCH]',
     ' | fix: Set it.',
