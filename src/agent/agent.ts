@@ -4,6 +4,7 @@ import { agentPaths } from '../api/agent-api.ts'
 import type { NodeReport } from '../api/node-report.ts'
 import { describeError } from '../kernel/errors.ts'
 import { daemonEnvironment } from './buildkitd/environment.ts'
+import { createLastEnd } from './buildkitd/last-end.ts'
 import { farewell } from './buildkitd/life.ts'
 import { supervise } from './buildkitd/supervise.ts'
 import { type Front, startFront } from './front/front.ts'
@@ -59,6 +60,7 @@ export function createAgent(options: AgentOptions): Agent {
     parts,
     send: (report) => reporter.update(report),
   })
+  const lastEnd = createLastEnd()
   let lock: Lock | undefined
   let network: Awaited<ReturnType<typeof rememberNetwork>> | undefined
   let unclamp: (() => Promise<void>) | undefined
@@ -70,7 +72,7 @@ export function createAgent(options: AgentOptions): Agent {
     try {
       const tls = await Promise.race([options.front.tls, untilStopped])
       if (!tls) return undefined
-      const own = [proxyHandler(proxyVariables(options.env))]
+      const own = [proxyHandler(proxyVariables(options.env)), lastEnd.handler]
       const handlers = (): readonly Handler[] => [...own, ...parts.handlers()]
       const front = await startFront({ ...options.front, tls, socket: place.socket, handlers, log })
       log.info({ port: front.port }, 'gateways can reach this node')
@@ -121,7 +123,11 @@ export function createAgent(options: AgentOptions): Agent {
     try {
       await supervise({
         ...{ agent: options, intervals, state, stopping: stopping.signal, prepare },
-        onReady: () => ready.resolve(),
+        onReady: () => {
+          lastEnd.running()
+          ready.resolve()
+        },
+        onEnded: ({ cause, reason }) => lastEnd.ended({ cause, reason }),
         onRefused: (error) => ready.reject(error),
       })
     } finally {

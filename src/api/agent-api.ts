@@ -5,6 +5,8 @@
 export const agentPaths = {
   /** GET: `{ [variable]: value }`, the proxy variables of the agent's environment, credentials included. */
   proxy: '/v1/proxy',
+  /** GET: how the daemon ended that has ended a moment ago, a DaemonEnd, or `{}`; waits for that up to a second. For gateways. */
+  daemonEnd: '/v1/daemon-end',
   /** GET: an ImageInventory. For gateways. */
   images: '/v1/images',
   /** POST a BuiltRequest. For gateways. */

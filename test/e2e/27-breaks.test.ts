@@ -3,6 +3,8 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { namespace } from '../../src/api/names.ts'
+import { run } from '../../src/kernel/process/run.ts'
+import { fileDefinition } from '../integration/fixtures/raw-client.ts'
 import { waitFor } from '../lab/wait.ts'
 import { startBuild } from './fixtures/background.ts'
 import { buildctl, ensureInstalled, type Installed, ready, temporary } from './fixtures/insitu.ts'
@@ -87,12 +89,78 @@ describe('a node that will be gone soon', () => {
   )
 })
 
+/** The process of the node's buildkitd, in the node's numbers. */
+const daemon = async (): Promise<string> =>
+  /^\s*(\d+)\s/.exec((await processes(broken)).find((p) => /^\s*\d+ \S*buildkitd /.test(p)) ?? '')?.[1] ?? ''
+
+describe('a daemon that ends', () => {
+  it.each([
+    ['SIGKILL', 'buildkitd was killed by SIGKILL'],
+    ['SIGABRT', 'buildkitd (ended with exit code 2|was killed by SIGABRT)'],
+  ])('by %s: its client is told so within two seconds, the next build goes elsewhere', async (signal, words) => {
+    await using context = await temporary()
+    const build = await runningBuild(`${signal}-${Date.now()}`, context.path)
+    const killed = Date.now()
+    await insitu.lab.exec(broken, ['kill', `-${signal.slice(3)}`, await daemon()])
+    const end = await build.ended
+    expect(Date.now() - killed).toBeLessThan(5000)
+    expect(end.output).toMatch(new RegExp(`node ${broken}: the connection to its build daemon was lost: ${words}`))
+    await nextGoesElsewhere(context.path)
+    await ready(insitu)
+  })
+
+  it('because the kernel wants its memory: the same, and the node says so', async () => {
+    await using context = await temporary()
+    const build = await runningBuild(`memory-${Date.now()}`, context.path)
+    const group = /^\d+:memory:(.*)$/m.exec(
+      (await insitu.lab.exec(broken, ['cat', `/proc/${await daemon()}/cgroup`])).stdout,
+    )
+    const file = `/sys/fs/cgroup/memory${group?.[1]}/memory`
+    const rss = /^rss (\d+)$/m.exec((await insitu.lab.exec(broken, ['cat', `${file}.stat`])).stdout)?.[1]
+    const limit = (bytes: number) =>
+      insitu.lab.exec(broken, ['sh', '-c', 'echo "$1" >"$0"', `${file}.limit_in_bytes`, String(bytes)])
+    await limit(Number(rss) + (24 << 20))
+    let over = false
+    void build.ended.then(() => (over = true))
+    const greedy = join(context.path, 'greedy')
+    await writeFile(greedy, fileDefinition('/large', 'x'.repeat(12 << 20)).definition)
+    try {
+      await waitFor(
+        'its end',
+        async () => {
+          // Files of many megabytes in the request itself; through the same node as the build.
+          const ask = () =>
+            run(
+              'sh',
+              ['-c', 'buildctl --addr "$0" build --opt insitu.node="$1" --no-cache <"$2"', door.addr, broken, greedy],
+              { allow: [1], timeout: 60_000 },
+            )
+          await Promise.all([ask(), ask(), ask(), ask()])
+          return over || undefined
+        },
+        { timeout: 120_000 },
+      )
+    } finally {
+      await limit(-1)
+    }
+    expect((await build.ended).output).toContain('buildkitd was killed by the kernel for want of memory')
+    await waitFor(
+      'the report',
+      async () =>
+        (await insitu.agents()).get(broken)?.report?.findings.some(({ code }) => code === 'DAEMON_OUT_OF_MEMORY') ||
+        undefined,
+      { timeout: 60_000 },
+    )
+    await ready(insitu)
+  })
+})
+
 describe('what breaks without a word', () => {
   it('a daemon that is stopped: its agent notices, the client ends with it, the next build goes elsewhere', async () => {
     await using context = await temporary()
     const build = await runningBuild(`stopped-${id}`, context.path)
-    const pid = /^\s*(\d+)\s/.exec((await processes(broken)).find((p) => /^\s*\d+ \S*buildkitd /.test(p)) ?? '')?.[1]
-    await insitu.lab.exec(broken, ['kill', '-STOP', pid ?? ''])
+    const pid = await daemon()
+    await insitu.lab.exec(broken, ['kill', '-STOP', pid])
     const gone = waitFor(
       'the daemon to be killed',
       async () =>

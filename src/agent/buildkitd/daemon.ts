@@ -1,4 +1,6 @@
+import { readFile, writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { describeError } from '../../kernel/errors.ts'
 import { type Logger, maskCredentials } from '../../kernel/log.ts'
 import { type Child, type Exit, start } from '../../kernel/process/start.ts'
 import { askDaemon, type DaemonFacts } from './control.ts'
@@ -39,6 +41,12 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       logDaemonLine(options.log, line)
     },
   })
+  await offerToKernel(child.pid).catch((error: unknown) => {
+    options.log.debug(
+      { err: describeError(error) },
+      'the kernel may end the agent before buildkitd when memory runs out',
+    )
+  })
   return {
     pid: child.pid,
     exited: child.exited,
@@ -46,6 +54,15 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     lastLines: () => lines,
     stop: (grace) => child.stop(grace),
   }
+}
+
+/**
+ * Where memory runs out the kernel should end buildkitd and not the agent, which tells what happened and starts it
+ * again. proc_pid_oom_score_adj(5): -1000 to 1000; raising it needs no privilege.
+ */
+async function offerToKernel(pid: number): Promise<void> {
+  const own = Number(await readFile('/proc/self/oom_score_adj', 'utf8'))
+  await writeFile(`/proc/${pid}/oom_score_adj`, String(Math.min(1000, own + 500)))
 }
 
 /** Asks until it answers or is gone: whichever comes first decides the start. There is no time-out: an exit always comes. */

@@ -1,3 +1,4 @@
+import type { DaemonEnd } from '../../api/daemon-end.ts'
 import type { Exit } from '../../kernel/process/start.ts'
 import type { Finding } from '../../api/node-report.ts'
 import { blamesDatabase } from './databases.ts'
@@ -16,10 +17,8 @@ export interface Life {
   readonly hung?: string | undefined
 }
 
-export interface Verdict {
-  readonly cause: 'stopped' | 'memory' | 'hung' | 'killed' | 'crashed'
-  /** A sentence for the log, the report and clients. */
-  readonly reason: string
+/** Its reason is for the log, the report and clients. */
+export interface Verdict extends DaemonEnd {
   /** Fast exits in a row, this one included; 0 after a long life. */
   readonly failures: number
   /** Look for broken databases now; `blamed`: its own words point at one. */
@@ -43,7 +42,7 @@ export function judgeExit(life: Life): Verdict {
   const cause = memory ? 'memory' : exit.signal === 'SIGKILL' ? 'killed' : 'crashed'
   const words = lastWords(life.lastLines)
   const reason = memory
-    ? 'buildkitd was killed by the kernel because the memory limit of its pod was reached'
+    ? 'buildkitd was killed by the kernel for want of memory'
     : exit.signal
       ? `buildkitd was killed by ${exit.signal}`
       : `buildkitd ended with exit code ${exit.code}${words ? `: ${words}` : ''}`
@@ -58,7 +57,9 @@ export function judgeExit(life: Life): Verdict {
       code: memory ? 'DAEMON_OUT_OF_MEMORY' : 'DAEMON_DIED',
       severity: 'warning',
       message: reason,
-      fix: memory ? 'raise the memory limit of the agent’s pod, or set max-parallelism' : 'read the agent’s log',
+      fix: memory
+        ? 'raise the memory limit of the agent’s pod if it has one, look what else uses the node’s memory, or set max-parallelism'
+        : 'read the agent’s log',
     },
   }
 }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { DaemonEnd } from '../../api/daemon-end.ts'
 import type { Finding } from '../../api/node-report.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { AgentOptions, Intervals } from '../options.ts'
@@ -22,6 +23,8 @@ export interface SuperviseOptions {
   readonly prepare: (plan: Plan) => Promise<{ readonly lost: Promise<void> }>
   /** The daemon takes calls. Called at each start. */
   readonly onReady: () => void
+  /** The daemon has ended. */
+  readonly onEnded: (end: DaemonEnd) => void
   /** The node takes no builds now; with the first fatal finding. */
   readonly onRefused: (error: InsituError) => void
 }
@@ -52,6 +55,7 @@ export async function supervise(options: SuperviseOptions): Promise<void> {
         lost,
         onReady: options.onReady,
       })
+      options.onEnded(verdict)
       if (verdict.cause === 'stopped') continue
       failures = await afterEnd(plan, verdict, options)
     } catch (error) {

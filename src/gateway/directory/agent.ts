@@ -1,12 +1,17 @@
 import { annotations } from '../../api/names.ts'
 import type { Finding, NodeReport } from '../../api/node-report.ts'
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
+import { lastEndOf, type RawContainerStatus } from './last-end.ts'
 import type { AgentFacts } from '../placement/cluster.ts'
 
 /** core/v1 Pod of an agent, as far as it is read. */
 export interface RawAgentPod extends KubernetesObject {
   readonly spec?: { readonly nodeName?: string }
-  readonly status?: { readonly phase?: string; readonly podIP?: string }
+  readonly status?: {
+    readonly phase?: string
+    readonly podIP?: string
+    readonly containerStatuses?: readonly RawContainerStatus[]
+  }
 }
 
 /** An agent as its pod shows it. */
@@ -15,6 +20,8 @@ export interface Agent extends AgentFacts {
   readonly uid: string
   readonly ip: string | undefined
   readonly report: NodeReport | undefined
+  /** When its container ended last, as Kubernetes writes it, and how. */
+  readonly ended?: { readonly at: string; readonly words: string } | undefined
 }
 
 /** Reads an agent from its pod; undefined while the pod has no node. The pod's node counts, whatever the report says. */
@@ -37,6 +44,7 @@ export function readAgent(pod: RawAgentPod): Agent | undefined {
     trouble,
     draining,
     platforms: report?.platforms ?? [],
+    ended: lastEndOf(pod.status?.containerStatuses?.find(({ name }) => name === 'agent')),
     ...(report?.nativePlatforms ? { native: report.nativePlatforms } : {}),
   }
 }

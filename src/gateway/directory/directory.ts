@@ -14,6 +14,8 @@ export interface BuildNode {
   dial(signal?: AbortSignal): Promise<Duplex>
   /** Whether somebody is there: rejects when not, within seconds. Absent where nothing but the daemon could be asked. */
   readonly answers?: (() => Promise<unknown>) | undefined
+  /** Why its daemon ended a moment ago, as a sentence; undefined when nobody can say it within a second or so. */
+  readonly fate?: (() => Promise<string | undefined>) | undefined
   /** The proxy variables (either case, as in the agent's environment) that RUN steps on this node should have. */
   proxy(): Promise<Readonly<Record<string, string>>>
 }

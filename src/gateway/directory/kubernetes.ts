@@ -9,6 +9,7 @@ import type { Freshness } from '../placement/view.ts'
 import { chooseAgent, readAgent, type Agent, type RawAgentPod } from './agent.ts'
 import { dialAgent, type AgentAddress } from './agent-connection.ts'
 import { fetchProxy } from './agent-request.ts'
+import { askForEnd, fateOfDaemon } from './fate.ts'
 import { createSilence } from './silence.ts'
 import type { BuildNode, Directory } from './directory.ts'
 
@@ -125,6 +126,11 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
       const now = agents.get(agent.node) ?? agent
       return reached(now, dialAgent(addressOf(now), tls, signal), signal)
     },
+    fate: () =>
+      fateOfDaemon({
+        agent: () => agents.get(agent.node),
+        ask: (now, timeout) => askForEnd(addressOf(now), tls, timeout),
+      }),
     proxy: async () => proxyOf(agent),
     answers: async () => {
       const now = agents.get(agent.node) ?? agent

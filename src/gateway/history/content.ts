@@ -37,7 +37,7 @@ export async function answerContent(context: RelayContext, call: Call): Promise<
     })
   }
   const upstream = await call.upstreams.to(node)
-  await pump(call.stream, upstream.request(call.raw), { body, lost: () => upstream.lost() })
+  await pump(call.stream, upstream.request(call.raw), { body, lost: () => upstream.whyLost() })
 }
 
 /** Looks through the records of the viewer's builds, and through what the images in them name. */

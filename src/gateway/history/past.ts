@@ -27,7 +27,7 @@ export async function runningBuild(
   const [node] = nodes
   if (node) {
     const upstream = await call.upstreams.to(node)
-    await pump(call.stream, upstream.request(call.raw), { body, lost: () => upstream.lost() })
+    await pump(call.stream, upstream.request(call.raw), { body, lost: () => upstream.whyLost() })
     return undefined
   }
   const late = await context.builds.wait(ref, patience, call.signal)

@@ -42,7 +42,7 @@ export async function relayStatus(context: RelayContext, call: Call): Promise<vo
     await pump(call.stream, upstream.request(call.raw), {
       body,
       ...(build ? { cut: messageCutter(), beforeTrailers: endOf(build) } : {}),
-      lost: () => upstream.lost(),
+      lost: () => upstream.whyLost(),
     })
   } finally {
     stop()
@@ -78,7 +78,7 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
     const upstream = await call.upstreams.to(node)
     await pump(call.stream, upstream.request(call.raw), {
       body: changed ? frame(changed) : admitted === asked ? body : frame(admitted),
-      lost: () => upstream.lost(),
+      lost: () => upstream.whyLost(),
     })
   } finally {
     hold?.release()
@@ -90,13 +90,13 @@ async function relayReturn(context: RelayContext, call: Call, node: BuildNode): 
   const body = await readBody(call.stream, call.messageLimit)
   context.admission.bridgeReturn(call.caller, unframe(body))
   const upstream = await call.upstreams.to(node)
-  await pump(call.stream, upstream.request(call.raw), { body, lost: () => upstream.lost() })
+  await pump(call.stream, upstream.request(call.raw), { body, lost: () => upstream.whyLost() })
 }
 
 /** Relays a call byte for byte. */
 export async function relayWhole(call: Call, node: BuildNode): Promise<void> {
   const upstream = await call.upstreams.to(node)
-  await pump(call.stream, upstream.request(call.raw), { lost: () => upstream.lost() })
+  await pump(call.stream, upstream.request(call.raw), { lost: () => upstream.whyLost() })
 }
 
 /** The daemon is done before we are; only a Status that failed has nothing to wait for. */

@@ -17,7 +17,7 @@ export interface PumpOptions {
   /** Runs after the daemon's last message and before the client learns the status. @returns another one to end with. */
   readonly beforeTrailers?: (status: number) => Promise<Status | void>
   /** Why the daemon's connection ended, when it has. */
-  readonly lost: () => InsituError | undefined
+  readonly lost: () => Promise<InsituError | undefined>
 }
 
 /** How a relayed call ended: a gRPC status, a reset of either side, or the daemon's connection going away. */
@@ -112,8 +112,10 @@ export function pump(down: Http2Stream, up: Http2Stream, options: PumpOptions): 
     })
     up.on('close', () => {
       if (done || completing) return
-      const conclude = (): void => {
-        const lost = options.lost()
+      const conclude = async (): Promise<void> => {
+        const lost = await options.lost()
+        // The client may have gone meanwhile.
+        if (done) return
         if (lost || up.rstCode === errorCodes.NO_ERROR) {
           const error = lost ?? noStatus()
           endCall(down, statusOf(error))
@@ -123,7 +125,7 @@ export function pump(down: Http2Stream, up: Http2Stream, options: PumpOptions): 
         finish({ kind: 'reset', by: 'daemon', code: up.rstCode })
       }
       // The calls of a dying connection end a moment before the connection does.
-      setTimeout(conclude, closingMoment)
+      setTimeout(() => void conclude(), closingMoment)
     })
 
     down.on('close', () => {

@@ -42,7 +42,7 @@ async function serve(context: RelayContext, call: Call, id: string): Promise<voi
     const { node, hub } = hold.value
     if (hub) return await serveSession(context, call, hub, head)
     const upstream = await reach(call, node)
-    await pump(call.stream, upstream.request(call.raw), { head, lost: () => upstream.lost() })
+    await pump(call.stream, upstream.request(call.raw), { head, lost: () => upstream.whyLost() })
   } finally {
     hold.release()
   }

@@ -109,7 +109,7 @@ async function relayTo(
           build.progress.end()
         }
       },
-      lost: () => upstream.lost(),
+      lost: () => upstream.whyLost(),
     })
     failure = failureOf(end)
     return end

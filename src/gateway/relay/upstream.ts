@@ -14,6 +14,8 @@ export interface Upstream {
   request(raw: RawHeaders): Http2Stream
   /** Why the connection is gone; undefined while it is there. */
   lost(): InsituError | undefined
+  /** The same with what the node says about its daemon's end, for clients; takes up to two seconds. */
+  whyLost(): Promise<InsituError | undefined>
 }
 
 /** The upstream connections of one client connection, opened when first needed. */
@@ -53,7 +55,7 @@ export function createUpstreams(vigil: Vigil, telemetry: Pick<Telemetry, 'opened
       end()
       closed()
     })
-    return establish(node.name, stream)
+    return establish(node, stream)
   }
 
   return {
@@ -94,7 +96,7 @@ interface Connection extends Upstream {
   destroy(): void
 }
 
-function establish(node: string, stream: Duplex): Connection {
+function establish({ name: node, fate }: BuildNode, stream: Duplex): Connection {
   const client = new Http2Client(stream, upstreamOptions)
   client.setWindow(connectionWindow)
   const lost = (): InsituError | undefined => {
@@ -105,8 +107,20 @@ function establish(node: string, stream: Duplex): Connection {
       ...(client.reason === undefined ? {} : { cause: describeError(client.reason) }),
     })
   }
+  const explain = async (error: InsituError): Promise<InsituError> => {
+    // What ended it ourselves is the cause.
+    const words = client.reason instanceof InsituError ? undefined : await fate?.().catch(() => undefined)
+    if (words === undefined) return error
+    const { code, message, status, fix } = error
+    return new InsituError(code, `${message}: ${words}`, { status, fix })
+  }
+  let explained: Promise<InsituError> | undefined
   return {
     node,
+    whyLost() {
+      const error = lost()
+      return error ? (explained ??= explain(error)) : Promise.resolve(undefined)
+    },
     request(raw) {
       const gone = lost()
       if (gone) throw gone

@@ -3,6 +3,7 @@ import { createServer, type AddressInfo, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { createLastEnd, type LastEnd } from '../../../src/agent/buildkitd/last-end.ts'
 import { startFront, type Front } from '../../../src/agent/front/front.ts'
 import { sendJson } from '../../../src/agent/front/handlers.ts'
 import { agentPaths } from '../../../src/api/agent-api.ts'
@@ -11,6 +12,7 @@ import { namespace, serviceAccounts } from '../../../src/api/names.ts'
 import type { BuildNode } from '../../../src/gateway/directory/directory.ts'
 import { createKubernetesDirectory, type KubernetesDirectory } from '../../../src/gateway/directory/kubernetes.ts'
 import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
+import { resources } from '../../../src/kernel/k8s/resources.ts'
 import { createLogger } from '../../../src/kernel/log.ts'
 import { createAuthority, issueLeaf, type Authority } from '../../../src/kernel/tls/ca.ts'
 import { createKeyPair } from '../../../src/kernel/tls/key.ts'
@@ -32,6 +34,7 @@ let home: string
 /** Stands in for buildkitd: answers every byte with the same byte. */
 let daemon: Server
 let front: Front | undefined
+let lastEnd: LastEnd
 let directory: KubernetesDirectory | undefined
 
 async function material(options: { uri?: string; dns?: string; from?: Authority }): Promise<TlsMaterial> {
@@ -67,6 +70,7 @@ afterAll(async () => {
 beforeEach(async () => {
   await cluster.clear()
   await cluster.agent('n1')
+  lastEnd = createLastEnd()
 })
 afterEach(async () => {
   await directory?.stop()
@@ -79,6 +83,7 @@ const agent = async (dns = agentServerName('n1'), port = 0): Promise<Front> =>
     ...{ host: '127.0.0.1', port, tls: fixed(await material({ dns })), client: gatewayUri, log: logger },
     socket: join(home, 'buildkitd.sock'),
     handlers: () => [
+      lastEnd.handler,
       {
         ...{ methods: ['GET'], path: agentPaths.proxy, allow: ['gateway'] },
         handle: (_, response) => sendJson(response, 200, proxy),
@@ -143,6 +148,47 @@ test('an agent that is not there, and one that says nothing, are errors with a r
   stop.abort(new Error('the client is gone'))
   expect(await dialling).toMatchObject({ message: 'the client is gone' })
   silent.close()
+})
+
+test('fate() is what the agent says of the end of its daemon, also when it learns of it a moment later', async () => {
+  const n1 = await node((await agent()).port)
+  const fate = n1.fate?.()
+  setTimeout(
+    () => lastEnd.ended({ cause: 'memory', reason: 'buildkitd was killed by the kernel for want of memory' }),
+    100,
+  )
+  expect(await fate).toBe('buildkitd was killed by the kernel for want of memory')
+  lastEnd.running()
+  lastEnd.ended({ cause: 'stopped', reason: 'stopped' })
+  expect(await n1.fate?.()).toBe('its agent was stopped')
+})
+
+test('fate() of a daemon that ended with its agent is what the kubelet says, or that it is being stopped', async () => {
+  const pod = { namespace, name: 'insitu-agent-n1' }
+  const { port } = await agent()
+  const n1 = await node(port)
+  await front?.close()
+  // As a kubelet does it: a second after the end.
+  const fate = n1.fate?.()
+  const terminated = {
+    ...{ reason: 'OOMKilled', exitCode: 137, startedAt: '2026-01-01T00:00:00Z', finishedAt: '2026-01-01T00:00:01Z' },
+    containerID: 'containerd://0',
+  }
+  const status = {
+    name: 'agent',
+    image: '',
+    imageID: '',
+    ready: false,
+    restartCount: 1,
+    state: {},
+    lastState: { terminated },
+  }
+  await client.patch(resources.pods, { ...pod, subresource: 'status' }, { status: { containerStatuses: [status] } })
+  expect(await fate).toBe('the kernel killed its agent for want of memory')
+  await client.delete(resources.pods, pod, { gracePeriodSeconds: 600 })
+  await until('it drains', () => directory?.agents.get('n1')?.draining)
+  expect(await n1.fate?.()).toBe('its agent was stopped')
+  await client.delete(resources.pods, pod, { gracePeriodSeconds: 0 })
 })
 
 test('proxy variables are fetched once within their time, and again after a failure', async () => {

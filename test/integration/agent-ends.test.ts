@@ -1,0 +1,68 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { startAgent, type TestAgent } from './fixtures/agent.ts'
+import { type Inside, startNode, type TestNode } from './fixtures/containerd.ts'
+import { createMemoryGroup, type MemoryGroup } from './fixtures/memory-group.ts'
+import { fileDefinition } from './fixtures/raw-client.ts'
+import { until } from './fixtures/until.ts'
+
+// The ways in which a daemon ends, each told from the others: by the real kernel, with a real limit.
+
+let node: TestNode
+let pod: Inside
+let memory: MemoryGroup
+let agent: TestAgent
+
+beforeAll(async () => {
+  node = await startNode()
+  pod = await node.pod()
+  memory = await createMemoryGroup()
+  agent = startAgent(node, pod, { memory })
+  await agent.ready()
+})
+afterAll(async () => {
+  await memory?.limit(-1)
+  await agent?.stop()
+  await node?.stop()
+  await memory?.remove()
+})
+
+/** Ends the daemon. @returns what the agent says of it, after the next one takes builds. */
+async function endOf(end: (pid: number) => Promise<unknown> | void): Promise<Record<string, unknown>> {
+  const from = agent.lines().length
+  await end(await agent.daemonPid())
+  const said = await agent.waitFor('the end to be known', (line) => typeof line['cause'] === 'string', from)
+  await memory.limit(-1)
+  await agent.ready(from)
+  return said
+}
+
+/** As a client that asks for more than the daemon has room for: files of many megabytes in the request itself. */
+const greedy = (): Promise<unknown> => {
+  const { definition } = fileDefinition('/large', 'x'.repeat(12 << 20))
+  const build = ['build', '--progress=plain']
+  return Promise.all(Array.from({ length: 6 }, () => agent.buildctl(build, { input: definition as unknown as string })))
+}
+
+test('the kernel kills it for want of memory, and not its agent', async () => {
+  const said = await endOf(async () => {
+    await memory.limit((await memory.used()) + (24 << 20))
+    await until('its end', async () => {
+      await greedy()
+      return agent.lines().some((line) => line['cause'] !== undefined)
+    })
+  })
+  expect(said).toMatchObject({ cause: 'memory', msg: 'buildkitd was killed by the kernel for want of memory' })
+})
+
+test('somebody kills it: that is not memory', async () => {
+  expect(await endOf((pid) => void process.kill(pid, 'SIGKILL'))).toMatchObject({
+    cause: 'killed',
+    msg: 'buildkitd was killed by SIGKILL',
+  })
+})
+
+test('it crashes', async () => {
+  const said = await endOf((pid) => void process.kill(pid, 'SIGABRT'))
+  expect(said).toMatchObject({ cause: 'crashed' })
+  expect(said['msg']).toMatch(/^buildkitd (ended with exit code 2|was killed by SIGABRT)/)
+})
