@@ -17,7 +17,7 @@ export interface PumpOptions {
   /** Runs after the daemon's last message and before the client learns the status. @returns another one to end with. */
   readonly beforeTrailers?: (status: number) => Promise<Status | void>
   /** Why the daemon's connection ended, when it has. */
-  readonly lost: () => Promise<InsituError | undefined>
+  readonly lost: () => InsituError | undefined | Promise<InsituError | undefined>
 }
 
 /** How a relayed call ended: a gRPC status, a reset of either side, or the daemon's connection going away. */

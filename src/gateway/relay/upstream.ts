@@ -108,11 +108,15 @@ function establish({ name: node, fate }: BuildNode, stream: Duplex): Connection 
     })
   }
   const explain = async (error: InsituError): Promise<InsituError> => {
-    // What ended it ourselves is the cause.
-    const words = client.reason instanceof InsituError ? undefined : await fate?.().catch(() => undefined)
-    if (words === undefined) return error
-    const { code, message, status, fix } = error
-    return new InsituError(code, `${message}: ${words}`, { status, fix })
+    // Where we ended it ourselves that is the cause.
+    if (!fate || client.reason instanceof InsituError) return error
+    try {
+      const words = await fate()
+      const { code, message, status, fix } = error
+      return words === undefined ? error : new InsituError(code, `${message}: ${words}`, { status, fix })
+    } catch {
+      return error
+    }
   }
   let explained: Promise<InsituError> | undefined
   return {

@@ -41,7 +41,7 @@ export function exchange(upstream: Upstream, raw: RawHeaders, body: Uint8Array, 
     signal.addEventListener('abort', abort, { once: true })
     const settle = (): void => {
       signal.removeEventListener('abort', abort)
-      if (!said) return reject(upstream.lost() ?? silent(upstream.node))
+      if (!said) return void upstream.whyLost().then((lost) => reject(lost ?? silent(upstream.node)), reject)
       const code = Number(header(said, 'grpc-status'))
       if (code === 0) return resolve(Buffer.concat(chunks))
       const text = decodeMessage(header(said, 'grpc-message') ?? '')
