@@ -1,4 +1,5 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { InsituError } from '../kernel/errors.ts'
 import { InfoRequestSchema, ReadContentRequestSchema, ReadContentResponseSchema } from './gen/content_pb.ts'
 
 const service = '/containerd.services.content.v1.Content/'
@@ -11,6 +12,12 @@ export const askedDigest = (message: Uint8Array): string => fromBinary(InfoReque
 
 export const readRequest = (digest: string): Uint8Array =>
   toBinary(ReadContentRequestSchema, create(ReadContentRequestSchema, { digest }))
+
+/** The same Info or Read of another blob. */
+export const askedOf = (path: string, message: Uint8Array, digest: string): Uint8Array =>
+  path === contentPaths.info
+    ? toBinary(InfoRequestSchema, { ...fromBinary(InfoRequestSchema, message), digest })
+    : toBinary(ReadContentRequestSchema, { ...fromBinary(ReadContentRequestSchema, message), digest })
 
 export const readData = (message: Uint8Array): Uint8Array => fromBinary(ReadContentResponseSchema, message).data
 
@@ -50,3 +57,19 @@ const isChild = (value: unknown): value is Child => {
   const { digest, mediaType, size } = value as Record<string, unknown>
   return typeof digest === 'string' && typeof mediaType === 'string' && typeof size === 'number'
 }
+
+/** The part of a blob that a Read asks for, in messages as containerd cuts them. @throws InsituError CONTENT_RANGE */
+export function* readAnswer(message: Uint8Array, blob: Uint8Array): Generator<Uint8Array> {
+  const { offset, size } = fromBinary(ReadContentRequestSchema, message)
+  const [from, most] = [Number(offset), Number(size)]
+  if (from < 0 || most < 0 || from > blob.length) {
+    throw new InsituError('CONTENT_RANGE', `the blob has ${blob.length} bytes`, { status: 'OUT_OF_RANGE' })
+  }
+  const until = most === 0 ? blob.length : Math.min(blob.length, from + most)
+  for (let at = from; at < until; at += pieceOfBlob) {
+    const data = blob.subarray(at, Math.min(until, at + pieceOfBlob))
+    yield toBinary(ReadContentResponseSchema, create(ReadContentResponseSchema, { offset: BigInt(at), data }))
+  }
+}
+
+const pieceOfBlob = 1 << 20

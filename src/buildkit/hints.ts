@@ -13,9 +13,11 @@ export interface Hints {
   readonly 'deliver-required'?: string
   /** `insitu.emulate` */
   readonly emulate?: string
+  /** `insitu.proxy` */
+  readonly proxy?: string
 }
 
-const known = ['node', 'for', 'deliver', 'deliver-required', 'emulate'] as const
+const known = ['node', 'for', 'deliver', 'deliver-required', 'emulate', 'proxy'] as const
 type Known = (typeof known)[number]
 const isKnown = (name: string): name is Known => (known as readonly string[]).includes(name)
 

@@ -9,11 +9,15 @@ import {
   type BuildHistoryRequest,
   type Descriptor,
 } from './gen/control_pb.ts'
+import { attestationType } from './provenance.ts'
+import { withoutProxies } from './proxy.ts'
 
 /** Frontend options that only insitu writes; what a client says under these names is taken out before (see hints.ts). */
 export const recordAttributes = {
   /** Whose build it is. Written when a Solve is relayed, kept by the daemon in its record of the build. */
   owner: `${optionPrefix}owner`,
+  /** Its steps had proxy variables, which the daemon has written into its provenance. Taken out of records on their way. */
+  proxy: `${optionPrefix}proxy-given`,
   /** Where the record is. Added to records on their way to the client. */
   node: `${optionPrefix}node`,
 } as const
@@ -46,10 +50,11 @@ export const everyRecord = (): Uint8Array =>
 export const decodeHistoryEvent = (message: Uint8Array): BuildHistoryEvent =>
   fromBinary(BuildHistoryEventSchema, message)
 
-/** The event as clients get it: its record says on which node it is. */
+/** The event as clients get it: its record says on which node it is, and nothing of proxies, which may have passwords. */
 export function encodeHistoryEvent(event: BuildHistoryEvent, node: string): Uint8Array {
   if (event.record) {
-    event.record.frontendAttrs = { ...event.record.frontendAttrs, [recordAttributes.node]: node }
+    const { [recordAttributes.proxy]: _, ...options } = withoutProxies(event.record.frontendAttrs)
+    event.record.frontendAttrs = { ...options, [recordAttributes.node]: node }
   }
   return toBinary(BuildHistoryEventSchema, event)
 }
@@ -57,6 +62,14 @@ export function encodeHistoryEvent(event: BuildHistoryEvent, node: string): Uint
 /** Who built it; undefined for builds that did not come through a gateway that says so. */
 export const recordOwner = (record: BuildHistoryRecord): string | undefined =>
   record.frontendAttrs[recordAttributes.owner]
+
+/** The provenance of a record that has proxy variables in it; none of builds without. */
+export function provenanceWithProxies(record: BuildHistoryRecord): Descriptor[] {
+  if (record.frontendAttrs[recordAttributes.proxy] === undefined) return []
+  return [record.result, ...Object.values(record.results)]
+    .flatMap((info) => info?.attestations ?? [])
+    .filter(({ mediaType }) => mediaType === attestationType)
+}
 
 /** Newest first, as daemons sort when a limit is asked for. */
 export const newestFirst = (a: BuildHistoryEvent, b: BuildHistoryEvent): number => startedAt(b) - startedAt(a)

@@ -14,6 +14,7 @@ export const paths = {
   updateBuildHistory: `${control}UpdateBuildHistory`,
   bridgeSolve: `${bridge}Solve`,
   bridgeReturn: `${bridge}Return`,
+  bridgeExec: `${bridge}ExecProcess`,
   bridgePing: `${bridge}Ping`,
   traceExport: '/opentelemetry.proto.collector.trace.v1.TraceService/Export',
   healthCheck: '/grpc.health.v1.Health/Check',

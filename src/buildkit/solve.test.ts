@@ -51,8 +51,7 @@ test('defaults are filled in where the client says nothing', () => {
   const sent = fromBinary(SolveRequestSchema, rewriteSolve(solve, everything) ?? new Uint8Array())
   expect(sent.frontendAttrs).toEqual({
     'image-resolve-mode': 'local',
-    'build-arg:HTTP_PROXY': 'http://p',
-    'build-arg:http_proxy': 'http://p',
+    'build-arg:Http_Proxy': 'http://p',
   })
   expect(sent.exporters.map((e) => e.attrs)).toEqual([
     { name: 'docker.io/library/app:latest,docker.io/team/b:1', unpack: 'true', compression: 'uncompressed' },
@@ -65,7 +64,7 @@ test('a client that runs the frontend itself gets the proxy in LLBBridge/Solve, 
   expect(solve).toBeUndefined()
   const bridge = toBinary(BridgeSolveSchema, create(BridgeSolveSchema, { frontend: 'dockerfile.v0' }))
   const sent = fromBinary(BridgeSolveSchema, rewriteBridgeSolve(bridge, everything) ?? new Uint8Array())
-  expect(sent.frontendOpt).toMatchObject({ 'build-arg:http_proxy': 'http://p', 'image-resolve-mode': 'local' })
+  expect(sent.frontendOpt).toMatchObject({ 'build-arg:Http_Proxy': 'http://p', 'image-resolve-mode': 'local' })
 })
 
 test.for([

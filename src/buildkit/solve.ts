@@ -6,7 +6,15 @@ import { recordAttributes } from './history.ts'
 import type { Definition } from './gen/ops_pb.ts'
 import { type Hints, readHints, withoutHints } from './hints.ts'
 import { withProxyEnv } from './llb-proxy.ts'
-import { withProxy } from './proxy.ts'
+import { withMinimalProvenance } from './provenance.ts'
+import {
+  mergeProxies,
+  type ProxyChoice,
+  proxyOfOptions,
+  type ProxyVariables,
+  withoutProxies,
+  withProxy,
+} from './proxy.ts'
 import { repositoryOf } from './reference.ts'
 import { InsituError } from '../kernel/errors.ts'
 
@@ -14,8 +22,8 @@ import { InsituError } from '../kernel/errors.ts'
 export interface Rewrite {
   /** Fill in what makes images usable on their node. */
   readonly defaults: boolean
-  /** Proxy variables for RUN steps, empty for none. */
-  readonly proxy: Readonly<Record<string, string>>
+  /** Proxy variables for RUN steps. */
+  readonly proxy: ProxyChoice
   /** Whose build it is, for the daemon's record of it. */
   readonly owner?: string | undefined
 }
@@ -89,12 +97,18 @@ function sessionsOf(request: SolveRequest): string[] {
  */
 export function rewriteSolve(request: SolveRequest, rewrite: Rewrite): Uint8Array | undefined {
   const changed = clone(SolveRequestSchema, request)
+  changed.frontendAttrs = frontendOptions(request.frontend, request.frontendAttrs, rewrite)
   // A client that runs the frontend itself gives the options that count to LLBBridge/Solve. Those here only go into the
   // daemon's history, where the credentials of a proxy would be for everybody to read.
-  const proxy = request.frontend === '' ? {} : rewrite.proxy
-  changed.frontendAttrs = frontendOptions(request.frontendAttrs, { ...rewrite, proxy })
-  if (rewrite.owner !== undefined) changed.frontendAttrs[recordAttributes.owner] = rewrite.owner
-  giveProxy(changed, rewrite.proxy)
+  if (request.frontend === '' && rewrite.proxy !== undefined) {
+    changed.frontendAttrs = withoutProxies(changed.frontendAttrs)
+  }
+  const proxy = effectiveProxy(rewrite.proxy, request.frontendAttrs)
+  if (rewrite.owner !== undefined) {
+    changed.frontendAttrs[recordAttributes.owner] = rewrite.owner
+    if (Object.keys(proxy).length > 0) changed.frontendAttrs[recordAttributes.proxy] = 'true'
+  }
+  giveProxy(changed, proxy)
   const attributes = (type: string, attrs: Record<string, string>): Record<string, string> => {
     const ours = withoutHints(attrs)
     return rewrite.defaults && type === 'image' ? withImageDefaults(ours) : ours
@@ -116,9 +130,18 @@ export function rewriteBridgeSolve(message: Uint8Array, rewrite: Rewrite): Uint8
     throw malformed(error)
   }
   const before = request.frontendOpt
-  if (request.frontend !== '') request.frontendOpt = frontendOptions(before, rewrite)
-  const given = giveProxy(request, rewrite.proxy)
+  if (request.frontend !== '') request.frontendOpt = frontendOptions(request.frontend, before, rewrite)
+  const given = giveProxy(request, effectiveProxy(rewrite.proxy, before))
   return !given && sameEntries(before, request.frontendOpt) ? undefined : toBinary(BridgeSolveSchema, request)
+}
+
+/**
+ * The variables that steps of a build have in the end, the client's own included. Names in upper case.
+ * @param options frontend options of the client.
+ */
+export function effectiveProxy(choice: ProxyChoice, options: ProxyVariables): ProxyVariables {
+  if (choice === undefined || choice === 'off') return {}
+  return mergeProxies(choice, proxyOfOptions(options))
 }
 
 interface Graphs {
@@ -127,7 +150,7 @@ interface Graphs {
 }
 
 /** RUN steps of graphs that clients bring along themselves. @returns whether anything changed. */
-function giveProxy(request: Graphs, proxy: Rewrite['proxy']): boolean {
+function giveProxy(request: Graphs, proxy: ProxyVariables): boolean {
   const before = [request.definition, ...Object.values(request.frontendInputs)]
   if (request.definition) request.definition = withProxyEnv(request.definition, proxy)
   for (const [name, graph] of Object.entries(request.frontendInputs)) {
@@ -148,10 +171,16 @@ export function namedImages(request: SolveRequest, response: Uint8Array): string
   return normalized([...exportedImages(exporters), ...chosen.split(',')])
 }
 
-function frontendOptions(options: Record<string, string>, rewrite: Rewrite): Record<string, string> {
-  const ours = withProxy(withoutHints(options), rewrite.proxy)
+function frontendOptions(
+  frontend: string,
+  options: Record<string, string>,
+  { proxy, defaults }: Rewrite,
+): Record<string, string> {
+  const given = frontend === '' ? { ...withoutHints(options) } : withProxy(withoutHints(options), frontend, proxy)
+  const hasProxy = Object.keys(effectiveProxy(proxy, options)).length > 0
+  const ours = hasProxy ? withMinimalProvenance(given) : given
   // FROM an image that is on the node must not ask a registry first; `pull` and other choices of the client win.
-  if (rewrite.defaults && ours['image-resolve-mode'] === undefined) ours['image-resolve-mode'] = 'local'
+  if (defaults && ours['image-resolve-mode'] === undefined) ours['image-resolve-mode'] = 'local'
   return ours
 }
 

@@ -141,7 +141,9 @@ describe('the daemon’s environment', () => {
       TMPDIR: '/tmp',
       EMPTY: undefined,
     }
-    expect(daemonEnvironment(env, '/bk/t')).toEqual({ PATH: '/bin', HTTPS_PROXY: 'http://p', TMPDIR: '/bk/t' })
+    const base = { PATH: '/bin', TMPDIR: '/bk/t' }
+    expect(daemonEnvironment(env, '/bk/t')).toEqual({ ...base, HTTPS_PROXY: 'http://p', https_proxy: 'http://p' })
+    expect(daemonEnvironment(env, '/bk/t', {})).toEqual(base)
   })
 })
 

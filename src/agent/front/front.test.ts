@@ -13,7 +13,7 @@ import { createKeyPair } from '../../kernel/tls/key.ts'
 import type { TlsMaterial, TlsSource } from '../../kernel/tls/material.ts'
 import { type Front, startFront } from './front.ts'
 import { type Handler, readJson, sendJson } from './handlers.ts'
-import { proxyVariables } from './proxy-env.ts'
+import { proxyVariables } from '../../buildkit/proxy.ts'
 
 const gateway = spiffe('buildkit-system', 'insitu-gateway')
 const agentUri = spiffe('buildkit-system', 'insitu-agent')

@@ -2,6 +2,8 @@
 export interface KnownBlob {
   readonly node: string
   readonly mediaType: string
+  /** Its digest on the node, where clients know it by another: it is changed on its way to them. */
+  readonly original?: string
 }
 
 /**

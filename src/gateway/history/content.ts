@@ -1,8 +1,17 @@
-import { askedDigest, childrenOf, contentPaths, namesOthers, readData, readRequest } from '../../buildkit/content.ts'
+import {
+  askedDigest,
+  askedOf,
+  childrenOf,
+  contentPaths,
+  namesOthers,
+  readData,
+  readRequest,
+} from '../../buildkit/content.ts'
 import { decodeHistoryEvent, everyRecord, recordBlobs, recordOwner } from '../../buildkit/history.ts'
+import { attestationType } from '../../buildkit/provenance.ts'
 import { paths } from '../../buildkit/methods.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
-import { readBody, unframe } from '../../kernel/grpc/framing.ts'
+import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import type { Call, RelayContext } from '../relay/context.ts'
 import { messagesFrom } from '../relay/messages.ts'
 import { pump } from '../relay/pump.ts'
@@ -10,6 +19,7 @@ import type { Upstream } from '../relay/upstream.ts'
 import { askNodes } from './ask.ts'
 import type { KnownBlob } from './blobs.ts'
 import { historyPatience } from './locate.ts'
+import { answerProvenance, renameProvenance } from './provenance.ts'
 import { maySee, viewerOf, type Viewer } from './viewer.ts'
 
 /** Most bytes of an index or manifest that is read to see what it names. OCI registries accept no more either. */
@@ -37,7 +47,11 @@ export async function answerContent(context: RelayContext, call: Call): Promise<
     })
   }
   const upstream = await call.upstreams.to(node)
-  await pump(call.stream, upstream.request(call.raw), { body, lost: () => upstream.whyLost() })
+  if (call.path === contentPaths.read && blob.mediaType === attestationType) {
+    return answerProvenance(call, upstream, unframe(body), blob.original ?? digest)
+  }
+  const asked = blob.original === undefined ? body : frame(askedOf(call.path, unframe(body), blob.original))
+  await pump(call.stream, upstream.request(call.raw), { body: asked, lost: () => upstream.whyLost() })
 }
 
 /** Looks through the records of the viewer's builds, and through what the images in them name. */
@@ -60,6 +74,7 @@ async function search(
           context.blobs.note(viewer.owner, blob.digest, { node: node.name, mediaType: blob.mediaType })
           if (namesOthers(blob.mediaType)) images.set(blob.digest, Number(blob.size))
         }
+        await renameProvenance(context, upstream, viewer, record, signal)
       }
       if (context.blobs.find(viewer.owner, digest)) return
       await lookInto(context, upstream, images, viewer, signal)

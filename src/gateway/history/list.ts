@@ -6,6 +6,7 @@ import {
   encodeHistoryEvent,
   historyEvent,
   newestFirst,
+  provenanceWithProxies,
   recordBlobs,
   recordOwner,
   timestampHeader,
@@ -18,6 +19,7 @@ import { messagesFrom } from '../relay/messages.ts'
 import { askNodes, type Answers } from './ask.ts'
 import { type Deliver, followNodes } from './follow.ts'
 import { historyPatience } from './locate.ts'
+import { renameProvenance } from './provenance.ts'
 import { openReply, type Reply } from '../relay/reply.ts'
 import { maySee, viewerOf, type Viewer } from './viewer.ts'
 
@@ -41,6 +43,11 @@ export async function answerHistory(context: RelayContext, call: Call): Promise<
       if (!record || !maySee(viewer, recordOwner(record))) return
       for (const { digest, mediaType } of recordBlobs(record)) {
         context.blobs.note(viewer.owner, digest, { node, mediaType })
+      }
+      const daemon = provenanceWithProxies(record).length > 0 ? context.directory.node(node) : undefined
+      if (daemon) {
+        const upstream = await call.upstreams.to(daemon, true)
+        await renameProvenance(context, upstream, viewer, record, call.signal)
       }
     }
     await reply().send(encodeHistoryEvent(event, node))

@@ -3,8 +3,9 @@ import { checkImageNames, type SolveFacts, solveHints } from '../../buildkit/sol
 import { InsituError } from '../../kernel/errors.ts'
 import type { Hold } from '../correlate/bindings.ts'
 import type { BuildNode } from '../directory/directory.ts'
-import { type DeliveryWish, readDelivery } from '../delivery/targets.ts'
+import { readDelivery } from '../delivery/targets.ts'
 import { createProgress } from '../progress/progress.ts'
+import { type ProxyWish, readProxyWish } from '../proxy/wish.ts'
 import type { Asked } from './admit.ts'
 import { bindSessions } from './bind-sessions.ts'
 import { anyNode } from './choose.ts'
@@ -41,9 +42,10 @@ export async function bindBuild(
   const hold = await context.builds.claim(facts.ref, async () => {
     first = true
     const delivery = facts.probe ? {} : readDelivery(solveHints(request))
+    const proxy = facts.probe ? noWish : readProxyWish(request)
     const bound = await decide()
     await checkNames(context, call, facts, asked, bound)
-    return startBuild(context, call, bound, delivery)
+    return startBuild(context, call, bound, { delivery, proxy })
   })
   holds.push(hold)
   // Another Solve of the same ref was decided before: what it was allowed is not allowed to this one.
@@ -55,7 +57,9 @@ export async function bindBuild(
   return hold.value
 }
 
-function startBuild(context: RelayContext, call: Call, bound: Bound, delivery: DeliveryWish): Build {
+const noWish: ProxyWish = { off: false, own: {} }
+
+function startBuild(context: RelayContext, call: Call, bound: Bound, wishes: Pick<Build, 'delivery' | 'proxy'>): Build {
   const progress = createProgress({ now: context.now })
   const { placement, split } = bound
   for (const part of split?.parts ?? []) {
@@ -67,7 +71,7 @@ function startBuild(context: RelayContext, call: Call, bound: Bound, delivery: D
   const begun = Promise.withResolvers<void>()
   // Nobody may be waiting when it is sure that it will not begin.
   begun.promise.catch(() => undefined)
-  return { ...bound, caller: call.caller, progress, begun, delivery }
+  return { ...bound, ...wishes, caller: call.caller, progress, begun }
 }
 
 /** What the policy can only say once the node is known. @throws InsituError POLICY */

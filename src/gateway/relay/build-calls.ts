@@ -15,7 +15,8 @@ import { soleNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { openAnswer } from './end-call.ts'
 import { soleHeader } from './headers.ts'
-import { proxyOf } from './proxy.ts'
+import { relayExec } from './exec-process.ts'
+import { bridgeProxy } from './proxy.ts'
 import { checkOwner } from './owner.ts'
 import { pump } from './pump.ts'
 import { patience } from './tuning.ts'
@@ -63,9 +64,11 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
     const node = nodeOf(context, call, hold, id)
     if (!(await begins(hold?.value, call.signal))) return
     const split = hold?.value.split
-    if (split && kind === 'bridge-solve') return await relaySplitBridgeSolve(context, call, split)
+    if (split && kind === 'bridge-solve')
+      return await relaySplitBridgeSolve(context, call, { build: hold.value, split })
     if (split && call.path === paths.bridgeReturn) return await relaySplitReturn(context, call, split)
     if (call.path === paths.bridgeReturn) return await relayReturn(context, call, node)
+    if (call.path === paths.bridgeExec && hold?.value.placement) return await relayExec(context, call, hold.value)
     if (kind === 'bridge') return await relayWhole(call, node)
     const body = await readBody(call.stream, call.messageLimit)
     const ours = hold?.value.placement !== undefined
@@ -73,7 +76,7 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
     const admitted = context.admission.bridgeSolve(call.caller, asked)
     const changed = rewriteBridgeSolve(admitted, {
       defaults: ours && context.config.defaults,
-      proxy: ours ? await proxyOf(context, node) : {},
+      proxy: ours ? await bridgeProxy(context, hold.value) : undefined,
     })
     const upstream = await call.upstreams.to(node)
     await pump(call.stream, upstream.request(call.raw), {

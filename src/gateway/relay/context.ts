@@ -10,6 +10,7 @@ import type { Http2Stream } from '../http2/stream.ts'
 import type { Admission } from '../policy/admission.ts'
 import type { Placement, Placer } from '../placement/placer.ts'
 import type { Progress } from '../progress/progress.ts'
+import type { ProxyWish } from '../proxy/wish.ts'
 import type { Turns } from '../queue/turns.ts'
 import type { Blobs } from '../history/blobs.ts'
 import type { SessionPlace, SplitBuild } from '../split/split-build.ts'
@@ -28,6 +29,8 @@ export interface Build {
   readonly placement: Placement | undefined
   /** What the client asked for about the nodes that get its image. */
   readonly delivery: DeliveryWish
+  /** What the client says of proxies. */
+  readonly proxy: ProxyWish
   /** Our own steps in the client's progress; ends just before Solve is answered. */
   readonly progress: Progress
   /** Settles when the daemon is asked to build, or when it is sure that it never will be. */

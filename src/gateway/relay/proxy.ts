@@ -1,10 +1,51 @@
+import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
+import { wantsFullProvenance } from '../../buildkit/provenance.ts'
+import { checkProxy } from '../../buildkit/proxy-url.ts'
+import { mergeProxies, type ProxyChoice, type ProxyVariables } from '../../buildkit/proxy.ts'
+import { effectiveProxy } from '../../buildkit/solve.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { BuildNode } from '../directory/directory.ts'
-import type { RelayContext } from './context.ts'
+import type { Build, RelayContext } from './context.ts'
 
-/** The proxy variables for RUN steps on a node; none where they are switched off or cannot be learnt. */
-export async function proxyOf(context: RelayContext, node: BuildNode): Promise<Readonly<Record<string, string>>> {
-  if (!context.config.proxy) return {}
+type ProxyBuild = Pick<Build, 'node' | 'proxy' | 'placement'>
+
+/**
+ * The proxy variables that insitu has for a build, without the client's own; undefined where it has no say.
+ * @throws InsituError PROXY_URL for one that is no address.
+ */
+export async function proxyOf(context: RelayContext, build: ProxyBuild): Promise<ProxyChoice> {
+  const { node, proxy, placement } = build
+  if (!context.config.proxy || !placement) return undefined
+  if (proxy.off) return 'off'
+  const variables = await variablesOf(context, node)
+  checkProxy(variables, `node ${node.name}: the agent's variable`)
+  return mergeProxies(variables)
+}
+
+/** What a step of a build has in the end, the client's own included. */
+export async function effectiveProxyOf(context: RelayContext, build: ProxyBuild): Promise<ProxyVariables> {
+  const options = Object.entries(build.proxy.own).map(([name, value]) => [`build-arg:${name}`, value])
+  return effectiveProxy(await proxyOf(context, build), Object.fromEntries(options) as ProxyVariables)
+}
+
+/** The variables for one LLBBridge/Solve: those of the build, its client's own among them. */
+export async function bridgeProxy(context: RelayContext, build: ProxyBuild): Promise<ProxyChoice> {
+  const choice = await proxyOf(context, build)
+  return typeof choice === 'object' ? effectiveProxyOf(context, build) : choice
+}
+
+/** Tells the client that its provenance will be the short one, if so. */
+export function sayProvenance({ progress }: Build, choice: ProxyChoice, { frontendAttrs }: SolveRequest): void {
+  if (!wantsFullProvenance(frontendAttrs)) return
+  if (Object.keys(effectiveProxy(choice, frontendAttrs)).length === 0) return
+  progress
+    .step(
+      '[insitu] provenance is mode=min: mode=max would hold the proxy variables; insitu.proxy=off builds without them',
+    )
+    .done()
+}
+
+async function variablesOf(context: RelayContext, node: BuildNode): Promise<ProxyVariables> {
   try {
     return await node.proxy()
   } catch (error) {

@@ -10,6 +10,8 @@ export interface PumpOptions {
   readonly body?: Uint8Array
   /** What was read of the client's stream before. */
   readonly head?: Uint8Array
+  /** Changes the client's stream on its way. Must not throw. */
+  readonly asked?: (chunk: Buffer) => Buffer
   /** Lets whole messages of the answer pass only, so that others can be written between them. */
   readonly cut?: (chunk: Buffer) => Buffer
   /** Sees every byte of the answer on its way. */
@@ -140,7 +142,7 @@ export function pump(down: Http2Stream, up: Http2Stream, options: PumpOptions): 
     if (options.body) return up.end(options.body)
     if (options.head && options.head.length > 0) up.write(options.head)
     if (down.readableEnded) return up.end()
-    forward(down, up)
+    forward(down, up, options.asked ? { cut: options.asked } : {})
     down.on('end', () => up.end())
     down.resume()
   })

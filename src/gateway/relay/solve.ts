@@ -21,7 +21,7 @@ import { askPolicy, type Asked } from './admit.ts'
 import { bindBuild } from './bind.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { claimSession } from './owner.ts'
-import { proxyOf } from './proxy.ts'
+import { proxyOf, sayProvenance } from './proxy.ts'
 import { reach } from './reach.ts'
 import { pump, type PumpEnd } from './pump.ts'
 import { waitForTurn } from './wait-turn.ts'
@@ -84,7 +84,8 @@ async function relayTo(
   const inProgress = placement && context.images?.begin(facts.images)
   try {
     if (!facts.probe) release = await waitForTurn(context, call, build)
-    const proxy = facts.probe ? {} : await proxyOf(context, node)
+    const proxy = await proxyOf(context, build)
+    sayProvenance(build, proxy, request)
     const changed = rewriteSolve(request, {
       defaults: context.config.defaults && !facts.probe,
       proxy,

@@ -9,9 +9,9 @@ import {
 import { rewriteBridgeSolve } from '../../buildkit/solve.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
-import type { Call, RelayContext } from '../relay/context.ts'
+import type { Build, Call, RelayContext } from '../relay/context.ts'
 import { answer } from '../relay/end-call.ts'
-import { proxyOf } from '../relay/proxy.ts'
+import { bridgeProxy } from '../relay/proxy.ts'
 import { endWith } from './end-part.ts'
 import { everyPart } from './every-part.ts'
 import { exchange } from './exchange.ts'
@@ -21,7 +21,11 @@ import type { BuildPart, SplitBuild } from './split-build.ts'
  * LLBBridge/Solve: every part's frontend gets its own platforms. It is answered when all of them are built, with what
  * the first made: so nothing is exported anywhere before everything is built everywhere.
  */
-export async function relaySplitBridgeSolve(context: RelayContext, call: Call, split: SplitBuild): Promise<void> {
+export async function relaySplitBridgeSolve(
+  context: RelayContext,
+  call: Call,
+  { build, split }: { readonly build: Build; readonly split: SplitBuild },
+): Promise<void> {
   const asked = unframe(await readBody(call.stream, call.messageLimit))
   const request = fromBinary(SolveRequestSchema, context.admission.bridgeSolve(call.caller, asked))
   if (request.frontend === '') throw combines()
@@ -29,7 +33,8 @@ export async function relaySplitBridgeSolve(context: RelayContext, call: Call, s
     const answers = await everyPart(split.parts, call.signal, async (part, signal) => {
       const message = partRequest(request, part)
       const { defaults } = context.config
-      const changed = rewriteBridgeSolve(message, { defaults, proxy: await proxyOf(context, part.node) })
+      const proxy = await bridgeProxy(context, { ...build, node: part.node })
+      const changed = rewriteBridgeSolve(message, { defaults, proxy })
       const upstream = await call.upstreams.to(part.node)
       const response = await exchange(upstream, call.raw, frame(changed ?? message), signal)
       const { result } = fromBinary(SolveResponseSchema, unframe(response))

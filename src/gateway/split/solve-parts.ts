@@ -1,5 +1,6 @@
 import { clone, fromBinary } from '@bufbuild/protobuf'
 import { type SolveRequest, SolveRequestSchema, SolveResponseSchema } from '../../buildkit/gen/control_pb.ts'
+import type { ProxyChoice } from '../../buildkit/proxy.ts'
 import { encodeSolve, rewriteSolve } from '../../buildkit/solve.ts'
 import { describeError, grpcStatus } from '../../kernel/errors.ts'
 import { frame, unframe } from '../../kernel/grpc/framing.ts'
@@ -7,7 +8,7 @@ import { statusOf } from '../../kernel/grpc/status.ts'
 import { identityOf } from '../listener/caller.ts'
 import type { Build, Call, RelayContext } from '../relay/context.ts'
 import { answer } from '../relay/end-call.ts'
-import { proxyOf } from '../relay/proxy.ts'
+import { proxyOf, sayProvenance } from '../relay/proxy.ts'
 import type { PumpEnd } from '../relay/pump.ts'
 import { reach } from '../relay/reach.ts'
 import { waitForTurn } from '../relay/wait-turn.ts'
@@ -69,7 +70,8 @@ export async function solveParts(context: RelayContext, call: Call, solve: Split
 async function solveAll(context: RelayContext, call: Call, solve: SplitSolve): Promise<Responses> {
   const { build, split, onBegun } = solve
   const messages = await everyPart(split.parts, call.signal, async (part) => {
-    const proxy = await proxyOf(context, part.node)
+    const proxy = await proxyOf(context, { ...build, node: part.node })
+    if (part === split.parts[0]) sayProvenance(build, proxy, solve.request)
     await reach(call, part.node)
     return frame(partMessage(context, call, solve, part, proxy))
   })
@@ -89,7 +91,7 @@ function partMessage(
   { caller }: Call,
   { split, request }: SplitSolve,
   part: BuildPart,
-  proxy: Readonly<Record<string, string>>,
+  proxy: ProxyChoice,
 ): Uint8Array {
   const own = clone(SolveRequestSchema, request)
   own.frontendAttrs['platform'] = part.platforms.join(',')
