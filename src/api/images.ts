@@ -41,6 +41,17 @@ export type Lookup =
 /** Body of `agentPaths.built`: the builder's agent records and pins what was just built on its node. */
 export interface BuiltRequest {
   readonly images: readonly BuiltImage[]
+  /** What the names should point to where this node has built only some platforms of it: the images' digest. */
+  readonly index?: SharedIndex | undefined
+}
+
+/** An index whose platforms are on several nodes. */
+export interface SharedIndex {
+  /** Of `content`: `sha256:…`. */
+  readonly digest: string
+  readonly mediaType: string
+  /** JSON. */
+  readonly content: string
 }
 
 /** Answer to it: names that were not recorded because a build may not write them. The node has put them back. */

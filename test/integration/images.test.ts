@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -29,7 +30,7 @@ async function startImages(): Promise<void> {
       node: 'n1',
       env: {},
       config: { ...defaultAgentConfig, images: { keep: 1, keepFor: 3600 } },
-      host: {} as Preflight,
+      host: { snapshotter: 'overlayfs', distribution: { root: join(node.directory, 'containerd') } } as Preflight,
     },
     ...{ containerd: socket, namespace: 'k8s.io', root, tmpdir: root, runDirectory: root, changed: () => {} },
     socket: `/proc/${node.pid}/root/run/buildkit.sock`,
@@ -142,6 +143,42 @@ async function importImage(name: string, what: string): Promise<string> {
   await node.ctr(['images', 'import', '--no-unpack', file])
   return (await ctrImage(name))?.digest ?? digest
 }
+
+describe('an image whose platforms are on several nodes', () => {
+  const index = async (name: string, what: string) => {
+    await buildPast(name, what)
+    const said = JSON.parse(await readFile(join(node.directory, 'metadata.json'), 'utf8')) as Record<string, object>
+    const own = { ...said['containerimage.descriptor'], platform: { os: 'linux', architecture: 'amd64' } }
+    const other = { ...own, digest: `sha256:${'7'.repeat(64)}`, platform: { os: 'linux', architecture: 's390x' } }
+    const mediaType = 'application/vnd.oci.image.index.v1+json'
+    const content = JSON.stringify({ schemaVersion: 2, mediaType, manifests: [other, own] })
+    return { digest: `sha256:${createHash('sha256').update(content).digest('hex')}`, mediaType, content }
+  }
+
+  it('is named as their index, which keeps what is here of it, and can be had from here', async () => {
+    const name = `${registry}/shared:v1`
+    const shared = await index(name, 'shared')
+    expect(await built.built([{ name, digest: shared.digest, version: ++version }], shared)).toEqual([])
+    await pointsTo(name, shared.digest)
+    expect(built.find(name)?.digest).toBe(shared.digest)
+    await pinned(name)
+    await node.ctr(['content', 'prune', 'references'])
+    const [found] = (await criImages()).filter(({ tags }) => tags.includes(name))
+    expect(found?.pinned).toBe(true)
+    // The same again, as after a gateway that asked twice.
+    expect(await built.built([{ name, digest: shared.digest, version: ++version }], shared)).toEqual([])
+    await pointsTo(name, shared.digest)
+  })
+
+  it('loses its name again when the build has failed elsewhere', async () => {
+    const name = `${registry}/shared:v2`
+    const shared = await index(name, 'taken back')
+    await built.built([{ name, digest: shared.digest, version: ++version }], shared)
+    const nothing = `sha256:${'0'.repeat(64)}`
+    expect(await built.drop([{ name, digest: nothing, version: ++version }])).toEqual([name])
+    expect(await ctrImage(name)).toBeUndefined()
+  })
+})
 
 describe('images that insitu built', () => {
   it('are recorded, pinned, seen as pinned by the kubelet, and pinned again after each rebuild', async () => {

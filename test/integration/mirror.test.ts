@@ -124,6 +124,23 @@ describe('a pull through containerd', () => {
     await pull(`${name.slice(0, name.lastIndexOf(':'))}@${image.digest}`)
   })
 
+  it('gets its own platform from the node that has it, whoever else has the name', async () => {
+    const name = fresh()
+    const image = await sketchImage(node.directory, name, { layers: [300_000, 5 * MiB], index: true })
+    const [own] = await publish(name, image, 1)
+    const root = join(node.directory, `peer${next++}`)
+    const index = image.blobs.get(image.digest)
+    await layOut(root, new Map(index ? [[image.digest, index]] : []))
+    const foreign = await startPeer({ authority, node: 'foreign', root })
+    foreign.records.set({ name, digest: image.digest, version: 1 })
+    peers.push(foreign)
+    gateways.answer('one', () => here(image, name, own ? [foreign, own] : []))
+    await pull(name)
+    expect(await node.ctr(['images', 'ls', `name==${name}`])).toContain(image.digest)
+    expect(own?.sent()).toBeGreaterThan(5 * MiB)
+    expect(foreign.sent()).toBe(index?.length)
+  })
+
   it('goes on at another node when one dies in the middle of a layer', async () => {
     const name = fresh()
     const image = await sketchImage(node.directory, name, { layers: [24 * MiB] })

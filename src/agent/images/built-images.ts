@@ -1,8 +1,9 @@
-import type { BuiltImage } from '../../api/images.ts'
+import type { BuiltImage, SharedIndex } from '../../api/images.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { ContainerdImages } from './containerd-images.ts'
 import type { Keeper } from './keeper.ts'
 import type { ImageRecord } from './record.ts'
+import { nameIndex } from './shared-index.ts'
 
 /** What insitu built and this node has: for gateways, the mirror, deliveries and the disk's budget. */
 export interface BuiltImages {
@@ -11,8 +12,15 @@ export interface BuiltImages {
   list(): readonly BuiltImage[]
   /** Changes with every change of the list. */
   revision(): number
-  /** Records and pins what was just built here. @returns names that may not be built, and why. */
-  built(images: readonly BuiltImage[]): Promise<readonly { readonly name: string; readonly reason: string }[]>
+  /**
+   * Records and pins what was just built here.
+   * @param index what the names should point to where only a part of it was built here.
+   * @returns names that may not be built, and why.
+   */
+  built(
+    images: readonly BuiltImage[],
+    index?: SharedIndex,
+  ): Promise<readonly { readonly name: string; readonly reason: string }[]>
   /** A delivery or the mirror brings this image: it is recorded as soon as containerd has the name. */
   arriving(image: BuiltImage): Promise<void>
   /** Takes names away whose copy here is older. @returns those. */
@@ -36,7 +44,7 @@ export function builtImages({ keeper, images, log, revision }: BuiltImagesOption
   const plain = ({ name, digest, version }: ImageRecord): BuiltImage => ({ name, digest, version })
   const isProtected = (name: string): boolean => memory.known.get(name)?.built === false
 
-  const record = async (image: BuiltImage): Promise<string | undefined> => {
+  const record = async (image: BuiltImage, index: SharedIndex | undefined): Promise<string | undefined> => {
     const { name, digest, version } = image
     const old = memory.records.get(name)
     if (old && old.version > version) return undefined
@@ -44,6 +52,7 @@ export function builtImages({ keeper, images, log, revision }: BuiltImagesOption
       return 'the node had it before, and insitu did not build it'
     }
     keeper.announce(image, 'built')
+    if (index) await nameIndex(images, name, index)
     const here = await images.get(name)
     const taken = keeper.disputed(digest)
     // It was put back before we knew who had built it.
@@ -61,10 +70,10 @@ export function builtImages({ keeper, images, log, revision }: BuiltImagesOption
     },
     revision,
     isProtected,
-    async built(list) {
+    async built(list, index) {
       const refused: { name: string; reason: string }[] = []
       for (const image of list) {
-        const reason = await keeper.change(() => record(image))
+        const reason = await keeper.change(() => record(image, index))
         if (reason !== undefined) {
           refused.push({ name: image.name, reason })
           log.warn({ name: image.name }, `a build wrote a protected name: ${reason}`)

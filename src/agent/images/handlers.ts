@@ -4,6 +4,7 @@ import { normalizeReference } from '../../buildkit/reference.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { type Handler, readJson, sendJson } from '../front/handlers.ts'
 import type { BuiltImages } from './built-images.ts'
+import { parseSharedIndex } from './shared-index.ts'
 
 /** What gateways ask and tell about images. Contracts: src/api/images.ts. */
 export function imageHandlers(node: string, images: BuiltImages): readonly Handler[] {
@@ -18,7 +19,9 @@ export function imageHandlers(node: string, images: BuiltImages): readonly Handl
     {
       ...{ methods: ['POST'], path: agentPaths.built, allow: ['gateway'] },
       async handle(request, response) {
-        const answer: BuiltAnswer = { refused: await images.built(imagesOf(await readJson(request))) }
+        const body = await readJson(request)
+        const index = parseSharedIndex(isObject(body) ? body['index'] : undefined)
+        const answer: BuiltAnswer = { refused: await images.built(imagesOf(body), index) }
         sendJson(response, 200, answer)
       },
     },

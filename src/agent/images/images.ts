@@ -29,7 +29,7 @@ export function createImages(): Images {
       find: (name) => running?.find(name),
       list: () => running?.list() ?? [],
       revision: () => running?.revision() ?? 0,
-      built: async (images) => running?.built(images) ?? [],
+      built: async (images, index) => running?.built(images, index) ?? [],
       arriving: async (image) => running?.arriving(image),
       drop: async (images) => running?.drop(images) ?? [],
       wanted: async (names) => running?.wanted(names),

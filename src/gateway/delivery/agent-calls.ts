@@ -7,6 +7,7 @@ import type {
   Peer,
   PullProgress,
   PullRequest,
+  SharedIndex,
   WantedRequest,
 } from '../../api/images.ts'
 import { InsituError } from '../../kernel/errors.ts'
@@ -16,7 +17,12 @@ import { askAgent, askAgentForLines } from '../directory/agent-request.ts'
 /** What a gateway asks of agents about images. All throw InsituError with the node and the reason. */
 export interface AgentCalls {
   /** The builder's agent records and pins what was built on its node. @returns names that it put back instead. */
-  built(node: string, images: readonly BuiltImage[], signal: AbortSignal): Promise<BuiltAnswer['refused']>
+  built(
+    node: string,
+    images: readonly BuiltImage[],
+    signal: AbortSignal,
+    index?: SharedIndex,
+  ): Promise<BuiltAnswer['refused']>
   /** A node loses its copies of these names that are older. */
   drop(node: string, images: readonly BuiltImage[]): Promise<void>
   /** Brings an image to a node. @returns bytes that were moved. */
@@ -61,8 +67,8 @@ export function createAgentCalls({
     })
   }
   return {
-    async built(node, images, signal) {
-      const body: BuiltRequest = { images }
+    async built(node, images, signal, index) {
+      const body: BuiltRequest = { images, index }
       const answer = await askAgent(reach(node), tls, { method: 'POST', path: agentPaths.built, body, timeout, signal })
       return (answer as Partial<BuiltAnswer> | undefined)?.refused ?? []
     },

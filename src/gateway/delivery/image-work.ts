@@ -1,4 +1,4 @@
-import type { BuiltAnswer, BuiltImage } from '../../api/images.ts'
+import type { BuiltAnswer, BuiltImage, SharedIndex } from '../../api/images.ts'
 import type { GatewayConfig } from '../../api/config.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
@@ -12,6 +12,10 @@ import { deliveryTargets, type DeliveryWish } from './targets.ts'
 /** A build that has named its images on its node. */
 export interface FinishedBuild {
   readonly node: string
+  /** Other nodes that have built platforms of it. */
+  readonly others?: readonly string[] | undefined
+  /** What the names point to then. */
+  readonly shared?: SharedIndex | undefined
   /** Nodes that will run the images. */
   readonly placed: readonly string[]
   /** Normalised names. */
@@ -34,7 +38,12 @@ export interface ImageWork {
    * @returns the error with which the build fails although its image is there, by the policy. Never rejects.
    */
   finish(build: FinishedBuild, inProgress: BuildInProgress): Promise<InsituError | undefined>
+  /** A part of a build has named its image on its node, and the build has failed: the names go. Never rejects. */
+  retract(node: string, names: readonly string[], digest: string): Promise<void>
 }
+
+/** Milliseconds. */
+const retracting = 5000
 
 export interface ImageWorkOptions {
   readonly index: ImageIndex
@@ -72,18 +81,29 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
    * The builder's agent must know its image before anybody is sent to it.
    * @returns names that its node put back, because a build may not write them.
    */
-  async function announce(build: FinishedBuild, images: readonly BuiltImage[]): Promise<BuiltAnswer['refused']> {
+  async function announce(
+    build: FinishedBuild,
+    node: string,
+    images: readonly BuiltImage[],
+  ): Promise<BuiltAnswer['refused']> {
     try {
-      return await agents.built(build.node, images, build.signal)
+      return await agents.built(node, images, build.signal, build.shared)
     } catch (error) {
       if (build.signal.aborted) return []
-      const said = `the agent of node ${build.node} was not told of the image: ${describeError(error)}`
-      logger.warn({ node: build.node, images, err: describeError(error) }, 'an agent was not told of what was built')
+      const said = `the agent of node ${node} was not told of the image: ${describeError(error)}`
+      logger.warn({ node, images, err: describeError(error) }, 'an agent was not told of what was built')
       const step = build.progress.step('[insitu] images')
       step.log(`${said}; other nodes cannot get it from there`)
       step.done()
       return []
     }
+  }
+
+  /** Takes names off a node again that a build has just given there. */
+  async function retract(node: string, images: readonly BuiltImage[]): Promise<void> {
+    const nothing = `sha256:${'0'.repeat(64)}`
+    const later = images.map(({ name, version }) => ({ name, version: version + 1, digest: nothing }))
+    await dropOn(options, node, later)
   }
 
   async function dropStale(images: readonly BuiltImage[], keep: ReadonlySet<string>): Promise<void> {
@@ -103,7 +123,7 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
       {
         images,
         targets,
-        sources: [build.node],
+        sources: [build.node, ...(build.others ?? [])],
         progress: build.progress,
         signal: AbortSignal.any([build.signal, limit]),
       },
@@ -154,28 +174,31 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
       return undefined
     }
     const images = build.names.map((name): BuiltImage => ({ name, digest, version: index.nextVersion(name) }))
-    const refused = await announce(build, images)
+    const builders = [node, ...(build.others ?? [])]
+    const refused = (await Promise.all(builders.map((builder) => announce(build, builder, images)))).flat()
     if (refused.length > 0) {
+      if (build.others) for (const builder of builders) await retract(builder, images)
       return new InsituError('NAME_PROTECTED', refused.map((r) => `${r.name}: ${r.reason}`).join('; '), {
         status: 'PERMISSION_DENIED',
-        fix: `use another name; node ${node} has put its own image back`,
+        fix: 'use another name; the node has put its own image back',
       })
     }
-    for (const image of images) index.add(node, image)
+    for (const builder of builders) for (const image of images) index.add(builder, image)
     inProgress.ended()
     const wanted = build.wish.to ?? config.to
-    const able = wanted === 'all' || typeof wanted === 'number' ? options.able(node) : []
-    const targets = deliveryTargets({ to: wanted, builder: node, placed: build.placed, able })
+    const able = wanted === 'all' || typeof wanted === 'number' ? [...new Set(builders.flatMap(options.able))] : []
+    const others = deliveryTargets({ to: wanted, builder: node, placed: build.placed, able })
+    const targets = others.filter((target) => !builders.includes(target))
     const current: BuiltImage[] = []
     for (const image of images) {
       const why = superseded(image)
       if (why === undefined) current.push(image)
       else say(progress, logger, why)
     }
-    const [, , results] = await Promise.all([
-      options.wake(node, build.names),
-      dropStale(current, new Set([node, ...targets])),
+    const [results] = await Promise.all([
       current.length > 0 && targets.length > 0 ? deliverTo(build, current, targets) : [],
+      dropStale(current, new Set([...builders, ...targets])),
+      ...builders.map((builder) => options.wake(builder, build.names)),
     ])
     const stuck = await options.stuck(build.names)
     if (stuck.length > 0) {
@@ -188,6 +211,17 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
 
   return {
     begin: (names) => options.inProgress.begin(names),
+    async retract(node, names, digest) {
+      const images = names.map((name): BuiltImage => ({ name, digest, version: index.nextVersion(name) }))
+      try {
+        // What an agent knows it can take away.
+        await agents.built(node, images, AbortSignal.timeout(retracting))
+      } catch (error) {
+        logger.warn({ node, images, err: describeError(error) }, 'part of a build that failed stays on its node')
+        return
+      }
+      await retract(node, images)
+    },
     async finish(build, inProgress) {
       try {
         return await finish(build, inProgress)

@@ -87,7 +87,6 @@ async function splitBuild(
   const because = (why: string) => ({ because: `not split between ${plan.parts.length} nodes, because ${why}` })
   const output = splitOutput(request)
   if ('because' in output) return because(output.because)
-  if (context.images && output.kind === 'place') return because('its image stays on the node')
   const hubs = await bindHubs(context, facts.sessions, holds)
   if (!hubs) return because('other builds of the same client session are on one node')
   const parts = plan.parts.map(({ platforms, placement }): BuildPart => ({

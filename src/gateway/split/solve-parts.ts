@@ -5,6 +5,7 @@ import { encodeSolve, rewriteSolve } from '../../buildkit/solve.ts'
 import { describeError, grpcStatus } from '../../kernel/errors.ts'
 import { frame, unframe } from '../../kernel/grpc/framing.ts'
 import { statusOf } from '../../kernel/grpc/status.ts'
+import type { BuildInProgress } from '../images/in-progress.ts'
 import { identityOf } from '../listener/caller.ts'
 import type { Build, Call, RelayContext } from '../relay/context.ts'
 import { answer } from '../relay/end-call.ts'
@@ -40,6 +41,9 @@ export async function solveParts(context: RelayContext, call: Call, solve: Split
   const { build, split } = solve
   const ended = split.parts.map(({ node }) => context.activity.started(node.name))
   const turns: (() => void)[] = []
+  const made = new Map<BuildPart, Readonly<Record<string, string>>>()
+  const names = split.output.kind === 'place' ? split.output.names : []
+  const inProgress = names.length > 0 ? context.images?.begin(names) : undefined
   const over = (): void => {
     for (const release of turns.splice(0)) release()
   }
@@ -47,13 +51,17 @@ export async function solveParts(context: RelayContext, call: Call, solve: Split
     // In the same order for all builds: two that wait for each other would wait for ever.
     const nodes = split.parts.map(({ node }) => node).toSorted((a, b) => (a.name < b.name ? -1 : 1))
     for (const node of nodes) turns.push(await waitForTurn(context, call, { ...build, node }))
-    const responses = await solveAll(context, call, solve)
+    inProgress?.placed(build.node.name)
+    const responses = await solveAll(context, call, solve, made)
     over()
     const index = await finish(context, call, solve, responses)
+    await imagesBuilt(context, call, solve, index, inProgress)
     build.progress.end()
     answer(call.stream, frame(mergedResponse(responses, split.output, index)))
     return { kind: 'status', code: grpcStatus.OK, message: undefined }
   } catch (error) {
+    inProgress?.ended(describeError(error))
+    await retract(context, names, made)
     build.progress.end()
     build.begun.reject(error)
     if (call.signal.aborted) return { kind: 'reset', by: 'client', code: 8 }
@@ -62,12 +70,59 @@ export async function solveParts(context: RelayContext, call: Call, solve: Split
     const { code } = statusOf(error)
     return { kind: 'status', code, message: error instanceof DaemonRefusal ? error.message : describeError(error) }
   } finally {
+    inProgress?.ended('it was given up')
     over()
     for (const end of ended) end()
   }
 }
 
-async function solveAll(context: RelayContext, call: Call, solve: SplitSolve): Promise<Responses> {
+/** Nothing stays on nodes of what failed. */
+async function retract(
+  { images }: RelayContext,
+  names: readonly string[],
+  made: ReadonlyMap<BuildPart, Readonly<Record<string, string>>>,
+): Promise<void> {
+  if (!images || names.length === 0) return
+  await Promise.all(
+    [...made].map(([{ node }, response]) => images.retract(node.name, names, response['containerimage.digest'] ?? '')),
+  )
+}
+
+/** The nodes learn what their names point to, and everybody who waits for the images is told. */
+async function imagesBuilt(
+  { images, placer }: RelayContext,
+  { signal }: Call,
+  { build, split }: SplitSolve,
+  index: ImageIndex | undefined,
+  inProgress: BuildInProgress | undefined,
+): Promise<void> {
+  const { output, parts } = split
+  if (output.kind !== 'place' || output.names.length === 0 || !index) return
+  const { names } = output
+  if (!images || !inProgress) {
+    await Promise.all(parts.map(({ placement }) => placer.built(placement, names)))
+    return
+  }
+  const { digest, mediaType, bytes } = index
+  const error = await images.finish(
+    {
+      node: build.node.name,
+      others: parts.slice(1).map(({ node }) => node.name),
+      shared: { digest, mediaType, content: bytes.toString('utf8') },
+      placed: [...new Set(parts.flatMap(({ placement }) => placement.targets))],
+      ...{ names, digest, wish: build.delivery, progress: build.progress, signal },
+    },
+    inProgress,
+  )
+  if (error) throw error
+}
+
+async function solveAll(
+  context: RelayContext,
+  call: Call,
+  solve: SplitSolve,
+  made: Map<BuildPart, Readonly<Record<string, string>>>,
+): Promise<Responses> {
   const { build, split, onBegun } = solve
   const messages = await everyPart(split.parts, call.signal, async (part) => {
     const proxy = await proxyOf(context, { ...build, node: part.node })
@@ -79,7 +134,9 @@ async function solveAll(context: RelayContext, call: Call, solve: SplitSolve): P
   const asked = everyPart(split.parts, call.signal, async (part, signal) => {
     const upstream = await call.upstreams.to(part.node)
     const body = await exchange(upstream, call.raw, bodies.get(part) ?? Buffer.alloc(0), signal)
-    return fromBinary(SolveResponseSchema, unframe(body)).exporterResponse
+    const { exporterResponse } = fromBinary(SolveResponseSchema, unframe(body))
+    made.set(part, exporterResponse)
+    return exporterResponse
   })
   build.begun.resolve()
   onBegun()
