@@ -101,9 +101,13 @@ function send(
  * Asks an agent for its proxy variables.
  * @throws InsituError AGENT_UNREACHABLE (UNAVAILABLE)
  */
-export async function fetchProxy(agent: AgentAddress, tls: TlsSource): Promise<Readonly<Record<string, string>>> {
+export async function fetchProxy(
+  agent: AgentAddress,
+  tls: TlsSource,
+  timeout?: number,
+): Promise<Readonly<Record<string, string>>> {
   const path = agentPaths.proxy
-  const value = await askAgent(agent, tls, { method: 'GET', path })
+  const value = await askAgent(agent, tls, { method: 'GET', path, ...(timeout === undefined ? {} : { timeout }) })
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw unreachable(agent, `what it answers to ${path} is no list of variables`)
   }

@@ -134,7 +134,7 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     proxy: async () => proxyOf(agent),
     answers: async () => {
       const now = agents.get(agent.node) ?? agent
-      return reached(now, fetchProxy(addressOf(now), tls))
+      return reached(now, fetchProxy(addressOf(now), tls, patientTimeout))
     },
   })
   /** A pod's variables do not change while it lives: the short life of the cache is for agents that did not answer well. */
@@ -178,6 +178,9 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     },
   }
 }
+
+/** Milliseconds: whether a node is lost is decided by several questions, each of which may be answered late. */
+const patientTimeout = 10_000
 
 interface ProxyCache {
   /** Milliseconds since 1970. */

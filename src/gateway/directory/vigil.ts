@@ -17,7 +17,7 @@ export interface Vigil {
 export interface VigilOptions {
   /** Milliseconds between two questions to a node. Default 3,000. */
   readonly interval?: number
-  /** So many in a row without an answer. Default 3. */
+  /** So many in a row without an answer when the next one is due. Default 4: 12 to 15 s. */
   readonly patience?: number
 }
 
@@ -26,25 +26,32 @@ interface Watch {
   readonly end: AbortController
 }
 
-/** One question at a time for each node, however many clients are connected to it. */
-export function createVigil({ interval = 3000, patience = 3 }: VigilOptions = {}): Vigil {
+/**
+ * Each node is asked once, however many clients are connected to it. A question does not wait for the answer to the
+ * one before, and a late answer counts too: a machine under load is slow, but it answers in the end.
+ */
+export function createVigil({ interval = 3000, patience = 4 }: VigilOptions = {}): Vigil {
   const watches = new Map<string, Watch>()
 
   const keep = async (node: BuildNode, ask: () => Promise<unknown>, watch: Watch): Promise<void> => {
     const { signal } = watch.end
-    for (let silent = 0; ;) {
+    let unanswered = 0
+    let failure: unknown
+    for (;;) {
       await sleep(interval, undefined, { signal, ref: false }).catch(() => undefined)
       if (signal.aborted) return
-      const failure = await ask().then(
-        () => undefined,
-        (error: unknown) => ({ error }),
-      )
-      silent = failure ? silent + 1 : 0
-      if (failure === undefined || silent < patience || signal.aborted) continue
+      if (unanswered < patience) {
+        unanswered += 1
+        void ask().then(
+          () => (unanswered = 0),
+          (error: unknown) => (failure = error),
+        )
+        continue
+      }
       watches.delete(node.name)
       const reason = new InsituError('NODE_SILENT', `node ${node.name} has stopped to answer`, {
         status: 'UNAVAILABLE',
-        cause: failure.error,
+        cause: failure,
       })
       for (const dead of watch.watchers) dead(reason)
       return

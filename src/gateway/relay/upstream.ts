@@ -65,6 +65,9 @@ export function createUpstreams(vigil: Vigil, telemetry: Pick<Telemetry, 'opened
         if (!aside) latest = node.name
         return known
       }
+      // A node that has just fallen silent would let each call of the builds it had wait for its dial again.
+      const silence = known?.silent()
+      if (silence) throw silence
       const pending = open.get(node.name)
       // Somebody else may have dialled anew while this call waited.
       const current = pending && (await pending.catch(() => undefined)) !== known ? pending : dial(node)
@@ -90,15 +93,24 @@ export function createUpstreams(vigil: Vigil, telemetry: Pick<Telemetry, 'opened
   }
 }
 
+/** Milliseconds for which a client's calls to a node that fell silent fail at once. */
+const silenceTime = 20_000
+
 interface Connection extends Upstream {
   /** The daemon takes no new calls on this connection. */
   leaving(): boolean
+  /** The error of a node that stopped to answer a moment ago. */
+  silent(): InsituError | undefined
   destroy(): void
 }
 
 function establish({ name: node, fate }: BuildNode, stream: Duplex): Connection {
   const client = new Http2Client(stream, upstreamOptions)
   client.setWindow(connectionWindow)
+  let silent: number | undefined
+  stream.once('close', () => {
+    if (stream.errored instanceof InsituError) silent = performance.now()
+  })
   const lost = (): InsituError | undefined => {
     if (!client.destroyed) return undefined
     return new InsituError('NODE_LOST', `node ${node}: the connection to its build daemon was lost`, {
@@ -131,6 +143,7 @@ function establish({ name: node, fate }: BuildNode, stream: Duplex): Connection 
       return client.request(upstreamHeaders(raw))
     },
     lost,
+    silent: () => (silent !== undefined && performance.now() - silent < silenceTime ? lost() : undefined),
     leaving: () => client.closing,
     destroy: () => client.destroy(),
   }
