@@ -1,0 +1,108 @@
+import { randomBytes } from 'node:crypto'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { buildIdHeader, paths } from '../../../src/buildkit/methods.ts'
+import { fieldOf, messages } from '../../../src/kernel/grpc/wire.ts'
+import { type FrontDoor, openFrontDoor } from '../fixtures/front-door.ts'
+import { startGateway, type TestGateway } from '../fixtures/gateway.ts'
+import { fileDefinition, type RawClient, rawClient } from '../fixtures/raw-client.ts'
+
+// Gateways share nothing. A client whose calls of one build arrive at two of them, because it opened a second
+// connection, gets what one buildkitd would say, or is told at once what is wrong; and the build itself is not hurt.
+
+let door: FrontDoor
+let other: TestGateway
+const open = new Set<RawClient>()
+
+beforeAll(async () => {
+  door = await openFrontDoor()
+  other = await startGateway({ nodes: { red: door.red, blue: door.blue }, config: { recordOwner: true } })
+})
+afterAll(async () => {
+  for (const client of open) client.cut()
+  await other?.close()
+  await door?.stop()
+})
+
+function at(port: number): RawClient {
+  const client = rawClient({ host: '127.0.0.1', port })
+  open.add(client)
+  return client
+}
+const name = (): string => randomBytes(12).toString('hex')
+const bridge = (method: string): string => `/moby.buildkit.v1.frontend.LLBBridge/${method}`
+const of = (ref: string) => ({ [buildIdHeader]: ref })
+
+/** A build that its client drives, at the first gateway: it runs until `finish`. */
+async function runningBuild() {
+  const first = at(door.gateway.port)
+  const ref = name()
+  const solve = first.call(paths.solve, fieldOf(1, ref))
+  expect((await first.call(bridge('Ping'), new Uint8Array(), of(ref)).ended).code).toBe(0)
+  return {
+    ref,
+    first,
+    finish: async () => {
+      const { definition, digest } = fileDefinition('/hello', `of ${ref}`)
+      const solved = await first.call(
+        bridge('Solve'),
+        Buffer.concat([fieldOf(1, definition), fieldOf(5, 1), fieldOf(6, 1)]),
+        of(ref),
+      ).ended
+      const [result] = messages(solved.messages[0] ?? new Uint8Array(), 3)
+      expect((await first.call(bridge('Return'), fieldOf(1, result ?? new Uint8Array()), of(ref)).ended).code).toBe(0)
+      return { ended: await solve.ended, digest }
+    },
+  }
+}
+
+test('Status at another gateway shows the build, while it runs and afterwards', async () => {
+  const { ref, finish } = await runningBuild()
+  const second = at(other.port)
+  const during = second.call(paths.status, fieldOf(1, ref))
+  // It is open before the build goes on, and the build's steps arrive there.
+  const { ended, digest } = await finish()
+  expect(ended.code).toBe(0)
+  const after = await second.call(paths.status, fieldOf(1, ref)).ended
+  for (const { code, messages: told } of [await during.ended, after]) {
+    expect(code).toBe(0)
+    expect(Buffer.concat([...told]).includes(digest)).toBe(true)
+  }
+})
+
+test('LLBBridge at another gateway is refused with the build’s name, and the build goes on', async () => {
+  const { ref, finish } = await runningBuild()
+  const second = at(other.port)
+  const methods = ['Ping', 'Solve', 'Return', 'OfTheFuture']
+  const calls = methods.map((method) => second.call(bridge(method), new Uint8Array(), of(ref)).ended)
+  for (const { code, text } of await Promise.all(calls)) {
+    expect(code).toBe(5)
+    expect(text).toContain(`this gateway knows no running build ${ref}`)
+  }
+  expect((await finish()).ended.code).toBe(0)
+})
+
+test('the same ref at another gateway ends as at one daemon or is a build of its own: the first one is not hurt', async () => {
+  const { ref, finish } = await runningBuild()
+  const { definition } = fileDefinition('/hello', 'another')
+  const { code } = await at(other.port).call(paths.solve, Buffer.concat([fieldOf(1, ref), fieldOf(2, definition)]))
+    .ended
+  expect(code).toBeDefined()
+  expect((await finish()).ended.code).toBe(0)
+})
+
+test('a session at another gateway is as none: the daemon says which one it misses, and nobody hangs', async () => {
+  const session = name()
+  const solve = (client: RawClient) =>
+    client.call(paths.solve, Buffer.concat([fieldOf(1, name()), fieldOf(6, 'dockerfile.v0'), fieldOf(5, session)]))
+  const direct = rawClient({ path: door.red.socket })
+  open.add(direct)
+  const tunnel = at(other.port).call(paths.session, new Uint8Array(), {
+    'x-docker-expose-session-uuid': session,
+    'x-docker-expose-session-name': 'test',
+  })
+  const [expected, seen] = await Promise.all([solve(direct).ended, solve(at(door.gateway.port)).ended])
+  expect([seen.code, seen.text]).toEqual([expected.code, expected.text])
+  expect(seen.text).toContain(session)
+  tunnel.cancel()
+  await tunnel.ended
+})
