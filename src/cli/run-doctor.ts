@@ -1,4 +1,5 @@
 import { fatal, makePlan, type Plan } from '../agent/plan.ts'
+import { checkMirror } from '../agent/mirror/check.ts'
 import { type RunningAgent, runningAgent } from '../agent/host/running.ts'
 import type { Finding } from '../api/node-report.ts'
 import { processEnv } from '../kernel/config/env.ts'
@@ -33,7 +34,8 @@ export async function runDoctor(flags: DoctorFlags): Promise<void> {
     snapshotter: flags.snapshotter,
     readConfig: () => readOptional(flags.config),
   }
-  const plan = await makePlan(options, agent?.children)
+  const own = await makePlan(options, agent?.children)
+  const plan = { ...own, findings: [...own.findings, ...(await mirrorFindings(own))] }
   console.log(flags.output === 'json' ? JSON.stringify(summary(plan, agent), undefined, 2) : describe(plan, agent))
   const count = fatal(plan.findings).length
   if (count > 0)
@@ -41,6 +43,12 @@ export async function runDoctor(flags: DoctorFlags): Promise<void> {
       'NODE_UNFIT',
       `${count} ${count === 1 ? 'finding keeps' : 'findings keep'} this machine from building`,
     )
+}
+
+/** Without a kubelet's plug-in there is nobody who would ask the mirror. */
+async function mirrorFindings({ host, findings }: Plan): Promise<readonly Finding[]> {
+  if (!host.containerd || findings.some(({ code }) => code === 'CRI_ABSENT')) return []
+  return checkMirror({ address: host.distribution.address, pid: host.containerdPid, hostRoot: '/proc/1/root' })
 }
 
 const summary = ({ host, rendered, findings }: Plan, agent: RunningAgent | undefined) => ({

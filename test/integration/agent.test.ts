@@ -101,11 +101,17 @@ describe('a node with an agent', () => {
 
   it('is no finding of a doctor on the same node', async () => {
     const args = ['doctor', '--root', node.buildkitRoot, '--config', join(node.directory, 'none.toml')]
+    // It says what would keep the mirror from being asked.
+    await mkdir(join(node.directory, 'certs.d/old.test'), { recursive: true })
+    await writeFile(join(node.directory, 'certs.d/old.test/ca.crt'), 'a certificate')
     const { code, stdout, stderr } = await pod.run(program, [...args, '--output', 'json'])
     expect(code, stdout + stderr).toBe(0)
     expect(stderr).toBe('')
     const report = JSON.parse(stdout) as { findings: { code: string }[]; agent: number }
     expect(report.findings.map((finding) => finding.code)).not.toContain('NAMESPACE_IN_USE')
+    expect(report.findings.filter(({ code }) => code.startsWith('MIRROR'))).toMatchObject([
+      { code: 'MIRROR_HOST_FILE', message: expect.stringContaining('certs.d/old.test/hosts.toml') as string },
+    ])
     expect(report.agent).toBeGreaterThan(1)
     expect((await pod.run(program, args)).stdout).toMatch(/agent: +runs/)
   })

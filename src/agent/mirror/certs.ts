@@ -41,6 +41,18 @@ export async function putMirror(options: CertsOptions, host: MirrorHost): Promis
   return findings
 }
 
+/** What `putMirror` could not use, without writing anything. */
+export async function checkHostFiles(options: CertsOptions): Promise<readonly Finding[]> {
+  const findings: Finding[] = []
+  for (const { path, seen } of await rootsOf(options)) {
+    for (const name of await directoriesIn(seen)) {
+      const wanted = await plan(join(seen, name), { url: 'http://127.0.0.1:1', token: '' }, 0).catch(describeError)
+      if (typeof wanted === 'string') findings.push(hostFinding(`${path}/${name}/hosts.toml`, wanted))
+    }
+  }
+  return findings
+}
+
 /** Puts back all files of the directories as they were without us. @returns those that had a block of ours. */
 export async function removeMirror(options: CertsOptions): Promise<readonly string[]> {
   const changed: string[] = []
@@ -75,21 +87,34 @@ async function make(directory: string): Promise<number> {
 
 /** @returns why the mirror cannot be put in front in this directory of a registry, or undefined. */
 async function put(directory: string, host: MirrorHost, made: number): Promise<string | undefined> {
-  const file = join(directory, 'hosts.toml')
   try {
-    const text = await readOptional(file)
-    if (text === undefined && (await readdir(directory)).some((name) => /\.(crt|cert|key)$/.test(name))) {
-      return 'it has certificates in docker’s layout, which a hosts.toml would switch off'
-    }
-    const mode = text === undefined ? 0o644 : (await stat(file)).mode & 0o7777
-    const memory: BlockMemory = readBlock(text ?? '') ?? { mode, fresh: text === undefined, directories: made }
-    const wanted = withBlock(text ?? '', host, memory)
-    if (wanted === undefined) return 'no host can be added to it without changing what it says'
-    if (wanted !== text) await writeFileAtomic(file, wanted, 0o600)
+    const planned = await plan(directory, host, made)
+    if (typeof planned === 'string') return planned
+    if (planned.wanted !== planned.text) await writeFileAtomic(planned.file, planned.wanted, 0o600)
     return undefined
   } catch (error) {
     return describeError(error)
   }
+}
+
+interface PlannedFile {
+  readonly file: string
+  /** As it is; undefined: there is none. */
+  readonly text: string | undefined
+  readonly wanted: string
+}
+
+/** @returns the file with our block, or why it cannot have one. @throws when it cannot be read. */
+async function plan(directory: string, host: MirrorHost, made: number): Promise<PlannedFile | string> {
+  const file = join(directory, 'hosts.toml')
+  const text = await readOptional(file)
+  if (text === undefined && (await readdir(directory)).some((name) => /\.(crt|cert|key)$/.test(name))) {
+    return 'it has certificates in docker’s layout, which a hosts.toml would switch off'
+  }
+  const mode = text === undefined ? 0o644 : (await stat(file)).mode & 0o7777
+  const memory: BlockMemory = readBlock(text ?? '') ?? { mode, fresh: text === undefined, directories: made }
+  const wanted = withBlock(text ?? '', host, memory)
+  return wanted === undefined ? 'no host can be added to it without changing what it says' : { file, text, wanted }
 }
 
 async function restore(file: string): Promise<boolean> {

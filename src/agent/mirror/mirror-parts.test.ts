@@ -146,4 +146,31 @@ it.each([
   ['2', '[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "/a:/b"', '/a:/b'],
   ['1.x', '[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/a"', '/a'],
   ['none', '[plugins."io.containerd.grpc.v1.cri".registry]\n', undefined],
+  // Parts of `containerd config dump` of 1.6.20, and of 2.4.2 where the plug-in has one name for registry and transfer.
+  [
+    '1.6, dumped',
+    'version = 2\n[plugins]\n  [plugins."io.containerd.grpc.v1.cri"]\n    sandbox_image = "registry.k8s.io/pause:3.6"\n    [plugins."io.containerd.grpc.v1.cri".registry]\n      config_path = "/etc/containerd/certs.d"\n\n      [plugins."io.containerd.grpc.v1.cri".registry.auths]\n\n      [plugins."io.containerd.grpc.v1.cri".registry.mirrors]\n',
+    '/etc/containerd/certs.d',
+  ],
+  [
+    '1.6 without one, dumped',
+    'version = 2\n[plugins]\n  [plugins."io.containerd.grpc.v1.cri"]\n    [plugins."io.containerd.grpc.v1.cri".registry]\n      config_path = ""\n\n      [plugins."io.containerd.grpc.v1.cri".registry.mirrors]\n',
+    undefined,
+  ],
+  // What k3s and rke2 render: with containerd 2, with 1.7, and before they had a directory of hosts.
+  [
+    'k3s with 2.x',
+    'version = 3\nroot = "/var/lib/rancher/k3s/agent/containerd"\n[plugins.\'io.containerd.cri.v1.images\'.registry]\n  config_path = "/var/lib/rancher/k3s/agent/etc/containerd/certs.d"\n',
+    '/var/lib/rancher/k3s/agent/etc/containerd/certs.d',
+  ],
+  [
+    'rke2 with 1.7',
+    'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n  stream_server_port = "10010"\n[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "/var/lib/rancher/rke2/agent/etc/containerd/certs.d"\n',
+    '/var/lib/rancher/rke2/agent/etc/containerd/certs.d',
+  ],
+  [
+    'an old k3s',
+    'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]\n  endpoint = ["http://10.0.0.1:5000"]\n',
+    undefined,
+  ],
 ])('config_path of containerd %s', (_, text, path) => expect(configPathOf(parseToml(text, 'config.toml'))).toBe(path))

@@ -79,14 +79,15 @@ export async function register(options: RegistrationOptions): Promise<Registrati
     const found = await registryDirectories({ address: options.containerd, pid: options.containerdPid, hostRoot })
     const reachable = await reachableFromNode(options.host, port, hostRoot)
     failures = reachable ? 0 : failures + 1
-    if (reachable || failures === tries) await own(reachable ? options.host : (options.otherHost ?? options.host))
-    if (found.length === 0) return say([configPathFinding])
-    if (!reachable) {
-      if (failures >= tries) say([unreachableFinding(options.host, port)])
-      timer = setTimeout(() => void safely(begin), failures < tries ? 1000 : 30_000)
+    const settled = reachable || failures >= tries
+    if (settled) await own(reachable ? options.host : (options.otherHost ?? options.host))
+    if (found.length === 0) say([configPathFinding])
+    else if (settled && !reachable) say([unreachableFinding(options.host, port)])
+    if (!settled || (!reachable && found.length > 0)) {
+      timer = setTimeout(() => void safely(begin), settled ? 30_000 : 1000)
       timer.unref()
-      return
     }
+    if (!reachable || found.length === 0) return
     directories = found
     let beats = 0
     // Before the files: containerd must not be told of a mirror whose hanging nobody would notice.
