@@ -26,8 +26,11 @@ const withImage = (image: string): object => ({ containers: [{ name: 'main', ima
 beforeAll(async () => {
   server = await startApiServer()
   await kubectl(['create', 'namespace', 'team-a'])
-  expect(await admit(withImage('images.internal/team-b/app:v1'))).toBe('admitted')
-  expect((await kubectl(['apply', '-f', example])).stderr).toBe('')
+  await until(
+    'pods to be admitted',
+    async () => (await admit(withImage('images.internal/team-b/app:v1'))) === 'admitted',
+  )
+  await kubectl(['apply', '-f', example])
   await until('the policy to be in force', async () =>
     (await admit(withImage('images.internal/team-b/app:v1'))) === 'admitted' ? undefined : true,
   )
