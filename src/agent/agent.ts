@@ -86,7 +86,10 @@ export function createAgent(options: AgentOptions): Agent {
 
   const takeLockFor = async (plan: Plan): Promise<Lock> => {
     const taken = await takeLock({
-      files: [`${plan.root}/insitu.lock`, `${plan.host.distribution.state}/insitu-${namespace}.lock`],
+      files: [
+        `${plan.root}/insitu.lock`,
+        ...(plan.rootless ? [] : [`${plan.host.distribution.state}/insitu-${namespace}.lock`]),
+      ],
       holder: `insitu agent of ${options.node}, process ${process.pid}`,
       env: daemonEnvironment(options.env, plan.rendered.tmpdir),
     })
@@ -102,11 +105,13 @@ export function createAgent(options: AgentOptions): Agent {
     lock ??= await takeLockFor(plan)
     const held = lock
     last = plan
-    network ??= await rememberNetwork({
-      bridge: plan.rendered.bridgeName,
-      file: join(plan.root, 'insitu-network.json'),
-      log,
-    })
+    if (!plan.rootless) {
+      network ??= await rememberNetwork({
+        bridge: plan.rendered.bridgeName,
+        file: join(plan.root, 'insitu-network.json'),
+        log,
+      })
+    }
     if (plan.rendered.network === 'bridge') unclamp ??= await clampSegments(plan.rendered.bridgeName, log)
     await parts.start({
       ...{ node: options.node, env: options.env, log, config: options.config ?? defaultAgentConfig, host: plan.host },

@@ -9,7 +9,7 @@ const documentation = readFileSync(join(here, '../../docs/findings.md'), 'utf8')
 const documented = new Set([...documentation.matchAll(/^\| `([A-Z_]+)`/gm)].map((match) => match[1]))
 
 // What else lies in src/agent has commands of its own and reports no findings.
-const files = ['agent.ts', 'plan.ts', 'part.ts', 'host', 'buildkitd', 'front', 'report']
+const files = ['agent.ts', 'plan.ts', 'part.ts', 'host', 'buildkitd', 'front', 'report', 'rootless']
   .flatMap((entry) =>
     entry.endsWith('.ts') ? [entry] : readdirSync(join(here, entry)).map((file) => join(entry, file)),
   )

@@ -9,6 +9,8 @@ import type { TlsSource } from '../kernel/tls/material.ts'
 export interface AgentOptions {
   /** Name of the node, as the report gives it. */
   readonly node: string
+  /** Runs the daemon without privilege and with a store of its own; nothing of the node is touched. Default false. */
+  readonly rootless?: boolean
   /** PATH, proxies and other variables for buildkitd; proxies are also what gateways are told. */
   readonly env: Env
   readonly log: Logger

@@ -6,9 +6,11 @@ import { createImages } from './images/images.ts'
 import { type MirrorAccess, mirrorPart } from './mirror/part.ts'
 import type { AgentOptions } from './options.ts'
 import type { Part } from './part.ts'
+import { rootlessPart } from './rootless/part.ts'
 
 /** What an agent consists of besides the supervision of buildkitd. Parts that need each other are joined here. */
 export function agentParts(options: AgentOptions): readonly Part[] {
+  if (options.rootless) return [rootlessPart]
   const { part, built } = createImages()
   const names = (): Set<string> => new Set(built.list().map(({ name }) => name))
   // Who built what is known from gateways: without them (`insitu local`) every build would look like one past the door.

@@ -8,11 +8,14 @@ import { kubeletThresholds } from './disk/kubelet.ts'
 import { measureFileSystems } from './disk/measure.ts'
 import { checkBridge, checkPrograms, probeBridge } from './host/network.ts'
 import { nearestExisting, preflight, type Preflight, sharingFinding } from './host/preflight.ts'
+import { makeRootlessPlan } from './rootless/plan.ts'
 import { provePropagation } from './host/propagation.ts'
 import { mkdir, rmdir } from 'node:fs/promises'
 
 /** Everything that is known before a daemon is started. With a fatal finding none may be. */
 export interface Plan {
+  /** The daemon runs without privilege, with a store of its own. */
+  readonly rootless: boolean
   readonly host: Preflight
   readonly rendered: Rendered
   readonly root: string
@@ -41,6 +44,10 @@ export const paths = (options: AgentOptions) => {
  */
 export async function makePlan(options: AgentOptions, ownPids: ReadonlySet<number> = new Set()): Promise<Plan> {
   const { root, socket, configFile } = paths(options)
+  if (options.rootless) {
+    const plan = await makeRootlessPlan(options, { root, socket })
+    return { rootless: true, root, socket, configFile, ...plan }
+  }
   const namespace = options.namespace ?? 'k8s.io'
   const host = await preflight({
     root,
@@ -68,7 +75,7 @@ export async function makePlan(options: AgentOptions, ownPids: ReadonlySet<numbe
   if (rendered.tmpdir !== '' && !`${rendered.tmpdir}/`.startsWith(`${root}/`) && host.containerd) {
     findings.push(...(await checkSeparateTmpdir(rendered.tmpdir, host.containerdPid)))
   }
-  return { host, rendered, root, socket, configFile, config, findings }
+  return { rootless: false, host, rendered, root, socket, configFile, config, findings }
 }
 
 /** Limits for buildkitd's own collection that agree with the node's budget. */

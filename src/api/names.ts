@@ -12,6 +12,8 @@ export const group = 'insitu.build'
 export const labels = {
   /** On our pods: `gateway`, `agent`, `controller`. */
   role: `${group}/role`,
+  /** On a node and on the pod of its agent: `rootless`, where buildkitd runs without privilege. */
+  mode: `${group}/mode`,
   /** On a namespace: `allow` lets its pods talk to port 2375 in plaintext. */
   plaintext: `${group}/plaintext`,
 } as const
@@ -23,6 +25,8 @@ export const annotations = {
   imageReady: `${group}/image-ready`,
   /** On a pod template: a digest of the configuration its pods read when they start. */
   config: `${group}/config-digest`,
+  /** On a node: `insitu install` has written the mode's label, so `insitu uninstall` takes it away. */
+  modeByInstall: `${group}/mode-by-install`,
   /** On our namespace: `insitu install` made it, so `insitu uninstall` may delete it. */
   namespaceCreated: `${group}/created-by-install`,
   /** On ConfigMap insitu-ca after an uninstall that could not reach every node: what the next one has to do. */
@@ -42,6 +46,9 @@ export const configMaps = {
 
 /** The Secret with the CA's key: `tls.crt` and `tls.key`. Only gateways may read it. */
 export const caSecret = 'insitu-ca'
+
+/** The DaemonSet of agents without privilege; the privileged one is named like its service account. */
+export const rootlessAgent = 'insitu-agent-rootless'
 
 export const serviceAccounts = {
   gateway: 'insitu-gateway',

@@ -5,6 +5,8 @@
 export interface NodeReport {
   readonly version: 1
   readonly node: string
+  /** `rootless`: a daemon without privilege and with a store of its own; images cannot stay on the node. Else absent. */
+  readonly mode?: 'rootless'
   /** False while the node takes no builds; the reason is in `findings` (severity `fatal`) or `state`. */
   readonly ready: boolean
   readonly state: 'starting' | 'ready' | 'restarting' | 'draining' | 'failed'
@@ -17,8 +19,8 @@ export interface NodeReport {
   readonly snapshotter: string
   /** `distribution` is kubeadm, k3s, rke2, microk8s, kind, … or `unknown`. */
   readonly distribution: string
-  /** `bridge`: RUN steps use the pod's network. `host`: the node's. */
-  readonly network: 'bridge' | 'host'
+  /** `bridge`: RUN steps have a network behind the pod's. `pod`: they share the agent pod's own. `host`: the node's. */
+  readonly network: 'bridge' | 'host' | 'pod'
   /** `revision` of the node's ImageInventory: another number means that it is worth asking for again. */
   readonly imagesRevision?: number
   readonly findings: readonly Finding[]

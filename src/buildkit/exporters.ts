@@ -36,6 +36,10 @@ export function exportedImages(exporters: readonly ExporterLike[]): string[] {
   return normalized(storedImages(exporters).flatMap((e) => namesOf(e.attrs)))
 }
 
+/** Whether an image is only to stay where it is built: it has a name there and goes nowhere else. */
+export const onlyStays = (exporters: readonly ExporterLike[]): boolean =>
+  storedImages(exporters).some((e) => (e.attrs['name'] ?? '') !== '' && !isPushed(e.attrs))
+
 /** Whether the frontend chooses a name, so that only the answer of the build tells it. */
 export const frontendNames = (exporters: readonly ExporterLike[]): boolean =>
   storedImages(exporters).some((e) => (e.attrs['name'] ?? '').includes('*'))

@@ -113,6 +113,7 @@ test('the facts name images, platforms and the sessions, the shared ones first',
     images: ['docker.io/library/app:1', 'docker.io/library/app:2'],
     platforms: ['linux/amd64', 'linux/arm64'],
     cacheKey: 'docker.io/library/app',
+    stays: true,
     exports: true,
     probe: false,
   })

@@ -1,5 +1,12 @@
 import { clone, equals, fromBinary, toBinary } from '@bufbuild/protobuf'
-import { effectiveExporters, exportedImages, frontendNames, normalized, withImageDefaults } from './exporters.ts'
+import {
+  effectiveExporters,
+  exportedImages,
+  frontendNames,
+  normalized,
+  onlyStays,
+  withImageDefaults,
+} from './exporters.ts'
 import { type SolveRequest, SolveRequestSchema, SolveResponseSchema } from './gen/control_pb.ts'
 import { SolveRequestSchema as BridgeSolveSchema } from './gen/gateway_pb.ts'
 import { recordAttributes } from './history.ts'
@@ -38,6 +45,8 @@ export interface SolveFacts {
   readonly platforms: readonly string[]
   /** Tells builds with a common cache apart from others; empty when nothing is known. */
   readonly cacheKey: string
+  /** An image is only to stay on the node: it is not pushed. */
+  readonly stays: boolean
   /** Something becomes of the result besides cache. */
   readonly exports: boolean
   /** A question of the client to the daemon (buildx asks for its abilities so), not a build. */
@@ -66,6 +75,7 @@ export function solveFacts(request: SolveRequest): SolveFacts {
     images,
     platforms: (request.frontendAttrs['platform'] ?? '').split(',').filter((p) => p !== ''),
     cacheKey: first === undefined ? context : repositoryOf(first),
+    stays: onlyStays(exporters),
     exports: exporters.length > 0,
     probe: request.internal && request.frontend === '' && exporters.length === 0,
   }

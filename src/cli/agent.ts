@@ -7,6 +7,7 @@ export function agentCommand(): Command {
   return new Command('agent')
     .description('Run the node agent: check the host, supervise buildkitd, serve gateways.')
     .option('--config <file>', "the user's buildkitd.toml; absent means the defaults", '/etc/buildkit/buildkitd.toml')
+    .option('--rootless', 'without privilege, with a store of its own instead of the containerd of the node')
     .option('--insitu-config <file>', 'insitu.toml; absent means the defaults', '/etc/insitu/insitu.toml')
     .option('--root <directory>', "buildkitd's root, the same path on the host", '/var/lib/buildkit')
     .option('--run-directory <directory>', 'place of the socket and the rendered configuration', '/run/buildkit')

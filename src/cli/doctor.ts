@@ -9,6 +9,7 @@ export function doctorCommand(): Command {
     )
     .option('--config <file>', "the user's buildkitd.toml", '/etc/buildkit/buildkitd.toml')
     .option('--root <directory>', "buildkitd's root", '/var/lib/buildkit')
+    .option('--rootless', 'as an agent without privilege')
     .option('--containerd-address <socket>', "containerd's socket (default: where the distribution has it)")
     .option('--containerd-namespace <name>', "containerd's namespace", 'k8s.io')
     .option('--snapshotter <name>', "the kubelet's snapshotter (default: asked from containerd)")

@@ -95,6 +95,7 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
       ...{ index, inProgress, agents: calls, config, logger, wake },
       metrics: counters,
       able: (builder) => sameMachines(agents(), builder, running),
+      keeps: (node) => agents().get(node)?.rootless !== true,
       stuck: (names) => describeBackOff(client, podsBackingOff({ waitingFor }, names), logger),
     }),
     httpHandlers: { [`GET ${gatewayPaths.lookup}`]: lookupHandler(lookups, namespace) },
@@ -124,7 +125,7 @@ function sameMachines(
 ): string[] {
   const platform = agents.get(builder)?.platforms[0]
   return [...agents.values()]
-    .filter((agent) => agent.ready && agent.platforms[0] === platform)
+    .filter((agent) => agent.ready && !agent.rootless && agent.platforms[0] === platform)
     .map(({ node }) => node)
     .toSorted((a, b) => running(a) - running(b) || (a < b ? -1 : 1))
 }

@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander'
 import { clusterOptions, print } from './cluster/connect.ts'
 import type { InstallFlags } from './cluster/flags.ts'
-import { distributions } from './manifests/options.ts'
+import { distributions, modes } from './manifests/options.ts'
 
 const repeatable = (flags: string, description: string): Option =>
   new Option(flags, description)
@@ -12,6 +12,14 @@ export const installCommand = (): Command =>
   clusterOptions(new Command('install'))
     .description('Install insitu in a Kubernetes cluster, or change an installation, and wait until it is ready.')
     .option('--image <reference>', 'of gateways and agents (default: the release of this version)')
+    .addOption(
+      new Option(
+        '--mode <mode>',
+        'node: builds go into the containerd of the nodes; rootless: without privilege, images are pushed; mixed: rootless on nodes labelled insitu.build/mode=rootless, and on those without containerd',
+      )
+        .choices([...modes])
+        .default('node'),
+    )
     .option('--buildkitd-toml <file>', 'configuration of the build daemons, checked before it is sent')
     .addOption(
       new Option('--distribution <name>', 'where the nodes keep their containerd')

@@ -20,6 +20,7 @@ export interface AgentFlags {
   readonly insituConfig: string
   readonly root: string
   readonly runDirectory: string
+  readonly rootless?: true
   readonly containerdAddress?: string
   readonly containerdNamespace: string
   readonly snapshotter?: string
@@ -56,6 +57,7 @@ export async function runAgentCommand(flags: AgentFlags): Promise<void> {
     node,
     env,
     log,
+    rootless: flags.rootless === true,
     root: flags.root,
     runDirectory: flags.runDirectory,
     namespace: flags.containerdNamespace,
@@ -68,7 +70,7 @@ export async function runAgentCommand(flags: AgentFlags): Promise<void> {
     config: agentConfig(parseToml((await readOptional(flags.insituConfig)) ?? '', 'insitu.toml')),
     ...(client && pod.name !== '' ? { report: (report) => annotatePod(client, pod, report) } : {}),
     ...(gateways ? { front: gateways } : {}),
-    ...(gateways && flags.mirror > 0
+    ...(gateways && flags.mirror > 0 && !flags.rootless
       ? { mirror: { port: flags.mirror, gateways: allGateways(gateways.tls, pod.namespace, env) } }
       : {}),
   }

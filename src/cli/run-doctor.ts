@@ -10,6 +10,7 @@ import { createLogger } from '../kernel/log.ts'
 export interface DoctorFlags {
   readonly config: string
   readonly root: string
+  readonly rootless?: true
   readonly containerdAddress?: string
   readonly containerdNamespace: string
   readonly snapshotter?: string
@@ -18,7 +19,7 @@ export interface DoctorFlags {
 
 /** Looks at this machine as an agent would and prints what it finds. @throws InsituError NODE_UNFIT with a fatal finding. */
 export async function runDoctor(flags: DoctorFlags): Promise<void> {
-  if (process.getuid?.() !== 0) {
+  if (process.getuid?.() !== 0 && !flags.rootless) {
     throw new InsituError('NOT_ROOT', 'insitu doctor needs root: it asks containerd and tries a mount', {
       fix: 'run it with sudo',
     })
@@ -28,6 +29,7 @@ export async function runDoctor(flags: DoctorFlags): Promise<void> {
     node: '',
     env: processEnv(),
     log: createLogger({ level: 'silent' }),
+    rootless: flags.rootless === true,
     root: flags.root,
     namespace: flags.containerdNamespace,
     containerdAddress: flags.containerdAddress,
@@ -60,17 +62,23 @@ const summary = ({ host, rendered, findings }: Plan, agent: RunningAgent | undef
   findings,
 })
 
-function describe({ host, rendered, findings }: Plan, agent: RunningAgent | undefined): string {
+function describe({ rootless, host, rendered, findings }: Plan, agent: RunningAgent | undefined): string {
   const facts: (readonly [string, string])[] = [
-    ['distribution', host.distribution.name],
-    ['containerd', `${host.containerd?.version ?? 'no answer'} at ${host.distribution.address}`],
-    ['snapshotter', host.snapshotter ?? 'unknown'],
-    ['network of RUN steps', rendered.network === 'bridge' ? 'of its own, behind a bridge' : 'the node’s'],
+    ...(rootless
+      ? [['mode', 'rootless'] as const]
+      : [
+          ['distribution', host.distribution.name] as const,
+          ['containerd', `${host.containerd?.version ?? 'no answer'} at ${host.distribution.address}`] as const,
+          ['snapshotter', host.snapshotter ?? 'unknown'] as const,
+        ]),
+    ['network of RUN steps', networks[rendered.network]],
     ['agent', agent ? `runs, process ${agent.pid}` : 'does not run'],
   ]
   const lines = facts.map(([name, value]) => `${`${name}:`.padEnd(22)}${value}`)
   return [...lines, '', ...(findings.length === 0 ? ['Nothing to complain about.'] : findings.map(explain))].join('\n')
 }
+
+const networks = { bridge: 'of its own, behind a bridge', host: 'the node’s', pod: 'the pod’s' } as const
 
 const explain = ({ severity, code, message, fix }: Finding): string =>
   `${severity.toUpperCase()} ${code}: ${message}${fix ? `\n  fix: ${fix}` : ''}`

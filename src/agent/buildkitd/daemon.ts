@@ -9,6 +9,8 @@ import { logDaemonLine } from './daemon-log.ts'
 export interface DaemonOptions {
   /** Program name or path. */
   readonly binary: string
+  /** Puts the program into what it is to run in, keeping the process id. Default: nothing. */
+  readonly wrap?: (program: string, args: readonly string[]) => readonly [string, readonly string[]]
   /** Path of the rendered buildkitd.toml. */
   readonly config: string
   readonly socket: string
@@ -32,7 +34,9 @@ const keptLines = 20
 /** Starts buildkitd. Its standard error becomes our log. @throws InsituError COMMAND_MISSING */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const lines: string[] = []
-  const child = await start(options.binary, ['--config', options.config], {
+  const own = ['--config', options.config]
+  const [program, args] = options.wrap?.(options.binary, own) ?? [options.binary, own]
+  const child = await start(program, args, {
     env: options.env,
     onLine: (line) => {
       // They become part of findings, which others than administrators read.

@@ -8,7 +8,7 @@ import { headSize, isBolt } from './bolt.ts'
  */
 export async function databaseFiles(root: string): Promise<string[]> {
   const entries = await readdir(root, { withFileTypes: true }).catch(() => [])
-  const workers = entries.filter((entry) => entry.isDirectory() && entry.name.startsWith('containerd-'))
+  const workers = entries.filter((entry) => entry.isDirectory() && /^(containerd|runc)-/.test(entry.name))
   return [
     ...workers.map((worker) => join(root, worker.name, 'metadata_v2.db')),
     join(root, 'cache.db'),

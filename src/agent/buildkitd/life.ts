@@ -18,6 +18,8 @@ import { judgeExit, type Verdict } from './judge-exit.ts'
 import { memoryKills } from './memory-kill.ts'
 import { endOrphans, type OrphanOptions } from './orphans.ts'
 import { sweep } from './sweep.ts'
+import { tidy } from '../rootless/tidy.ts'
+import { inUserNamespace } from '../rootless/user-namespace.ts'
 
 export interface LifeOptions {
   readonly agent: AgentOptions
@@ -36,9 +38,12 @@ export async function live(plan: Plan, failures: number, options: LifeOptions): 
   const { agent, intervals, state, stopping } = options
   const { log } = agent
   const { root, socket, configFile, rendered } = plan
-  await endOrphans(orphansOf(plan, agent))
-  await sweep({ root, tmpdir: rendered.tmpdir, socket, log })
-  await endLeaks(orphansOf(plan, agent))
+  if (plan.rootless) await tidy({ root, tmpdir: rendered.tmpdir, socket, log })
+  else {
+    await endOrphans(orphansOf(plan, agent))
+    await sweep({ root, tmpdir: rendered.tmpdir, socket, log })
+    await endLeaks(orphansOf(plan, agent))
+  }
   await mkdir(paths(agent).run, { recursive: true })
   await mkdir(rendered.tmpdir, { recursive: true })
   await writeFileAtomic(configFile, rendered.toml, 0o600)
@@ -46,6 +51,7 @@ export async function live(plan: Plan, failures: number, options: LifeOptions): 
   const started = performance.now()
   const daemon = await startDaemon({
     binary: agent.buildkitd ?? 'buildkitd',
+    ...(plan.rootless ? { wrap: inUserNamespace } : {}),
     config: configFile,
     socket,
     env: daemonEnvironment(agent.env, rendered.tmpdir),
@@ -162,8 +168,12 @@ const orphansOf = (plan: Plan, agent: AgentOptions): OrphanOptions => ({
 
 /** What puts away the rest of the last daemon, each step on its own: one that fails keeps no other from being done. */
 export const farewell = (plan: Plan, agent: AgentOptions): readonly (() => Promise<unknown>)[] => [
-  () => endOrphans(orphansOf(plan, agent)),
-  () => sweep({ ...plan, tmpdir: plan.rendered.tmpdir, log: agent.log, final: true }),
+  ...(plan.rootless
+    ? [() => tidy({ ...plan, tmpdir: plan.rendered.tmpdir, log: agent.log })]
+    : [
+        () => endOrphans(orphansOf(plan, agent)),
+        () => sweep({ ...plan, tmpdir: plan.rendered.tmpdir, log: agent.log, final: true }),
+      ]),
   () => rm(plan.configFile, { force: true }),
   () => rmdir(plan.rendered.tmpdir).catch(() => undefined),
   () => rmdir(paths(agent).run).catch(() => undefined),

@@ -101,7 +101,7 @@ async function afterEnd(plan: Plan, verdict: Verdict, options: SuperviseOptions)
 
 /** A daemon also ends when containerd is away: then its databases are not to blame. */
 const stillAnswers = async (plan: Plan, agent: AgentOptions): Promise<boolean> =>
-  (await makePlan(agent)).host.containerd !== undefined && plan.host.containerd !== undefined
+  plan.rootless || ((await makePlan(agent)).host.containerd !== undefined && plan.host.containerd !== undefined)
 
 const pause = (milliseconds: number, signal: AbortSignal): Promise<unknown> =>
   sleep(milliseconds, undefined, { signal }).catch(() => undefined)

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, rmdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { labels } from '../../api/names.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { Finding } from '../../api/node-report.ts'
 import { askContainerd, type ContainerdFacts } from './containerd.ts'
@@ -45,7 +46,7 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
   try {
     containerd = await askContainerd(address)
   } catch (error) {
-    findings.push(await containerdAbsent(address, error))
+    findings.push(await containerdAbsent(address, hostRoot, error))
   }
   const distribution: Distribution = {
     ...detected,
@@ -94,14 +95,23 @@ const neighbourFinding = ({ pid, shares }: Neighbour, { root, namespace }: Prefl
         fix: 'stop the other buildkitd, or give one of the two another root (insitu install --buildkit-root)',
       }
 
-async function containerdAbsent(address: string, error: unknown): Promise<Finding> {
+/** Sockets of the runtimes that are no containerd, as their documentation says. */
+const otherRuntimes = [
+  { name: 'CRI-O', socket: '/run/crio/crio.sock' },
+  { name: 'dockerd', socket: '/run/cri-dockerd.sock' },
+] as const
+
+async function containerdAbsent(address: string, hostRoot: string, error: unknown): Promise<Finding> {
   const there = await stat(address).catch(() => undefined)
   if (!there) {
+    const other = otherRuntimes.find(({ socket }) => existsSync(join(hostRoot, socket)))
     return {
       code: 'CONTAINERD_MISSING',
       severity: 'fatal',
-      message: `there is no containerd socket at ${address}`,
-      fix: 'name the socket with --containerd-address, and in a pod mount its directory at the same path',
+      message: `there is no containerd socket at ${address}${other ? `: this node runs ${other.name}` : ''}`,
+      fix: other
+        ? `build rootless here: kubectl label node NAME ${labels.mode}=rootless, with insitu install --mode mixed`
+        : `name the socket with --containerd-address, and in a pod mount its directory at the same path; a node with another runtime builds rootless (label ${labels.mode}=rootless, insitu install --mode mixed)`,
     }
   }
   return {

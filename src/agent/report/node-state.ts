@@ -64,8 +64,9 @@ export function createNodeState(options: NodeStateOptions): NodeState {
         ...(daemon ? { platforms: daemon.platforms, buildkit: daemon.version } : {}),
         ...(plan
           ? {
+              ...(plan.rootless ? { mode: 'rootless' as const } : {}),
               containerd: plan.host.containerd?.version ?? '',
-              snapshotter: plan.host.snapshotter ?? '',
+              snapshotter: (plan.rootless ? daemon?.snapshotter : plan.host.snapshotter) ?? '',
               distribution: plan.host.distribution.name,
               network: plan.rendered.network,
               findings: [...plan.findings, ...extra, ...history],

@@ -1,3 +1,4 @@
+import { labels } from '../../api/names.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { Distribution } from '../manifests/options.ts'
 import type { Node } from './objects.ts'
@@ -30,7 +31,7 @@ export function commonDistribution(nodes: readonly Node[]): Distribution {
       `node ${other.metadata?.name} runs ${runtime}: insitu builds into containerd only`,
       {
         status: 'FAILED_PRECONDITION',
-        fix: 'Leave such nodes out with --node-selector KEY=VALUE.',
+        fix: `Let such nodes build rootless: --mode mixed (or ${labels.mode}=rootless on them); or leave them out with --node-selector KEY=VALUE.`,
       },
     )
   }

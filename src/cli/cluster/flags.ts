@@ -1,9 +1,10 @@
-import type { Distribution } from '../manifests/options.ts'
+import type { Distribution, Mode } from '../manifests/options.ts'
 import type { ClusterOptions } from './connect.ts'
 
 /** The options of `insitu install` as commander hands them over. */
 export interface InstallFlags extends ClusterOptions {
   readonly image?: string
+  readonly mode: Mode
   readonly buildkitdToml?: string
   readonly distribution: Distribution | 'auto'
   readonly containerdRoot?: string

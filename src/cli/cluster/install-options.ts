@@ -21,6 +21,7 @@ export async function optionsFrom(flags: InstallFlags, distribution: Distributio
     namespace: flags.namespace,
     image: flags.image ?? defaults.image,
     replicas: Number(flags.replicas),
+    mode: flags.mode,
     paths: {
       containerdRoot: path(flags.containerdRoot, '--containerd-root', usual.containerdRoot),
       containerdState: path(flags.containerdState, '--containerd-state', usual.containerdState),

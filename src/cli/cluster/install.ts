@@ -12,6 +12,7 @@ import { agentNodes, buildkitdToml, checkForeign, checkVersion, missingRights } 
 import { print, say, withCluster } from './connect.ts'
 import { commonDistribution } from './distribution.ts'
 import { optionsFrom } from './install-options.ts'
+import { checkModeChange, divide, labelNodes, type Modes } from './modes.ts'
 import { readInstallation } from './installation.ts'
 import type { Node } from './objects.ts'
 import { patiently } from './patient.ts'
@@ -28,7 +29,7 @@ export const install = (flags: InstallFlags): Promise<void> =>
     const { gitVersion } = await client.version()
     checkVersion(gitVersion)
     const all = await client.list<Node>(resources.nodes)
-    const options = await chooseOptions(flags, all)
+    const { options, modes } = await chooseOptions(flags, all)
     const objects = manifests(options).map((manifest) => manifest.object)
     say(`${client.server} (Kubernetes ${gitVersion}), ${all.length} node${all.length === 1 ? '' : 's'}`)
 
@@ -40,10 +41,12 @@ export const install = (flags: InstallFlags): Promise<void> =>
       })
     }
     await checkForeign(client, objects, options.namespace)
+    await checkModeChange(client, options.namespace, options.mode)
     const toml = options.buildkitdToml ?? (await buildkitdToml(client, options.namespace))
     if (toml !== undefined) await checkBuildkitdToml(toml, options.paths.buildkitRoot)
 
     await apply(client, objects)
+    await labelNodes(client, modes.toLabel, say)
     if (flags.wait) {
       const read = () => patiently(() => readInstallation(client, options.namespace))
       await waitUntilReady({ read, say, timeout, pause })
@@ -52,7 +55,10 @@ export const install = (flags: InstallFlags): Promise<void> =>
     print(flags.output === 'json' ? JSON.stringify(statusDocument(installation), null, 2) : statusText(installation))
   })
 
-async function chooseOptions(flags: InstallFlags, all: readonly Node[]): Promise<ManifestOptions> {
+async function chooseOptions(
+  flags: InstallFlags,
+  all: readonly Node[],
+): Promise<{ options: ManifestOptions; modes: Modes }> {
   const first = await optionsFrom(flags, flags.distribution === 'auto' ? 'kubeadm' : flags.distribution)
   const nodes = agentNodes(all, first.nodeSelector, (taint) =>
     first.tolerations.some(
@@ -65,8 +71,9 @@ async function chooseOptions(flags: InstallFlags, all: readonly Node[]): Promise
       fix: 'It takes a ready Linux node; taints are tolerated with --toleration, and --node-selector may be too narrow.',
     })
   }
-  if (flags.distribution !== 'auto' || flags.containerdRoot !== undefined) return first
-  return optionsFrom(flags, commonDistribution(nodes))
+  const modes = divide(nodes, flags.mode)
+  if (flags.distribution !== 'auto' || flags.containerdRoot !== undefined) return { options: first, modes }
+  return { options: await optionsFrom(flags, commonDistribution(modes.node)), modes }
 }
 
 /** Server-side apply in order; what others have added (a proxy variable of the agents, an annotation) stays. */

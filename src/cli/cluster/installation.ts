@@ -1,4 +1,4 @@
-import { labels, serviceAccounts, serviceName } from '../../api/names.ts'
+import { labels, rootlessAgent, serviceAccounts, serviceName } from '../../api/names.ts'
 import type { NodeReport } from '../../api/node-report.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import { resources } from '../../kernel/k8s/resources.ts'
@@ -20,6 +20,8 @@ export interface Installation {
   readonly namespace: string
   readonly deployment: Workload | undefined
   readonly daemonSet: Workload | undefined
+  /** The agents without privilege. */
+  readonly rootless: Workload | undefined
   readonly service: Service | undefined
   readonly gateways: readonly RolePod[]
   readonly agents: readonly RolePod[]
@@ -30,9 +32,10 @@ export interface Installation {
 /** Reads everything once. */
 export async function readInstallation(client: KubernetesClient, namespace: string): Promise<Installation> {
   const name = { gateway: serviceAccounts.gateway, agent: serviceAccounts.agent }
-  const [deployment, daemonSet, service, pods, events] = await Promise.all([
+  const [deployment, daemonSet, rootless, service, pods, events] = await Promise.all([
     client.find<Workload>(resources.deployments, { namespace, name: name.gateway }),
     client.find<Workload>(resources.daemonSets, { namespace, name: name.agent }),
+    client.find<Workload>(resources.daemonSets, { namespace, name: rootlessAgent }),
     client.find<Service>(resources.services, { namespace, name: serviceName }),
     client.list<Pod>(resources.pods, { namespace, labelSelector: labels.role }),
     client.list<ClusterEvent>(resources.events, { namespace }),
@@ -46,10 +49,13 @@ export async function readInstallation(client: KubernetesClient, namespace: stri
     namespace,
     deployment,
     daemonSet,
+    rootless,
     service,
     gateways: of('gateway'),
     agents: of('agent'),
-    warnings: [...new Set(events.filter((e) => aboutWorkload(e, [deployment, daemonSet])).map((e) => e.message ?? ''))],
+    warnings: [
+      ...new Set(events.filter((e) => aboutWorkload(e, [deployment, daemonSet, rootless])).map((e) => e.message ?? '')),
+    ],
   }
 }
 

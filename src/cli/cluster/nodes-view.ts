@@ -58,7 +58,7 @@ export function nodesText(nodes: readonly ListedNode[]): string {
     nativeOf(report)?.join(',') || platform,
     emulatedOf(report).join(',') || '-',
     report?.buildkit || '-',
-    report?.containerd || '-',
+    report?.containerd || (report?.mode ?? '-'),
     String(report?.findings.length ?? '-'),
     reason ?? '',
   ])

@@ -22,6 +22,7 @@ const installation = (more: Partial<Installation> = {}): Installation => ({
     metadata: { generation: 1 },
     status: { observedGeneration: 1, desiredNumberScheduled: 3, updatedNumberScheduled: 3, numberReady: 3 },
   },
+  rootless: undefined,
   service: undefined,
   gateways: [rolePod('g1'), rolePod('g2')],
   agents: [rolePod('a1'), rolePod('a2'), rolePod('a3')],

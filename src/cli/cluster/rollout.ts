@@ -12,19 +12,22 @@ export interface Progress {
 
 /** Compares what the workloads should be with what they are. */
 export function progressOf(installation: Installation): Progress {
-  const { deployment, daemonSet, gateways, agents } = installation
+  const { deployment, gateways, agents } = installation
+  const sets = [installation.daemonSet, installation.rootless].filter((set) => set !== undefined)
   const seen = (w: typeof deployment): boolean => w?.status?.observedGeneration === w?.metadata?.generation
   const wanted = deployment?.spec?.replicas ?? 0
   const available = seen(deployment) ? (deployment?.status?.availableReplicas ?? 0) : 0
   const updated = deployment?.status?.updatedReplicas ?? 0
-  const nodes = daemonSet?.status?.desiredNumberScheduled ?? 0
-  const readyAgents = seen(daemonSet) ? (daemonSet?.status?.numberReady ?? 0) : 0
-  const current = seen(daemonSet) && (daemonSet?.status?.updatedNumberScheduled ?? 0) === nodes
+  const sum = (count: (set: (typeof sets)[number]) => number | undefined): number =>
+    sets.reduce((all, set) => all + (count(set) ?? 0), 0)
+  const nodes = sum((set) => set.status?.desiredNumberScheduled)
+  const readyAgents = sum((set) => (seen(set) ? set.status?.numberReady : 0))
+  const current = sets.every(seen) && sum((set) => set.status?.updatedNumberScheduled) === nodes
   const gatewaysDone = seen(deployment) && available >= wanted && updated === wanted
   const agentsDone = current && readyAgents >= nodes
   const problems = [...gateways, ...agents].filter((pod) => pod.problem !== undefined)
   return {
-    done: deployment !== undefined && daemonSet !== undefined && gatewaysDone && agentsDone,
+    done: deployment !== undefined && sets.length > 0 && gatewaysDone && agentsDone,
     summary: `gateways ${Math.min(available, wanted)}/${wanted}, agents ${readyAgents}/${nodes} ready`,
     waiting: [
       ...group(problems),

@@ -24,11 +24,11 @@ export function statusDocument(installation: Installation) {
   }
 }
 
-export const isInstalled = ({ deployment, daemonSet }: Installation): boolean =>
-  deployment !== undefined || daemonSet !== undefined
+export const isInstalled = ({ deployment, daemonSet, rootless }: Installation): boolean =>
+  (deployment ?? daemonSet ?? rootless) !== undefined
 
-const imageOf = ({ daemonSet, deployment }: Installation): string | undefined =>
-  (daemonSet ?? deployment)?.spec?.template?.spec?.containers?.[0]?.image
+const imageOf = ({ daemonSet, rootless, deployment }: Installation): string | undefined =>
+  (daemonSet ?? rootless ?? deployment)?.spec?.template?.spec?.containers?.[0]?.image
 
 const addressOf = ({ service, namespace }: Installation): string | undefined =>
   service === undefined ? undefined : `tcp://${serviceName}.${namespace}.svc:${ports.clients}`
@@ -47,7 +47,7 @@ export function statusText(installation: Installation): string {
       pod.node ?? '-',
       state(pod),
       String(pod.restarts),
-      pod.report?.containerd || '-',
+      pod.report?.containerd || (pod.report?.mode ?? '-'),
       pod.report?.snapshotter || '-',
       pod.report?.network ?? '-',
       shorten(pod.report?.platforms ?? []),

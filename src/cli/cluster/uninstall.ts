@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { annotations, configMaps, labels, serviceAccounts } from '../../api/names.ts'
+import { annotations, configMaps, labels, rootlessAgent, serviceAccounts } from '../../api/names.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { KubernetesObject as AnyObject } from '../../kernel/k8s/objects.ts'
@@ -12,6 +12,7 @@ import { isOurs } from './checks.ts'
 import { cleanNodes, type CleanedNode } from './clean-nodes.ts'
 import { print, say, withCluster } from './connect.ts'
 import { isReadyNode, type Node, type Pod, type Workload } from './objects.ts'
+import { unlabelNodes } from './modes.ts'
 import { patiently } from './patient.ts'
 import { parseDuration } from './parse.ts'
 import { releaseBuilds } from './release-builds.ts'
@@ -34,7 +35,9 @@ export const uninstall = (flags: UninstallFlags): Promise<void> =>
 
     const daemonSet = await client.find<Workload>(resources.daemonSets, { namespace, name: serviceAccounts.agent })
     const remembered = await readRemembered(client, namespace)
-    const nodes = await nodesToClean(client, namespace, daemonSet, remembered)
+    // Rootless agents leave nothing on nodes, and a namespace of theirs admits no pod that could clean one.
+    const rootless = home?.metadata?.labels?.['pod-security.kubernetes.io/enforce'] === 'baseline'
+    const nodes = rootless ? [] : await nodesToClean(client, namespace, daemonSet, remembered)
     const way = daemonSet === undefined && remembered ? remembered.way : wayOf(daemonSet)
     say('stopping gateways and agents')
     await stop(client, namespace, { grace, timeout })
@@ -56,6 +59,7 @@ export const uninstall = (flags: UninstallFlags): Promise<void> =>
       say(`  ${name} deleted`)
     }
     await forgetPods(client)
+    await unlabelNodes(client)
     if (failed.length > 0) {
       await remember(client, namespace, { nodes: failed.map((node) => node.node), way })
       report(flags, cleaned, false)
@@ -102,7 +106,13 @@ interface Found {
 /** Objects of an installation that exist and carry its label, in the order of making. The namespace is not among them. */
 async function findObjects(client: KubernetesClient, namespace: string): Promise<Found[]> {
   // Texts and ranges are of no matter here: they make the two optional ConfigMaps part of the list.
-  const options = { ...defaultOptions(), namespace, allowPlaintext: ['127.0.0.1'], buildkitdToml: '' }
+  const options = {
+    ...defaultOptions(),
+    namespace,
+    mode: 'mixed' as const,
+    allowPlaintext: ['127.0.0.1'],
+    buildkitdToml: '',
+  }
   const found: Found[] = []
   for (const { object } of manifests(options)) {
     if (object.kind === 'Namespace') continue
@@ -140,7 +150,10 @@ async function nodesToClean(
       .filter((node) => (remembered ? remembered.nodes.includes(node) : reachable.has(node)))
       .map((node) => ({ node, reachable: reachable.has(node) }))
   }
-  const pods = await client.list<Pod>(resources.pods, { namespace, labelSelector: `${labels.role}=agent` })
+  const pods = await client.list<Pod>(resources.pods, {
+    namespace,
+    labelSelector: `${labels.role}=agent,${labels.mode}!=rootless`,
+  })
   const ran = pods.filter((pod) =>
     pod.status?.containerStatuses?.some((c) => c.containerID || (c.restartCount ?? 0) > 0),
   )
@@ -171,7 +184,9 @@ async function stop(
   for (const name of [serviceAccounts.controller, serviceAccounts.gateway]) {
     await patiently(() => client.delete(resources.deployments, { namespace, name }))
   }
-  await patiently(() => client.delete(resources.daemonSets, { namespace, name: serviceAccounts.agent }))
+  for (const name of [serviceAccounts.agent, rootlessAgent]) {
+    await patiently(() => client.delete(resources.daemonSets, { namespace, name }))
+  }
   const end = Date.now() + grace + timeout
   let said = ''
   const shortened = new Set<string>()

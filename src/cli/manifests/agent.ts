@@ -1,4 +1,4 @@
-import { configMaps, ports, serviceAccounts } from '../../api/names.ts'
+import { configMaps, labels, ports, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import { defaultBuildkitRoot, distributionPaths, type HostPaths, type ManifestOptions } from './options.ts'
 import { apiToken, configDigest, downwardEnv, identityToken, probes } from './pod.ts'
@@ -22,28 +22,7 @@ export function agent(options: ManifestOptions): Manifest[] {
             },
           },
         ]),
-    {
-      comment:
-        'Privileged, because buildkitd mounts and unpacks images for the containerd of the node. It has its own network:\n' +
-        "RUN steps reach what pods reach, and not the node's loopback.",
-      object: {
-        apiVersion: 'apps/v1',
-        kind: 'DaemonSet',
-        metadata: { name: serviceAccounts.agent, namespace, labels: objectLabels('agent') },
-        spec: {
-          selector: { matchLabels: selector },
-          // Never two on one node: a starting buildkitd deletes the temporary leases of another in the same namespace.
-          updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } },
-          template: {
-            metadata: {
-              labels: { ...objectLabels('agent'), ...selector },
-              ...configDigest(options.buildkitdToml),
-            },
-            spec: agentPod(options),
-          },
-        },
-      },
-    },
+    ...(options.mode === 'rootless' ? [] : [nodeAgents(options)]),
     {
       comment:
         'Builds reach a daemon through a gateway only; agents read images from each other. (The port wants their certificates\n' +
@@ -71,6 +50,30 @@ export function agent(options: ManifestOptions): Manifest[] {
   ]
 }
 
+/** The privileged agents. A node that is labelled for the other mode is not theirs. */
+const nodeAgents = (options: ManifestOptions): Manifest => ({
+  comment:
+    'Privileged, because buildkitd mounts and unpacks images for the containerd of the node. It has its own network:\n' +
+    "RUN steps reach what pods reach, and not the node's loopback.",
+  object: {
+    apiVersion: 'apps/v1',
+    kind: 'DaemonSet',
+    metadata: { name: serviceAccounts.agent, namespace: options.namespace, labels: objectLabels('agent') },
+    spec: {
+      selector: { matchLabels: podSelector('agent') },
+      // Never two on one node: a starting buildkitd deletes the temporary leases of another in the same namespace.
+      updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } },
+      template: {
+        metadata: {
+          labels: { ...objectLabels('agent'), ...podSelector('agent') },
+          ...configDigest(options.buildkitdToml),
+        },
+        spec: agentPod(options),
+      },
+    },
+  },
+})
+
 function agentPod(options: ManifestOptions): Record<string, unknown> {
   const volumes = hostVolumes(options.paths)
   return {
@@ -83,6 +86,13 @@ function agentPod(options: ManifestOptions): Record<string, unknown> {
     // Running builds are finished first; then buildkitd puts its mounts away. An agent without builds leaves at once.
     terminationGracePeriodSeconds: 7260,
     nodeSelector: { 'kubernetes.io/os': 'linux', ...options.nodeSelector },
+    affinity: {
+      nodeAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: {
+          nodeSelectorTerms: [{ matchExpressions: [{ key: labels.mode, operator: 'NotIn', values: ['rootless'] }] }],
+        },
+      },
+    },
     ...(options.tolerations.length === 0 ? {} : { tolerations: options.tolerations }),
     containers: [
       {

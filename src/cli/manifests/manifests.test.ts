@@ -6,6 +6,7 @@ import { kinds } from './build-objects.ts'
 import { manifests } from './manifests.ts'
 import { type KubernetesObject, objectName, partOf } from './object.ts'
 import { defaultOptions, distributionPaths, type ManifestOptions } from './options.ts'
+import { overlay } from './overlay.ts'
 import { render } from './render.ts'
 
 const objects = (options: Partial<ManifestOptions> = {}): KubernetesObject[] =>
@@ -41,6 +42,11 @@ const committed = readFileSync(new URL('../../../install/buildkit.yaml', import.
 describe('install/buildkit.yaml', () => {
   it('is what `insitu install --print` prints', () => {
     expect(committed).toBe(render(manifests(defaultOptions())))
+  })
+
+  it.each(['rootless', 'mixed'] as const)('the overlay %s is rendered too (npm run -s render)', (mode) => {
+    const file = new URL(`../../../install/overlays/${mode}/buildkit.yaml`, import.meta.url)
+    expect(readFileSync(file, 'utf8')).toBe(overlay(mode))
   })
 
   it('holds the same objects when it is read again', () => {
@@ -83,6 +89,7 @@ describe('options', () => {
     namespace: { namespace: 'other' },
     image: { image: 'example.com/insitu:1' },
     replicas: { replicas: 3 },
+    mode: { mode: 'rootless' },
     paths: { paths: { ...defaultOptions().paths, buildkitRoot: '/data/buildkit' } },
     allowPlaintext: { allowPlaintext: ['10.0.0.0/8'] },
     agentEnv: { agentEnv: { HTTP_PROXY: 'http://proxy:3128' } },

@@ -2,6 +2,7 @@ import { access } from './access.ts'
 import { agent } from './agent.ts'
 import { buildAccess, kinds } from './build-objects.ts'
 import { controller, controllerAccess } from './controller.ts'
+import { rootlessAgents } from './rootless-agent.ts'
 import { gateway } from './gateway.ts'
 import { type Manifest, objectLabels } from './object.ts'
 import type { ManifestOptions } from './options.ts'
@@ -10,7 +11,10 @@ import type { ManifestOptions } from './options.ts'
 export function manifests(options: ManifestOptions): Manifest[] {
   return [
     {
-      comment: 'The namespace may exist already. Its agents are privileged, and Pod Security has to let them.',
+      comment:
+        options.mode === 'rootless'
+          ? 'The namespace may exist already. No pod of it needs more than Pod Security calls baseline.'
+          : 'The namespace may exist already. Its agents are privileged, and Pod Security has to let them.',
       object: {
         apiVersion: 'v1',
         kind: 'Namespace',
@@ -18,9 +22,12 @@ export function manifests(options: ManifestOptions): Manifest[] {
           name: options.namespace,
           labels: {
             ...objectLabels(),
-            'pod-security.kubernetes.io/enforce': 'privileged',
-            'pod-security.kubernetes.io/audit': 'privileged',
-            'pod-security.kubernetes.io/warn': 'privileged',
+            ...Object.fromEntries(
+              ['enforce', 'audit', 'warn'].map((what) => [
+                `pod-security.kubernetes.io/${what}`,
+                options.mode === 'rootless' ? 'baseline' : 'privileged',
+              ]),
+            ),
           },
         },
       },
@@ -31,6 +38,7 @@ export function manifests(options: ManifestOptions): Manifest[] {
     ...buildAccess(),
     ...gateway(options),
     ...agent(options),
+    ...rootlessAgents(options),
     ...controller(options),
   ]
 }

@@ -18,11 +18,19 @@ export interface Toleration {
   readonly effect?: string
 }
 
+export const modes = ['node', 'rootless', 'mixed'] as const
+/**
+ * `node`: builds go into the containerd of the nodes, by privileged agents. `rootless`: agents without privilege, whose
+ * images are pushed. `mixed`: the latter on nodes labelled insitu.build/mode=rootless.
+ */
+export type Mode = (typeof modes)[number]
+
 /** Everything that an installation can be told. The defaults give install/buildkit.yaml. */
 export interface ManifestOptions {
   readonly namespace: string
   readonly image: string
   readonly replicas: number
+  readonly mode: Mode
   readonly paths: HostPaths
   /** CIDRs whose clients may use port 2375 without TLS. */
   readonly allowPlaintext: readonly string[]
@@ -60,6 +68,7 @@ export const defaultOptions = (): ManifestOptions => ({
   namespace,
   image: `${image}:${version()}`,
   replicas: 2,
+  mode: 'node',
   paths: { ...distributionPaths.kubeadm, buildkitRoot: defaultBuildkitRoot },
   allowPlaintext: [],
   agentEnv: {},

@@ -51,6 +51,8 @@ export interface ImageWorkOptions {
   readonly agents: AgentCalls
   /** Ready nodes of the same platform, those with the least to do first. */
   readonly able: (builder: string) => readonly string[]
+  /** Whether images can be brought to a node. Default: to every one. */
+  readonly keeps?: (node: string) => boolean
   /** Wakes the pods of a node that wait for images. */
   readonly wake: (node: string, images: readonly string[]) => Promise<void>
   /** Lines about pods that wait for these images and cannot be woken. */
@@ -188,7 +190,8 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
     const wanted = build.wish.to ?? config.to
     const able = wanted === 'all' || typeof wanted === 'number' ? [...new Set(builders.flatMap(options.able))] : []
     const others = deliveryTargets({ to: wanted, builder: node, placed: build.placed, able })
-    const targets = others.filter((target) => !builders.includes(target))
+    const { keeps = () => true } = options
+    const targets = others.filter((target) => !builders.includes(target) && keeps(target))
     const current: BuiltImage[] = []
     for (const image of images) {
       const why = superseded(image)

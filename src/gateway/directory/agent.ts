@@ -46,6 +46,7 @@ export function readAgent(pod: RawAgentPod): Agent | undefined {
     platforms: report?.platforms ?? [],
     ended: lastEndOf(pod.status?.containerStatuses?.find(({ name }) => name === 'agent')),
     ...(report?.nativePlatforms ? { native: report.nativePlatforms } : {}),
+    ...(report?.mode === 'rootless' ? { rootless: true } : {}),
   }
 }
 
@@ -88,7 +89,8 @@ export function parseReport(text: string, node: string): NodeReport | undefined 
     containerd: string('containerd'),
     snapshotter: string('snapshotter'),
     distribution: string('distribution'),
-    network: raw['network'] === 'host' ? 'host' : 'bridge',
+    network: networks.find((n) => n === raw['network']) ?? 'bridge',
+    ...(raw['mode'] === 'rootless' ? { mode: 'rootless' as const } : {}),
     ...(typeof raw['imagesRevision'] === 'number' ? { imagesRevision: raw['imagesRevision'] } : {}),
     findings: Array.isArray(raw['findings']) ? raw['findings'].filter(isFinding) : [],
   }
@@ -97,6 +99,7 @@ export function parseReport(text: string, node: string): NodeReport | undefined 
 const strings = (value: unknown): string[] | undefined =>
   Array.isArray(value) ? value.filter((entry) => typeof entry === 'string') : undefined
 
+const networks = ['bridge', 'host', 'pod'] as const
 const states = ['starting', 'ready', 'restarting', 'draining', 'failed'] as const
 
 function isFinding(value: unknown): value is Finding {

@@ -37,9 +37,7 @@ export function explain(view: ClusterView, request: PlacementRequest, outcome: D
   const nodes = [...names].map((node): ExplainedNode => {
     const facts = view.nodes.get(node)
     const rejection =
-      cannotBuild(view, node, request.platforms, request.nativeOnly) ??
-      rejected.get(node) ??
-      (facts && unwelcoming(facts))
+      cannotBuild(view, node, request.platforms, request) ?? rejected.get(node) ?? (facts && unwelcoming(facts))
     const reason = rejection && (rejection.detail ? `${rejection.reason}: ${rejection.detail}` : rejection.reason)
     const verdict =
       placement?.node === node ? 'builds' : placement?.targets.includes(node) ? 'runs' : rejection ? 'rejected' : 'fit'

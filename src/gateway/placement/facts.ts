@@ -41,6 +41,8 @@ export interface AgentFacts {
   readonly platforms: readonly string[]
   /** Those that run without an emulator, where the agent says so. */
   readonly native?: readonly string[] | undefined
+  /** Its daemon has a store of its own: images cannot stay on the node. Absent: they can. */
+  readonly rootless?: boolean
 }
 
 /** A container that has not started and whose image may be why. */

@@ -1,3 +1,4 @@
+import type { PlacementRequest } from './placer.ts'
 import type { AgentFacts, ClusterView, NodeFacts } from './cluster.ts'
 
 /** Why a node was not taken. */
@@ -9,6 +10,9 @@ export interface Rejection {
   readonly detail?: string | undefined
 }
 
+/** What else a build wants of its node. */
+export type Wishes = Pick<PlacementRequest, 'nativeOnly' | 'stays'>
+
 /**
  * Why no build can go to this node at all, whoever asks; undefined if it can. A node under pressure or on its way out
  * drains: what runs there ends, nothing begins. A cordoned node still builds for pods that are on it already: see
@@ -18,7 +22,7 @@ export function cannotBuild(
   view: Pick<ClusterView, 'nodes' | 'agents'>,
   name: string,
   platforms: readonly string[],
-  nativeOnly = false,
+  { nativeOnly = false, stays = false }: Wishes = {},
 ): Rejection | undefined {
   const node = view.nodes.get(name)
   const agent = view.agents.get(name)
@@ -31,6 +35,7 @@ export function cannotBuild(
   if (!agent.ready) return reject('agent not ready', agent.trouble)
   const [pressure] = node.pressure
   if (pressure !== undefined) return reject(pressure, 'the kubelet is making room there')
+  if (stays && agent.rootless) return reject('cannot keep images', 'it builds rootless: push the image instead')
   const missing = platforms.find((p) => !agent.platforms.some((own) => samePlatform(own, p)))
   if (missing !== undefined) return reject(`cannot build ${missing}`, `it can ${agent.platforms.join(', ')}`)
   const emulated = nativeOnly ? platforms.find((p) => !isNative(node, p, agent)) : undefined

@@ -39,7 +39,7 @@ export function createKubernetesPlacer(options: KubernetesPlacerOptions): Kubern
         view,
         request: asked,
         subject,
-        pool: pools(asked.platforms, asked.nativeOnly),
+        pool: pools(asked.platforms, asked),
         repositoryOf: (image) => view.images.repository(image),
       }),
     )

@@ -14,6 +14,8 @@ export interface PlacementRequest {
   readonly cacheKey: string
   /** Only nodes on which all the platforms run without an emulator. */
   readonly nativeOnly?: boolean | undefined
+  /** An image is to stay on the node that builds it. */
+  readonly stays?: boolean | undefined
 }
 
 export type PlacementRule = 'said' | 'waiting' | 'running' | 'template' | 'anywhere'

@@ -1,5 +1,5 @@
 import type { ClusterView, NodeSlot } from './cluster.ts'
-import { cannotBuild, isNative, unwelcoming } from './fitness.ts'
+import { cannotBuild, isNative, unwelcoming, type Wishes } from './fitness.ts'
 import { grown } from './model/masks.ts'
 
 /** The nodes a build for some platforms can go to, whatever draws it there. */
@@ -24,7 +24,7 @@ export interface Rank {
   readonly hashes: Uint32Array
 }
 
-export type Pools = (platforms: readonly string[], nativeOnly?: boolean) => Pool
+export type Pools = (platforms: readonly string[], wishes?: Wishes) => Pool
 
 type Nodes = Pick<ClusterView, 'nodes' | 'agents' | 'table'>
 
@@ -37,12 +37,12 @@ const limit = 32
  */
 export function rememberPools(view: Nodes): Pools {
   const known = new Map<string, { pool: Pool; refresh: () => void }>()
-  return (platforms, nativeOnly = false) => {
-    const key = `${platforms.join()}${nativeOnly ? ' native' : ''}`
+  return (platforms, wishes = {}) => {
+    const key = `${platforms.join()}${wishes.nativeOnly ? ' native' : ''}${wishes.stays ? ' stays' : ''}`
     let entry = known.get(key)
     if (!entry) {
       if (known.size >= limit) known.clear()
-      entry = poolOf(view, platforms, nativeOnly)
+      entry = poolOf(view, platforms, wishes)
       known.set(key, entry)
     }
     entry.refresh()
@@ -52,7 +52,7 @@ export function rememberPools(view: Nodes): Pools {
 
 const states = { out: 0, can: 1, welcomes: 2 } as const
 
-function poolOf(view: Nodes, platforms: readonly string[], nativeOnly: boolean): { pool: Pool; refresh: () => void } {
+function poolOf(view: Nodes, platforms: readonly string[], wishes: Wishes): { pool: Pool; refresh: () => void } {
   let state = new Uint8Array(view.table.slots.length)
   let natives = new Uint8Array(state.length)
   let size = 0
@@ -61,7 +61,7 @@ function poolOf(view: Nodes, platforms: readonly string[], nativeOnly: boolean):
     ranks = undefined
     if (index >= state.length) [state, natives] = [grown(state, index + 1), grown(natives, index + 1)]
     const facts = slot?.facts
-    const out = !slot || cannotBuild(view, slot.name, platforms, nativeOnly) !== undefined
+    const out = !slot || cannotBuild(view, slot.name, platforms, wishes) !== undefined
     const now = out || !facts ? states.out : unwelcoming(facts) ? states.can : states.welcomes
     size += Number(now === states.welcomes) - Number(state[index] === states.welcomes)
     state[index] = now

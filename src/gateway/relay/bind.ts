@@ -8,7 +8,7 @@ import { createProgress } from '../progress/progress.ts'
 import { type ProxyWish, readProxyWish } from '../proxy/wish.ts'
 import type { Asked } from './admit.ts'
 import { bindSessions } from './bind-sessions.ts'
-import { anyNode } from './choose.ts'
+import { anyNode, isRootless } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { checkOwner } from './owner.ts'
 import { type Bound, placeBuild } from './place-build.ts'
@@ -84,6 +84,9 @@ async function checkNames(
 ): Promise<void> {
   const parts = split?.parts ?? [{ node, placement }]
   for (const part of parts) asked.checkNode(part.node.name)
-  const nodes = new Set(parts.flatMap((part) => [part.node.name, ...(part.placement?.targets ?? [])]))
-  if (facts.images.length > 0) await context.admission.names(call.caller, facts.images, [...nodes], call.signal)
+  // Nothing of a rootless node's containerd is written.
+  const written = parts.filter((part) => !isRootless(part.node))
+  const nodes = new Set(written.flatMap((part) => [part.node.name, ...(part.placement?.targets ?? [])]))
+  if (facts.images.length > 0 && nodes.size > 0)
+    await context.admission.names(call.caller, facts.images, [...nodes], call.signal)
 }

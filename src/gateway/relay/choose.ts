@@ -24,6 +24,23 @@ export function anyNode(directory: Directory, preferred: string | undefined): Bu
   })
 }
 
+/** Whether the node's daemon has a store of its own, in which no pod finds an image. */
+export const isRootless = ({ report }: BuildNode): boolean => report?.mode === 'rootless'
+
+/** @throws InsituError IMAGE_CANNOT_STAY where every node that builds is rootless. */
+export function checkCanStay(directory: Directory): void {
+  const ready = directory.nodes().filter((node) => node.ready)
+  if (ready.length === 0 || !ready.every(isRootless)) return
+  throw new InsituError(
+    'IMAGE_CANNOT_STAY',
+    'images cannot stay on the nodes here: insitu runs rootless, without access to their containerd',
+    {
+      status: 'FAILED_PRECONDITION',
+      fix: 'push the image (buildctl --output type=image,name=REGISTRY/NAME,push=true; buildx --push), or take it with --output type=oci|docker|tar|local',
+    },
+  )
+}
+
 /** @throws InsituError NODE_GONE */
 export function namedNode(directory: Directory, name: string): BuildNode {
   const node = directory.node(name)

@@ -10,7 +10,7 @@ import { type PlatformWishes, readPlatforms } from '../split/wishes.ts'
 import type { Asked } from './admit.ts'
 import { placeAllowed } from './allowed-node.ts'
 import { bindHubs, bindSessions, elsewhere } from './bind-sessions.ts'
-import { namedNode } from './choose.ts'
+import { checkCanStay, namedNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { placedWhenBack } from './reach.ts'
 
@@ -30,10 +30,12 @@ export interface ToPlace {
 export async function placeBuild(context: RelayContext, build: ToPlace): Promise<Bound> {
   const hints = solveHints(build.request)
   const wishes = readPlatforms(build.facts.platforms, hints)
+  if (build.facts.stays) checkCanStay(context.directory)
   const place = (node: string | undefined, only: PlatformWishes = wishes): Promise<Placement> =>
     context.placer.place({
       images: build.facts.images,
       ...only,
+      stays: build.facts.stays,
       node,
       workload: hints.for,
       namespace: callerNamespace(build.call.caller),

@@ -22,6 +22,7 @@ import { bindBuild } from './bind.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { claimSession } from './owner.ts'
 import { proxyOf, sayProvenance } from './proxy.ts'
+import { isRootless } from './choose.ts'
 import { reach } from './reach.ts'
 import { pump, type PumpEnd } from './pump.ts'
 import { waitForTurn } from './wait-turn.ts'
@@ -87,7 +88,8 @@ async function relayTo(
     const proxy = await proxyOf(context, build)
     sayProvenance(build, proxy, request)
     const changed = rewriteSolve(request, {
-      defaults: context.config.defaults && !facts.probe,
+      // Unpacking and uncompressed layers are for a kubelet beside the daemon.
+      defaults: context.config.defaults && !facts.probe && !isRootless(node),
       proxy,
       owner: context.config.recordOwner && !facts.probe ? identityOf(call.caller) : undefined,
     })
@@ -136,7 +138,8 @@ async function imagesBuilt(
   if (!placement) return undefined
   const names = namedImages(request, response)
   if (names.length === 0) return undefined
-  if (!images || !inProgress) {
+  // A pushed image: pods of this node may wait for it all the same.
+  if (!images || !inProgress || isRootless(node)) {
     await placer.built(placement, names)
     return undefined
   }

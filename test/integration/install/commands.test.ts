@@ -7,6 +7,7 @@ import { processEnv } from '../../../src/kernel/config/env.ts'
 import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
 import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
 import { resources } from '../../../src/kernel/k8s/resources.ts'
+import { parseYaml } from '../../../src/kernel/k8s/yaml.ts'
 import { run, type RunResult } from '../../../src/kernel/process/run.ts'
 
 const root = join(import.meta.dirname, '../../..')
@@ -33,6 +34,11 @@ const env = (): Record<string, string> => ({
 const insitu = (...args: string[]): Promise<RunResult> =>
   run(join(root, 'bin/insitu'), args, { env: env(), allow: [1, 2] })
 const kubectl = (...args: string[]): Promise<RunResult> => run('kubectl', args, { env: env() })
+
+const key = (object: unknown): string => {
+  const { kind, metadata } = object as KubernetesObject
+  return `${kind} ${metadata?.name}`
+}
 
 /** No kubelet runs here: nodes are what is written. */
 async function node(name: string, nodeInfo: object = {}): Promise<void> {
@@ -149,6 +155,49 @@ describe('insitu install', () => {
     const { stdout } = await kubectl('-n', namespace, 'get', 'ds', 'insitu-agent', '-o', 'yaml')
     expect(stdout).toContain('/var/lib/rancher/k3s/agent/containerd')
     await insitu('uninstall')
+  })
+
+  test('rootless: nothing of a node is asked for, Pod Security of the namespace is baseline', async () => {
+    await node('n1', { containerRuntimeVersion: 'cri-o://1.33.1' })
+    const result = await insitu('install', '--no-wait', '--mode', 'rootless')
+    expect(result.stderr).toContain(`DaemonSet ${namespace}/insitu-agent-rootless created`)
+    const { stdout } = await kubectl('-n', namespace, 'get', 'ds', '-o', 'yaml')
+    expect(stdout).not.toMatch(/hostPath|privileged: true|hostPID: true|hostPort/)
+    expect((await kubectl('get', 'ns', namespace, '-o', 'yaml')).stdout).toContain('enforce: baseline')
+    const other = await insitu('install', '--no-wait', '--mode', 'node', '--distribution', 'kubeadm')
+    expect(other).toMatchObject({ exitCode: 1 })
+    expect(other.stderr).toContain('agents of another mode')
+    // Nothing to clean on nodes, where no pod could anyway.
+    expect(JSON.parse((await insitu('uninstall', '-o', 'json')).stdout)).toMatchObject({ nodes: [] })
+    expect(await leftovers()).toEqual([])
+  })
+
+  test('mixed: a node without containerd is labelled for the other mode, and not for ever', async () => {
+    await node('n1')
+    await node('n2', { containerRuntimeVersion: 'cri-o://1.33.1' })
+    const refused = await insitu('install', '--no-wait')
+    expect(refused.stderr).toMatch(/node n2 runs cri-o:\/\/1.33.1.*\n.*--mode mixed/)
+    const result = await insitu('install', '--no-wait', '--mode', 'mixed')
+    expect(result.stderr).toContain('Node n2 runs cri-o://1.33.1, not containerd: it builds rootless')
+    const modes = async () =>
+      (await admin.list(resources.nodes)).map((n) => [n.metadata?.name, n.metadata?.labels?.['insitu.build/mode']])
+    expect(await modes()).toEqual([
+      ['n1', undefined],
+      ['n2', 'rootless'],
+    ])
+    expect((await insitu('uninstall')).exitCode).toBe(0)
+    expect(await modes()).toEqual([
+      ['n1', undefined],
+      ['n2', undefined],
+    ])
+    expect(await leftovers()).toEqual([])
+  })
+
+  test.each(['rootless', 'mixed'])('the overlay %s is what kustomize makes of what is printed', async (mode) => {
+    const { stdout } = await kubectl('kustomize', join(root, 'install/overlays', mode))
+    const printed = await insitu('install', '--print', '--mode', mode)
+    const objects = (yaml: string): unknown[] => parseYaml(yaml).toSorted((a, b) => (key(a) < key(b) ? -1 : 1))
+    expect(objects(stdout)).toEqual(objects(printed.stdout))
   })
 
   test.each<[string, string[], RegExp]>([

@@ -103,7 +103,7 @@ export function ask(view: ClusterView, request: Partial<PlacementRequest> = {}, 
   const images = request.images ?? []
   const cacheKey = request.cacheKey ?? images[0] ?? ''
   const platforms = request.platforms ?? []
-  const pool = rememberPools(view)(platforms, request.nativeOnly)
+  const pool = rememberPools(view)(platforms, request)
   return {
     view,
     subject,

@@ -32,6 +32,6 @@ export const anywhere: Rule = (input) => {
 function rejections({ view, request }: RuleInput): Rejection[] {
   return [...new Set([...view.nodes.keys(), ...view.agents.keys()])].flatMap((name) => {
     const node = view.nodes.get(name)
-    return cannotBuild(view, name, request.platforms, request.nativeOnly) ?? (node && unwelcoming(node)) ?? []
+    return cannotBuild(view, name, request.platforms, request) ?? (node && unwelcoming(node)) ?? []
   })
 }

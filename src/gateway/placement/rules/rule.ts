@@ -38,7 +38,7 @@ export const none = (): readonly Rejection[] => []
 export function unable({ view, request }: RuleInput, names: Iterable<string>): Rejection[] {
   const rejected: Rejection[] = []
   for (const name of names) {
-    const rejection = cannotBuild(view, name, request.platforms, request.nativeOnly)
+    const rejection = cannotBuild(view, name, request.platforms, request)
     if (rejection) rejected.push(rejection)
   }
   return rejected

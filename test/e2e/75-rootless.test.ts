@@ -1,0 +1,216 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { labels, namespace } from '../../src/api/names.ts'
+import { run, type RunResult } from '../../src/kernel/process/run.ts'
+import { labBuildkitdToml } from '../lab/buildkitd-toml.ts'
+import { buildInsituImage } from '../lab/images/insitu.ts'
+import { ensureLab } from '../lab/lab.ts'
+import { pushRegistry } from '../lab/layout.ts'
+import { silent } from '../lab/progress.ts'
+import { waitFor } from '../lab/wait.ts'
+import { startBuild } from './fixtures/background.ts'
+import {
+  buildctl,
+  type BuildOptions,
+  ensureInstalled,
+  type Installed,
+  open,
+  repository,
+  temporary,
+} from './fixtures/insitu.ts'
+import { portForward } from './fixtures/port-forward.ts'
+
+const id = randomBytes(3).toString('hex')
+let insitu: Installed
+let door: Awaited<ReturnType<typeof portForward>>
+
+const cli = (args: readonly string[], allow: readonly number[] = []): Promise<RunResult> =>
+  run(join(repository, 'bin/insitu'), args, {
+    env: { KUBECONFIG: insitu.lab.kubeconfig },
+    timeout: 280_000,
+    allow: [0, ...allow],
+  })
+
+beforeAll(async () => {
+  const lab = await ensureLab({ nodes: 2 })
+  await buildInsituImage(silent)
+  insitu = open(lab)
+  await cli(['uninstall', '--grace', '1s'])
+  await using directory = await temporary()
+  const toml = join(directory.path, 'buildkitd.toml')
+  await writeFile(toml, await labBuildkitdToml())
+  await cli(['install', '--mode', 'rootless', '--buildkitd-toml', toml, '--allow-plaintext', '127.0.0.0/8'])
+  door = await portForward(lab)
+})
+afterAll(async () => {
+  await insitu?.kubectl(['delete', 'pods', '-l', `e2e=${id}`, '--wait=false', '--ignore-not-found'])
+  await insitu?.kubectl(['label', 'node', 'node2', `${labels.mode}-`])
+  await door?.[Symbol.asyncDispose]()
+  await cli(['uninstall', '--grace', '1s'])
+  await ensureInstalled()
+})
+
+const image = (name: string): string => `${pushRegistry}/rootless/${id}-${name}:1`
+
+async function build(dockerfile: string, more: Partial<BuildOptions> = {}): Promise<RunResult> {
+  await using context = await temporary()
+  await writeFile(join(context.path, 'Dockerfile'), `${dockerfile}\n`)
+  await writeFile(join(context.path, 'secret'), 'whispered')
+  return await buildctl({ addr: door.addr, context: context.path, ...more })
+}
+
+const push = (name: string): readonly string[] => ['--output', `type=image,name=${image(name)},push=true`]
+
+async function podLog(spec: object, name = `rootless-${randomBytes(4).toString('hex')}`, home = 'default') {
+  const pod = {
+    ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: home, labels: { e2e: id } } },
+    spec: { restartPolicy: 'Never', terminationGracePeriodSeconds: 0, ...spec },
+  }
+  await insitu.kubectl(['apply', '-f', '-'], JSON.stringify(pod))
+  return await waitFor(
+    `${name} to end`,
+    async () => {
+      const phase = await insitu.kubectl(['-n', home, 'get', 'pod', name, '-o', 'jsonpath={.status.phase}'])
+      return /Succeeded|Failed/.test(phase) ? await insitu.kubectl(['-n', home, 'logs', name]) : undefined
+    },
+    { timeout: 90_000, interval: 500 },
+  )
+}
+
+/** Command lines of processes on a node. */
+const processes = async (node: string): Promise<string> => (await insitu.lab.exec(node, ['ps', '-eo', 'args'])).stdout
+
+describe('a cluster that forbids privileged pods', () => {
+  it('has agents in a namespace where Pod Security enforces baseline', async () => {
+    const privileged = insitu.kubectl(['-n', namespace, 'run', 'no', '--image=busybox', '--privileged'])
+    await expect(privileged).rejects.toThrow('violates PodSecurity "baseline')
+    for (const { report } of (await insitu.agents()).values()) {
+      expect(report).toMatchObject({ ready: true, mode: 'rootless', network: 'pod', containerd: '' })
+      expect(report?.snapshotter).toMatch(/^(overlayfs|native)$/)
+      expect(report?.findings.map((f) => [f.code, f.severity])).toEqual([['ROOTLESS', 'info']])
+    }
+    expect((await cli(['nodes'])).stdout).toContain('rootless')
+  })
+
+  it('builds with other users, secrets and the network of pods, pushes, and a pod runs the image', async () => {
+    const dockerfile = `FROM busybox
+LABEL name=${id}-app
+RUN touch /owned && chown 65534:1000 /owned && mkdir /dir
+RUN --mount=type=secret,id=key cat /run/secrets/key > /heard
+RUN wget -qO- http://${pushRegistry}/v2/ && grep cluster.local /etc/resolv.conf
+USER 1234
+RUN id -u | grep 1234
+USER 0
+CMD ["sh", "-c", "ls -ldn /owned /dir; cat /heard; id -u"]`
+    await using context = await temporary()
+    await writeFile(join(context.path, 'Dockerfile'), dockerfile)
+    await writeFile(join(context.path, 'key'), 'whispered')
+    await buildctl({
+      ...{ addr: door.addr, context: context.path },
+      args: [...push('app'), '--secret', `id=key,src=${join(context.path, 'key')}`],
+    })
+    const log = await podLog({ containers: [{ name: 'main', image: image('app') }] })
+    expect(log).toMatch(/-rw-r--r--\s+1 65534\s+1000 .*\/owned/)
+    // Without a set-group-ID bit that the volume of the pod could have left.
+    expect(log).toMatch(/drwxr-xr-x\s+2 0\s+0 .*\/dir/)
+    expect(log).toContain('whispered')
+  })
+
+  it('refuses an image that is only to stay, and says what to do', async () => {
+    const refused = await build('FROM busybox', { name: 'docker.io/library/stays:1', allow: [1] })
+    expect(refused.stderr).toContain(
+      'images cannot stay on the nodes here: insitu runs rootless, without access to their containerd',
+    )
+    expect(refused.stderr).toContain('push=true')
+  })
+
+  it('gives files, archives and layouts to the client', async () => {
+    await using out = await temporary()
+    const dockerfile = `FROM scratch\nCOPY secret /secret`
+    const at = (name: string): string => join(out.path, name)
+    await mkdir(at('files'))
+    await build(dockerfile, { args: ['--output', `type=local,dest=${at('files')}`] })
+    expect(await readFile(at('files/secret'), 'utf8')).toBe('whispered')
+    for (const type of ['tar', 'oci', 'docker']) {
+      await build(dockerfile, { args: ['--output', `type=${type},dest=${at(type)}`] })
+      const { stdout } = await run('tar', ['tf', at(type)])
+      expect(stdout).toContain({ tar: 'secret', oci: 'oci-layout', docker: 'manifest.json' }[type])
+    }
+  })
+
+  it('a daemon that is killed takes its RUN steps with it, and the next one builds', async () => {
+    await using context = await temporary()
+    await writeFile(
+      join(context.path, 'Dockerfile'),
+      `FROM busybox\nRUN echo started-${id} && sleep 4711 && echo never\n`,
+    )
+    const lost = startBuild({
+      ...{ addr: door.addr, context: context.path, opt: { 'insitu.node': 'node1' }, args: ['--no-cache'] },
+    })
+    // The step's own output, not its echo of the command.
+    await waitFor('the step', async () => new RegExp(`\\d started-${id}`).test(lost.output()) || undefined, {
+      timeout: 60_000,
+    })
+    expect(await processes('node1')).toContain('sleep 4711')
+    await insitu.lab.exec('node1', ['sh', '-c', 'kill -9 $(pgrep -x buildkitd)'])
+    expect((await lost.ended).code).toBe(1)
+    await waitFor('the step to end', async () => !(await processes('node1')).includes('sleep 4711') || undefined, {
+      timeout: 30_000,
+    })
+    await waitFor(
+      'the next daemon',
+      () => build(`FROM busybox\nRUN echo ${id}`, { opt: { 'insitu.node': 'node1' } }).catch(() => undefined),
+      { timeout: 60_000, interval: 1000 },
+    )
+  })
+
+  it('doctor says in a pod what Pod Security restricted takes away', async () => {
+    const log = await podLog({
+      securityContext: { runAsNonRoot: true, runAsUser: 10_001, seccompProfile: { type: 'RuntimeDefault' } },
+      containers: [
+        {
+          ...{
+            name: 'main',
+            image: 'ghcr.io/insitu-build/insitu:0.1.0',
+            args: ['doctor', '--rootless', '--root', '/tmp/b'],
+          },
+          securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
+        },
+      ],
+    })
+    for (const code of ['NO_NEW_PRIVILEGES', 'USER_CAPABILITIES_MISSING', 'SECCOMP_FORBIDS'])
+      expect(log).toContain(code)
+  })
+})
+
+describe('both modes in one cluster', () => {
+  beforeAll(async () => {
+    await insitu.kubectl(['label', 'node', 'node2', `${labels.mode}=rootless`])
+    await cli(['install', '--mode', 'mixed', '--allow-plaintext', '127.0.0.0/8'])
+    await door[Symbol.asyncDispose]()
+    door = await portForward(insitu.lab)
+  })
+
+  it('the label of the node says which agent it gets', async () => {
+    const modes = [...(await insitu.agents())].map(
+      ([node, { report }]) => [node, { mode: report?.mode, containerd: report?.containerd }] as const,
+    )
+    expect(Object.fromEntries(modes)).toEqual({
+      node1: { mode: undefined, containerd: expect.stringMatching(/^\d/) },
+      node2: { mode: 'rootless', containerd: '' },
+    })
+  })
+
+  it('an image that stays is built where it can, and nowhere else', async () => {
+    const name = `registry.example.test/${id}/stays:1`
+    const built = await build(`FROM busybox\nLABEL name=${id}-stays`, { name })
+    expect(built.stderr).toContain('[insitu] node node1')
+    const refused = await build('FROM busybox', { name, opt: { 'insitu.node': 'node2' }, allow: [1] })
+    expect(refused.stderr).toContain('node node2 cannot keep images (it builds rootless: push the image instead)')
+    await build(`FROM busybox\nLABEL name=${id}-both`, { opt: { 'insitu.node': 'node2' }, args: push('both') })
+    const spec = { nodeName: 'node1', containers: [{ name: 'main', image: image('both'), command: ['echo', 'ran'] }] }
+    expect(await podLog(spec)).toContain('ran')
+  })
+})
