@@ -14,6 +14,7 @@ import { startAgents } from './agents.ts'
 import { buildProgram } from './built.ts'
 import { makeFleet, type Fleet } from './fleet.ts'
 import { loadCluster } from './load.ts'
+import { podLike } from './pod.ts'
 import { freePort } from '../../free-port.ts'
 
 const required = 'required'
@@ -34,7 +35,11 @@ export async function benchPlace({ runs, nodes, pods, direct, progress }: BenchO
     progress('a gateway as the image has it')
     const memory = await gatewayMemory(server, client, progress)
     const decisions = await measureView(server, client, fleet, runs, progress)
-    return summarize('place', required, [...decisions, ...rows('gateway resident, synced', 'MiB', 256, memory)])
+    const written = direct ? 'into etcd' : 'through the API'
+    return summarize(`place, objects written ${written},`, required, [
+      ...decisions,
+      ...rows('gateway resident, synced', 'MiB', 256, memory),
+    ])
   } finally {
     client.close()
     await server.close()
@@ -51,17 +56,24 @@ async function gatewayMemory(server: ApiServer, client: KubernetesClient, progre
   const program = await buildProgram()
   const probes = await freePort()
   const agents = await startAgents(client)
+  const pod = await podLike(server)
   const gateway = await start(
-    program.insitu,
-    ['gateway', '--listen', 'tcp://127.0.0.1:0', '--probes', String(probes), '--log-level', 'warn'],
+    pod.command,
+    [
+      ...pod.args,
+      ...[
+        program.insitu,
+        'gateway',
+        '--listen',
+        'tcp://127.0.0.1:0',
+        '--probes',
+        String(probes),
+        '--log-level',
+        'warn',
+      ],
+    ],
     {
-      env: {
-        PATH: processEnv()['PATH'] ?? '',
-        HOME: '/nonexistent',
-        KUBECONFIG: server.kubeconfig,
-        POD_NAMESPACE: namespace,
-        NODE_ENV: 'production',
-      },
+      env: { ...pod.env, PATH: processEnv()['PATH'] ?? '', HOME: '/nonexistent', NODE_ENV: 'production' },
       onLine: (line) => progress(`gateway: ${line.slice(0, 200)}`),
     },
   )
@@ -80,6 +92,7 @@ async function gatewayMemory(server: ApiServer, client: KubernetesClient, progre
   } finally {
     await gateway.stop(10_000)
     await agents.close()
+    await pod.close()
     await program.close()
   }
 }
