@@ -8,6 +8,7 @@ import { startClient } from '../integration/fixtures/clients.ts'
 import type { BenchOptions } from './main.ts'
 import { type Door, openDelay, openHaproxy, openInsitu, openNginx } from './relay/doors.ts'
 import { idleSessions, tinyBuilds, transfer, unaryCalls } from './relay/load.ts'
+import { openThroughAgent } from './relay/through-agent.ts'
 import { usageOf } from './relay/usage.ts'
 import { type Measurement, type Report, summarize } from './report.ts'
 
@@ -42,7 +43,7 @@ export async function benchRelay({ runs, progress, size, only }: BenchOptions): 
     progress('a daemon and the doors in front of it')
     daemon = await startBuildkitd({ tcp: true })
     doors.push({ name: direct, address: daemon.tcp ?? '', pid: undefined, stop: () => Promise.resolve() })
-    for (const open of [openInsitu, openNginx, openHaproxy]) doors.push(await open(daemon))
+    for (const open of [openInsitu, openThroughAgent, openNginx, openHaproxy]) doors.push(await open(daemon))
     const context = await randomFile(directory, size)
     if (wanted('upload')) await uploads(daemon, doors, context, { runs, size, note })
     if (wanted('export')) await exports(daemon, doors, context, { runs, size, note })
@@ -128,13 +129,17 @@ async function measure(
   { size, note }: TransferOptions,
   timed: Timed,
 ): Promise<void> {
-  const before = door.pid === undefined ? undefined : usageOf(door.pid)
+  const before = usageOfDoor(door)
   const seconds = await timed(door.through)
   if (!counted) return
   note(where, door.name, 'MiB/s', size / seconds)
-  if (before && door.pid !== undefined) {
-    note(`processor, ${where}`, door.name, 'ms/MiB', (usageOf(door.pid).cpu - before.cpu) / size)
-  }
+  const after = usageOfDoor(door)
+  if (before && after) note(`processor, ${where}`, door.name, 'ms/MiB', (after.cpu - before.cpu) / size)
+}
+
+function usageOfDoor({ pid, also }: Door): { cpu: number } | undefined {
+  const pids = [pid, also].filter((one) => one !== undefined)
+  return pids.length === 0 ? undefined : { cpu: pids.reduce((sum, one) => sum + usageOf(one).cpu, 0) }
 }
 
 /** Every door in turn, at each round-trip time. The first round of each warms up and is not counted. */

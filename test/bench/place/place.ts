@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { namespace } from '../../../src/api/names.ts'
 import { processEnv } from '../../../src/kernel/config/env.ts'
 import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
 import { resources } from '../../../src/kernel/k8s/resources.ts'
@@ -181,7 +180,9 @@ async function startWorker(
   const waiting: ((answer: unknown) => void)[] = []
   const next = <T>(): Promise<T> => new Promise((resolve) => waiting.push(resolve as (answer: unknown) => void))
   const synced = next<{ synced: number }>()
-  const flags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=2', '--initial-heap-size=64']
+  // As bin/insitu has them.
+  const heap = ['--initial-heap-size=64', '--heap-growing-percent=25', '--max-semi-space-size=2']
+  const flags = ['--disable-warning=ExperimentalWarning', '--external-memory-accounted-in-global-limit', ...heap]
   const child = await start('node', [...flags, join(import.meta.dirname, 'worker.ts')], {
     pipe: true,
     env: {

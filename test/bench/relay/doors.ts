@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { processEnv } from '../../../src/kernel/config/env.ts'
 import type { Buildkitd } from '../../integration/fixtures/buildkitd.ts'
 import { tool } from '../../integration/fixtures/paths.ts'
 import { until } from '../../integration/fixtures/until.ts'
@@ -15,21 +16,27 @@ export interface Door {
   readonly address: string
   /** The process whose tree is measured; undefined where there is no door. */
   readonly pid: number | undefined
+  /** A second process of it. */
+  readonly also?: number | undefined
   stop(): Promise<void>
 }
 
-const insitu = fileURLToPath(new URL('../../../bin/insitu', import.meta.url))
+export const insitu = fileURLToPath(new URL('../../../bin/insitu', import.meta.url))
 
 /** Ours: one node, the daemon's socket. */
 export async function openInsitu(daemon: Buildkitd): Promise<Door> {
   const args = ['gateway', '--listen', 'tcp://127.0.0.1:0', '--node', `bench=${daemon.address}`, '--log-level', 'info']
-  const { child, output, stop } = start(insitu, args)
-  const port = await until('insitu to listen', () => {
+  const gateway = start(insitu, args)
+  const port = await gatewayPort(gateway)
+  return { name: 'insitu', address: `127.0.0.1:${port}`, pid: gateway.child.pid, stop: gateway.stop }
+}
+
+/** Where it listens for clients, from its log. */
+export const gatewayPort = ({ child, output }: Pick<Started, 'child' | 'output'>): Promise<string> =>
+  until('insitu to listen', () => {
     if (child.exitCode !== null) throw new Error(`insitu ended: ${output()}`)
     return /"addresses":\["tcp:\/\/127\.0\.0\.1:(\d+)"/.exec(output())?.[1]
   })
-  return { name: 'insitu', address: `127.0.0.1:${port}`, pid: child.pid, stop }
-}
 
 /** nginx with everything that would limit a long stream or a big body taken away. */
 export async function openNginx(daemon: Buildkitd): Promise<Door> {
@@ -129,12 +136,16 @@ async function serve(
   }
 }
 
+export interface Started {
+  readonly child: ChildProcess
+  readonly output: () => string
+  readonly stop: () => Promise<void>
+}
+
 /** A process that ends with ours or when it is told to. */
-export function start(
-  program: string,
-  args: readonly string[],
-): { child: ChildProcess; output: () => string; stop: () => Promise<void> } {
-  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
+export function start(program: string, args: readonly string[], env?: Readonly<Record<string, string>>): Started {
+  const own = env && { PATH: processEnv()['PATH'], HOME: '/nonexistent', ...env }
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], ...(own ? { env: own } : {}) })
   const chunks: string[] = []
   child.on('error', (error) => {
     const hint = program.startsWith('/usr/sbin/') ? ': scripts/setup.sh installs it' : ''
@@ -162,7 +173,7 @@ export function start(
 }
 
 /** Holds every byte of a connection back by half a round trip in each direction, in a process of its own. */
-export async function openDelay(target: string, milliseconds: number): Promise<Omit<Door, 'name' | 'pid'>> {
+export async function openDelay(target: string, milliseconds: number): Promise<Omit<Door, 'name' | 'pid' | 'also'>> {
   const { child, output, stop } = start(tool('load'), ['delay', '-target', target, '-rtt', `${milliseconds}ms`])
   const port = await until('the delay to listen', () => {
     if (child.exitCode !== null) throw new Error(`load ended: ${output()}`)
