@@ -11,6 +11,7 @@ import { createAuthority } from '../../src/kernel/tls/ca.ts'
 import { startNode } from '../integration/fixtures/containerd.ts'
 import { agentTls, layOut, silent, startPeer, testGateways, testRecords } from '../integration/fixtures/mirror-peers.ts'
 import { type SketchedImage, sketchImage } from '../integration/fixtures/oci-image.ts'
+import { measureCompression } from './compress.ts'
 import type { BenchOptions } from './main.ts'
 import { type Report, summarize } from './report.ts'
 
@@ -135,7 +136,14 @@ export async function benchMirror({ runs, size, progress }: BenchOptions): Promi
     values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] ?? Number.NaN
   return summarize(
     'mirror',
-    (where) => (where.startsWith('pull') ? 'without mirror' : where.startsWith('404') ? bareServer : 'mirror'),
+    (where) =>
+      where.startsWith('pull')
+        ? 'without mirror'
+        : where.startsWith('404')
+          ? bareServer
+          : where.includes('compress')
+            ? 'zstd'
+            : 'mirror',
     [
       { case: 'pull, small images', subject: 'without mirror', unit: 'ms', values: times.without.small },
       { case: 'pull, small images', subject: 'with mirror', unit: 'ms', values: times.with.small },
@@ -150,6 +158,7 @@ export async function benchMirror({ runs, size, progress }: BenchOptions): Promi
         })),
       ),
       { case: `${size} MiB from another node`, subject: 'mirror', unit: 'MB/s', values: rates },
+      ...(await measureCompression(runs)),
     ],
   )
 }

@@ -35,7 +35,8 @@ export interface Front {
 export async function startFront(options: FrontOptions): Promise<Front> {
   const open = new Set<Socket>()
   const identities = new WeakMap<Socket, Identity>()
-  const api = createHttpServer((request, response) => {
+  // Agents that read from each other keep their connections from one image to the next.
+  const api = createHttpServer({ keepAliveTimeout: 60_000 }, (request, response) => {
     const identity = identities.get(request.socket)
     if (!identity) return void response.destroy()
     void dispatch(request, response, { identity, handlers: options.handlers(), log: options.log })
