@@ -1,4 +1,5 @@
 import { fromBinary } from '@bufbuild/protobuf'
+import { InsituError } from '../kernel/errors.ts'
 import type { SolveRequest } from './gen/control_pb.ts'
 import type { SolveRequest as BridgeSolveRequest } from './gen/gateway_pb.ts'
 import { ReturnRequestSchema } from './gen/gateway_pb.ts'
@@ -71,9 +72,21 @@ export function factsOfBridgeSolve(request: BridgeSolveRequest): RequestFacts {
   }
 }
 
-/** Names in the metadata of LLBBridge/Return, which an image exporter with `name=*` would take. */
+/**
+ * Names in the metadata of LLBBridge/Return, which an image exporter with `name=*` would take.
+ * @throws InsituError RETURN_MALFORMED
+ */
 export function namesOfReturn(message: Uint8Array): string[] {
-  const name = fromBinary(ReturnRequestSchema, message).result?.metadata[resultName]
+  let request
+  try {
+    request = fromBinary(ReturnRequestSchema, message)
+  } catch (cause) {
+    throw new InsituError('RETURN_MALFORMED', 'the Return request cannot be read', {
+      status: 'INVALID_ARGUMENT',
+      cause,
+    })
+  }
+  const name = request.result?.metadata[resultName]
   return name === undefined ? [] : split(Buffer.from(name).toString('utf8'))
 }
 

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
+import { fuzzBridge } from './bridge.ts'
 import { fuzzConnection } from './frames.ts'
-import { fuzzSolve } from './solves.ts'
+import { fuzzHeld, fuzzSolve } from './solves.ts'
 
 // npm run -s fuzz -- [--minutes N] [--seed N]: runs until the time is over, a finding ends it and names its seed.
 
@@ -18,9 +19,13 @@ while (Date.now() < end) {
   for (let n = 0; n < 1000; n++, seed++) {
     await fuzzConnection(seed)
     if (fuzzSolve(seed)) admitted++
+    if (fuzzBridge(seed)) admitted++
+    await fuzzHeld(seed)
   }
   const { heapUsed, external } = process.memoryUsage()
   baseline ??= heapUsed + external
   if (heapUsed + external > baseline + mostGrowth) throw new Error(`memory has grown to ${heapUsed + external} bytes`)
 }
-console.log(`${seed - first} connections and Solves, ${admitted} of them let through; nothing found`)
+console.log(
+  `${seed - first} connections, Solves and calls of LLBBridge, ${admitted} of them let through; nothing found`,
+)

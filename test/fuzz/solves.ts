@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf'
 import { type SolveRequest, SolveRequestSchema } from '../../src/buildkit/gen/control_pb.ts'
-import { decodeSolve, encodeSolve, rewriteSolve } from '../../src/buildkit/solve.ts'
+import { decodeSolve, encodeSolve, rewriteSolve, solveFacts } from '../../src/buildkit/solve.ts'
 import type { Caller } from '../../src/gateway/listener/caller.ts'
 import { createAdmission } from '../../src/gateway/policy/enforce.ts'
 import { readPolicy } from '../../src/gateway/policy/read-policy.ts'
@@ -27,6 +27,22 @@ const admission = createAdmission({
   policy: () => policy,
   logger: createLogger({ level: 'silent' }),
 })
+/** In full: what a node has there and insitu did not build. */
+const held = new Set(
+  ['docker.io/team/', 'reg.test:5000/team/'].flatMap((prefix) =>
+    ['app:latest', 'app:v1', 'pause:latest', 'pause:3.10'].map((name) => `${prefix}${name}`),
+  ),
+)
+const holding = createAdmission({
+  policy: () => policy,
+  logger: createLogger({ level: 'silent' }),
+  protectedNames: {
+    find: (images) => {
+      const name = images.find((image) => held.has(image))
+      return Promise.resolve(name === undefined ? undefined : { name, node: 'n1' })
+    },
+  },
+})
 
 /**
  * One Solve of a caller who may name little, built at random and damaged on its way: what the daemon would get names
@@ -51,6 +67,51 @@ export function fuzzSolve(seed: number): boolean {
   }
 }
 
+/**
+ * The same with names that a node holds: if the daemon would get one of them, the gateway has asked about it and refuses.
+ * @returns whether a held name was asked for. @throws when one gets through.
+ */
+export async function fuzzHeld(seed: number): Promise<boolean> {
+  const random = createRandom(seed)
+  const plain = Buffer.from(encodeSolve(anySolve(random)))
+  const message = random.chance(0.3) ? damaged(random, plain) : plain
+  try {
+    const asked = decodeSolve(message)
+    const { request } = holding.solve(caller, asked)
+    const relayed = rewriteSolve(request, { defaults: true, proxy: {} }) ?? encodeSolve(request)
+    const names = effectiveNames(relayed).filter((name) => held.has(fullName(name)))
+    const refused = await holding.names(caller, solveFacts(asked).images, ['n1'], new AbortController().signal).then(
+      () => false,
+      () => true,
+    )
+    if (names.length > 0 && !refused) throw new Error(`seed ${seed}: ${JSON.stringify(names)} would be overwritten`)
+    return names.length > 0
+  } catch (error) {
+    if (error instanceof InsituError) return false
+    throw error
+  }
+}
+
+/** What a daemon of today writes: the old fields count only where there is no list; a prefix makes names with digests. */
+function effectiveNames(message: Uint8Array): string[] {
+  const exporters = messages(message, 13).map((e) => ({ type: string(e, 1), attrs: stringMap(e, 2) }))
+  const legacy = { type: string(message, 3), attrs: stringMap(message, 4) }
+  return (exporters.length > 0 ? exporters : [legacy])
+    .filter(({ type }) => type === 'image')
+    .flatMap(({ attrs }) => (attrs['name'] ?? '').split(','))
+    .filter((name) => name !== '')
+}
+
+/** As containerd and BuildKit complete a name: registry, `library/`, tag. */
+function fullName(name: string): string {
+  const [first = '', ...rest] = name.trim().split('/')
+  const registry = rest.length > 0 && (/[.:]/.test(first) || first === 'localhost')
+  const path = (
+    registry ? name.trim() : rest.length > 0 ? `docker.io/${name.trim()}` : `docker.io/library/${name.trim()}`
+  ).replace(/^index\.docker\.io\//, 'docker.io/')
+  return /:[^/]*$/.test(path) || path.includes('@') ? path : `${path}:latest`
+}
+
 /** Field numbers of SolveRequest in moby/buildkit api/services/control/control.proto. */
 function writtenNames(message: Uint8Array): string[] {
   const exporters = messages(message, 13).map((e) => ({ type: string(e, 1), attrs: stringMap(e, 2) }))
@@ -62,7 +123,7 @@ function writtenNames(message: Uint8Array): string[] {
 }
 
 /** A name without a registry is docker.io's; one whose first part has no dot, no colon and is not localhost too. */
-function allowed(name: string): boolean {
+export function allowed(name: string): boolean {
   const [first = '', ...rest] = name.split('/')
   const registry = rest.length > 0 && (/[.:]/.test(first) || first === 'localhost' || first !== first.toLowerCase())
   const full = registry ? name : rest.length > 0 ? `docker.io/${name}` : `docker.io/library/${name}`
@@ -98,7 +159,7 @@ const tails = [
   'registry.k8s.io/pause:3.10',
 ]
 
-const anyName = (random: Random): string => {
+export const anyName = (random: Random): string => {
   let name = random.chance(0.6) ? random.pick(['team/', 'reg.test:5000/team/']) : ''
   for (let n = random.int(3); n > 0; n--) name += random.pick(pieces)
   name += random.pick(tails)
