@@ -58,7 +58,7 @@ describe('when something dies', () => {
     expect(Date.now() - killed).toBeLessThan(2000)
     expect(end.code).not.toBe(0)
     expect(end.output).toMatch(/node1/)
-    expect(end.output).toMatch(/buildkitd|build daemon/)
+    expect(end.output).toContain('buildkitd was killed by SIGKILL')
 
     await writeFile(join(context.path, 'Dockerfile'), 'FROM busybox\nRUN echo again\n')
     await waitFor(
