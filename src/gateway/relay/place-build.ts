@@ -80,8 +80,8 @@ async function splitBuild(
   place: (node: string | undefined, only: PlatformWishes) => Promise<Placement>,
 ): Promise<SplitBuild | { readonly because: string } | undefined> {
   if (context.directory.nodes().length < 2) return undefined
-  const plan = await planSplit(wishes.platforms, wishes.nativeOnly, (platforms, nativeOnly) =>
-    placeAllowed(asked.allowsNode, context.directory, facts.cacheKey, undefined, (node) =>
+  const plan = await planSplit(wishes.platforms, wishes.nativeOnly, (platforms, nativeOnly, wanted) =>
+    placeAllowed(asked.allowsNode, context.directory, facts.cacheKey, wanted, (node) =>
       place(node, { platforms, nativeOnly }),
     ),
   )

@@ -12,8 +12,8 @@ export type Plan =
   /** One node builds all of it. */
   | { readonly kind: 'whole' }
 
-/** Places platforms on one node. @throws InsituError when no node does them all. */
-export type PlacePlatforms = (platforms: readonly string[], nativeOnly: boolean) => Promise<Placement>
+/** Places platforms on one node, or on the given one. @throws InsituError when no node does them all, or it does not. */
+export type PlacePlatforms = (platforms: readonly string[], nativeOnly: boolean, node?: string) => Promise<Placement>
 
 /**
  * Groups the platforms of a build by nodes that run them natively. Those that nobody runs natively are emulated beside
@@ -26,9 +26,9 @@ export async function planSplit(
   nativeOnly: boolean,
   place: PlacePlatforms,
 ): Promise<Plan> {
-  const tried = async (wanted: readonly string[], native: boolean): Promise<Placement | undefined> => {
+  const tried: Tried = async (wanted, native, node) => {
     try {
-      return await place(wanted, native)
+      return await place(wanted, native, node)
     } catch (error) {
       if (error instanceof InsituError) return undefined
       throw error
@@ -63,18 +63,20 @@ export async function planSplit(
   return nodes.size < groups.length ? { kind: 'whole' } : { kind: 'split', parts: [first, second, ...rest] }
 }
 
-/** Adds platforms to the first group that has a node which emulates them, while it stays native for its own. */
+/** Adds platforms to the first group whose node emulates them. */
 async function hostOf(
   emulated: readonly string[],
   groups: readonly { platforms: string[]; placement: Placement }[],
-  tried: (wanted: readonly string[], native: boolean) => Promise<Placement | undefined>,
+  tried: Tried,
 ): Promise<boolean> {
   for (const group of groups) {
-    const placement = await tried([...group.platforms, ...emulated], false)
-    if (!placement) continue
+    const { node, reason } = group.placement
+    if (!(await tried([...group.platforms, ...emulated], false, node))) continue
     group.platforms.push(...emulated)
-    group.placement = placement
+    group.placement = { ...group.placement, reason: `${reason}; ${emulated.join(', ')} is emulated` }
     return true
   }
   return false
 }
+
+type Tried = (wanted: readonly string[], native: boolean, node?: string) => Promise<Placement | undefined>
