@@ -42,6 +42,10 @@ const benches: Record<
     what: 'ordinary pulls with and without the mirror, its 404, bytes from another node; --size of the big image (needs root)',
     load: async () => (await import('./mirror.ts')).benchMirror,
   },
+  platforms: {
+    what: 'a compilation for two platforms: split, whole with emulation, buildx with two nodes; context bytes; --only compile | context (needs root)',
+    load: async () => (await import('./platforms.ts')).benchPlatforms,
+  },
   relay: {
     what: 'the relay beside a direct connection, nginx and haproxy: upload, export, unary, builds, idle (needs root)',
     load: async () => (await import('./relay.ts')).benchRelay,
