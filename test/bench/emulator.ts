@@ -16,7 +16,8 @@ export async function withEmulator(): Promise<AsyncDisposable> {
   }
   for (const entry of await readdir(directory)) {
     const text = entry === 'register' || entry === 'status' ? '' : await readFile(`${directory}/${entry}`, 'utf8')
-    if (/^enabled/.test(text) && /^interpreter .*aarch64/m.test(text)) return { [Symbol.asyncDispose]: async () => {} }
+    if (text.startsWith('enabled') && /^interpreter .*aarch64/m.test(text))
+      return { [Symbol.asyncDispose]: async () => {} }
   }
   await writeFile(`${directory}/register`, `:${name}:M::${magic}:${mask}:/usr/bin/qemu-aarch64-static:F`)
   return { [Symbol.asyncDispose]: () => writeFile(`${directory}/${name}`, '-1') }

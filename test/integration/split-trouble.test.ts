@@ -53,14 +53,16 @@ afterAll(async () => {
 
 /** Who knows the password gets a token. */
 async function openTokens(): Promise<number> {
-  tokens = createHttpServer(async (request, response) => {
+  tokens = createHttpServer((request, response) => {
     const chunks: Buffer[] = []
-    for await (const chunk of request) chunks.push(chunk as Buffer)
-    const form = new URLSearchParams(Buffer.concat(chunks).toString())
-    const basic = `Basic ${Buffer.from('team:hunter2').toString('base64')}`
-    const known = request.headers.authorization === basic || form.get('password') === 'hunter2'
-    response.writeHead(known ? 200 : 401, { 'content-type': 'application/json' })
-    response.end(JSON.stringify(known ? { token: 'a-token', access_token: 'a-token' } : {}))
+    request.on('data', (chunk: Buffer) => chunks.push(chunk))
+    request.once('end', () => {
+      const form = new URLSearchParams(Buffer.concat(chunks).toString())
+      const basic = `Basic ${Buffer.from('team:hunter2').toString('base64')}`
+      const known = request.headers.authorization === basic || form.get('password') === 'hunter2'
+      response.writeHead(known ? 200 : 401, { 'content-type': 'application/json' })
+      response.end(JSON.stringify(known ? { token: 'a-token', access_token: 'a-token' } : {}))
+    })
   })
   await new Promise<void>((resolve) => tokens.listen(0, '127.0.0.1', resolve))
   return (tokens.address() as AddressInfo).port
