@@ -20,8 +20,11 @@ let agent: ChildProcess | undefined
 const files = async (): Promise<Record<string, string>> => {
   const found: Record<string, string> = {}
   for (const name of await readdir(certs).catch(() => [])) {
-    for (const file of await readdir(join(certs, name)))
-      found[`${name}/${file}`] = await readFile(join(certs, name, file), 'utf8')
+    for (const file of await readdir(join(certs, name)).catch(() => [])) {
+      // A file that is being replaced has a temporary name for a moment.
+      const text = await readFile(join(certs, name, file), 'utf8').catch(() => undefined)
+      if (text !== undefined) found[`${name}/${file}`] = text
+    }
   }
   return found
 }
