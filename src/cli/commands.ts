@@ -4,6 +4,7 @@ import { askAgentCommand } from './ask-agent.ts'
 import { completionCommand } from './completion.ts'
 import { cleanWorkspaceCommand } from './clean-workspace.ts'
 import { connectCommand } from './connect.ts'
+import { convertCommand } from './convert.ts'
 import { controllerCommand } from './controller.ts'
 import { doctorCommand } from './doctor.ts'
 import { duCommand } from './du.ts'
@@ -30,6 +31,7 @@ export const commands: readonly (() => Command)[] = [
   explainCommand,
   connectCommand,
   policyCommand,
+  convertCommand,
   localCommand,
   agentCommand,
   gatewayCommand,

@@ -1,8 +1,12 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { apiVersion, type Build, buildResources, type BuildSpec } from '../../../src/api/builds/builds.ts'
 import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
 import { KubernetesError } from '../../../src/kernel/k8s/failure.ts'
 import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
+import { parseYaml } from '../../../src/kernel/k8s/yaml.ts'
+import { run } from '../../../src/kernel/process/run.ts'
 import { until } from '../fixtures/until.ts'
 import { type Installed, startInstalled } from '../install/installed.ts'
 
@@ -233,4 +237,14 @@ test('who may build and not create jobs makes no Builds', async () => {
   await bind('jobs', 'Role')
   await until('the role holds', async () => (await attempt()) === 'taken')
   ci.close()
+})
+
+test('what insitu convert makes of Knative’s objects is taken', async () => {
+  const example = (name: string): string => join(import.meta.dirname, '../../../config/examples/knative', name)
+  const { stdout } = await run(join(import.meta.dirname, '../../../bin/insitu'), ['convert', '-f', example('old.yaml')])
+  const objects = parseYaml(stdout) as KubernetesObject[]
+  expect(objects).toEqual(parseYaml(await readFile(example('builds.yaml'), 'utf8')))
+  for (const object of objects) await admin.apply({ ...object, metadata: { ...object.metadata, namespace } })
+  const { spec } = await admin.get<Build>(builds, { namespace, name: 'app' })
+  expect(spec).toMatchObject({ template: { name: 'img' }, serviceAccountName: 'build-bot' })
 })

@@ -1,0 +1,101 @@
+import { UsageError } from '../../kernel/errors.ts'
+
+/** A container of an old object, as far as it is read. */
+export interface OldStep {
+  readonly name?: string
+  readonly image?: string
+  readonly command?: readonly string[]
+  readonly args?: readonly string[]
+  readonly volumeMounts?: readonly { readonly name: string }[]
+  readonly [field: string]: unknown
+}
+
+/** What a step does that is ours to do. */
+export interface BuildAction {
+  readonly names: readonly string[]
+  readonly push: boolean
+  /** False: it only pushes what an earlier step built. */
+  readonly builds: boolean
+  readonly dockerfile?: string
+  readonly subPath?: string
+  readonly target?: string
+  readonly args: readonly { readonly name: string; readonly value: string }[]
+}
+
+/** Options of `docker build`, `img build`, `buildah bud` and kaniko that say something to us; the rest are refused. */
+const meanings: Readonly<Record<string, 'name' | 'file' | 'target' | 'arg' | 'context' | 'drop' | 'flag'>> = {
+  ...{ t: 'name', tag: 'name', destination: 'name', d: 'name' },
+  ...{ f: 'file', file: 'file', dockerfile: 'file' },
+  ...{ target: 'target', 'build-arg': 'arg', context: 'context', c: 'context' },
+  ...{ cache: 'flag', 'no-cache': 'flag', pull: 'flag', rm: 'flag', 'force-rm': 'flag', q: 'flag', quiet: 'flag' },
+  ...{ 'insecure-registry': 'drop', progress: 'drop', verbosity: 'drop', 'cache-repo': 'drop', 'cache-ttl': 'drop' },
+  ...{ 'skip-tls-verify': 'flag', insecure: 'flag', reproducible: 'flag' },
+}
+
+/**
+ * Reads a step that builds or pushes an image with docker, img, buildah or kaniko.
+ * @returns undefined for a container that does something else.
+ * @throws UsageError for an option whose meaning would be lost
+ */
+export function buildAction(step: OldStep): BuildAction | undefined {
+  const words = [...(step.command ?? []), ...(step.args ?? [])]
+  const image = (step.image ?? '').replace(/[:@].*$/, '')
+  if (/kaniko(-project)?\/executor$/.test(image)) return readKaniko(step, words)
+  if (!/(^|\/)(docker|img|buildah|podman)(\/stable)?$/.test(image)) return undefined
+  const [verb, ...rest] = /^(docker|img|buildah|podman)$/.test(words[0] ?? '') ? words.slice(1) : words
+  if (verb === 'push') {
+    const names = rest.filter((word) => !word.startsWith('-'))
+    return { names: names.slice(0, 1), push: true, builds: false, args: [] }
+  }
+  if (verb !== 'build' && verb !== 'bud') return undefined
+  return read(step, rest, false)
+}
+
+const readKaniko = (step: OldStep, words: readonly string[]): BuildAction => {
+  const push = !words.some((word) => /^--no-push(=true)?$/.test(word))
+  return read(
+    step,
+    words.filter((word) => !word.startsWith('--no-push')),
+    push,
+  )
+}
+
+function read(step: OldStep, words: readonly string[], push: boolean): BuildAction {
+  const found: Record<string, string[]> = {}
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i] ?? ''
+    const [, dashes, option = '', , given] = /^(--?)([^=]+)(=(.*))?$/s.exec(word) ?? []
+    if (dashes === undefined) {
+      found['context'] = [word]
+      continue
+    }
+    const meaning = meanings[option]
+    if (meaning === undefined) {
+      throw new UsageError(`step ${step.name ?? step.image}: what ${word} means would be lost`, {
+        fix: 'take it out of the file, and see docs/templates.md for what a BuildTemplate can say',
+      })
+    }
+    if (meaning === 'flag') continue
+    const value = given ?? words[++i] ?? ''
+    ;(found[meaning] ??= []).push(value)
+  }
+  const [dockerfile] = found['file'] ?? []
+  const [target] = found['target'] ?? []
+  const subPath = directory(found['context']?.[0])
+  return {
+    ...{ names: found['name'] ?? [], push, builds: true },
+    ...(dockerfile === undefined ? {} : { dockerfile: directory(dockerfile) ?? dockerfile }),
+    ...(target === undefined ? {} : { target }),
+    ...(subPath === undefined ? {} : { subPath }),
+    args: (found['arg'] ?? []).map((text) => {
+      const [name = '', ...value] = text.split('=')
+      return { name, value: value.join('=') }
+    }),
+  }
+}
+
+/** A path below the source; undefined for the source itself. */
+function directory(path: string | undefined): string | undefined {
+  const below = (path ?? '').replace(/^(dir:\/\/)?(\/workspace\/?)?(\.\/)?/, '').replace(/\/+$/, '')
+  return below === '' || below === '.' ? undefined : below
+}

@@ -1,0 +1,98 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { parseYaml, toYaml } from '../../kernel/k8s/yaml.ts'
+import { convertKnative, type Plain } from './knative.ts'
+
+const read = (name: string): string =>
+  readFileSync(new URL(`../../../config/examples/knative/${name}`, import.meta.url), 'utf8')
+
+const template = (spec: object): Plain => ({
+  ...{ apiVersion: 'build.knative.dev/v1alpha1', kind: 'BuildTemplate', metadata: { name: 't' } },
+  spec: { parameters: [{ name: 'IMAGE' }], ...spec },
+})
+const convert = (spec: object, push = false) => convertKnative(template(spec), { push })
+
+describe('the example', () => {
+  test('is converted as config/examples/knative/builds.yaml has it', () => {
+    const objects = (parseYaml(read('old.yaml')) as Plain[]).map((old) => convertKnative(old, { push: false }).object)
+    expect(objects).toEqual(parseYaml(read('builds.yaml')))
+  })
+
+  test('what is no Build passes as it is', () => {
+    const secret = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's' }, data: { a: 'b' } } as Plain
+    expect(convertKnative(secret, { push: true })).toEqual({ object: secret, remarks: [] })
+  })
+})
+
+describe('a template', () => {
+  test('whose step only builds keeps the image on the nodes, unless --push is said', () => {
+    const steps = [{ name: 'build', image: 'docker:18.06', args: ['build', '-t', '${IMAGE}', '.'] }]
+    const volumes = [{ name: 'docker-socket', hostPath: { path: '/var/run/docker.sock' } }]
+    const { object, remarks } = convert({ steps, volumes })
+    expect(object).toMatchObject({ apiVersion: 'insitu.build/v1alpha1', spec: { output: { names: ['${IMAGE}'] } } })
+    expect(toYaml(object)).not.toMatch(/push|docker.sock/)
+    expect(remarks.join('\n')).toMatch(/is not pushed[^]*docker-socket is not needed/)
+    expect(convert({ steps }, true).object).toMatchObject({ spec: { output: { names: ['${IMAGE}'], push: true } } })
+  })
+
+  test('of kaniko pushes, with its Dockerfile, context, target and arguments', () => {
+    const args = [
+      '--destination=${IMAGE}',
+      '--dockerfile=/workspace/docker/Dockerfile',
+      '--build-arg',
+      'A=b=c',
+      '--target=run',
+    ]
+    const steps = [{ image: 'gcr.io/kaniko-project/executor:v1', args }]
+    expect(convert({ source: { git: { url: 'https://g/r' } }, steps }).object).toMatchObject({
+      spec: {
+        source: { git: { url: 'https://g/r' } },
+        dockerfile: 'docker/Dockerfile',
+        target: 'run',
+        args: [{ name: 'A', value: 'b=c' }],
+        output: { names: ['${IMAGE}'], push: true },
+      },
+    })
+  })
+
+  test('keeps other steps, before and after, with the volumes they use', () => {
+    const test = { name: 'test', image: 'golang', args: ['test'], volumeMounts: [{ name: 'cache' }] }
+    const tell = { name: 'tell', image: 'curl' }
+    const build = { image: 'quay.io/buildah/stable', command: ['buildah'], args: ['bud', '-t', '${IMAGE}', 'app'] }
+    const volumes = [
+      { name: 'cache', emptyDir: {} },
+      { name: 'other', emptyDir: {} },
+    ]
+    const { object } = convert({ source: { git: { url: 'https://g/r' } }, steps: [test, build, tell], volumes })
+    expect(object).toMatchObject({
+      spec: {
+        source: { git: { subPath: 'app' } },
+        steps: { before: [test], after: [tell] },
+        podTemplate: { spec: { volumes: [volumes[0]] } },
+      },
+    })
+  })
+
+  test.each<[string, object, RegExp]>([
+    [
+      'an option whose meaning would be lost',
+      { steps: [{ image: 'docker', args: ['build', '--squash', '.'] }] },
+      /--squash/,
+    ],
+    [
+      'two builds',
+      {
+        steps: [
+          { image: 'docker', args: ['build', '.'] },
+          { image: 'img', args: ['build', '.'] },
+        ],
+      },
+      /twice/,
+    ],
+    ['no build', { steps: [{ image: 'golang' }] }, /none of its steps/],
+    ['another source', { source: { gcs: {} }, steps: [] }, /only spec.source.git/],
+    ['a field that does not exist', { stepz: [] }, /spec.stepz/],
+  ])('is refused: %s', (_, spec, message) => {
+    expect(() => convert(spec)).toThrow(message)
+  })
+})
