@@ -1,11 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { namespace } from '../../src/api/names.ts'
-import { run } from '../../src/kernel/process/run.ts'
-import { fileDefinition } from '../integration/fixtures/raw-client.ts'
 import { waitFor } from '../lab/wait.ts'
 import { startBuild } from './fixtures/background.ts'
 import { buildctl, ensureInstalled, type Installed, ready, temporary } from './fixtures/insitu.ts'
@@ -117,51 +115,6 @@ describe('a daemon that ends', () => {
     expect(end.output).toMatch(new RegExp(`node ${broken}: the connection to its build daemon was lost: ${words}`))
     await writeFile(join(context.path, 'Dockerfile'), `FROM busybox\nRUN echo after-${signal}-${id}\n`)
     await buildctl({ addr: door.addr, context: context.path })
-    await ready(insitu)
-  })
-
-  it('because the kernel wants its memory: the same, and the node says so', async () => {
-    await using context = await temporary()
-    const build = await runningBuild(`memory-${Date.now()}`, context.path)
-    const group = /^\d+:memory:(.*)$/m.exec(
-      (await insitu.lab.exec(broken, ['cat', `/proc/${await daemon()}/cgroup`])).stdout,
-    )
-    // As this machine sees it; the node has a view of its own.
-    const file = `/sys/fs/cgroup/memory/insitu-${broken}${group?.[1]}/memory`
-    const rss = /^rss (\d+)$/m.exec(await readFile(`${file}.stat`, 'utf8'))?.[1]
-    const limit = (bytes: number) => writeFile(`${file}.limit_in_bytes`, String(bytes))
-    await limit(Number(rss) + (24 << 20))
-    let over = false
-    void build.ended.then(() => (over = true))
-    const greedy = join(context.path, 'greedy')
-    await writeFile(greedy, fileDefinition('/large', 'x'.repeat(12 << 20)).definition)
-    try {
-      await waitFor(
-        'its end',
-        async () => {
-          // Files of many megabytes in the request itself; through the same node as the build.
-          const ask = () =>
-            run(
-              'sh',
-              ['-c', 'buildctl --addr "$0" build --opt insitu.node="$1" --no-cache <"$2"', door.addr, broken, greedy],
-              { allow: [1], timeout: 60_000 },
-            )
-          await Promise.all([ask(), ask(), ask(), ask()])
-          return over || undefined
-        },
-        { timeout: 120_000 },
-      )
-    } finally {
-      await limit(-1)
-    }
-    expect((await build.ended).output).toContain('buildkitd was killed by the kernel for want of memory')
-    await waitFor(
-      'the report',
-      async () =>
-        (await insitu.agents()).get(broken)?.report?.findings.some(({ code }) => code === 'DAEMON_OUT_OF_MEMORY') ||
-        undefined,
-      { timeout: 60_000 },
-    )
     await ready(insitu)
   })
 })

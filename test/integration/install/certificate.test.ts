@@ -1,9 +1,11 @@
 import { X509Certificate } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { certificatePath } from '../../../src/api/certificate.ts'
+import { certificatePath, spiffe } from '../../../src/api/certificate.ts'
 import { clusterGateway } from '../../../src/api/config.ts'
 import { caSecret, configMaps, serviceAccounts, tokenAudience } from '../../../src/api/names.ts'
 import { manifests } from '../../../src/cli/manifests/manifests.ts'
@@ -21,7 +23,7 @@ import { createLogger } from '../../../src/kernel/log.ts'
 import { createKeyPair } from '../../../src/kernel/tls/key.ts'
 import { run } from '../../../src/kernel/process/run.ts'
 import { until } from '../fixtures/until.ts'
-import { createAuthority } from '../../../src/kernel/tls/ca.ts'
+import { createAuthority, issueLeaf } from '../../../src/kernel/tls/ca.ts'
 import type { TlsMaterial } from '../../../src/kernel/tls/material.ts'
 import { requestCertificate } from '../../../src/kernel/tls/request.ts'
 import { type BoundPod, type Installed, namespace, startInstalled } from './installed.ts'
@@ -296,6 +298,70 @@ describe('a CA that somebody else keeps in the Secret, as cert-manager does', ()
       }
       expect((await ensureAuthority({ client, namespace })).signing.cert).toBe(second.cert)
     } finally {
+      identity.close()
+    }
+  })
+  test('is replaced under open connections: they go on, and so do clients of either CA', async () => {
+    const [first, second] = [await createAuthority(), await createAuthority()]
+    await put(first.cert, first.key)
+    const identity = await gatewayIdentity({ client, namespace, log, lookAgain: 50 })
+    const directory = createFixedDirectory([{ name: 'n1', address: { path: '/nowhere' } }])
+    const gateway = await createGateway({
+      ...{
+        listen: [{ kind: 'tcp' as const, host: '127.0.0.1', port: 0 }],
+        directory,
+        logger: log,
+        config: clusterGateway,
+      },
+      placer: createFixedPlacer({ directory, running: () => 0 }),
+      tls: identity.tls,
+    })
+    const [address] = gateway.addresses
+    const sessions: ClientHttp2Session[] = []
+    const connectWith = async (authority: typeof first): Promise<ClientHttp2Session> => {
+      const { publicKey, privateKey } = await createKeyPair()
+      const leaf = await issueLeaf({ authority, publicKey, commonName: 'ci', uris: [spiffe('default', 'ci')] })
+      const port = address?.kind === 'tcp' ? address.port : 0
+      const ca = [first.cert, second.cert]
+      const session = connectHttp2('https://gateway', {
+        createConnection: () =>
+          connectTls({ host: '127.0.0.1', port, ca, cert: leaf.cert, key: privateKey, ALPNProtocols: ['h2'] }),
+      })
+      session.on('error', () => undefined)
+      sessions.push(session)
+      return session
+    }
+    /** gRPC's status of a question: 0 is an answer. */
+    const ask = (session: ClientHttp2Session): Promise<unknown> =>
+      new Promise((resolve) => {
+        const stream = session.request({
+          ...{
+            ':method': 'POST',
+            ':path': '/grpc.health.v1.Health/Check',
+            'content-type': 'application/grpc',
+          },
+          te: 'trailers',
+        })
+        let status: unknown
+        stream.on('response', (headers) => (status ??= headers['grpc-status']))
+        stream.on('trailers', (headers) => (status ??= headers['grpc-status']))
+        stream.on('error', () => undefined)
+        stream.on('close', () => resolve(status))
+        stream.resume()
+        stream.end(Buffer.alloc(5))
+      })
+    try {
+      const open = await connectWith(first)
+      expect(await ask(open)).toBe('0')
+      await put(second.cert, second.key)
+      await until('the new CA to be trusted', () => identity.tls.current().ca.includes(second.cert.trim()))
+      expect(await ask(open)).toBe('0')
+      expect(await ask(await connectWith(first))).toBe('0')
+      expect(await ask(await connectWith(second))).toBe('0')
+      expect(await ask(await connectWith(await createAuthority()))).not.toBe('0')
+    } finally {
+      for (const session of sessions) session.destroy()
+      await gateway.close()
       identity.close()
     }
   })
