@@ -1,6 +1,5 @@
 import { join } from 'node:path'
 import { defaultAgentConfig } from '../api/agent-config.ts'
-import { agentPaths } from '../api/agent-api.ts'
 import type { NodeReport } from '../api/node-report.ts'
 import { describeError } from '../kernel/errors.ts'
 import { daemonEnvironment } from './buildkitd/environment.ts'
@@ -8,14 +7,14 @@ import { createLastEnd } from './buildkitd/last-end.ts'
 import { farewell } from './buildkitd/life.ts'
 import { supervise } from './buildkitd/supervise.ts'
 import { type Front, startFront } from './front/front.ts'
-import { type Handler, sendJson } from './front/handlers.ts'
-import { proxyVariables } from '../buildkit/proxy.ts'
+import type { Handler } from './front/handlers.ts'
 import { type Lock, takeLock } from './host/lock.ts'
 import { rememberNetwork } from './host/network-undo.ts'
 import { clampSegments } from './host/segment-size.ts'
 import { type AgentOptions, defaultIntervals } from './options.ts'
 import { createParts } from './part.ts'
 import { agentParts } from './parts.ts'
+import { proxyHandler } from './proxy/handlers.ts'
 import { fatal, paths, type Plan } from './plan.ts'
 import { createNodeState } from './report/node-state.ts'
 import { createReporter } from './report/reporter.ts'
@@ -72,7 +71,7 @@ export function createAgent(options: AgentOptions): Agent {
     try {
       const tls = await Promise.race([options.front.tls, untilStopped])
       if (!tls) return undefined
-      const own = [proxyHandler(proxyVariables(options.env)), lastEnd.handler]
+      const own = [proxyHandler(options), lastEnd.handler]
       const handlers = (): readonly Handler[] => [...own, ...parts.handlers()]
       const front = await startFront({ ...options.front, tls, socket: place.socket, handlers, log })
       log.info({ port: front.port }, 'gateways can reach this node')
@@ -182,14 +181,6 @@ export function createAgent(options: AgentOptions): Agent {
     },
   }
 }
-
-/** The proxy variables of the agent's environment, which gateways give to RUN steps. */
-const proxyHandler = (proxy: Readonly<Record<string, string>>): Handler => ({
-  methods: ['GET'],
-  path: agentPaths.proxy,
-  allow: ['gateway'],
-  handle: (_, response) => sendJson(response, 200, proxy),
-})
 
 /** Runs an agent until the signal is aborted and everything is put back. */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {

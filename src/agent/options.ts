@@ -16,6 +16,8 @@ export interface AgentOptions {
   readonly log: Logger
   /** The user's buildkitd.toml, read anew before each start of the daemon; undefined: the defaults hold. */
   readonly readConfig?: () => Promise<string | undefined>
+  /** Proxy variables of the install, for buildkitd when it starts; they win over those of `env`. */
+  readonly readProxy?: () => Promise<Readonly<Record<string, string>>>
   /** The `[agent]` table of insitu.toml. Default: its defaults. */
   readonly config?: AgentConfig
   /** Receives every change of the report. A failed delivery is tried again. */

@@ -6,6 +6,7 @@ import { createImages } from './images/images.ts'
 import { type MirrorAccess, mirrorPart } from './mirror/part.ts'
 import type { AgentOptions } from './options.ts'
 import type { Part } from './part.ts'
+import { proxyPart } from './proxy/part.ts'
 import { rootlessPart } from './rootless/part.ts'
 
 /** What an agent consists of besides the supervision of buildkitd. Parts that need each other are joined here. */
@@ -16,7 +17,10 @@ export function agentParts(options: AgentOptions): readonly Part[] {
   // Who built what is known from gateways: without them (`insitu local`) every build would look like one past the door.
   const images = options.front ? [part] : []
   const interpreters = options.emulators ?? '/usr/libexec/insitu'
-  return [binfmtPart({ interpreters }), ...images, diskPart({ built: names }), ...mirrorParts(options, built)]
+  return [
+    ...[binfmtPart({ interpreters }), ...images, diskPart({ built: names }), proxyPart(options)],
+    ...mirrorParts(options, built),
+  ]
 }
 
 /** A mirror is for clusters: it reads from other agents with the certificate of the front. */

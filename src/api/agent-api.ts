@@ -3,10 +3,15 @@
  * piped byte for byte to buildkitd's unix socket; `http/1.1` is the agent's own small API below.
  */
 export const agentPaths = {
-  /** GET: `{ [variable]: value }`, the proxy variables of the agent's environment, credentials included. */
+  /**
+   * GET: `{ [variable]: value }`, the proxy variables of the agent's environment, credentials included, and in
+   * `LOCAL_REGISTRIES` hosts of registries that no proxy is asked for, with commas between them. For gateways.
+   */
   proxy: '/v1/proxy',
   /** GET: how the daemon ended that has ended a moment ago, a DaemonEnd, or `{}`; waits for that up to a second. For gateways. */
   daemonEnd: '/v1/daemon-end',
+  /** POST a list of texts: what of the cluster no proxy is asked for, for buildkitd's next start and for doctors. */
+  noProxy: '/v1/no-proxy',
   /** GET: an ImageInventory. For gateways. */
   images: '/v1/images',
   /** POST a BuiltRequest. For gateways. */

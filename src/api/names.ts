@@ -40,6 +40,8 @@ export const configMaps = {
   insitu: 'insitu.toml',
   /** Who may do what, under the key `policy.toml`; read again when it changes. */
   policy: 'insitu-policy',
+  /** Proxy variables for builds: of the install in our namespace, of others in theirs; read again when they change. */
+  proxy: 'insitu-proxy',
   /** The certificate of the cluster's CA under the key `ca.crt`, readable by our roles. */
   ca: 'insitu-ca',
 } as const

@@ -32,6 +32,14 @@ export function checkProxy(variables: ProxyVariables, source: string): void {
   }
 }
 
+/** Where a proxy listens; undefined for what is no address of one. */
+export function proxyAddress(text: string): { readonly host: string; readonly port: number } | undefined {
+  const url = proxyUrlTrouble(text) === undefined ? parse(text) : undefined
+  if (!url) return undefined
+  const usual = url.protocol === 'https:' ? 443 : url.protocol === 'http:' ? 80 : 1080
+  return { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port === '' ? usual : Number(url.port) }
+}
+
 /** A proxy's address for people: without user and password, and without anything where it cannot be read. */
 export function shownProxy(name: string, value: string): string {
   if (name.toUpperCase() === 'NO_PROXY' || value === '') return value

@@ -13,11 +13,24 @@ import { ports } from '../api/names.ts'
 import { askAgent } from '../gateway/directory/agent-request.ts'
 import { askProtectedNames } from '../gateway/policy/ask-protected.ts'
 import { policyParts } from './gateway-policy.ts'
+import { watchProxyConfigMaps } from '../gateway/proxy/config-maps.ts'
+import { clusterDomain } from '../gateway/proxy/domain.ts'
+import { followNetwork } from '../gateway/proxy/network.ts'
+import { readOptional } from '../kernel/fs/read-optional.ts'
 import type { Logger } from '../kernel/log.ts'
 
 export interface GatewayParts extends Pick<
   GatewayOptions,
-  'directory' | 'placer' | 'tls' | 'httpHandlers' | 'podLookup' | 'activity' | 'images' | 'admission' | 'turns'
+  | 'directory'
+  | 'placer'
+  | 'tls'
+  | 'httpHandlers'
+  | 'podLookup'
+  | 'activity'
+  | 'images'
+  | 'admission'
+  | 'turns'
+  | 'proxies'
 > {
   /** What else must be there before builds are taken: a sentence while it is not. */
   readonly notReady?: () => string | undefined
@@ -69,7 +82,10 @@ export async function clusterParts(
     view: () => view,
     running: (node) => activity.on(node),
   })
-  const directory = createKubernetesDirectory({ client, namespace, tls: identity.tls, logger })
+  const directory = createKubernetesDirectory({
+    ...{ client, namespace, tls: identity.tls, logger },
+    exceptions: () => network.current(),
+  })
   directory.onChange((node) => images.onAgent(node, directory.agents.get(node)))
   const view = watchCluster({
     client,
@@ -91,9 +107,17 @@ export async function clusterParts(
       logger,
     }),
   })
+  const proxyMaps = watchProxyConfigMaps({ client, namespace, logger })
+  const network = followNetwork({
+    ...{ client, logger, registries: config.push.plainHttp },
+    nodes: () => view.nodes.values(),
+    apiServer: env['KUBERNETES_SERVICE_HOST'],
+    domain: clusterDomain(await readOptional('/etc/resolv.conf')),
+  })
   return {
     directory,
     activity,
+    proxies: { sources: (of) => proxyMaps.sources(of), exceptions: () => network.current() },
     admission: policy.admission,
     turns: policy.turns,
     detail: () => policy.problem(),
@@ -109,7 +133,8 @@ export async function clusterParts(
     metrics: () => freshnessMetrics([...view.freshness(), directory.freshness()]) + policy.metrics() + images.metrics(),
     async close() {
       images.close()
-      await Promise.all([directory.stop(), view.stop()])
+      network.close()
+      await Promise.all([directory.stop(), view.stop(), proxyMaps.stop()])
       policy.close()
       identity.close()
       client.close()

@@ -8,6 +8,7 @@ import { configMaps, namespace as defaultNamespace, ports, serviceAccounts, serv
 import { agentConfig } from '../api/agent-config.ts'
 import { type Env, processEnv } from '../kernel/config/env.ts'
 import { parseToml } from '../kernel/config/toml.ts'
+import { readProxyDirectory } from './proxy-directory.ts'
 import { InsituError } from '../kernel/errors.ts'
 import { readOptional } from '../kernel/fs/read-optional.ts'
 import { type ClusterClient, inClusterClient } from '../kernel/k8s/in-cluster.ts'
@@ -65,6 +66,7 @@ export async function runAgentCommand(flags: AgentFlags): Promise<void> {
     snapshotter: flags.snapshotter,
     ...(flags.emulators === undefined ? {} : { emulators: flags.emulators }),
     readConfig: () => readOptional(flags.config),
+    readProxy: () => readProxyDirectory(),
     intervals: { drain: (flags.drain ?? (client ? longestBuild : 0)) * 1000 },
     now: now.signal,
     config: agentConfig(parseToml((await readOptional(flags.insituConfig)) ?? '', 'insitu.toml')),

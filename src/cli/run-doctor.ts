@@ -1,10 +1,14 @@
-import { fatal, makePlan, type Plan } from '../agent/plan.ts'
 import { checkMirror } from '../agent/mirror/check.ts'
+import { fatal, makePlan, paths, type Plan } from '../agent/plan.ts'
+import { checkProxies } from '../agent/proxy/check.ts'
+import { daemonProxies, remembered } from '../agent/proxy/variables.ts'
 import { type RunningAgent, runningAgent } from '../agent/host/running.ts'
 import type { Finding } from '../api/node-report.ts'
+import { shownProxy } from '../buildkit/proxy-url.ts'
 import { processEnv } from '../kernel/config/env.ts'
 import { InsituError } from '../kernel/errors.ts'
 import { readOptional } from '../kernel/fs/read-optional.ts'
+import { readProxyDirectory } from './proxy-directory.ts'
 import { createLogger } from '../kernel/log.ts'
 
 export interface DoctorFlags {
@@ -35,9 +39,12 @@ export async function runDoctor(flags: DoctorFlags): Promise<void> {
     containerdAddress: flags.containerdAddress,
     snapshotter: flags.snapshotter,
     readConfig: () => readOptional(flags.config),
+    readProxy: () => readProxyDirectory(),
   }
   const own = await makePlan(options, agent?.children)
-  const plan = { ...own, findings: [...own.findings, ...(await mirrorFindings(own))] }
+  const proxies = await daemonProxies(options, await remembered(paths(options).run))
+  const findings = [...own.findings, ...(await mirrorFindings(own)), ...(await checkProxies(proxies))]
+  const plan: Examined = { ...own, findings, proxies }
   console.log(flags.output === 'json' ? JSON.stringify(summary(plan, agent), undefined, 2) : describe(plan, agent))
   const count = fatal(plan.findings).length
   if (count > 0)
@@ -53,16 +60,25 @@ async function mirrorFindings({ host, findings }: Plan): Promise<readonly Findin
   return checkMirror({ address: host.distribution.address, pid: host.containerdPid, hostRoot: '/proc/1/root' })
 }
 
-const summary = ({ host, rendered, findings }: Plan, agent: RunningAgent | undefined) => ({
+interface Examined extends Plan {
+  /** Those of buildkitd when it starts. */
+  readonly proxies: Readonly<Record<string, string>>
+}
+
+const shown = (proxies: Examined['proxies']): readonly (readonly [string, string])[] =>
+  Object.entries(proxies).map(([name, value]) => [name, shownProxy(name, value)] as const)
+
+const summary = ({ host, rendered, findings, proxies }: Examined, agent: RunningAgent | undefined) => ({
   distribution: host.distribution.name,
   containerd: { version: host.containerd?.version ?? null, ...host.distribution, name: undefined },
   snapshotter: host.snapshotter ?? null,
   network: rendered.network,
   agent: agent?.pid ?? null,
+  proxy: Object.fromEntries(shown(proxies)),
   findings,
 })
 
-function describe({ rootless, host, rendered, findings }: Plan, agent: RunningAgent | undefined): string {
+function describe({ rootless, host, rendered, findings, proxies }: Examined, agent: RunningAgent | undefined): string {
   const facts: (readonly [string, string])[] = [
     ...(rootless
       ? [['mode', 'rootless'] as const]
@@ -73,6 +89,7 @@ function describe({ rootless, host, rendered, findings }: Plan, agent: RunningAg
         ]),
     ['network of RUN steps', networks[rendered.network]],
     ['agent', agent ? `runs, process ${agent.pid}` : 'does not run'],
+    ...shown(proxies),
   ]
   const lines = facts.map(([name, value]) => `${`${name}:`.padEnd(22)}${value}`)
   return [...lines, '', ...(findings.length === 0 ? ['Nothing to complain about.'] : findings.map(explain))].join('\n')

@@ -19,6 +19,7 @@ import { type Admission, admitAll } from './policy/admission.ts'
 import type { Placer } from './placement/placer.ts'
 import { noQueue, type Turns } from './queue/turns.ts'
 import type { SessionPlace } from './split/split-build.ts'
+import { noSources, type ProxySources } from './proxy/sources.ts'
 import { type ClientConnections, createClientConnections, type PodLookup } from './relay/connections.ts'
 import type { Build, RelayContext } from './relay/context.ts'
 import type { HttpHandlers } from './relay/http.ts'
@@ -39,6 +40,8 @@ export interface GatewayOptions {
   readonly activity?: Activity | undefined
   /** Who may do what. Default: everybody everything. */
   readonly admission?: Admission | undefined
+  /** What the cluster says of proxies. Default: nothing. */
+  readonly proxies?: ProxySources | undefined
   /** When a placed build may start. Default: at once. */
   readonly turns?: Turns | undefined
   /** Milliseconds for a node's part of a merged answer. Default: as long as the question may take. */
@@ -104,6 +107,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     admission: options.admission ?? admitAll,
     turns: options.turns ?? noQueue,
     images: options.images,
+    proxies: options.proxies ?? noSources,
     now: options.now ?? (() => new Date()),
     telemetry,
     vigil: createVigil(),

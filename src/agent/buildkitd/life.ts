@@ -11,6 +11,7 @@ import { drained } from '../drain/drain.ts'
 import { isStopped, lostPulse } from '../drain/pulse.ts'
 import { runningBuilds } from '../drain/running-builds.ts'
 import { endLeaks } from '../disk/leaks.ts'
+import { daemonProxies, remembered } from '../proxy/variables.ts'
 import { askDaemon } from './control.ts'
 import { startDaemon } from './daemon.ts'
 import { daemonEnvironment } from './environment.ts'
@@ -54,7 +55,7 @@ export async function live(plan: Plan, failures: number, options: LifeOptions): 
     ...(plan.rootless ? { wrap: inUserNamespace } : {}),
     config: configFile,
     socket,
-    env: daemonEnvironment(agent.env, rendered.tmpdir),
+    env: daemonEnvironment(agent.env, rendered.tmpdir, await daemonProxies(agent, await remembered(paths(agent).run))),
     log: log.child({ daemon: 'buildkitd' }),
   })
   const end = (): void => {

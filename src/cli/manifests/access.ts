@@ -111,6 +111,15 @@ function gatewayAccess(namespace: string): Manifest[] {
           },
           { apiGroups: ['batch'], resources: ['jobs', 'cronjobs'], verbs: ['get', 'list', 'watch'] },
           { apiGroups: [''], resources: ['pods'], verbs: ['patch'] },
+          // Proxy variables of namespaces: the ConfigMaps of one name, and no others.
+          {
+            apiGroups: [''],
+            resources: ['configmaps'],
+            resourceNames: [configMaps.proxy],
+            verbs: ['list', 'watch'],
+          },
+          // NO_PROXY has the ranges of services.
+          { apiGroups: ['networking.k8s.io'], resources: ['servicecidrs'], verbs: ['list'] },
           { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
           { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },
         ],

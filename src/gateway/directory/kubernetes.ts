@@ -1,5 +1,6 @@
+import { agentPaths } from '../../api/agent-api.ts'
 import { labels, ports } from '../../api/names.ts'
-import { InsituError } from '../../kernel/errors.ts'
+import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import { resources } from '../../kernel/k8s/resources.ts'
 import { watchResource, type WatchOptions } from '../../kernel/k8s/watch.ts'
@@ -8,7 +9,7 @@ import type { TlsSource } from '../../kernel/tls/material.ts'
 import type { Freshness } from '../placement/view.ts'
 import { chooseAgent, readAgent, type Agent, type RawAgentPod } from './agent.ts'
 import { dialAgent, type AgentAddress } from './agent-connection.ts'
-import { fetchProxy } from './agent-request.ts'
+import { askAgent, fetchProxy } from './agent-request.ts'
 import { askForEnd, fateOfDaemon } from './fate.ts'
 import { createSilence } from './silence.ts'
 import type { BuildNode, Directory } from './directory.ts'
@@ -34,6 +35,8 @@ export interface KubernetesDirectoryOptions {
   readonly logger: Logger
   /** Default: the agents' port. */
   readonly port?: number
+  /** What of the cluster no proxy is asked for; agents are told when they are asked for theirs. Default nothing. */
+  readonly exceptions?: () => readonly string[]
   /** Milliseconds for which proxy variables are kept. Default 30,000. */
   readonly proxyCache?: number
   readonly now?: () => number
@@ -142,11 +145,21 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     const cached = proxies.get(agent.uid)
     if (cached && cached.until > now()) return cached.value
     const fresh = { until: now() + proxyCache, value: fetchProxy(addressOf(agent), tls) }
+    void fresh.value.then(() => tellExceptions(agent)).catch(() => undefined)
     proxies.set(agent.uid, fresh)
     fresh.value.catch(() => {
       if (proxies.get(agent.uid) === fresh) proxies.delete(agent.uid)
     })
     return fresh.value
+  }
+  const tellExceptions = async (agent: Agent): Promise<void> => {
+    const body = options.exceptions?.() ?? []
+    if (body.length === 0) return
+    try {
+      await askAgent(addressOf(agent), tls, { method: 'POST', path: agentPaths.noProxy, body })
+    } catch (error) {
+      logger.debug({ node: agent.node, err: describeError(error) }, 'the agent was not told of the network')
+    }
   }
   const addressOf = ({ node, ip }: Agent): AgentAddress => {
     if (ip === undefined) {

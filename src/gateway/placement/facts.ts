@@ -27,6 +27,10 @@ export interface NodeFacts {
   readonly taints: readonly Taint[]
   /** What its pods may request together, `pods` among it. */
   readonly allocatable: Amounts
+  /** IP addresses. */
+  readonly addresses?: readonly string[]
+  /** Ranges that its pods have their addresses from. */
+  readonly podRanges?: readonly string[]
 }
 
 /** An agent as far as placement cares. */

@@ -6,10 +6,12 @@ import { readAmounts } from './scheduling/requests.ts'
 /** core/v1 Node, as far as it is read. */
 export interface RawNode extends KubernetesObject {
   readonly spec?: {
+    readonly podCIDRs?: readonly string[]
     readonly unschedulable?: boolean
     readonly taints?: readonly { readonly key: string; readonly value?: string; readonly effect: string }[]
   }
   readonly status?: {
+    readonly addresses?: readonly { readonly type: string; readonly address: string }[]
     readonly allocatable?: Readonly<Record<string, string>>
     readonly conditions?: readonly { readonly type: string; readonly status: string; readonly message?: string }[]
     readonly nodeInfo?: { readonly operatingSystem?: string; readonly architecture?: string }
@@ -45,5 +47,7 @@ export function readNode(node: RawNode): NodeFacts {
     labels,
     taints: (node.spec?.taints ?? []).map((t): Taint => ({ key: t.key, value: t.value ?? '', effect: t.effect })),
     allocatable: readAmounts(node.status?.allocatable),
+    addresses: (node.status?.addresses ?? []).filter(({ type }) => type.endsWith('IP')).map(({ address }) => address),
+    podRanges: node.spec?.podCIDRs ?? [],
   }
 }

@@ -10,6 +10,7 @@ import type { Http2Stream } from '../http2/stream.ts'
 import type { Admission } from '../policy/admission.ts'
 import type { Placement, Placer } from '../placement/placer.ts'
 import type { Progress } from '../progress/progress.ts'
+import type { ProxySources } from '../proxy/sources.ts'
 import type { ProxyWish } from '../proxy/wish.ts'
 import type { Turns } from '../queue/turns.ts'
 import type { Blobs } from '../history/blobs.ts'
@@ -51,6 +52,8 @@ export interface RelayContext {
   readonly sessions: Bindings<SessionPlace>
   /** By session id: whose it is. */
   readonly sessionOwners: Owners
+  /** What the cluster says of proxies, besides the nodes. */
+  readonly proxies: ProxySources
   readonly activity: Activity
   /** Who may do what. */
   readonly admission: Admission

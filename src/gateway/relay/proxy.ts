@@ -1,25 +1,26 @@
 import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
 import { wantsFullProvenance } from '../../buildkit/provenance.ts'
-import { checkProxy } from '../../buildkit/proxy-url.ts'
-import { mergeProxies, type ProxyChoice, type ProxyVariables } from '../../buildkit/proxy.ts'
+import { type ProxyChoice, type ProxyVariables } from '../../buildkit/proxy.ts'
 import { effectiveProxy } from '../../buildkit/solve.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { BuildNode } from '../directory/directory.ts'
+import { callerNamespace } from '../listener/caller.ts'
+import { joinSources } from '../proxy/sources.ts'
 import type { Build, RelayContext } from './context.ts'
 
-type ProxyBuild = Pick<Build, 'node' | 'proxy' | 'placement'>
+type ProxyBuild = Pick<Build, 'node' | 'proxy' | 'placement' | 'caller'>
 
 /**
  * The proxy variables that insitu has for a build, without the client's own; undefined where it has no say.
  * @throws InsituError PROXY_URL for one that is no address.
  */
 export async function proxyOf(context: RelayContext, build: ProxyBuild): Promise<ProxyChoice> {
-  const { node, proxy, placement } = build
+  const { node, proxy, placement, caller } = build
   if (!context.config.proxy || !placement) return undefined
   if (proxy.off) return 'off'
+  const { proxies } = context
   const variables = await variablesOf(context, node)
-  checkProxy(variables, `node ${node.name}: the agent's variable`)
-  return mergeProxies(variables)
+  return joinSources(node.name, variables, proxies.sources(callerNamespace(caller)), proxies.exceptions())
 }
 
 /** What a step of a build has in the end, the client's own included. */

@@ -31,6 +31,7 @@ export const resources = {
   jobs: batch('jobs'),
   cronJobs: batch('cronjobs'),
   tokenReviews: { group: 'authentication.k8s.io', version: 'v1', plural: 'tokenreviews', namespaced: false },
+  serviceCidrs: { group: 'networking.k8s.io', version: 'v1', plural: 'servicecidrs', namespaced: false },
   subjectAccessReviews: {
     group: 'authorization.k8s.io',
     version: 'v1',
