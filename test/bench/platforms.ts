@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -122,9 +123,11 @@ async function toolchains(directory: string): Promise<string> {
     const go = join(context, arch, 'go')
     const tools = join(go, 'pkg/tool', `linux_${arch}`)
     await mkdir(tools, { recursive: true })
-    const env = { ...process.env, GOOS: 'linux', GOARCH: arch, CGO_ENABLED: '0', GOFLAGS: '' }
-    await exec('go', ['build', '-o', `${join(go, 'bin')}/`, 'cmd/go'], { env, cwd: root })
-    await exec('go', ['build', '-o', `${tools}/`, 'cmd/compile', 'cmd/asm', 'cmd/link'], { env, cwd: root })
+    const own = join(root, 'pkg/tool', `linux_${arch}`)
+    if (existsSync(join(own, 'compile'))) {
+      await cp(own, tools, { recursive: true })
+      await cp(join(root, 'bin'), join(go, 'bin'), { recursive: true })
+    } else await crossCompile(root, arch, join(go, 'bin'), tools)
     await cp(join(root, 'pkg/include'), join(go, 'pkg/include'), { recursive: true })
     await cp(join(root, 'VERSION'), join(go, 'VERSION'))
     const filter = (path: string): boolean => !/\/testdata(\/|$)|_test\.go$|\/src\/cmd\/(?!internal)/.test(path)
@@ -143,4 +146,12 @@ async function toolchains(directory: string): Promise<string> {
     ].join('\n'),
   )
   return context
+}
+
+/** Go for another processor; Go's own cache makes it seconds the second time. */
+async function crossCompile(root: string, arch: string, bin: string, tools: string): Promise<void> {
+  const env = { ...process.env, GOOS: 'linux', GOARCH: arch, CGO_ENABLED: '0', GOFLAGS: '' }
+  await mkdir(bin, { recursive: true })
+  await exec('go', ['build', '-o', `${bin}/`, 'cmd/go'], { env, cwd: root })
+  await exec('go', ['build', '-o', `${tools}/`, 'cmd/compile', 'cmd/asm', 'cmd/link'], { env, cwd: root })
 }

@@ -51,14 +51,22 @@ export function unwelcoming(node: NodeFacts): Rejection | undefined {
 }
 
 /**
- * Runs on the node's own processor, without emulation: as its agent says, else by what Kubernetes says of the node.
- * Variants are left out then: the kernel decides about those.
+ * Runs on the node's own processor, without emulation: as its agent says of processors of the node's family, else by what
+ * Kubernetes says of the node. Variants are left out then: the kernel decides about those.
  */
 export function isNative(node: NodeFacts, platform: string, agent?: Pick<AgentFacts, 'native'>): boolean {
-  if (agent?.native) return agent.native.some((own) => samePlatform(own, platform))
-  const [os, arch] = platform.split('/')
-  return `${os}/${arch}` === node.platform
+  const [os = '', arch = ''] = platform.split('/')
+  if (!agent?.native) return `${os}/${arch}` === node.platform
+  // An agent knows what needs no emulator of its kernel, which is more than the node is meant to be where the node itself
+  // is emulated.
+  const [nodeOs, nodeArch = ''] = node.platform.split('/')
+  if (os !== nodeOs || familyOf(arch) !== familyOf(nodeArch)) return false
+  return agent.native.some((own) => samePlatform(own, platform))
 }
+
+/** 64-bit processors run the programs of their 32-bit ancestors, if anybody does. */
+const familyOf = (arch: string): string => families[arch] ?? arch
+const families: Readonly<Record<string, string>> = { '386': 'amd64', arm: 'arm64', mips: 'mips64', mipsle: 'mips64le' }
 
 /** `linux/arm64` and `linux/arm64/v8` are the same; other variants count (OCI image-spec, containerd/platforms). */
 function samePlatform(a: string, b: string): boolean {

@@ -6,12 +6,12 @@ import { place } from './place.ts'
 import type { PlacementRequest } from './placer.ts'
 
 const both = ['linux/amd64', 'linux/arm64']
-/** Everybody emulates everything; n3 claims more than Kubernetes says of it. */
+/** Everybody emulates everything; n3 is emulated itself, by a kernel that runs the other platform natively. */
 const cluster: Sketch = {
   nodes: {
     n1: { agent: { platforms: both } },
     n2: { agent: { platforms: both } },
-    n3: { agent: { platforms: both.toReversed(), native: ['linux/arm64'] } },
+    n3: { platform: 'linux/arm64', agent: { platforms: both.toReversed(), native: both.toReversed() } },
   },
 }
 

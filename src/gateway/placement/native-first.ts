@@ -1,5 +1,6 @@
 import { InsituError } from '../../kernel/errors.ts'
 import type { ClusterView } from './cluster.ts'
+import { isNative } from './fitness.ts'
 import type { PlacementRequest } from './placer.ts'
 
 type Nodes = Pick<ClusterView, 'nodes' | 'agents'>
@@ -31,7 +32,8 @@ function natives({ nodes, agents }: Nodes): string {
   for (const [name, node] of nodes) {
     const agent = agents.get(name)
     if (!agent?.ready || !node.ready) continue
-    for (const platform of agent.native ?? [node.platform]) counts.set(platform, (counts.get(platform) ?? 0) + 1)
+    const own = agent.native?.filter((platform) => isNative(node, platform, agent)) ?? [node.platform]
+    for (const platform of own) counts.set(platform, (counts.get(platform) ?? 0) + 1)
   }
   const parts = [...counts]
     .toSorted(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
