@@ -8,6 +8,7 @@ import { architectures } from '../../../src/agent/binfmt/architectures.ts'
 import { patternOf } from '../../../src/agent/binfmt/elf.ts'
 import type { Entry } from '../../../src/agent/binfmt/entry.ts'
 import { type BinfmtKernel, openKernel } from '../../../src/agent/binfmt/kernel.ts'
+import { hostEntry } from '../../../src/agent/binfmt/plan.ts'
 import { prove } from '../../../src/agent/binfmt/prove.ts'
 import type { RunningPart } from '../../../src/agent/part.ts'
 import type { AgentConfig } from '../../../src/api/agent-config.ts'
@@ -81,23 +82,23 @@ it('the smallest programs run under every emulator that Debian has, and know the
   const before = await names()
   const part = await start({ interpreters: await interpreters(all) })
   expect(part.findings?.()).toEqual([])
-  // 386 is run by the processor itself: it has no handler.
-  const mine = (await names()).filter((name) => !before.includes(name))
-  expect(mine.map((name) => name.replace(/@.*/, ''))).toEqual(
-    expect.arrayContaining([
-      'insitu-arm',
-      'insitu-loongarch64',
-      'insitu-mips64el',
-      'insitu-ppc64le',
-      'insitu-riscv64',
-      'insitu-s390x',
-    ]),
-  )
-  expect(mine.some((name) => name.includes('i386'))).toBe(false)
+  const entries = await kernel.entries()
+  const mine = entries.map(({ name }) => name).filter((name) => !before.includes(name))
+  const own: string[] = []
   for (const architecture of architectures) {
     const { qemu } = architecture
-    expect({ qemu, proof: await prove(architecture, process.env['PATH'] ?? '') }).toEqual({ qemu, proof: 'runs' })
+    const proof = await prove(architecture, process.env['PATH'] ?? '')
+    if (mine.some((name) => name.startsWith(`insitu-${qemu}@`))) {
+      own.push(qemu)
+      expect({ qemu, proof }).toEqual({ qemu, proof: 'runs' })
+    } else {
+      // The processor's own, or somebody has a handler for it: the lab for arm64, a host with binfmt-support for all.
+      expect(proof).toMatch(/^(runs|renamed)$/)
+      if (!/x86_64|i386/.test(qemu)) expect([qemu, hostEntry(entries, architecture)?.enabled]).toEqual([qemu, true])
+    }
   }
+  expect(own).toEqual(expect.arrayContaining(kept))
+  expect(own).not.toContain('i386')
   expect((await entry(await ownName('arm')))?.flags).toBe('PF')
   await part.stop()
   expect(await names()).toEqual(before)
@@ -223,6 +224,29 @@ it('only the platforms that insitu.toml names are registered, and flag C only wh
   await start({ interpreters: await interpreters(), config: { platforms: ['linux/arm/v7'], credentials: true } })
   expect((await entry(await ownName('arm')))?.flags).toBe('POCF')
   expect((await names()).filter((name) => name.includes(`riscv64@${node}`))).toEqual([])
+})
+
+it.for([
+  ['BINFMT_USER_NAMESPACE', 'hostUsers', ['unshare', '--user', '--map-root-user', '--mount']],
+  // Without the right to mount it is as with a kernel that has none.
+  [
+    'BINFMT_MISSING',
+    'modprobe binfmt_misc',
+    ['unshare', '--mount', 'sh', '-c', 'umount /proc/sys/fs/binfmt_misc 2>/dev/null; exec "$@"', 'sh'].concat([
+      ...['setpriv', '--bounding-set=-sys_admin', '--inh-caps=-sys_admin'],
+    ]),
+  ],
+] as const)('%s is a finding with a fix, and the agent goes on', async ([code, fix, inside]) => {
+  const root = await mkdtemp(join(scratch, 'root-'))
+  const program = join(import.meta.dirname, '../fixtures/binfmt-agent.ts')
+  const [file = '', ...args] = [...inside, process.execPath, program, root, node, '/usr/bin']
+  const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const said = await new Promise<string>((resolve) => child.stdout.once('data', (text) => resolve(String(text))))
+  child.kill('SIGKILL')
+  await new Promise((resolve) => child.once('exit', resolve))
+  expect(JSON.parse(said)).toEqual([
+    expect.objectContaining({ code, severity: 'warning', fix: expect.stringContaining(fix) as string }),
+  ])
 })
 
 /** Where this process sees the handlers. */

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdir, readdir } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { InsituError } from '../../../src/kernel/errors.ts'
 import { run } from '../../../src/kernel/process/run.ts'
@@ -28,7 +28,35 @@ export async function debianPackages(architecture: string, names: readonly strin
   return files.map((name) => join(directory, name))
 }
 
+/** The same with everything that they depend on, down to the C library. */
+export async function debianClosure(architecture: string, names: readonly string[]): Promise<string[]> {
+  const directory = join(cacheDir, 'packages', `${architecture}-closure-${names.join('-')}`)
+  if (!existsSync(directory)) {
+    await mkdir(join(directory, '..'), { recursive: true })
+    await makeFolder(directory, async (temporary) => {
+      const options = await updatedLists(temporary, architecture)
+      const wanted = names.map((name) => `${name}:${architecture}`)
+      const install = ['--download-only', '--no-install-recommends', '-y', 'install', ...wanted]
+      await run('apt-get', ['-qq', ...options, ...install], { timeout: 300_000 })
+      const archives = join(temporary, 'apt/cache/archives')
+      for (const name of await readdir(archives)) {
+        if (name.endsWith('.deb')) await rename(join(archives, name), join(temporary, name))
+      }
+      await rm(join(temporary, 'apt'), { recursive: true })
+    })
+  }
+  return (await readdir(directory)).sort().map((name) => join(directory, name))
+}
+
 async function download(directory: string, architecture: string, names: readonly string[]): Promise<void> {
+  const options = await updatedLists(directory, architecture)
+  const wanted = names.map((name) => `${name}:${architecture}`)
+  await run('apt-get', ['-qq', ...options, 'download', ...wanted], { cwd: directory, timeout: 180_000 })
+  await rm(join(directory, 'apt'), { recursive: true })
+}
+
+/** Fetches the lists of an architecture below `directory/apt`. @returns options for apt-get that use them */
+async function updatedLists(directory: string, architecture: string): Promise<string[]> {
   const state = join(directory, 'apt')
   for (const path of ['state/lists/partial', 'cache/archives/partial'])
     await mkdir(join(state, path), { recursive: true })
@@ -42,7 +70,5 @@ async function download(directory: string, architecture: string, names: readonly
   }).flatMap(([key, value]) => ['-o', `${key}=${value}`])
   // A list that the mirror is just changing is left out; a package that is missing then fails the download.
   await run('apt-get', ['-qq', ...options, 'update'], { timeout: 180_000, allow: [100] })
-  const wanted = names.map((name) => `${name}:${architecture}`)
-  await run('apt-get', ['-qq', ...options, 'download', ...wanted], { cwd: directory, timeout: 180_000 })
-  await run('rm', ['-r', state])
+  return options
 }
