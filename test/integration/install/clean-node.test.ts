@@ -3,6 +3,9 @@ import { copyFile, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { architectures } from '../../../src/agent/binfmt/architectures.ts'
+import { patternOf } from '../../../src/agent/binfmt/elf.ts'
+import { openKernel } from '../../../src/agent/binfmt/kernel.ts'
 import { startAgent, type TestAgent } from '../fixtures/agent.ts'
 import { type Inside, startNode, type TestNode } from '../fixtures/containerd.ts'
 
@@ -109,6 +112,29 @@ test('nothing of the cache is left in containerd or on disk, and built images st
   expect(images.filter((image) => image.includes('docker.io/test/'))).toHaveLength(2)
   expect(images.filter((image) => !/\bcomplete\b/.test(image))).toEqual([])
   expect(existsSync(file)).toBe(true)
+})
+
+test('handlers of emulators that a killed agent left are gone, and only these', async () => {
+  const kernel = await openKernel(join(node.directory, 'handlers'))
+  const riscv = architectures.find(({ qemu }) => qemu === 'riscv64')!
+  const [ours, another] = [`insitu-riscv64@clean-${process.pid}`, `insitu-riscv64@other-${process.pid}`]
+  try {
+    for (const name of [ours, another]) {
+      const interpreter = '/usr/bin/qemu-riscv64-static'
+      await kernel.register({ name, interpreter, flags: 'F', pattern: patternOf(riscv) })
+    }
+    await node.run('tee', [join(node.buildkitRoot, 'insitu-binfmt')], { input: `${ours}\n../status\nlab-node3\n` })
+    const result = await clean()
+    expect(result.code, result.stderr).toBe(0)
+    const left = (await kernel.entries()).map(({ name }) => name)
+    expect(left).toContain(another)
+    expect(left).not.toContain(ours)
+    expect(await kernel.enabled()).toBe(true)
+  } finally {
+    await kernel.remove(another)
+    await kernel.remove(ours)
+    await kernel.close()
+  }
 })
 
 test('a node that is clean can be cleaned again', async () => {
