@@ -23,7 +23,7 @@ export const connection = ({ gateway }: Work, tls: string): string[] => [
 ]
 
 /** The arguments of buildctl for a Build. Nothing secret is among them: secrets are named by their files. */
-export function buildArguments(work: Work, files: Files): string[] {
+export function buildArguments(work: Work, files: Files, secrets: string = paths.secrets): string[] {
   const { recipe } = work
   const { cache, output } = recipe
   return [
@@ -36,13 +36,10 @@ export function buildArguments(work: Work, files: Files): string[] {
     ...(recipe.args ?? []).flatMap(({ name, value }) => option(`build-arg:${name}`, value)),
     ...hints(work),
     ...(recipe.secrets ?? []).flatMap(({ id, secretName, key }) => [
-      ...['--secret', `id=${id},src=${paths.secrets}/${secretName}/${key}`],
+      ...['--secret', `id=${id},src=${secrets}/${secretName}/${key}`],
     ]),
     ...[...files.git].flatMap(([id, file]) => ['--secret', `id=${id},src=${file}`]),
-    ...(recipe.ssh ?? []).flatMap(({ id, secretName, key }) => [
-      '--ssh',
-      `${id}=${paths.secrets}/${secretName}/${key}`,
-    ]),
+    ...(recipe.ssh ?? []).flatMap(({ id, secretName, key }) => ['--ssh', `${id}=${secrets}/${secretName}/${key}`]),
     ...(files.sshKey === undefined ? [] : ['--ssh', `default=${files.sshKey}`]),
     ...(output === undefined ? [] : ['--output', outputArgument(output)]),
     ...(cache?.from ?? []).flatMap((entry) => ['--import-cache', entry]),

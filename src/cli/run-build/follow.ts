@@ -20,7 +20,9 @@ export function followProgress(): Followed {
       if (lines.length > most) lines.shift()
       // The gateway's own vertex says where it builds, BuildKit's git source what a name stands for.
       node ??= /^#\d+ \[insitu\] node ([^\s:]+):/.exec(text)?.[1]
-      commit ??= /^#\d+ [\d.]+ ([0-9a-f]{40})\s+(?:refs\/|HEAD)/.exec(text)?.[1]
+      const [, found, peeled] = /^#\d+ [\d.]+ ([0-9a-f]{40})\s+(?:refs\/\S+?|HEAD)(\^\{\})?$/.exec(text) ?? []
+      // An annotated tag is an object of its own; the line with ^{} says which commit it is about.
+      if (commit === undefined || peeled !== undefined) commit = found ?? commit
     },
     get node() {
       return node

@@ -36,7 +36,7 @@ export const defaultRunBuild: RunBuildOptions = {
  * the termination message.
  * @returns the exit code: 0, 1 for a failed build, 75 (sysexits' EX_TEMPFAIL) when something around it was lost.
  */
-export async function runBuild(options: RunBuildOptions = defaultRunBuild): Promise<number> {
+export async function runBuild(options: RunBuildOptions): Promise<number> {
   const signal = terminationSignal()
   const say = (line: string): void => void process.stdout.write(`${line}\n`)
   let outcome: Outcome
@@ -106,7 +106,7 @@ async function build(
     return { result: infrastructure ? 'infrastructure' : 'failed', node: node(), commit: commit(), message }
   }
   if (source?.image && !(await fetchImage(work, files, buildctl, directory))) return failed()
-  if (!(await buildctl(buildArguments(work, files)))) return failed()
+  if (!(await buildctl(buildArguments(work, files, options.secrets)))) return failed()
   const metadata = await readMetadata(files.metadata)
   return {
     ...{ result: 'succeeded', node: node(), commit: commit(), platform },

@@ -226,7 +226,12 @@ function safeRecipe(build: Build, view: View): Recipe | undefined {
 
 /** The workspace directory is removed once no pod uses it; then the Build may go. Without a claim there is nothing to do. */
 function cleaned(build: Build, view: View, jobs: ReturnType<typeof ownJobs>): Planned {
-  if (!build.metadata?.finalizers?.includes(workspaceFinalizer)) return nothing
+  if (!build.metadata?.finalizers?.includes(workspaceFinalizer)) {
+    // The finalizer goes first: without it nobody takes the missing Job for one that has still to be made.
+    return jobs.clean && !jobs.clean.deleting
+      ? { actions: [{ kind: 'deleteJob', build, name: jobs.clean.name }] }
+      : nothing
+  }
   const done: Action = { kind: 'finalizer', build, present: false }
   const recipe = safeRecipe(build, view)
   const when = recipe?.cleanUp?.workspace ?? 'Always'
@@ -239,7 +244,5 @@ function cleaned(build: Build, view: View, jobs: ReturnType<typeof ownJobs>): Pl
   if (pods.some(({ phase }) => phase === 'Running' || phase === 'Pending')) return { actions: [], again: 5 }
   if (jobs.clean === undefined) return { actions: [{ kind: 'createCleanJob', build, recipe }] }
   if (jobs.clean.state === 'active') return nothing
-  return {
-    actions: jobs.clean.deleting ? [done] : [{ kind: 'deleteJob', build, name: jobs.clean.name }, done],
-  }
+  return { actions: [done] }
 }

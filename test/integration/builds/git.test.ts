@@ -1,0 +1,238 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Recipe } from '../../../src/api/builds/builds.ts'
+import type { Outcome, Work } from '../../../src/api/builds/work.ts'
+import { serviceAccounts, tokenAudience } from '../../../src/api/names.ts'
+import { type GatewayIdentity, gatewayIdentity } from '../../../src/gateway/certificate/identity.ts'
+import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
+import { createLogger } from '../../../src/kernel/log.ts'
+import { type Buildkitd, startBuildkitd } from '../fixtures/buildkitd.ts'
+import { startClient } from '../fixtures/clients.ts'
+import { createWorkspace, type Workspace } from '../fixtures/context.ts'
+import { startGateway, type TestGateway } from '../fixtures/gateway.ts'
+import { type GitServers, startGitServers } from '../fixtures/git-servers.ts'
+import { toolsBin } from '../fixtures/paths.ts'
+import { type BoundPod, type Installed, namespace, startInstalled } from '../install/installed.ts'
+
+const program = fileURLToPath(new URL('../../../bin/insitu', import.meta.url))
+let installed: Installed
+let client: KubernetesClient
+let identity: GatewayIdentity
+let daemon: Buildkitd
+let gateway: TestGateway
+let space: Workspace
+let git: GitServers
+let pod: BoundPod
+let commits: string[]
+
+/** The context says by itself which commit it is: a build that takes another one fails. */
+const files = (text: string) => ({
+  Dockerfile: `FROM scratch\nCOPY which /${text}\n`,
+  which: text,
+  'sub/Dockerfile': `FROM scratch\nCOPY only-here-${text} /\n`,
+  [`sub/only-here-${text}`]: text,
+})
+
+beforeAll(async () => {
+  ;[installed, daemon, space, git] = await Promise.all([
+    startInstalled(),
+    startBuildkitd(),
+    createWorkspace(),
+    startGitServers(),
+  ])
+  client = await (await installed.pod('gateway-1', serviceAccounts.gateway, 'node-1')).client()
+  identity = await gatewayIdentity({ client, namespace, log: createLogger({ level: 'silent' }) })
+  gateway = await startGateway({
+    nodes: { one: daemon },
+    tls: identity.tls,
+    httpHandlers: identity.httpHandlers,
+    config: { plaintext: { loopback: false, namespaces: [], cidrs: [] } },
+  })
+  const rbac = 'rbac.authorization.k8s.io'
+  const { admin } = installed
+  await admin.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'builder', namespace: 'default' } })
+  await admin.apply({
+    ...{ apiVersion: `${rbac}/v1`, kind: 'RoleBinding', metadata: { name: 'builder', namespace: 'default' } },
+    roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'insitu-builder' },
+    subjects: [{ kind: 'ServiceAccount', name: 'builder', namespace: 'default' }],
+  } as Parameters<KubernetesClient['apply']>[0])
+  pod = await installed.pod('build-1', 'builder', 'node-1', 'default')
+  await git.repository('library', [{ files: { part: 'of a submodule\n' } }])
+  commits = await git.repository('app', [
+    { files: files('first'), tag: 'v1' },
+    { files: files('second') },
+    { files: files('branched'), branch: 'feature/x' },
+  ])
+  await git.repository('with-module', [
+    { files: { Dockerfile: 'FROM scratch\nCOPY lib/part /\n' }, submodules: { lib: git.daemon('library') } },
+  ])
+  await git.repository('large', [
+    {
+      files: {
+        ...files('large'),
+        '.gitattributes': 'data/*.bin filter=lfs diff=lfs merge=lfs -text\n',
+        'data/model.bin': 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n',
+      },
+    },
+  ])
+})
+afterAll(async () => {
+  await gateway?.close()
+  identity?.close()
+  client?.close()
+  installed?.admin.close()
+  await Promise.all([installed?.server.close(), daemon?.stop(), space?.remove(), git?.close()])
+})
+
+interface Ran {
+  readonly outcome: Outcome
+  readonly output: string
+  readonly exitCode: number | null
+  /** Everything of the run that anybody but its pod could see. */
+  readonly seen: string
+}
+
+/** Does what the pod of a Build does, with the program of the pod. */
+async function runBuild(
+  recipe: Recipe,
+  secrets: Readonly<Record<string, Readonly<Record<string, string>>>> = {},
+): Promise<Ran> {
+  const directory = await space.directory()
+  const at = (name: string): string => join(directory, name)
+  for (const [name, keys] of Object.entries(secrets)) {
+    await mkdir(at(`secrets/${name}`), { recursive: true })
+    for (const [key, value] of Object.entries(keys)) await writeFile(at(`secrets/${name}/${key}`), value)
+  }
+  const work: Work = {
+    build: { namespace: 'default', name: 'b', uid: 'u' },
+    recipe,
+    gateway: { host: '127.0.0.1', port: gateway.port, serverName: `buildkitd.${namespace}.svc` },
+    ca: identity.tls.current().ca,
+    basicAuth: [],
+  }
+  await writeFile(at('work.json'), JSON.stringify(work))
+  await writeFile(at('token'), await pod.token(tokenAudience))
+  const args = [
+    ...['run-build', '--work', at('work.json'), '--token-file', at('token'), '--outcome', at('outcome')],
+    ...['--directory', at('run'), '--registries', at('registries'), '--secrets', at('secrets')],
+  ]
+  const before = gateway.log().length
+  const { output, exitCode } = await startClient(program, args, {
+    env: { PATH: `${toolsBin}:${process.env['PATH'] ?? ''}` },
+  }).ended
+  const text = await readFile(at('outcome'), 'utf8')
+  return {
+    outcome: JSON.parse(text) as Outcome,
+    output,
+    exitCode,
+    seen: `${output}${text}${gateway.log().slice(before)}`,
+  }
+}
+
+const source = (url: string, more: object = {}): Recipe => ({ source: { git: { url, ...more } } })
+const password = () => ({ s: { username: git.user, password: git.password } })
+
+describe('git daemon', () => {
+  test.each([
+    ['the default branch', {}, 'second'],
+    ['a branch with a slash', { revision: 'feature/x' }, 'branched'],
+    ['a tag', { revision: 'v1' }, 'first'],
+  ])('%s', async (_, more, which) => {
+    const ran = await runBuild(source(git.daemon('app'), more))
+    expect(ran, ran.output).toMatchObject({ exitCode: 0, outcome: { result: 'succeeded' } })
+    expect(ran.output).toContain(`COPY which /${which}`)
+    expect(ran.outcome.commit).toBe(commits[['first', 'second', 'branched'].indexOf(which)])
+  })
+
+  test('a commit', async () => {
+    const ran = await runBuild(source(git.daemon('app'), { revision: commits[0] }))
+    expect(ran, ran.output).toMatchObject({ exitCode: 0 })
+    expect(ran.output).toContain('COPY which /first')
+  })
+
+  test('a sub-path is the context, and nothing above it', async () => {
+    const ran = await runBuild(source(git.daemon('app'), { revision: 'v1', subPath: 'sub' }))
+    expect(ran, ran.output).toMatchObject({ exitCode: 0 })
+    expect(ran.output).toContain('COPY only-here-first /')
+  })
+
+  test('submodules are part of it', async () => {
+    const ran = await runBuild(source(git.daemon('with-module')))
+    expect(ran, ran.output).toMatchObject({ exitCode: 0 })
+  })
+
+  test('a revision that is not there is named, and a failed build', async () => {
+    const ran = await runBuild(source(git.daemon('app'), { revision: 'nowhere' }))
+    expect(ran).toMatchObject({ exitCode: 1, outcome: { result: 'failed' } })
+    expect(ran.outcome.message).toContain('nowhere')
+  })
+
+  test('Git LFS is refused with the files it is about; where they do not matter it is not', async () => {
+    const ran = await runBuild(source(git.daemon('large')))
+    expect(ran).toMatchObject({ exitCode: 1, outcome: { result: 'failed' } })
+    expect(ran.outcome.message).toContain('1 file of the context is kept in Git LFS (data/model.bin)')
+    expect(await runBuild(source(git.daemon('large'), { subPath: 'sub' }))).toMatchObject({ exitCode: 0 })
+    expect(await runBuild(source(git.daemon('large'), { lfs: 'Ignore' }))).toMatchObject({ exitCode: 0 })
+  })
+})
+
+describe('HTTP with a password', () => {
+  const secret = { secretName: 's' }
+
+  test('a private repository by its Secret, and the password is nowhere to be seen', async () => {
+    const image = { output: { names: ['example.test/private:v1'], push: false } }
+    const ran = await runBuild({ ...source(git.http('app'), { ...secret, revision: 'v1' }), ...image }, password())
+    expect(ran, ran.output).toMatchObject({ exitCode: 0, outcome: { commit: commits[0] } })
+    const header = Buffer.from(`${git.user}:${git.password}`).toString('base64')
+    for (const word of [git.password, header]) expect(ran.seen).not.toContain(word)
+    // Provenance of every build is in the daemon's history.
+    const history = await startClient('buildctl', [
+      '--addr',
+      daemon.address,
+      'debug',
+      'histories',
+      '--format',
+      '{{json .}}',
+    ]).ended
+    expect(history.exitCode, history.output).toBe(0)
+    for (const word of [git.password, header]) expect(history.output).not.toContain(word)
+  })
+
+  test('a URL without .git is the same', async () => {
+    const ran = await runBuild(source(git.http('app').replace(/\.git$/, ''), secret), password())
+    expect(ran, ran.output).toMatchObject({ exitCode: 0 })
+  })
+
+  test('without it, or with a wrong one, the build fails and says why', async () => {
+    for (const [more, secrets] of [
+      [{}, {}],
+      [secret, { s: { username: git.user, password: 'wr0ng-w0rd' } }],
+    ] as const) {
+      const ran = await runBuild(source(git.http('app'), more), secrets)
+      expect(ran).toMatchObject({ exitCode: 1, outcome: { result: 'failed' } })
+      expect(ran.outcome.message).toMatch(/could not read Username|[Aa]uthentication failed|terminal prompts disabled/)
+      expect(ran.seen).not.toContain('wr0ng-w0rd')
+    }
+  })
+
+  test('a Secret of another kind is refused before anything is built', async () => {
+    const ran = await runBuild(source(git.http('app'), secret), { s: { other: 'x' } })
+    expect(ran.outcome.message).toContain('neither password nor token nor ssh-privatekey')
+  })
+})
+
+describe('SSH with a key', () => {
+  test('a private repository by its Secret, and the key is nowhere to be seen', async () => {
+    const key = { s: { 'ssh-privatekey': git.key } }
+    const ran = await runBuild(source(git.ssh('app'), { secretName: 's', revision: 'feature/x' }), key)
+    expect(ran, ran.output).toMatchObject({ exitCode: 0, outcome: { commit: commits[2] } })
+    expect(ran.seen).not.toContain(git.key.split('\n')[2])
+  })
+
+  test('without it the build fails', async () => {
+    const ran = await runBuild(source(git.ssh('app')))
+    expect(ran).toMatchObject({ exitCode: 1, outcome: { result: 'failed' } })
+  })
+})
