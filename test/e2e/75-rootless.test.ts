@@ -165,24 +165,6 @@ CMD ["sh", "-c", "ls -ldn /owned /dir; cat /heard; id -u"]`
       { timeout: 60_000, interval: 1000 },
     )
   })
-
-  it('doctor says in a pod what Pod Security restricted takes away', async () => {
-    const log = await podLog({
-      securityContext: { runAsNonRoot: true, runAsUser: 10_001, seccompProfile: { type: 'RuntimeDefault' } },
-      containers: [
-        {
-          ...{
-            name: 'main',
-            image: 'ghcr.io/insitu-build/insitu:0.1.0',
-            args: ['doctor', '--rootless', '--root', '/tmp/b'],
-          },
-          securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
-        },
-      ],
-    })
-    for (const code of ['NO_NEW_PRIVILEGES', 'USER_CAPABILITIES_MISSING', 'SECCOMP_FORBIDS'])
-      expect(log).toContain(code)
-  })
 })
 
 describe('both modes in one cluster', () => {
