@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { createServer as createHttpServer, type Server } from 'node:http'
 import { type AddressInfo, connect as connectTo, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { type Buildkitd, startBuildkitd } from './fixtures/buildkitd.ts'
-import { type Client, buildctl, type ClientResult, startClient } from './fixtures/clients.ts'
+import { buildctl, type ClientResult, startClient } from './fixtures/clients.ts'
 import { createWorkspace, type Workspace } from './fixtures/context.ts'
 import { startGateway, type TestGateway } from './fixtures/gateway.ts'
 import { type Registry, startRegistry } from './fixtures/registry.ts'
@@ -73,26 +73,16 @@ const ok = (result: ClientResult): ClientResult => {
   return result
 }
 
-/** Builds that a daemon works on. */
-async function running(daemon: Buildkitd): Promise<number> {
-  const { output } = await startClient('buildctl', [
-    '--addr',
-    daemon.address,
-    'debug',
-    'histories',
-    '--format={{json .}}',
-  ]).ended
-  return output.split('\n').filter((line) => line.includes('"createdAt"') && !line.includes('"completedAt"')).length
-}
-
-/** A build of which both parts have reached a step that does not end. */
-async function stuck(name: string, args: readonly string[] = []): Promise<Client> {
-  const context = await work.context(`ARG TARGETARCH\nRUN echo ${name} runs on $TARGETARCH; sleep 3000; true\n`)
-  const client = buildctl(gateway.address, context, [both, ...args])
-  await until('both parts to run', () =>
-    ['amd64', 'arm64'].every((arch) => new RegExp(`\\d ${name} runs on ${arch}`).test(client.output())),
-  )
-  return client
+/** Steps of this machine's daemons that sleep for so many seconds. */
+function sleepers(seconds: number): number {
+  const commands = readdirSync('/proc').map((pid) => {
+    try {
+      return /^\d+$/.test(pid) ? readFileSync(`/proc/${pid}/cmdline`, 'utf8') : ''
+    } catch {
+      return ''
+    }
+  })
+  return commands.filter((command) => command.endsWith(`sleep\0${seconds}\0`)).length
 }
 
 const dockerConfig = async (password: string): Promise<string> => {
@@ -161,27 +151,31 @@ test('a context is sent once to each node, however many platforms it builds', as
   }
 })
 
+/** A build of which both parts have reached a step that sleeps. */
+async function asleep(seconds: number, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  const context = await work.context(`ARG TARGETARCH\nRUN echo $TARGETARCH; sleep ${seconds}; true\n`)
+  const client = buildctl(gateway.address, context, [both, ...args], { env })
+  await until('both parts to sleep', () => sleepers(seconds) === 2)
+  return client
+}
+
 test('a client that goes away ends both parts', async () => {
-  const client = await stuck('left')
-  expect([await running(red), await running(blue)]).toEqual([1, 1])
+  const seconds = 30_000 + (process.pid % 10_000)
+  const client = await asleep(seconds, [])
   client.kill('SIGKILL')
   await client.ended
-  await until('both daemons to be idle', async () => (await running(red)) + (await running(blue)) === 0)
+  await until('both parts to end', () => sleepers(seconds) === 0)
 })
 
 test('a node that is lost half-way ends the build with its name, and the other part; nothing is pushed', async () => {
   const env = { DOCKER_CONFIG: await dockerConfig('hunter2') }
-  const context = await work.context('ARG TARGETARCH\nRUN echo lost runs on $TARGETARCH; sleep 3000; true\n')
-  const output = `--output=type=image,name=${registry.address}/team/lost:v1,push=true`
-  const client = buildctl(gateway.address, context, [both, output], { env })
-  await until('both parts to run', () =>
-    ['amd64', 'arm64'].every((arch) => new RegExp(`\\d lost runs on ${arch}`).test(client.output())),
-  )
+  const seconds = 40_000 + (process.pid % 10_000)
+  const client = await asleep(seconds, [`--output=type=image,name=${registry.address}/team/lost:v1,push=true`], env)
   await blue.kill()
   const result = await client.ended
   expect(result.exitCode).toBe(1)
   expect(result.output).toMatch(/node blue: the connection to its build daemon was lost/)
-  await until('the other daemon to be idle', async () => (await running(red)) === 0)
+  await until('the other part to end', () => sleepers(seconds) === 0)
   expect(await registry.manifest('team/lost', 'v1')).toBeUndefined()
   await gateway.close()
   await blue.stop()
