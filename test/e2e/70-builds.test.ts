@@ -1,0 +1,197 @@
+import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Build } from '../../src/api/builds/builds.ts'
+import { namespace as ours } from '../../src/api/names.ts'
+import { startGitServers } from '../integration/fixtures/git-servers.ts'
+import { net } from '../lab/lab.ts'
+import { waitFor } from '../lab/wait.ts'
+import { ensureInstalled, type Installed, repository } from './fixtures/insitu.ts'
+
+const namespace = `builds-${randomBytes(3).toString('hex')}`
+let insitu: Installed
+
+const kubectl = (...args: string[]) => insitu.kubectl(['-n', namespace, ...args])
+const apply = (object: object | string) =>
+  insitu.kubectl(['-n', namespace, 'apply', '-f', '-'], typeof object === 'string' ? object : JSON.stringify(object))
+const example = (name: string) => readFile(join(repository, 'config/examples/builds', name), 'utf8')
+/** Kubelets want other content for every name: what differs between runs is the namespace. */
+const unique = (text: string) => text.replaceAll('images.internal/', `images.internal/${namespace}/`)
+
+const build = (name: string, spec: object) =>
+  apply({
+    apiVersion: 'insitu.build/v1alpha1',
+    kind: 'Build',
+    metadata: { name },
+    spec: { serviceAccountName: 'builder', ...spec },
+  })
+const get = async (name: string) => JSON.parse(await kubectl('get', 'build', name, '-o', 'json')) as Build
+const ended = (name: string) =>
+  waitFor(
+    `Build ${name} to end`,
+    async () => {
+      const found = await get(name)
+      return found.status?.completionTime === undefined ? undefined : found
+    },
+    { timeout: 180_000 },
+  )
+/** Runs an image by its name and gives what it says. */
+async function runs(name: string, image: string): Promise<string> {
+  await kubectl('run', name, `--image=${image}`, '--restart=Never', '--image-pull-policy=IfNotPresent')
+  await waitFor(
+    `pod ${name} to end`,
+    async () =>
+      (await kubectl('get', 'pod', name, '-o', 'jsonpath={.status.phase}')) === 'Succeeded' ? true : undefined,
+    { timeout: 90_000 },
+  )
+  return (await kubectl('logs', name)).trim()
+}
+const nothingLeft = (name: string) =>
+  waitFor(
+    `nothing to be left of ${name}`,
+    async () => {
+      const left = await kubectl('get', 'jobs,pods', '-o', 'name')
+      return left.includes(name) ? undefined : true
+    },
+    { timeout: 90_000 },
+  )
+
+beforeAll(async () => {
+  insitu = await ensureInstalled()
+  await insitu.kubectl(['create', 'namespace', namespace])
+  await insitu.kubectl(['label', 'namespace', namespace, 'pod-security.kubernetes.io/enforce=restricted'])
+  await insitu.kubectl(['-n', ours, 'rollout', 'status', 'deployment/insitu-controller', '--timeout=120s'])
+  await apply(await example('account.yaml'))
+})
+afterAll(async () => {
+  await insitu?.kubectl(['delete', 'namespace', namespace, '--wait=false', '--ignore-not-found'])
+})
+
+describe('a Build', () => {
+  it('of an inline Dockerfile ends with a pod that runs its image, in a namespace that takes only restricted pods', async () => {
+    await apply(unique(await example('inline.yaml')))
+    await kubectl('wait', '--for=condition=Succeeded', 'build/hello', '--timeout=150s')
+    const { status } = await get('hello')
+    expect(status).toMatchObject({ phase: 'Succeeded', names: [`images.internal/${namespace}/hello:v1`] })
+    expect(status?.digest).toMatch(/^sha256:[0-9a-f]{64}$/)
+    expect(insitu.lab.nodes).toContain(status?.node)
+    expect(await kubectl('logs', `job/${status?.job}`)).toContain(`[insitu] node ${status?.node}`)
+    expect(await kubectl('get', 'build', 'hello')).toMatch(/hello\s+Succeeded\s+BuildSucceeded/)
+    await insitu.kubectl([
+      'label',
+      'namespace',
+      namespace,
+      'pod-security.kubernetes.io/enforce=baseline',
+      '--overwrite',
+    ])
+    expect(await runs('hello', `images.internal/${namespace}/hello:v1`)).toBe('hello, world')
+  })
+
+  it('takes a template with its arguments', async () => {
+    await apply(unique(await example('template.yaml')))
+    expect((await ended('greeting-evening')).status).toMatchObject({ phase: 'Succeeded' })
+    expect(await runs('evening', `images.internal/${namespace}/greeting:evening`)).toBe('good evening')
+  })
+
+  it('builds a directory of a private git repository at a tag', async () => {
+    const git = await startGitServers(net.host)
+    try {
+      const dockerfile = 'FROM busybox\nCOPY text /text\nCMD ["cat", "/text"]\n'
+      const files = { 'service/Dockerfile': dockerfile, 'service/text': `of ${namespace}\n` }
+      const [commit] = await git.repository('app', [{ files, tag: 'v1' }, { files: { 'service/text': 'later\n' } }])
+      await kubectl(
+        ...['create', 'secret', 'generic', 'git-credentials', '--type=kubernetes.io/basic-auth'],
+        ...[`--from-literal=username=${git.user}`, `--from-literal=password=${git.password}`],
+      )
+      const text = unique(await example('git.yaml'))
+      await apply(text.replace('https://git.example.com/team/app.git', git.http('app')))
+      const { status } = await ended('from-git')
+      expect(status, JSON.stringify(status)).toMatchObject({ phase: 'Succeeded', commit })
+      const everything = await kubectl('get', 'builds,jobs,pods,events', '-o', 'yaml')
+      const logs = await kubectl('logs', `job/${status?.job}`)
+      expect(everything + logs).not.toContain(git.password)
+    } finally {
+      await git.close()
+    }
+    expect(await runs('from-git', `images.internal/${namespace}/from-git:v1`)).toBe(`of ${namespace}`)
+  })
+
+  it('runs containers before and after, in order, in one workspace', async () => {
+    await apply(unique(await example('steps.yaml')).replaceAll('image: busybox', 'image: docker.io/library/busybox'))
+    const { status } = await ended('with-steps')
+    expect(status, JSON.stringify(status)).toMatchObject({ phase: 'Succeeded' })
+    expect(await kubectl('logs', `job/${status?.job}`, '-c', 'tell')).toContain('built with the answer 42')
+    expect(await runs('with-steps', `images.internal/${namespace}/with-steps:v1`)).toBe('42')
+  })
+
+  it('that fails says its last lines', async () => {
+    await build('broken', { source: { dockerfile: 'FROM busybox\nRUN echo the disk is on fire && exit 3\n' } })
+    const { status } = await ended('broken')
+    expect(status).toMatchObject({ phase: 'Failed', attempt: 1 })
+    expect(status?.message).toContain('the disk is on fire')
+    expect(status?.message).toContain('exit code: 3')
+  })
+
+  it('of an account that may not build says what is missing', async () => {
+    await build('stranger', { source: { dockerfile: 'FROM busybox' }, serviceAccountName: 'default' })
+    expect((await ended('stranger')).status?.message).toContain('--clusterrole=insitu-builder')
+  })
+})
+
+describe('the end of a Build leaves nothing', () => {
+  /** A shell's last command replaces it: the time it sleeps tells a step from others. */
+  const slow = (name: string, seconds: number) => ({
+    source: { dockerfile: `FROM busybox\nRUN echo ${namespace}-${name} && sleep ${seconds}\n` },
+  })
+  const sleeping = (name: string) =>
+    waitFor(
+      `${name} to sleep`,
+      async () => {
+        const { status } = await get(name)
+        if (status?.job === undefined) return undefined
+        const logs = await kubectl('logs', `job/${status.job}`).catch(() => '')
+        return new RegExp(`^#\\d+ [\\d.]+ ${namespace}-${name}$`, 'm').test(logs) ? true : undefined
+      },
+      { timeout: 120_000 },
+    )
+  /** Processes of RUN steps on any node. */
+  const steps = async () => {
+    const all = await Promise.all(
+      insitu.lab.nodes.map((node) => insitu.lab.exec(node, ['ps', '-eo', 'args']).then(({ stdout }) => stdout)),
+    )
+    return all.join('\n')
+  }
+  const stepGone = (seconds: number) =>
+    waitFor(
+      `sleep ${seconds} to be gone`,
+      async () => ((await steps()).includes(`sleep ${seconds}`) ? undefined : true),
+      { timeout: 60_000 },
+    )
+
+  it('when it is cancelled', async () => {
+    await build('cancelled', slow('cancelled', 6001))
+    await sleeping('cancelled')
+    expect(await steps()).toContain('sleep 6001')
+    await kubectl('patch', 'build', 'cancelled', '--type=merge', '-p', '{"spec":{"cancelled":true}}')
+    expect((await ended('cancelled')).status).toMatchObject({ phase: 'Cancelled' })
+    await nothingLeft('cancelled')
+    await stepGone(6001)
+  })
+
+  it('when it takes longer than its timeout', async () => {
+    await build('late', { ...slow('late', 6002), timeout: '20s' })
+    const { status } = await ended('late')
+    expect(status?.conditions?.find((c) => c.type === 'Succeeded')).toMatchObject({ reason: 'Timeout' })
+    await nothingLeft('late')
+    await stepGone(6002)
+  })
+
+  it('when it is deleted', async () => {
+    await build('deleted', slow('deleted', 6003))
+    await sleeping('deleted')
+    await kubectl('delete', 'build', 'deleted')
+    await nothingLeft('deleted')
+    await stepGone(6003)
+  })
+})
