@@ -3,7 +3,10 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { namespace } from '../../src/api/names.ts'
+import { type HttpProxy, startHttpProxy } from '../integration/fixtures/http-proxy.ts'
+import { type HttpTarget, startHttpTarget } from '../integration/fixtures/http-target.ts'
 import { net } from '../lab/lab.ts'
+import { waitFor } from '../lab/wait.ts'
 import { buildctl, ensureInstalled, type Installed, restartAgents, temporary } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
@@ -94,6 +97,75 @@ RUN env | grep -qi proxy
       expect(logs).not.toContain('s3cr3t-of-the-proxy')
     }
     expect(JSON.stringify([...(await insitu.agents()).values()])).not.toContain('s3cr3t-of-the-proxy')
+  })
+})
+
+describe('a real proxy, for names that only it knows', () => {
+  let real: HttpProxy
+  let target: HttpTarget
+  let url: string
+
+  beforeAll(async () => {
+    target = await startHttpTarget('from-behind-the-proxy', undefined, net.host)
+    url = `http://only.test:${target.port}/x`
+    const login = { user: 'builder', password: 'real-s3cr3t' }
+    real = await startHttpProxy({ hosts: { 'only.test': net.host }, login, address: net.host })
+    await insitu.kubectl(
+      ['apply', '-f', '-'],
+      JSON.stringify({
+        ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'insitu-proxy', namespace } },
+        data: { HTTP_PROXY: real.url, HTTPS_PROXY: '' },
+      }),
+    )
+  })
+  afterAll(async () => {
+    await insitu?.kubectl(['-n', namespace, 'delete', 'cm', 'insitu-proxy', '--ignore-not-found'])
+    await Promise.all([real?.stop(), target?.stop()])
+  })
+
+  it('the ConfigMap of the install wins over the agents, without a restart, and NO_PROXY is completed', async () => {
+    await using context = await temporary()
+    await writeFile(
+      join(context.path, 'Dockerfile'),
+      `FROM busybox\nRUN wget -qO- ${url} && test -z "$HTTPS_PROXY" && echo "except $NO_PROXY" # ${id}\n`,
+    )
+    const build = async () => buildctl({ addr: door.addr, context: context.path, opt: { 'insitu.node': 'node1' } })
+    const result = await waitFor('the ConfigMap to arrive', build, { timeout: 60_000 })
+    expect(result.stderr).toContain('from-behind-the-proxy')
+    expect(real.requests()).toContain(`GET ${url}`)
+    for (const entry of ['.corp.test', '.svc', '.cluster.local', net.services, '10.77.0.11', '10.244.1.0/24']) {
+      expect(result.stderr).toMatch(new RegExp(`except .*${entry.replaceAll('.', '\\.')}`))
+    }
+  })
+
+  it('doctor shows them with the password masked, and a proxy that nobody can reach is a finding', async () => {
+    const pod = (await insitu.agents()).get('node1')
+    const doctor = (...args: string[]) =>
+      insitu.kubectl(['-n', namespace, 'exec', pod?.name ?? '', '--', 'insitu', 'doctor', ...args])
+    const shown = await waitFor(
+      'the ranges of the cluster',
+      async () => {
+        const text = await doctor()
+        if (!text.includes(net.services)) throw new Error(text)
+        return text
+      },
+      { timeout: 60_000 },
+    )
+    expect(shown).toMatch(/HTTP_PROXY: +http:\/\/\*\*\*@/)
+    expect(shown).not.toContain('s3cr3t')
+    const report = JSON.stringify(pod?.report?.findings)
+    expect(report).toContain('PROXY_UNREACHABLE')
+    expect(report).not.toContain('s3cr3t')
+  })
+
+  it('buildkitd fetches through it too, once its agent was restarted', async () => {
+    await restartAgents(insitu)
+    await using context = await temporary()
+    await writeFile(join(context.path, 'Dockerfile'), `FROM busybox\nADD ${url}/${id} /file\nRUN cat /file\n`)
+    const build = async () => buildctl({ addr: door.addr, context: context.path, opt: { 'insitu.node': 'node1' } })
+    const result = await waitFor('a build', build, { timeout: 60_000 })
+    expect(result.stderr).toContain('from-behind-the-proxy')
+    expect(real.requests()).toContain(`GET ${url}/${id}`)
   })
 })
 
