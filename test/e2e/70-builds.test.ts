@@ -193,5 +193,6 @@ describe('the end of a Build leaves nothing', () => {
     await kubectl('delete', 'build', 'deleted')
     await nothingLeft('deleted')
     await stepGone(6003)
+    expect(await steps()).not.toContain('sleep 6003')
   })
 })

@@ -48,6 +48,7 @@ async function nodeState(node: string): Promise<Record<string, string>> {
       )
       .sort()
       .join('\n'),
+    handlers: await of(['ls', '/proc/sys/fs/binfmt_misc']),
     links: (await of(['ls', '/sys/class/net']))
       .split('\n')
       .filter((l) => !l.startsWith('veth'))
