@@ -2,6 +2,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { readdir, rm } from 'node:fs/promises'
 import { restoreControllers } from './cgroups.ts'
 import { stopControlPlane } from './control-plane.ts'
+import { removeHandlers } from './handlers.ts'
 import { removeBootstrap } from './images/bootstrap.ts'
 import { controlNetns, maxNodes, nodeName, stateDir } from './layout.ts'
 import { withLock } from './lock.ts'
@@ -28,7 +29,9 @@ export async function destroy(progress: Progress): Promise<void> {
     },
   }
   const context = { machine, options: nodeOptions(machine), state }
-  await Promise.all(Array.from({ length: maxNodes }, (_, i) => removeNode(nodeName(i + 1), context)))
+  const nodes = Array.from({ length: maxNodes }, (_, i) => nodeName(i + 1))
+  await Promise.all(nodes.map((node) => removeNode(node, context)))
+  for (const node of nodes) await removeHandlers(node)
   progress.step('nodes removed')
   await stopControlPlane(state)
   for (const pid of processesInNetns(netnsPath(controlNetns))) await stop(track(pid), 0)
@@ -56,6 +59,7 @@ export async function leftovers(): Promise<string[]> {
     ...(await names('/run/netns', 'insitu-')),
     ...(await names('/sys/class/net', 'insitu')),
     ...(await names('/sys/fs/cgroup', 'insitu-')),
+    ...(await names('/proc/sys/fs/binfmt_misc', 'insitu-')).filter((name) => /@node\d$/.test(name)),
     ...(await Promise.all(hierarchies.map((h) => names(`/sys/fs/cgroup/${h}`, 'insitu-')))).flat(),
     ...(existsSync(stateDir) ? [stateDir] : []),
   ]
