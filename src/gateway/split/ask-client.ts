@@ -56,19 +56,24 @@ export function clientCredentials(session: ClientSession): ClientCredentials {
   }
 }
 
-/** @returns undefined when the client does not know the method. @throws InsituError SESSION_CALL */
-function askClient(
+/** Most bytes of an answer: tokens have a few thousand. */
+const mostRead = 1 << 20
+
+/** @returns undefined when the client does not know the method. @throws InsituError SESSION_CALL; the signal's reason. */
+async function askClient(
   session: ClientSession,
   path: string,
   message: Uint8Array,
   signal: AbortSignal,
 ): Promise<Uint8Array | undefined> {
+  signal.throwIfAborted()
   const stream = session.request([
     ...[':method', 'POST', ':scheme', 'http', ':authority', 'localhost', ':path', path],
     ...['content-type', 'application/grpc', 'te', 'trailers'],
   ])
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
+    let size = 0
     let said: RawHeaders | undefined
     const note = (headers: RawHeaders): void => {
       if (header(headers, 'grpc-status') !== undefined) said = headers
@@ -77,13 +82,18 @@ function askClient(
     signal.addEventListener('abort', abort, { once: true })
     stream.on('response', note)
     stream.on('trailers', note)
-    stream.on('data', (chunk) => chunks.push(chunk))
+    stream.on('data', (chunk) => {
+      size += chunk.length
+      if (size <= mostRead) chunks.push(chunk)
+      else abort()
+    })
     stream.on('close', () => {
       signal.removeEventListener('abort', abort)
       const code = said === undefined ? 14 : Number(header(said, 'grpc-status'))
       if (code === 0) return resolve(unframe(Buffer.concat(chunks)))
       if (code === 12) return resolve(undefined)
-      const text = said ? decodeMessage(header(said, 'grpc-message') ?? '') : 'the session is gone'
+      const ended = size > mostRead ? 'its answer is too large' : 'the session is gone'
+      const text = said ? decodeMessage(header(said, 'grpc-message') ?? '') : ended
       reject(
         new InsituError('SESSION_CALL', `the client does not give its registry credentials: ${text}`, {
           status: statusName(code) ?? 'UNKNOWN',

@@ -116,9 +116,19 @@ async function authorize(
     insecure,
     signal,
   })
-  const { token, access_token } = JSON.parse(answer.body) as Record<string, unknown>
-  const found = token ?? access_token
-  return typeof found === 'string' ? `Bearer ${found}` : undefined
+  const found = tokenOf(answer.body)
+  return found === undefined ? undefined : `Bearer ${found}`
+}
+
+/** The parser's own error would quote the answer, and with it perhaps half a token. */
+function tokenOf(body: string): string | undefined {
+  try {
+    const { token, access_token } = JSON.parse(body) as Record<string, unknown>
+    const found = token ?? access_token
+    return typeof found === 'string' ? found : undefined
+  } catch {
+    return undefined
+  }
 }
 
 function refused(name: string, { status, body }: RegistryAnswer): InsituError {

@@ -28,8 +28,12 @@ async function followPart(call: Call, part: BuildPart, body: Uint8Array): Promis
   const own = relabel(part.platforms)
   const deframer = createDeframer(messageLimit)
   const closed = new Promise<void>((resolve) => void source.once('close', resolve))
-  const giveUp = (): void => source.close(errorCodes.CANCEL)
   const proceed = (): void => void source.resume()
+  const giveUp = (): void => {
+    source.close(errorCodes.CANCEL)
+    // A call that has ended and is not read to its end never closes, and there will be no `drain`.
+    proceed()
+  }
   call.signal.addEventListener('abort', giveUp, { once: true })
   source.on('data', (chunk) => {
     let room = true

@@ -55,6 +55,8 @@ export async function solveParts(context: RelayContext, call: Call, solve: Split
     const responses = await solveAll(context, call, solve, made)
     over()
     const index = await finish(context, call, solve, responses)
+    // From here on the names are those of a build that is there, whatever becomes of its deliveries.
+    made.clear()
     await imagesBuilt(context, call, solve, index, inProgress)
     build.progress.end()
     answer(call.stream, frame(mergedResponse(responses, split.output, index)))

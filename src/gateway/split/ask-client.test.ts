@@ -1,0 +1,48 @@
+import { create, toBinary } from '@bufbuild/protobuf'
+import { expect, test } from 'vitest'
+import { FetchTokenResponseSchema } from '../../buildkit/gen/auth_pb.ts'
+import { frame } from '../../kernel/grpc/framing.ts'
+import { Http2Stream } from '../http2/stream.ts'
+import { clientCredentials } from './ask-client.ts'
+
+const question = { host: 'r.test', realm: 'https://t.test', service: 's', scopes: [] }
+
+/** A client's session with one call that is opened. */
+function session() {
+  const stream = new Http2Stream({
+    sendHeaders: () => undefined,
+    wantsToSend: () => undefined,
+    consumed: () => undefined,
+    reset: (one, code) => void one.finish(code),
+  })
+  return { stream, credentials: clientCredentials({ request: () => stream, gone: false }) }
+}
+
+test('a client gives its token', async () => {
+  const { stream, credentials } = session()
+  const token = credentials.token(question, new AbortController().signal)
+  stream.emit('response', [':status', '200'], false)
+  stream.received(frame(toBinary(FetchTokenResponseSchema, create(FetchTokenResponseSchema, { token: 't' }))))
+  stream.emit('trailers', ['grpc-status', '0'])
+  stream.receivedEnd()
+  stream.finish(0)
+  expect(await token).toBe('t')
+})
+
+test('an answer without end is given up', async () => {
+  const { stream, credentials } = session()
+  const token = credentials.token(question, new AbortController().signal)
+  const failed = expect(token).rejects.toThrow('its answer is too large')
+  stream.emit('response', [':status', '200'], false)
+  for (let i = 0; i < 64 && !stream.closed; i++) {
+    stream.received(Buffer.alloc(64 << 10))
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  expect(stream.closed).toBe(true)
+  await failed
+})
+
+test('a client that has gone is not asked', async () => {
+  const { credentials } = session()
+  await expect(credentials.token(question, AbortSignal.abort(new Error('gone')))).rejects.toThrow('gone')
+})

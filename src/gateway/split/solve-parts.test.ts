@@ -1,0 +1,148 @@
+import { create, toBinary } from '@bufbuild/protobuf'
+import { expect, test } from 'vitest'
+import { SolveRequestSchema, SolveResponseSchema } from '../../buildkit/gen/control_pb.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import { frame } from '../../kernel/grpc/framing.ts'
+import { createLogger } from '../../kernel/log.ts'
+import { createActivity } from '../correlate/activity.ts'
+import type { BuildNode } from '../directory/directory.ts'
+import { Http2Stream } from '../http2/stream.ts'
+import type { Placement } from '../placement/placer.ts'
+import { createProgress } from '../progress/progress.ts'
+import type { Build, Call, RelayContext } from '../relay/context.ts'
+import type { Upstream } from '../relay/upstream.ts'
+import { solveParts } from './solve-parts.ts'
+import type { BuildPart, SplitBuild } from './split-build.ts'
+
+const name = 'docker.io/library/app:1'
+const digestOf = (node: string): string => `sha256:${(node === 'a' ? 'a' : 'b').repeat(64)}`
+
+const newStream = (): Http2Stream =>
+  new Http2Stream({
+    sendHeaders: () => undefined,
+    wantsToSend: () => undefined,
+    consumed: () => undefined,
+    reset: (stream, code) => void stream.finish(code),
+  })
+
+const partOf = (node: string, platform: string): BuildPart => ({
+  node: { name: node } as BuildNode,
+  platforms: [platform],
+  placement: { node, targets: [], reason: 'native' } as unknown as Placement,
+})
+
+type Answer = 'made' | 'nothing' | 'fails' | 'away'
+
+/** What a daemon says to Solve: an image, no image, an error. */
+function answered(node: string, answer: Answer): Http2Stream {
+  const stream = newStream()
+  const descriptor = { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest: digestOf(node), size: 7 }
+  const exporterResponse: Record<string, string> = {
+    'containerimage.digest': digestOf(node),
+    ...(answer === 'made' && {
+      'containerimage.descriptor': Buffer.from(JSON.stringify(descriptor)).toString('base64'),
+    }),
+  }
+  setImmediate(() => {
+    stream.emit('response', [':status', '200'], false)
+    if (answer === 'fails') {
+      // After the other part has named its image.
+      setImmediate(() => end(['grpc-status', '13', 'grpc-message', 'no space']))
+      return
+    }
+    stream.received(frame(toBinary(SolveResponseSchema, create(SolveResponseSchema, { exporterResponse }))))
+    end(['grpc-status', '0'])
+  })
+  const end = (trailers: string[]): void => {
+    stream.emit('trailers', trailers)
+    stream.receivedEnd()
+    stream.finish(0)
+  }
+  return stream
+}
+
+async function solved(answers: { readonly a: Answer; readonly b: Answer }, delivery?: InsituError) {
+  const retracted: [string, readonly string[], string][] = []
+  let turns = 0
+  const inProgress: (string | undefined)[] = []
+  const activity = createActivity()
+  const context = {
+    activity,
+    config: { proxy: false, defaults: false, recordOwner: false },
+    logger: createLogger({ level: 'silent' }),
+    turns: { wait: () => Promise.resolve(((turns += 1), () => void (turns -= 1))) },
+    images: {
+      begin: () => ({ placed: () => undefined, ended: (why?: string) => void inProgress.push(why) }),
+      finish: () => Promise.resolve(delivery),
+      retract: (...args: [string, readonly string[], string]) => Promise.resolve(void retracted.push(args)),
+    },
+  } as unknown as RelayContext
+  const stream = newStream()
+  const call = {
+    ...{ stream, raw: [], caller: {}, signal: new AbortController().signal },
+    upstreams: {
+      to: ({ name: node }: BuildNode): Promise<Upstream> =>
+        answers[node as 'a' | 'b'] === 'away'
+          ? Promise.reject(new InsituError('NODE_UNREACHABLE', `node ${node} is away`, { status: 'UNAVAILABLE' }))
+          : Promise.resolve({
+              ...{ node, lost: () => undefined, whyLost: () => Promise.resolve(undefined) },
+              request: () => answered(node, answers[node as 'a' | 'b']),
+            }),
+    },
+  } as unknown as Call
+  const parts = [partOf('a', 'linux/amd64'), partOf('b', 'linux/arm64')] as const
+  const split: SplitBuild = {
+    ...{ parts, platforms: ['linux/amd64', 'linux/arm64'], results: new Map(), session: undefined },
+    output: { kind: 'place', names: [name] },
+  }
+  const begun = Promise.withResolvers<void>()
+  const began = begun.promise.then(
+    () => true,
+    () => false,
+  )
+  const progress = createProgress()
+  const build = { node: parts[0].node, progress, begun, delivery: {}, proxy: { off: false, own: {} } } as Build
+  const request = create(SolveRequestSchema, { exporters: [{ type: 'image', attrs: { name } }] })
+  const end = await solveParts(context, call, { build, split, request, onBegun: () => undefined })
+  await progress.ended
+  expect([turns, activity.total], 'turns and builds that are left').toEqual([0, 0])
+  return { end, retracted, began: await began, trailers: stream.trailers, inProgress }
+}
+
+test('the names of a part are taken back when another part fails, and the client gets its error', async () => {
+  const { end, retracted, trailers, inProgress } = await solved({ a: 'made', b: 'fails' })
+  expect(end).toEqual({ kind: 'status', code: 13, message: 'node b: no space' })
+  expect(retracted).toEqual([['a', [name], digestOf('a')]])
+  expect(trailers).toEqual(['grpc-status', '13', 'grpc-message', 'no space'])
+  expect(inProgress[0]).toBe('node b: no space')
+})
+
+test('those of all parts are when they cannot be put together', async () => {
+  const { end, retracted } = await solved({ a: 'made', b: 'nothing' })
+  expect(end).toMatchObject({ kind: 'status', message: expect.stringContaining('node b') as string })
+  expect(retracted.map(([node]) => node).toSorted()).toEqual(['a', 'b'])
+})
+
+test('a node that cannot be reached: nothing has begun, nothing is taken back', async () => {
+  const { end, retracted, began } = await solved({ a: 'made', b: 'away' })
+  expect(end).toMatchObject({ code: 14, message: 'node b is away' })
+  expect([began, retracted]).toEqual([false, []])
+})
+
+test('a delivery that fails takes no names back: the image is there, as its error says', async () => {
+  const { end, retracted } = await solved(
+    { a: 'made', b: 'made' },
+    new InsituError('DELIVERY', 'app is on node a and could not be delivered to c', { status: 'UNAVAILABLE' }),
+  )
+  expect(end).toMatchObject({ code: 14, message: expect.stringContaining('is on node a') as string })
+  expect(retracted).toEqual([])
+})
+
+test('when all is well the client gets the index', async () => {
+  const { end, retracted, trailers } = await solved({ a: 'made', b: 'made' })
+  expect([end, retracted, trailers]).toEqual([
+    { kind: 'status', code: 0, message: undefined },
+    [],
+    ['grpc-status', '0'],
+  ])
+})
