@@ -1,6 +1,7 @@
 import { describeError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { ImageRecord } from './record.ts'
+import { createRetries } from './retries.ts'
 
 export interface LossesOptions {
   /** Records whose names containerd has. */
@@ -10,6 +11,8 @@ export interface LossesOptions {
   /** Lets containerd pull the name again; the mirror takes it from another node. */
   readonly pull: (record: ImageRecord) => Promise<void>
   readonly log: Logger
+  /** Milliseconds. */
+  readonly now?: () => number
 }
 
 /** Built images that still have their name and lost what it points to: no pod could start from them. */
@@ -18,27 +21,32 @@ export interface Losses {
   look(): Promise<void>
 }
 
-export function createLosses({ records, missing, pull, log }: LossesOptions): Losses {
-  /** What a pull did not bring back is not tried with every look. */
-  const hopeless = new Map<string, string>()
+export function createLosses({ records, missing, pull, log, now }: LossesOptions): Losses {
+  // A pull that fails half-way leaves what is collected then, and a collection calls for the next look.
+  const retries = createRetries(now)
+  const keyOf = ({ name, digest }: ImageRecord): string => `${name}@${digest}`
   let running: Promise<void> | undefined
   let again = false
 
   const restore = async (record: ImageRecord): Promise<void> => {
     const { name, digest } = record
     const lost = await missing(digest)
-    if (lost === undefined) return void hopeless.delete(digest)
-    if (hopeless.get(digest) === lost) return
+    if (lost === undefined) return retries.worked(keyOf(record))
+    if (!retries.isDue(keyOf(record))) return
     log.warn({ name, digest, lost }, 'parts of a built image are gone from this node, and it is pulled from others')
+    retries.failed(keyOf(record))
     await pull(record)
     const still = await missing(digest)
-    if (still === undefined) return log.info({ name, digest }, 'a built image is whole again')
-    hopeless.set(digest, still)
-    log.error({ name, digest, lost: still }, 'no node has what a built image lost; build it again')
+    if (still !== undefined) {
+      log.error({ name, digest, lost: still }, 'no node has what a built image lost; build it again')
+      return
+    }
+    retries.worked(keyOf(record))
+    log.info({ name, digest }, 'a built image is whole again')
   }
   const lookAtAll = async (): Promise<void> => {
     const all = records()
-    for (const digest of hopeless.keys()) if (!all.some((one) => one.digest === digest)) hopeless.delete(digest)
+    retries.keep(new Set(all.map(keyOf)))
     for (const record of all) {
       await restore(record).catch((error: unknown) =>
         log.warn({ name: record.name, err: describeError(error) }, 'a built image is not whole on this node'),

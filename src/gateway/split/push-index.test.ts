@@ -7,7 +7,7 @@ import { pushIndex } from './push-index.ts'
 async function serve(listener: RequestListener): Promise<string> {
   const server = createServer(listener)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(() => void server.close().closeAllConnections())
+  onTestFinished(() => server.close().closeAllConnections())
   return `127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
