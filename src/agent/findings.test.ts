@@ -6,7 +6,11 @@ import { describe, expect, it } from 'vitest'
 
 const here = fileURLToPath(new URL('.', import.meta.url))
 const documentation = readFileSync(join(here, '../../docs/findings.md'), 'utf8')
-const documented = new Set([...documentation.matchAll(/^\| `([A-Z_]+)`/gm)].map((match) => match[1]))
+const rows = [...documentation.matchAll(/^\| `([A-Z_]+)` *\| (\w+)/gm)].map(([, code = '', severity]) => ({
+  code,
+  severity,
+}))
+const documented = new Set(rows.map(({ code }) => code))
 
 // What else lies in src/agent has commands of its own and reports no findings.
 const files = ['agent.ts', 'plan.ts', 'part.ts', 'host', 'buildkitd', 'front', 'report', 'rootless']
@@ -29,7 +33,26 @@ const codes = new Set([
   ),
 ])
 
+const source = join(here, '..')
+/** Findings as literals, wherever they are made. */
+const literals = readdirSync(source, { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'))
+  .flatMap((file) => [
+    ...readFileSync(join(source, file), 'utf8').matchAll(/\bcode: '([A-Z_]+)',\s*severity: '(\w+)'/g),
+  ])
+  .map(([, code = '', severity]) => ({ code, severity }))
+
 describe('docs/findings.md', () => {
+  it('says how severe each is', () => {
+    expect(literals.length).toBeGreaterThan(25)
+    const wrong = literals.filter(({ code, severity }) => !rows.some((r) => r.code === code && r.severity === severity))
+    expect(wrong).toEqual([])
+  })
+
+  it('explains each once', () => {
+    expect(rows.map(({ code }) => code).filter((code, i, all) => all.indexOf(code) !== i)).toEqual([])
+  })
+
   it('explains every code', () => {
     expect([...codes].filter((code) => !documented.has(code ?? ''))).toEqual([])
   })

@@ -9,15 +9,8 @@ import { version } from './version.ts'
  * @returns the process exit code: 0, 1 for a failure, 2 for a wrong command line.
  */
 export async function runCli(argv: readonly string[]): Promise<number> {
-  const program = new Command('insitu')
-    .description('Builds container images in place: inside the containerd of the Kubernetes node that will run them.')
-    .version(version())
-    .exitOverride()
-    .showHelpAfterError('(run with --help for the options)')
-    .showSuggestionAfterError()
-  for (const command of commands) program.addCommand(command().exitOverride().copyInheritedSettings(program))
   try {
-    await program.parseAsync([...argv], { from: 'user' })
+    await createProgram().parseAsync([...argv], { from: 'user' })
     return 0
   } catch (error) {
     if (error instanceof CommanderError && error.code === 'insitu.command') return error.exitCode
@@ -26,4 +19,16 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     if (error instanceof InsituError && error.fix) process.stderr.write(`  fix: ${error.fix}\n`)
     return exitCode(error)
   }
+}
+
+/** The tree of commands with their options, as help and completion show them. */
+export function createProgram(): Command {
+  const program = new Command('insitu')
+    .description('Builds container images in place: inside the containerd of the Kubernetes node that will run them.')
+    .version(version())
+    .exitOverride()
+    .showHelpAfterError('(run with --help for the options)')
+    .showSuggestionAfterError()
+  for (const command of commands) program.addCommand(command().exitOverride().copyInheritedSettings(program))
+  return program
 }

@@ -5,7 +5,7 @@ import { ensureInstalled, type Installed, temporary } from '../e2e/fixtures/insi
 import { controlNetns } from '../lab/layout.ts'
 import { ensureLab } from '../lab/lab.ts'
 import { netnsRun } from '../lab/network.ts'
-import type { BenchOptions } from './main.ts'
+import type { BenchOptions } from './benches.ts'
 import { type Measurement, type Report, summarize } from './report.ts'
 import { allowPlaintext, bench, ours, peer, removeBench, type Subject, theirs } from './subjects.ts'
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ensureInstalled, type Installed } from '../e2e/fixtures/insitu.ts'
-import type { BenchOptions } from './main.ts'
+import type { BenchOptions } from './benches.ts'
 import { type Report, summarize } from './report.ts'
 
 /** Kernel ticks of CPU time per second, as /proc counts them on Linux (`getconf CLK_TCK`). */

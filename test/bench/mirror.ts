@@ -12,7 +12,7 @@ import { startNode } from '../integration/fixtures/containerd.ts'
 import { agentTls, layOut, silent, startPeer, testGateways, testRecords } from '../integration/fixtures/mirror-peers.ts'
 import { type SketchedImage, sketchImage } from '../integration/fixtures/oci-image.ts'
 import { measureCompression } from './compress.ts'
-import type { BenchOptions } from './main.ts'
+import type { BenchOptions } from './benches.ts'
 import { type Report, summarize } from './report.ts'
 
 const token = 'bench'

@@ -10,7 +10,7 @@ import { startClient } from '../integration/fixtures/clients.ts'
 import { startGateway } from '../integration/fixtures/gateway.ts'
 import { countedProxy } from './counted-proxy.ts'
 import { withEmulator } from './emulator.ts'
-import type { BenchOptions } from './main.ts'
+import type { BenchOptions } from './benches.ts'
 import { type Measurement, type Report, summarize } from './report.ts'
 
 const exec = promisify(execFile)

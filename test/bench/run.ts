@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ensureInstalled, type Installed, temporary } from '../e2e/fixtures/insitu.ts'
-import type { BenchOptions } from './main.ts'
+import type { BenchOptions } from './benches.ts'
 import { type Measurement, type Report, summarize } from './report.ts'
 import { allowPlaintext, bench, ours, peer, removeBench, type Subject, theirs } from './subjects.ts'
 

@@ -1,0 +1,64 @@
+import type { Report } from './report.ts'
+
+export interface BenchOptions {
+  /** Counted runs of each subject in each case. */
+  readonly runs: number
+  /** MiB of a transfer, where a benchmark has one. */
+  readonly size: number
+  /** Of the cluster of a benchmark that makes one. */
+  readonly nodes: number
+  readonly pods: number
+  /** Objects are written into etcd instead of through the API. */
+  readonly direct: boolean
+  /** Parts of a benchmark to run; none: all. */
+  readonly only: readonly string[]
+  /** One line of progress on standard error. */
+  readonly progress: (text: string) => void
+}
+
+/** Every benchmark by its name; each is loaded only when it is run. */
+export const benches: Record<
+  string,
+  { readonly what: string; readonly load: () => Promise<(options: BenchOptions) => Promise<Report>> }
+> = {
+  run: {
+    what: 'from `buildctl build` to a Running pod, against build + push to a registry + pull (needs root; uses the lab)',
+    load: async () => (await import('./run.ts')).benchRun,
+  },
+  idle: {
+    what: 'what the agent costs a node that builds nothing: memory and processor (needs root; uses the lab)',
+    load: async () => (await import('./idle.ts')).benchIdle,
+  },
+  deliver: {
+    what: 'build end to Running, and one build for three nodes against push + pull; --only start | spread, --size of the largest image',
+    load: async () => (await import('./deliver.ts')).benchDeliver,
+  },
+  place: {
+    what: 'placement in a large cluster on a real kube-apiserver: decisions, memory, events through broken watches',
+    load: async () => (await import('./place/place.ts')).benchPlace,
+  },
+  mirror: {
+    what: 'ordinary pulls with and without the mirror, its 404, bytes from another node; --size of the big image (needs root)',
+    load: async () => (await import('./mirror.ts')).benchMirror,
+  },
+  platforms: {
+    what: 'a compilation for two platforms: split, whole with emulation, buildx with two nodes; context bytes; --only compile | context (needs root)',
+    load: async () => (await import('./platforms.ts')).benchPlatforms,
+  },
+  relay: {
+    what: 'the relay beside a direct connection, nginx and haproxy: upload, export, unary, builds, idle (needs root)',
+    load: async () => (await import('./relay.ts')).benchRelay,
+  },
+}
+
+/** The command line, for `parseArgs`. */
+export const benchFlags = {
+  json: { type: 'string' },
+  runs: { type: 'string', default: '5' },
+  size: { type: 'string', default: '1024' },
+  nodes: { type: 'string', default: '5000' },
+  pods: { type: 'string', default: '150000' },
+  direct: { type: 'boolean', default: false },
+  only: { type: 'string', multiple: true, default: [] as string[] },
+  help: { type: 'boolean', short: 'h' },
+} as const
