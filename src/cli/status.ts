@@ -4,7 +4,7 @@ import { clusterOptions, type ClusterOptions, print, withCluster } from './clust
 
 export const statusCommand = (): Command =>
   clusterOptions(new Command('status'))
-    .description('Show gateways, agents and what is wrong with them. Exit code 0: ready; 1: not.')
+    .description('Show gateways, agents, controllers and what is wrong with them. Exit code 0: ready; 1: not.')
     .action((flags: ClusterOptions) =>
       withCluster(flags, async (client) => {
         const { readInstallation } = await import('./cluster/installation.ts')

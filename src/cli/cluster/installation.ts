@@ -19,12 +19,15 @@ export interface RolePod {
 export interface Installation {
   readonly namespace: string
   readonly deployment: Workload | undefined
+  /** The Deployment of the controllers of Builds. */
+  readonly builder: Workload | undefined
   readonly daemonSet: Workload | undefined
   /** The agents without privilege. */
   readonly rootless: Workload | undefined
   readonly service: Service | undefined
   readonly gateways: readonly RolePod[]
   readonly agents: readonly RolePod[]
+  readonly controllers: readonly RolePod[]
   /** Events of the workloads themselves: why pods are not even made. */
   readonly warnings: readonly string[]
 }
@@ -32,8 +35,9 @@ export interface Installation {
 /** Reads everything once. */
 export async function readInstallation(client: KubernetesClient, namespace: string): Promise<Installation> {
   const name = { gateway: serviceAccounts.gateway, agent: serviceAccounts.agent }
-  const [deployment, daemonSet, rootless, service, pods, events] = await Promise.all([
+  const [deployment, builder, daemonSet, rootless, service, pods, events] = await Promise.all([
     client.find<Workload>(resources.deployments, { namespace, name: name.gateway }),
+    client.find<Workload>(resources.deployments, { namespace, name: serviceAccounts.controller }),
     client.find<Workload>(resources.daemonSets, { namespace, name: name.agent }),
     client.find<Workload>(resources.daemonSets, { namespace, name: rootlessAgent }),
     client.find<Service>(resources.services, { namespace, name: serviceName }),
@@ -48,13 +52,19 @@ export async function readInstallation(client: KubernetesClient, namespace: stri
   return {
     namespace,
     deployment,
+    builder,
     daemonSet,
     rootless,
     service,
     gateways: of('gateway'),
     agents: of('agent'),
+    controllers: of('controller'),
     warnings: [
-      ...new Set(events.filter((e) => aboutWorkload(e, [deployment, daemonSet, rootless])).map((e) => e.message ?? '')),
+      ...new Set(
+        events
+          .filter((e) => aboutWorkload(e, [deployment, builder], [daemonSet, rootless]))
+          .map((e) => e.message ?? ''),
+      ),
     ],
   }
 }
@@ -72,13 +82,15 @@ function describe(pod: Pod, events: readonly ClusterEvent[]): RolePod {
   }
 }
 
-/** A warning about one of our workloads that is still there, or about the ReplicaSets of the deployment. */
-function aboutWorkload(event: ClusterEvent, workloads: readonly (Workload | undefined)[]): boolean {
+type Workloads = readonly (Workload | undefined)[]
+
+/** A warning about one of our workloads that is still there, or about the ReplicaSets of the deployments. */
+function aboutWorkload(event: ClusterEvent, deployments: Workloads, sets: Workloads): boolean {
   const { kind, name, uid } = event.involvedObject ?? {}
   if (event.type !== 'Warning') return false
-  const deployment = workloads[0]?.metadata?.name
+  const replicaSet = (of: string | undefined): boolean => of !== undefined && name?.startsWith(`${of}-`) === true
   return (
-    workloads.some((w) => w?.metadata?.uid !== undefined && w.metadata.uid === uid) ||
-    (kind === 'ReplicaSet' && deployment !== undefined && name?.startsWith(`${deployment}-`) === true)
+    [...deployments, ...sets].some((w) => w?.metadata?.uid !== undefined && w.metadata.uid === uid) ||
+    (kind === 'ReplicaSet' && deployments.some((w) => replicaSet(w?.metadata?.name)))
   )
 }

@@ -22,9 +22,15 @@ const installation = (more: Partial<Installation> = {}): Installation => ({
     metadata: { generation: 1 },
     status: { observedGeneration: 1, desiredNumberScheduled: 3, updatedNumberScheduled: 3, numberReady: 3 },
   },
+  builder: {
+    metadata: { generation: 1 },
+    spec: { replicas: 2 },
+    status: { observedGeneration: 1, availableReplicas: 2, updatedReplicas: 2 },
+  },
   rootless: undefined,
   service: undefined,
   gateways: [rolePod('g1'), rolePod('g2')],
+  controllers: [rolePod('c1'), rolePod('c2')],
   agents: [rolePod('a1'), rolePod('a2'), rolePod('a3')],
   warnings: ['quota exceeded'],
   ...more,
@@ -34,13 +40,18 @@ describe('progressOf', () => {
   it('is done when all are ready and of the newest generation', () => {
     expect(progressOf(installation())).toMatchObject({
       done: true,
-      summary: 'gateways 2/2, agents 3/3 ready',
+      summary: 'gateways 2/2, agents 3/3, controllers 2/2 ready',
       waiting: [],
     })
   })
 
   it.each<[string, Partial<Installation>]>([
     ['there is no deployment', { deployment: undefined }],
+    ['there is no deployment of controllers', { builder: undefined }],
+    [
+      'a controller is not ready',
+      { builder: { ...installation().builder, status: { ...installation().builder?.status, availableReplicas: 1 } } },
+    ],
     [
       'the controllers have not seen the change',
       { deployment: { ...installation().deployment, metadata: { generation: 3 } } },
@@ -66,6 +77,11 @@ describe('progressOf', () => {
     const agents = ['a', 'b', 'c', 'd'].map((name) => rolePod(name, 'no disk'))
     const progress = progressOf(installation({ agents: [...agents, rolePod('e', 'no mount')] }))
     expect(progress.waiting).toEqual(['a on on-a, b on on-b and 2 more: no disk', 'e on on-e: no mount'])
+  })
+
+  it('says why a controller is not ready', () => {
+    const progress = progressOf(installation({ controllers: [rolePod('c1'), rolePod('c2', 'crashes')] }))
+    expect(progress.waiting).toEqual(['c2 on on-c2: crashes'])
   })
 
   it('says why no pods are made at all', () => {

@@ -1,9 +1,10 @@
 import { InsituError } from '../../kernel/errors.ts'
 import type { Installation, RolePod } from './installation.ts'
+import type { Workload } from './objects.ts'
 
 export interface Progress {
   readonly done: boolean
-  /** One line: `gateways 1/2, agents 3/5 ready`. */
+  /** One line: `gateways 1/2, agents 3/5, controllers 2/2 ready`. */
   readonly summary: string
   /** What is waited for, one line each. */
   readonly waiting: readonly string[]
@@ -12,28 +13,35 @@ export interface Progress {
 
 /** Compares what the workloads should be with what they are. */
 export function progressOf(installation: Installation): Progress {
-  const { deployment, gateways, agents } = installation
+  const { deployment, builder, gateways, agents, controllers } = installation
   const sets = [installation.daemonSet, installation.rootless].filter((set) => set !== undefined)
-  const seen = (w: typeof deployment): boolean => w?.status?.observedGeneration === w?.metadata?.generation
-  const wanted = deployment?.spec?.replicas ?? 0
-  const available = seen(deployment) ? (deployment?.status?.availableReplicas ?? 0) : 0
-  const updated = deployment?.status?.updatedReplicas ?? 0
+  const front = replicasOf(deployment)
+  const back = replicasOf(builder)
   const sum = (count: (set: (typeof sets)[number]) => number | undefined): number =>
     sets.reduce((all, set) => all + (count(set) ?? 0), 0)
   const nodes = sum((set) => set.status?.desiredNumberScheduled)
   const readyAgents = sum((set) => (seen(set) ? set.status?.numberReady : 0))
   const current = sets.every(seen) && sum((set) => set.status?.updatedNumberScheduled) === nodes
-  const gatewaysDone = seen(deployment) && available >= wanted && updated === wanted
   const agentsDone = current && readyAgents >= nodes
-  const problems = [...gateways, ...agents].filter((pod) => pod.problem !== undefined)
+  const done = front.done && back.done && agentsDone
+  const problems = [...gateways, ...agents, ...controllers].filter((pod) => pod.problem !== undefined)
   return {
-    done: deployment !== undefined && sets.length > 0 && gatewaysDone && agentsDone,
-    summary: `gateways ${Math.min(available, wanted)}/${wanted}, agents ${readyAgents}/${nodes} ready`,
-    waiting: [
-      ...group(problems),
-      ...(problems.length === 0 && !(gatewaysDone && agentsDone) ? installation.warnings : []),
-    ],
+    done: deployment !== undefined && builder !== undefined && sets.length > 0 && done,
+    summary: `gateways ${front.text}, agents ${readyAgents}/${nodes}, controllers ${back.text} ready`,
+    waiting: [...group(problems), ...(problems.length === 0 && !done ? installation.warnings : [])],
     fix: problems.find((pod) => pod.problem?.fix)?.problem?.fix,
+  }
+}
+
+const seen = (w: Workload | undefined): boolean => w?.status?.observedGeneration === w?.metadata?.generation
+
+function replicasOf(deployment: Workload | undefined): { readonly done: boolean; readonly text: string } {
+  const wanted = deployment?.spec?.replicas ?? 0
+  const available = seen(deployment) ? (deployment?.status?.availableReplicas ?? 0) : 0
+  const updated = deployment?.status?.updatedReplicas ?? 0
+  return {
+    done: seen(deployment) && available >= wanted && updated === wanted,
+    text: `${Math.min(available, wanted)}/${wanted}`,
   }
 }
 

@@ -21,6 +21,7 @@ export function statusDocument(installation: Installation) {
     address: addressOf(installation) ?? null,
     gateways: installation.gateways.map(pod),
     agents: installation.agents.map(pod),
+    controllers: installation.controllers.map(pod),
   }
 }
 
@@ -35,7 +36,7 @@ const addressOf = ({ service, namespace }: Installation): string | undefined =>
 
 /** For people. */
 export function statusText(installation: Installation): string {
-  const { namespace, gateways, agents, warnings } = installation
+  const { namespace, gateways, agents, controllers, warnings } = installation
   if (!isInstalled(installation)) return `insitu is not installed in namespace ${namespace}: insitu install`
   const { summary, done } = progressOf(installation)
   const state = (pod: RolePod): string => (pod.ready ? 'ready' : pod.problem?.stuck ? 'NOT READY' : 'waiting')
@@ -52,8 +53,9 @@ export function statusText(installation: Installation): string {
       pod.report?.network ?? '-',
       shorten(pod.report?.platforms ?? []),
     ]),
+    ...controllers.map((pod) => ['controller', pod.node ?? '-', state(pod), String(pod.restarts)]),
   ])
-  const notes = [...gateways, ...agents].flatMap((pod) => [
+  const notes = [...gateways, ...agents, ...controllers].flatMap((pod) => [
     ...(pod.problem ? [`${pod.name}: ${pod.problem.text}`] : []),
     ...(pod.problem?.fix ? [`  fix: ${pod.problem.fix}`] : []),
     ...(pod.report?.findings ?? [])
