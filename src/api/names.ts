@@ -58,6 +58,9 @@ export const serviceAccounts = {
   controller: 'insitu-controller',
 } as const
 
+/** The ClusterRole, bound to nobody, with which the controllers may read the annotations of Secrets; and its bindings. */
+export const secretReader = 'insitu-controller-secrets'
+
 /** Audience of the service account tokens that agents and gateways prove themselves with. */
 export const tokenAudience = 'insitu.build'
 

@@ -1,6 +1,6 @@
 import { Command } from 'commander'
-import { rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { realpath, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { UsageError } from '../kernel/errors.ts'
 
 /** `insitu clean-workspace`: removes the directory of a Build from its claim. */
@@ -14,6 +14,13 @@ export const cleanWorkspaceCommand = (): Command =>
       if (directory.startsWith('/') || parts.length === 0 || parts.some((part) => part === '..' || part === '.')) {
         throw new UsageError(`--directory "${directory}" is no path below the claim`)
       }
-      await rm(join(root, ...parts), { recursive: true, force: true, maxRetries: 3 })
+      const target = join(root, ...parts)
+      // A build may have left a link where a directory was: what it points to belongs to somebody else.
+      const above = await realpath(dirname(target)).catch(() => undefined)
+      if (above === undefined) return void process.stdout.write(`${directory} is not there\n`)
+      if (above !== join(await realpath(root), ...parts.slice(0, -1))) {
+        throw new UsageError(`--directory "${directory}" leads through a link: it is left alone`)
+      }
+      await rm(target, { recursive: true, force: true, maxRetries: 3 })
       process.stdout.write(`${directory} removed\n`)
     })

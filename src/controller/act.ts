@@ -10,7 +10,7 @@ import { isAlreadyExists, isConflict, isNotFound, KubernetesError } from '../ker
 import { resources } from '../kernel/k8s/resources.ts'
 import type { Logger } from '../kernel/log.ts'
 import type { Action, BuildEvent } from './build/actions.ts'
-import { gather } from './build/gather.ts'
+import { gather, grantSecrets } from './build/gather.ts'
 import { buildJob, cleanJob } from './build/job.ts'
 import { timeText, withConditions } from './build/status.ts'
 
@@ -48,12 +48,17 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
   async function createJob(action: Action & { readonly kind: 'createJob' }): Promise<void> {
     const { build, recipe, attempt, deadline } = action
     const { namespace = '', name = '', uid = '' } = build.metadata ?? {}
-    const { ca, basicAuth, registrySecrets, podTemplate } = await gather(client, build, recipe, options.namespace)
+    const { ca, basicAuth, registrySecrets, podTemplate, unread } = await gather(
+      ...([client, build, recipe, options.namespace] as const),
+    )
     const [, , serverName = ''] = gatewayServerNames(options.namespace)
     const job = buildJob(build, {
       ...{ recipe, attempt, deadline, image: options.image, registrySecrets, podTemplate },
       work: {
         ...{ build: { namespace, name, uid }, recipe: slim(recipe), ca, basicAuth },
+        ...(unread.length === 0
+          ? {}
+          : { unread: { secrets: unread, fix: grantSecrets(namespace, options.namespace) } }),
         gateway: { host: `${serviceName}.${options.namespace}.svc`, port: ports.clients, serverName },
       },
     })
@@ -82,9 +87,13 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
         return client.delete(resources.jobs, { namespace, name: action.name })
       case 'deleteBuild':
         logger.info({ build: `${namespace}/${name}`, uid }, `deleted: ${action.why}`)
-        return client.delete(builds, { namespace, name })
+        return client.delete(builds, { namespace, name }, { uid })
     }
   }
+
+  /** Nothing is left that could be cleaned, and nobody shall wait for it. */
+  const letGo = (build: Build): Promise<void> =>
+    act({ kind: 'finalizer', build, present: false }).catch(() => undefined)
 
   return async (action) => {
     try {
@@ -95,14 +104,20 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
       const where = `${build.metadata?.namespace}/${build.metadata?.name}`
       if (namespaceEnds(error)) {
         // Nothing can be made there any more; what holds the namespace back is let go.
-        if (action.kind === 'createCleanJob')
-          await act({ kind: 'finalizer', build, present: false }).catch(() => undefined)
+        if (action.kind === 'createCleanJob') await letGo(build)
         return
       }
-      if (error instanceof InsituError && error.code === 'INVALID_SPEC') {
+      if (isInvalid(error) && action.kind === 'createJob') {
         return writeStatus(build, invalid(build, error.message, now()), {
           ...{ type: 'Warning', reason: reasons.invalid, message: error.message },
         }).catch(() => undefined)
+      }
+      if (isInvalid(error) && action.kind === 'createCleanJob') {
+        const message = `its directory stays on the claim: ${error.message}`
+        await writeEvent(client, build, { type: 'Warning', reason: 'NotCleaned', message }, now()).catch(
+          () => undefined,
+        )
+        return letGo(build)
       }
       logger.warn({ build: where, action: action.kind }, describeError(error))
       if (error instanceof KubernetesError && error.httpStatus === 403) {
@@ -124,6 +139,10 @@ const invalid = (build: Build, message: string, now: Date): BuildStatus =>
     now,
     { phase: 'Failed', completionTime: timeText(now), message },
   )
+
+/** Neither waiting nor another look makes it right: the author has to. */
+const isInvalid = (error: unknown): error is InsituError =>
+  error instanceof InsituError && (error.code === 'INVALID_SPEC' || error.code === 'K8S_INVALID')
 
 const namespaceEnds = (error: unknown): boolean =>
   error instanceof KubernetesError && error.httpStatus === 403 && error.message.includes('being terminated')

@@ -136,10 +136,30 @@ export function readPod(pod: RawPod): PodView | undefined {
 function readOutcome(terminated: Terminated | undefined): Outcome | undefined {
   if (terminated?.message === undefined) return undefined
   try {
-    const value = JSON.parse(terminated.message) as Partial<Outcome>
-    return value.result === undefined ? undefined : (value as Outcome)
+    return checkedOutcome(JSON.parse(terminated.message))
   } catch {
     return undefined
+  }
+}
+
+/**
+ * A pod may write anything: a field that the status could not take would keep the Build from ever ending. Undefined
+ * for what is no outcome.
+ */
+function checkedOutcome(value: unknown): Outcome | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  const { result, names, ...fields } = value as Readonly<Record<string, unknown>>
+  if (result !== 'succeeded' && result !== 'failed' && result !== 'infrastructure') return undefined
+  const text = (field: string, most: number): string | undefined => {
+    const said = fields[field]
+    return typeof said === 'string' && said !== '' ? said.slice(0, most) : undefined
+  }
+  const known = Array.isArray(names) ? names.filter((name) => typeof name === 'string' && name.length <= 512) : []
+  return {
+    result,
+    ...(known.length === 0 ? {} : { names: (known as string[]).slice(0, 16) }),
+    ...{ digest: text('digest', 128), node: text('node', 253), platform: text('platform', 1024) },
+    ...{ commit: text('commit', 64), message: text('message', 4096), note: text('note', 2048) },
   }
 }
 

@@ -39,6 +39,12 @@ export interface Work {
   /** CA of the gateway, PEM. */
   readonly ca: string
   readonly basicAuth: readonly BasicAuth[]
+  /** Secrets of the service account whose annotations the controller may not read. */
+  readonly unread?: {
+    readonly secrets: readonly string[]
+    /** What gives it that right. */
+    readonly fix: string
+  }
 }
 
 /** What the pod says about its end, as its termination message; at most 4096 bytes of JSON. */
@@ -52,4 +58,6 @@ export interface Outcome {
   readonly commit?: string | undefined
   /** Of a failure: the last lines. */
   readonly message?: string | undefined
+  /** What was amiss whether or not it failed, for whoever made the Build. */
+  readonly note?: string | undefined
 }

@@ -98,14 +98,7 @@ const startedOnce = (): Manifest[] =>
     {
       matchConstraints: matching(['UPDATE']),
       matchConditions: [{ name: 'started', expression: 'has(oldObject.status) && has(oldObject.status.startTime)' }],
-      variables: [
-        {
-          name: 'changed',
-          expression:
-            '(object.spec.filter(k, !(k in oldObject.spec) || object.spec[k] != oldObject.spec[k]) + ' +
-            "oldObject.spec.filter(k, !(k in object.spec))).filter(k, k != 'cancelled')",
-        },
-      ],
+      variables: [{ name: 'changed', expression: changedFields }],
       validations: [
         {
           expression: 'variables.changed.size() == 0',
@@ -116,18 +109,24 @@ const startedOnce = (): Manifest[] =>
     {},
   )
 
+const changedFields =
+  '(object.spec.filter(k, !(k in oldObject.spec) || object.spec[k] != oldObject.spec[k]) + ' +
+  "oldObject.spec.filter(k, !(k in object.spec))).filter(k, k != 'cancelled')"
+
 /** A Build runs containers in the name of any service account of its namespace, so it takes the right to do that. */
 const jobsAllowed = (): Manifest[] =>
   policy(
     'insitu-build-jobs',
     'A Build becomes a Job: nobody gets more by it than he has. insitu-builder alone lets one build, and make no Builds.',
     {
-      matchConstraints: matching(['CREATE']),
+      matchConstraints: matching(['CREATE', 'UPDATE']),
+      // Until it is started it may still become another; who cancels or marks it needs no such right.
+      matchConditions: [{ name: 'changed', expression: `oldObject == null || ${changedFields}.size() > 0` }],
       validations: [
         {
           expression:
             "authorizer.group('batch').resource('jobs').namespace(request.namespace).check('create').allowed()",
-          messageExpression: `'who makes a Build must be allowed to create jobs.batch in namespace ' + request.namespace + ': it becomes one'`,
+          messageExpression: `'who makes or changes a Build must be allowed to create jobs.batch in namespace ' + request.namespace + ': it becomes one'`,
           reason: 'Forbidden',
         },
       ],

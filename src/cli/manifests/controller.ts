@@ -1,4 +1,4 @@
-import { group, ports, serviceAccounts } from '../../api/names.ts'
+import { group, ports, secretReader, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
 import { apiToken, downwardEnv, probes } from './pod.ts'
@@ -69,7 +69,7 @@ function pod(options: ManifestOptions): Record<string, unknown> {
   }
 }
 
-/** Jobs in every namespace, because Builds are in every namespace; of Secrets only those that it knows by name. */
+/** Jobs in every namespace, because Builds are in every namespace; Secrets where somebody says so. */
 export function controllerAccess(namespace: string): Manifest[] {
   const subjects = [{ kind: 'ServiceAccount', name, namespace }]
   const metadata = { name, labels: objectLabels('controller') }
@@ -84,9 +84,7 @@ export function controllerAccess(namespace: string): Manifest[] {
       },
     },
     {
-      comment:
-        'Builds become Jobs. Secrets are looked at one by one, those that the service account of a Build names, for their\n' +
-        'annotations with registries; their contents reach only the pod. Without that rule docker-registry Secrets still do.',
+      comment: 'Builds become Jobs. No Secret is read: the kubelet brings those of a service account to the pods.',
       object: {
         apiVersion: `${rbac}/v1`,
         kind: 'ClusterRole',
@@ -103,7 +101,7 @@ export function controllerAccess(namespace: string): Manifest[] {
           },
           { apiGroups: ['batch'], resources: ['jobs'], verbs: ['list', 'watch', 'create', 'delete'] },
           { apiGroups: [''], resources: ['pods'], verbs: ['list', 'watch'] },
-          { apiGroups: [''], resources: ['serviceaccounts', 'configmaps', 'secrets'], verbs: ['get'] },
+          { apiGroups: [''], resources: ['serviceaccounts', 'configmaps'], verbs: ['get'] },
           { apiGroups: [''], resources: ['events'], verbs: ['create'] },
         ],
       },
@@ -116,6 +114,17 @@ export function controllerAccess(namespace: string): Manifest[] {
         metadata,
         roleRef: { apiGroup: rbac, kind: 'ClusterRole', name },
         subjects,
+      },
+    },
+    {
+      comment:
+        'Bound to nobody. A RoleBinding to the controllers in a namespace lets Builds there push with basic-auth Secrets\n' +
+        'whose annotations build.knative.dev/docker-N name registries; docker-registry Secrets need none.',
+      object: {
+        apiVersion: `${rbac}/v1`,
+        kind: 'ClusterRole',
+        metadata: { ...metadata, name: secretReader },
+        rules: [{ apiGroups: [''], resources: ['secrets'], verbs: ['get'] }],
       },
     },
     {

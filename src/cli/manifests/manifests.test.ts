@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { ports, serviceAccounts, serviceName } from '../../api/names.ts'
+import { ports, secretReader, serviceAccounts, serviceName } from '../../api/names.ts'
 import { parseYaml } from '../../kernel/k8s/yaml.ts'
 import { kinds } from './build-objects.ts'
 import { manifests } from './manifests.ts'
@@ -204,6 +204,18 @@ describe('rights', () => {
   it('of agents end at their namespace and do not reach a Secret', () => {
     expect(rules('ClusterRole', 'agent')).toBeUndefined()
     expect(rules('Role', 'agent').flatMap((rule) => rule.resources)).not.toContain('secrets')
+  })
+
+  it('of controllers reach a Secret only where somebody binds the ClusterRole that is there for it', () => {
+    for (const { resources } of rules('ClusterRole', 'controller')) expect(resources).not.toContain('secrets')
+    const secrets = objects().filter(
+      (o) => o.kind === 'ClusterRole' && JSON.stringify(o['rules']).includes('"secrets"'),
+    )
+    expect(secrets.map((o) => [o.metadata.name, o['rules']])).toEqual([
+      [secretReader, [{ apiGroups: [''], resources: ['secrets'], verbs: ['get'] }]],
+    ])
+    const bound = objects().filter((o) => JSON.stringify(o['roleRef'] ?? {}).includes(secretReader))
+    expect(bound).toEqual([])
   })
 
   it('nobody may write anything cluster-wide but the annotation of pods', () => {

@@ -65,8 +65,8 @@ export async function lfsFiles(
     run('git', ['-C', repository, ...args], { env, signal, timeout: 60_000 }).then(({ stdout }) => stdout)
   try {
     await git('init', '--quiet')
-    await git('remote', 'add', 'origin', gitUrl(source.url))
-    await git('fetch', '--quiet', '--depth=1', '--filter=blob:none', 'origin', source.revision ?? 'HEAD')
+    await git('remote', 'add', '--', 'origin', gitUrl(source.url))
+    await git('fetch', '--quiet', '--depth=1', '--filter=blob:none', '--', 'origin', source.revision ?? 'HEAD')
     await git('read-tree', 'FETCH_HEAD')
     const listed = await git('ls-files', '-z', '--', source.subPath ?? '.')
     const { stdout } = await run('git', ['-C', repository, 'check-attr', '--cached', '-z', '--stdin', 'filter'], {
@@ -86,6 +86,8 @@ function gitEnvironment(credentials: GitCredentials | undefined, directory: stri
     HOME: directory,
     GIT_TERMINAL_PROMPT: '0',
     GIT_CONFIG_NOSYSTEM: '1',
+    // Neither files of this pod nor helpers that run a command.
+    GIT_ALLOW_PROTOCOL: 'http:https:ssh:git',
     ...(header === undefined
       ? {}
       : {

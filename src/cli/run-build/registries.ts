@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { BasicAuth } from '../../api/builds/work.ts'
+import type { BasicAuth, Work } from '../../api/builds/work.ts'
 import { readOptional } from '../../kernel/fs/read-optional.ts'
 
 interface Auth {
@@ -15,6 +15,7 @@ export interface DockerConfig {
 
 /** A mounted Secret of the service account. */
 export interface RegistrySecret {
+  readonly name: string
   /** Of a Secret of type kubernetes.io/dockerconfigjson. */
   readonly dockerConfigJson?: string | undefined
   /** Of the older kubernetes.io/dockercfg. */
@@ -68,6 +69,7 @@ export async function readRegistrySecrets(
     names.map(async (name) => {
       const read = (file: string): Promise<string | undefined> => readOptional(join(directory, name, file))
       return {
+        name,
         dockerConfigJson: await read('.dockerconfigjson'),
         dockerCfg: await read('.dockercfg'),
         username: await read('username'),
@@ -75,5 +77,24 @@ export async function readRegistrySecrets(
         servers: basicAuth.find(({ secret }) => secret === name)?.servers ?? [],
       }
     }),
+  )
+}
+
+/**
+ * A sentence about Secrets with user and password of which nobody could tell which registries they are for: that stands
+ * in their annotations, and the controller may read those only where it was given the right. Undefined: there are none.
+ */
+export function unreadNote(secrets: readonly RegistrySecret[], unread: Work['unread']): string | undefined {
+  const names = secrets
+    .filter(
+      ({ name, username, password }) =>
+        username !== undefined && password !== undefined && unread?.secrets.includes(name),
+    )
+    .map(({ name }) => name)
+  if (unread === undefined || names.length === 0) return undefined
+  const shown = `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', …' : ''}`
+  return (
+    `not used for registries: Secret ${shown} (user and password): the controller may not read its annotations ` +
+    `build.knative.dev/docker-N, which name the registries. Allow it: ${unread.fix}`
   )
 }

@@ -3,7 +3,7 @@ import type { Recipe } from '../../api/builds/builds.ts'
 import type { Work } from '../../api/builds/work.ts'
 import { buildArguments, gitContext } from './arguments.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
-import { dockerConfig } from './registries.ts'
+import { dockerConfig, type RegistrySecret, unreadNote } from './registries.ts'
 import { outcomeText } from './run.ts'
 
 const work = (recipe: Recipe): Work => ({
@@ -70,25 +70,45 @@ describe('the arguments of buildctl', () => {
 
 describe('credentials for registries', () => {
   const auth = (user: string, word: string) => Buffer.from(`${user}:${word}`).toString('base64')
+  const config = (...secrets: readonly Omit<RegistrySecret, 'name'>[]) =>
+    dockerConfig(secrets.map((secret, i) => ({ name: `s${i}`, ...secret })))
 
   it('come from docker-registry Secrets as they are', () => {
     const json = JSON.stringify({ auths: { 'ghcr.io': { auth: 'x' } } })
-    expect(dockerConfig([{ dockerConfigJson: json, servers: [] }])).toEqual({ auths: { 'ghcr.io': { auth: 'x' } } })
+    expect(config({ dockerConfigJson: json, servers: [] })).toEqual({ auths: { 'ghcr.io': { auth: 'x' } } })
   })
 
   it('and from user and password with the servers of their annotations; the first that names one wins', () => {
     const servers = ['https://index.docker.io/v1/', 'https://gcr.io', 'registry.example.com:5000']
-    const config = dockerConfig([
+    const { auths } = config(
       { username: 'a', password: 'b', servers },
       { username: 'c', password: 'd', servers: ['gcr.io'] },
       { username: 'nobody', password: 'asked', servers: [] },
       { dockerConfigJson: 'no json', servers: [] },
-    ])
-    expect(config.auths).toEqual({
+    )
+    expect(auths).toEqual({
       'https://index.docker.io/v1/': { auth: auth('a', 'b') },
       'gcr.io': { auth: auth('a', 'b') },
       'registry.example.com:5000': { auth: auth('a', 'b') },
     })
+  })
+})
+
+describe('Secrets whose annotations nobody may read', () => {
+  const unread = { secrets: ['hub', 'json', 'token'], fix: 'kubectl …' }
+  const basic = { username: 'a', password: 'very secret', servers: [] }
+
+  it('are told by their keys: only user and password need to be read', () => {
+    const secrets = [
+      { name: 'json', dockerConfigJson: '{}', servers: [] },
+      { name: 'token', servers: [] },
+      { name: 'hub', ...basic },
+      { name: 'known', ...basic },
+    ]
+    expect(unreadNote(secrets, unread)).toMatch(/Secret hub \(user and password\).*Allow it: kubectl …$/)
+    expect(unreadNote(secrets, unread)).not.toContain('very secret')
+    expect(unreadNote(secrets.slice(0, 2), unread)).toBeUndefined()
+    expect(unreadNote(secrets, undefined)).toBeUndefined()
   })
 })
 
@@ -114,8 +134,27 @@ describe('what buildctl says', () => {
     ['error: failed to solve: process "/bin/sh -c false" did not complete successfully: exit code: 1', false],
     ['error: failed to solve: a: failed to do request: dial tcp: connection refused', false],
     ['#5 1.0 code = Unavailable\nerror: exit code: 1', false],
-  ])('%s: infrastructure %s', (line, expected) => {
-    expect(isInfrastructure(line)).toBe(expected)
+    // Longer than what a status takes.
+    [`error: ${'x'.repeat(5000)}: rpc error: code = Unavailable desc = node worker-1 was lost`, true],
+  ])('%s: infrastructure %s', (text, expected) => {
+    const followed = followProgress()
+    for (const line of text.split('\n')) followed.line(line)
+    expect(isInfrastructure(followed.error)).toBe(expected)
+  })
+
+  it('is there when the last line alone is too long: its end says how it failed', () => {
+    const followed = followProgress()
+    followed.line(`error: process "/bin/sh -c ${'x'.repeat(50_000)}" did not complete: exit code: 7`)
+    const tail = followed.tail(3000)
+    expect(tail).toMatch(/did not complete: exit code: 7$/)
+    expect(Buffer.byteLength(tail)).toBe(3000)
+  })
+
+  it('leaves out names that do not fit: the digest is worth more', () => {
+    const names = Array.from({ length: 16 }, (_, i) => `${i}${'n'.repeat(500)}`)
+    const text = outcomeText({ result: 'succeeded', digest: 'sha256:a', names })
+    expect(Buffer.byteLength(text)).toBeLessThanOrEqual(4096)
+    expect(JSON.parse(text)).toMatchObject({ result: 'succeeded', digest: 'sha256:a' })
   })
 
   it('fits into a termination message, whatever it holds', () => {

@@ -14,7 +14,7 @@ import { projectedToken } from '../connect/token.ts'
 import { buildArguments, type Files, imageArguments } from './arguments.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
 import { type GitCredentials, gitCredentials, gitSecretFiles, lfsFiles, lfsMessage } from './git.ts'
-import { dockerConfig, readRegistrySecrets } from './registries.ts'
+import { dockerConfig, readRegistrySecrets, type RegistrySecret, unreadNote } from './registries.ts'
 
 export interface RunBuildOptions {
   readonly work: string
@@ -59,7 +59,9 @@ export function outcomeText(outcome: Outcome): string {
   let { message = '' } = outcome
   for (;;) {
     const text = JSON.stringify(message === '' ? { ...outcome, message: undefined } : { ...outcome, message })
-    if (Buffer.byteLength(text) <= 4096 || message === '') return text
+    if (Buffer.byteLength(text) <= 4096) return text
+    // Names without a message are too many: the controller knows those of the Build.
+    if (message === '') return JSON.stringify({ ...outcome, message: undefined, names: undefined, platform: undefined })
     message = message.slice(Math.ceil(message.length / 10))
   }
 }
@@ -82,7 +84,10 @@ async function build(
       throw new InsituError('GIT_LFS', lfsMessage(files), { status: 'FAILED_PRECONDITION' })
     }
   }
-  const files = await prepare(work, options, credentials)
+  const secrets = await readRegistrySecrets(options.registries, work.basicAuth)
+  const note = unreadNote(secrets, work.unread)
+  if (note !== undefined) say(`insitu: ${note}`)
+  const files = await prepare(work, directory, secrets, credentials)
   await writeCertificate(await certificate(work, options, signal, say), files.tls)
   const env = environment(directory)
   const followed = followProgress()
@@ -102,14 +107,14 @@ async function build(
   const platform = work.recipe.platforms?.join(',')
   const failed = (): Outcome => {
     const message = followed.tail(3000)
-    const infrastructure = !signal.aborted && isInfrastructure(message)
-    return { result: infrastructure ? 'infrastructure' : 'failed', node: node(), commit: commit(), message }
+    const infrastructure = !signal.aborted && isInfrastructure(followed.error)
+    return { result: infrastructure ? 'infrastructure' : 'failed', node: node(), commit: commit(), message, note }
   }
   if (source?.image && !(await fetchImage(work, files, buildctl, directory))) return failed()
   if (!(await buildctl(buildArguments(work, files, options.secrets)))) return failed()
   const metadata = await readMetadata(files.metadata)
   return {
-    ...{ result: 'succeeded', node: node(), commit: commit(), platform },
+    ...{ result: 'succeeded', node: node(), commit: commit(), platform, note },
     digest: metadata['containerimage.digest'],
     names: metadata['image.name']?.split(',') ?? work.recipe.output?.names,
   }
@@ -121,11 +126,14 @@ const ownKey = async (from: string, directory: string): Promise<void> => {
   await writeFile(join(directory, 'git-key'), text.endsWith('\n') ? text : `${text}\n`, { mode: 0o600 })
 }
 
-async function prepare(work: Work, options: RunBuildOptions, credentials: GitCredentials | undefined): Promise<Files> {
-  const { directory } = options
+async function prepare(
+  work: Work,
+  directory: string,
+  secrets: readonly RegistrySecret[],
+  credentials: GitCredentials | undefined,
+): Promise<Files> {
   const at = (name: string): string => join(directory, name)
   for (const name of ['tls', 'docker', 'context']) await mkdir(at(name), { recursive: true, mode: 0o700 })
-  const secrets = await readRegistrySecrets(options.registries, work.basicAuth)
   await writeFile(at('docker/config.json'), JSON.stringify(dockerConfig(secrets)), { mode: 0o600 })
   const { source } = work.recipe
   const text = source?.dockerfile ?? (source?.image && `FROM ${source.image.name}\n`)

@@ -21,6 +21,12 @@ export interface End {
  * Reads the end of an attempt from its Job and pods. `later`: the Job is over and its pod has not been seen to end.
  */
 export function endOf(job: JobView, pods: readonly PodView[], build: Build, recipe: Recipe): End | 'later' | undefined {
+  const end = readEnd(job, pods, build, recipe)
+  const note = typeof end === 'object' ? end.outcome?.note : undefined
+  return note === undefined || typeof end !== 'object' ? end : { ...end, message: `${end.message}\n${note}` }
+}
+
+function readEnd(job: JobView, pods: readonly PodView[], build: Build, recipe: Recipe): End | 'later' | undefined {
   const pod = pods.find(({ outcome }) => outcome !== undefined) ?? pods[0]
   const outcome = pods.map((one) => one.outcome).find((one) => one !== undefined)
   const where = { pod: pod?.name, outcome }
@@ -32,7 +38,10 @@ export function endOf(job: JobView, pods: readonly PodView[], build: Build, reci
         : { phase: 'Succeeded', reason: reasons.succeeded, message: 'built', ...where }
     }
     const digest = outcome.digest === undefined ? '' : ` ${outcome.digest}`
-    return { phase: 'Succeeded', reason: reasons.succeeded, message: `built${digest}`, ...where }
+    // Many long names find no room in what a pod can say.
+    const names = outcome.names ?? recipe.output?.names
+    const known = { ...outcome, ...(names === undefined ? {} : { names }) }
+    return { phase: 'Succeeded', reason: reasons.succeeded, message: `built${digest}`, ...where, outcome: known }
   }
   if (job.reason === 'DeadlineExceeded') {
     const timeout = seconds(recipe.timeout ?? defaults.timeout, 'timeout')

@@ -1,7 +1,7 @@
 import type { Build, Recipe } from '../../api/builds/builds.ts'
 import type { PodTemplate } from '../../api/builds/pod-template.ts'
 import type { BasicAuth } from '../../api/builds/work.ts'
-import { configMaps } from '../../api/names.ts'
+import { configMaps, secretReader, serviceAccounts } from '../../api/names.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import { isForbidden } from '../../kernel/k8s/failure.ts'
@@ -13,6 +13,8 @@ import { parseYaml } from '../../kernel/k8s/yaml.ts'
 export interface Gathered {
   readonly registrySecrets: readonly string[]
   readonly basicAuth: readonly BasicAuth[]
+  /** Secrets that we may not look at. */
+  readonly unread: readonly string[]
   readonly podTemplate: PodTemplate | undefined
   readonly ca: string
 }
@@ -52,7 +54,8 @@ export async function gather(
   }
   return {
     registrySecrets: usable.map(({ name }) => name),
-    basicAuth: usable.flatMap(({ name, servers }) => (servers.length === 0 ? [] : [{ secret: name, servers }])),
+    basicAuth: usable.flatMap(({ name, servers = [] }) => (servers.length === 0 ? [] : [{ secret: name, servers }])),
+    unread: usable.flatMap(({ name, servers }) => (servers === undefined ? [name] : [])),
     podTemplate: recipe.podTemplate ?? (await fromConfigMap(client, namespace, recipe)),
     ca: pem,
   }
@@ -60,8 +63,14 @@ export async function gather(
 
 interface RegistrySecret {
   readonly name: string
-  readonly servers: readonly string[]
+  /** Undefined: nobody gave us the right to know. */
+  readonly servers: readonly string[] | undefined
 }
+
+/** The command that lets the controller of `ownNamespace` read the Secrets of one namespace. */
+export const grantSecrets = (namespace: string, ownNamespace: string): string =>
+  `kubectl -n ${namespace} create rolebinding ${secretReader} --clusterrole=${secretReader} ` +
+  `--serviceaccount=${ownNamespace}:${serviceAccounts.controller}`
 
 /** Which registries a Secret is for. Its contents come to the pod as files, through the kubelet. */
 async function readSecret(
@@ -76,8 +85,8 @@ async function readSecret(
     const servers = annotations.filter(([key]) => /^(build\.knative|tekton)\.dev\/docker-\d+$/.test(key))
     return secret === undefined ? undefined : { name, servers: servers.map(([, server]) => server) }
   } catch (error) {
-    // Whoever takes this right from the controller keeps docker-registry Secrets, which say themselves what they are for.
-    if (isForbidden(error)) return { name, servers: [] }
+    // The usual case: docker-registry Secrets say in the pod what they are for, and it is the pod that sees the others.
+    if (isForbidden(error)) return { name, servers: undefined }
     throw error
   }
 }

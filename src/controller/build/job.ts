@@ -76,8 +76,8 @@ export function buildJob(build: Build, inputs: JobInputs): KubernetesObject {
         },
         { name: 'insitu-tmp', emptyDir: {} },
         workspaceVolume(recipe),
-        ...inputs.registrySecrets.map((name, i) => secretVolume(`insitu-registry-${i}`, name, true)),
-        ...secrets.map((name, i) => secretVolume(`insitu-secret-${i}`, name, false)),
+        ...inputs.registrySecrets.map((name, i) => registryVolume(`insitu-registry-${i}`, name)),
+        ...secrets.map((name, i) => secretVolume(`insitu-secret-${i}`, name)),
       ],
     },
   }
@@ -130,10 +130,22 @@ const workspaceVolume = ({ workspace }: Recipe): Named =>
     ? { name: workspaceName, emptyDir: {} }
     : { name: workspaceName, persistentVolumeClaim: { claimName: workspace.claimName } }
 
-const secretVolume = (name: string, secretName: string, optional: boolean): Named => ({
+const secretVolume = (name: string, secretName: string): Named => ({
   name,
   // The key of ssh is refused by ssh when others may read it; the group is ours alone.
-  secret: { secretName, optional, defaultMode: 0o440 },
+  secret: { secretName, defaultMode: 0o440 },
+})
+
+/**
+ * Only what may be a credential for registries: a service account may also have tokens for the API server. An optional
+ * volume leaves out keys that are not there.
+ */
+const registryVolume = (name: string, secretName: string): Named => ({
+  name,
+  secret: {
+    ...{ secretName, optional: true, defaultMode: 0o440 },
+    items: ['.dockerconfigjson', '.dockercfg', 'username', 'password'].map((key) => ({ key, path: key })),
+  },
 })
 
 /** Secrets that the recipe names, once each. */

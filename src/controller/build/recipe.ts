@@ -1,4 +1,5 @@
-import type { Build, BuildTemplate, Recipe } from '../../api/builds/builds.ts'
+import { type Build, buildSpec, type BuildTemplate, type Recipe } from '../../api/builds/builds.ts'
+import { misfit } from '../../api/builds/conforms.ts'
 import { misfits, substitute, valuesOf } from '../../api/builds/substitute.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { seconds } from './duration.ts'
@@ -44,7 +45,17 @@ export function recipeOf(build: Build, template: BuildTemplate | undefined): Rec
       throw invalid(`the path "${path}" leads out of where it belongs`)
     }
   }
+  if (reference !== undefined) checkSubstituted(result)
   return result
+}
+
+/** What the API server would have refused, had it stood there before the arguments were put in. */
+function checkSubstituted(recipe: Recipe): void {
+  const said = misfit(buildSpec.schema, recipe, 'spec')
+  if (said !== undefined) throw invalid(said)
+  if (/^(https?|git):\/\/[^/]*@/.test(recipe.source?.git?.url ?? '')) {
+    throw invalid('spec.source.git.url holds credentials: put them into a Secret and name it in secretName')
+  }
 }
 
 function fromTemplate(reference: Build['spec']['template'], template: BuildTemplate | undefined): Recipe {

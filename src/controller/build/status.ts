@@ -10,6 +10,9 @@ type Says = Readonly<
   >
 >
 
+/** Characters; the schema takes a little more. */
+const room = 32_000
+
 /** The status with new conditions. A condition's time changes only when its status does; a message is cut to its room. */
 export function withConditions(
   { status = {} }: Build,
@@ -21,10 +24,16 @@ export function withConditions(
   for (const [type, { message, ...said }] of Object.entries(says)) {
     const before = known.get(type)
     const lastTransitionTime = before?.status === said.status ? before.lastTransitionTime : timeText(now)
-    const condition: BuildCondition = { type, ...said, message: (message ?? '').slice(0, 32_000), lastTransitionTime }
+    const condition: BuildCondition = { type, ...said, message: (message ?? '').slice(0, room), lastTransitionTime }
     known.set(type, condition)
   }
-  return { ...status, ...fields, conditions: [...known.values()] }
+  const { message } = fields
+  return {
+    ...status,
+    ...fields,
+    ...(message === undefined ? {} : { message: message.slice(0, room) }),
+    conditions: [...known.values()],
+  }
 }
 
 /** Kubernetes' times have whole seconds. */

@@ -35,6 +35,8 @@ export interface DeleteOptions extends CallOptions {
   readonly propagation?: 'Foreground' | 'Background' | 'Orphan'
   /** Seconds for a pod to end; 0 removes the object at once. */
   readonly gracePeriodSeconds?: number
+  /** Only the object with this UID, not one that came under its name since: a conflict otherwise. */
+  readonly uid?: string | undefined
   /** An object that is not there is no error. Default true. */
   readonly ignoreMissing?: boolean
 }
@@ -272,6 +274,7 @@ export async function createKubernetesClient(options: ClientOptions = {}): Promi
             apiVersion: 'v1',
             propagationPolicy: options.propagation ?? 'Background',
             ...(options.gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds: options.gracePeriodSeconds }),
+            ...(options.uid === undefined ? {} : { preconditions: { uid: options.uid } }),
           },
           ...call(options),
           attempt: attempt('delete', resource, ref),

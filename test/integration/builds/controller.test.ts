@@ -95,13 +95,95 @@ test('the Job is what pod security "restricted" takes, with the account of the B
   expect(text).toContain('/var/run/insitu/registries/hub')
   expect(text).toContain('/var/run/insitu/registries/plain')
   expect(text).toContain('/var/run/insitu/secrets/other')
-  const { annotations } = metadata as { annotations?: Record<string, string> }
-  const work = JSON.parse(annotations?.['insitu.build/work'] ?? '') as Work
-  expect(work.basicAuth).toEqual([{ secret: 'hub', servers: ['https://index.docker.io/v1/'] }])
+  // What else a Secret of the account may hold, such as a token for the API server, comes into no pod.
+  expect(spec['volumes']).toContainEqual({
+    name: 'insitu-registry-0',
+    secret: {
+      ...{ secretName: 'hub', optional: true, defaultMode: 0o440 },
+      items: ['.dockerconfigjson', '.dockercfg', 'username', 'password'].map((key) => ({ key, path: key })),
+    },
+  })
   await jobs.end(job, { result: 'succeeded' })
 })
+
+test('the controller reads a Secret only where a RoleBinding says so; elsewhere the Build says which command it takes', async () => {
+  const client = await builds.client()
+  const mayRead = () =>
+    client.allowed({ verb: 'get', resource: resources.secrets, namespace, name: 'hub' }).catch(() => false)
+  expect(await mayRead()).toBe(false)
+  await expect(client.find(resources.secrets, { namespace, name: 'hub' })).rejects.toMatchObject({ httpStatus: 403 })
+  const spec = { source: { dockerfile: 'FROM scratch' }, serviceAccountName: 'build-bot' }
+  const command =
+    'kubectl -n default create rolebinding insitu-controller-secrets --clusterrole=insitu-controller-secrets --serviceaccount=buildkit-system:insitu-controller'
+
+  const before = await jobOf(await builds.make('unbound', spec))
+  expect(workOf(before)).toMatchObject({ basicAuth: [], unread: { secrets: ['hub', 'plain'], fix: command } })
+  // The pod sees that "hub" has user and password (unreadNote), and says so at its end.
+  await jobs.end(before, { result: 'failed', message: 'error: 401 Unauthorized', note: `Secret hub: ${command}` })
+  const { status } = await builds.seen('unbound', 'has failed', (b) => b.status?.phase === 'Failed')
+  expect(status?.message).toBe(`error: 401 Unauthorized\nSecret hub: ${command}`)
+  expect(condition({ spec, status } as Build, 'Succeeded')?.message).toContain(command)
+  const events = await until('its event', async () => {
+    type Event = KubernetesObject & { reason: string; message: string; involvedObject: { name: string } }
+    const all = await admin.list<Event>(resources.events, { namespace })
+    const own = all.filter((e) => e.involvedObject.name === 'unbound' && e.reason === 'BuildFailed')
+    return own.length > 0 ? own : undefined
+  })
+  expect(events[0]?.message).toContain(command)
+
+  // What the command makes.
+  await admin.apply({
+    ...{ apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'RoleBinding' },
+    metadata: { name: 'insitu-controller-secrets', namespace },
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'insitu-controller-secrets' },
+    subjects: [{ kind: 'ServiceAccount', name: 'insitu-controller', namespace: 'buildkit-system' }],
+  } as KubernetesObject)
+  await until('the RoleBinding holds', mayRead)
+  const after = await jobOf(await builds.make('bound', spec))
+  expect(workOf(after).basicAuth).toEqual([{ secret: 'hub', servers: ['https://index.docker.io/v1/'] }])
+  expect(workOf(after).unread).toBeUndefined()
+  await jobs.end(after, { result: 'succeeded' })
+  // In this namespace alone, and nothing but get.
+  const elsewhere = { verb: 'get', resource: resources.secrets, namespace: 'kube-system', name: 'a' }
+  expect(await client.allowed(elsewhere)).toBe(false)
+  expect(await client.allowed({ verb: 'list', resource: resources.secrets, namespace })).toBe(false)
+  client.close()
+})
+const workOf = (job: JobObject): Work => {
+  const { annotations } = job.spec.template.metadata as { annotations?: Record<string, string> }
+  return JSON.parse(annotations?.['insitu.build/work'] ?? '') as Work
+}
 const annotationsOf = (name: string): Record<string, string> =>
   name === 'hub' ? { 'build.knative.dev/docker-0': 'https://index.docker.io/v1/' } : {}
+
+test('a Job that the API server does not take ends the Build with the reason', async () => {
+  await builds.make('twice', {
+    source: { dockerfile: 'FROM scratch' },
+    steps: { before: [{ name: 'Not A Name', image: 'busybox' }] },
+  })
+  const { status } = await builds.seen('twice', 'has failed', (b) => b.status?.phase === 'Failed')
+  expect(status?.message).toContain('Not A Name')
+  expect(status?.conditions?.find((c) => c.type === 'Succeeded')).toMatchObject({ reason: 'InvalidSpec' })
+})
+
+test('whatever a pod says at its end, the Build has one', async () => {
+  const job = await jobOf(await builds.make('liar'))
+  const said = { result: 'failed', names: 'no list', node: 7, platform: 'x'.repeat(3000), message: 'the end' }
+  await jobs.end(job, JSON.stringify(said))
+  const { status } = await builds.seen('liar', 'has failed', (b) => b.status?.phase === 'Failed')
+  expect(status).toMatchObject({ message: 'the end', platform: 'x'.repeat(1024) })
+  expect(status).not.toHaveProperty('names')
+})
+
+test('only the Build that was meant is deleted, not another one under its name', async () => {
+  await builds.make('renewed', { source: { dockerfile: 'FROM scratch' }, trigger: 'OnPull', output: { names: ['a'] } })
+  const ref = { namespace, name: 'renewed' }
+  const former = '00000000-0000-4000-8000-000000000000'
+  const refused = admin.delete(buildResources.builds, ref, { uid: former })
+  await expect(refused).rejects.toMatchObject({ reason: 'Conflict' })
+  await admin.delete(buildResources.builds, ref, { uid: (await builds.get('renewed')).metadata?.uid })
+  expect(await admin.find(buildResources.builds, ref)).toBeUndefined()
+})
 
 test('a failed build is not tried again, and its last lines are in the status', async () => {
   const job = await jobOf(await builds.make('broken'))
@@ -190,8 +272,7 @@ test('a template is waited for, and then its fields hold where the Build says no
     },
   )
   const job = await jobOf(await builds.get('of-template'))
-  const { annotations } = job.spec.template.metadata as { annotations?: Record<string, string> }
-  const { recipe } = JSON.parse(annotations?.['insitu.build/work'] ?? '') as Work
+  const { recipe } = workOf(job)
   expect(recipe).toMatchObject({ source: { dockerfile: 'FROM mine' }, output: { names: ['docker.io/a/late:1'] } })
   await jobs.end(job, { result: 'succeeded' })
   await builds.seen('of-template', 'has ended', (b) => b.status?.phase === 'Succeeded')

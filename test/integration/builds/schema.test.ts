@@ -230,6 +230,18 @@ test('who may build and not create jobs makes no Builds', async () => {
       )
   expect(await attempt()).toContain('must be allowed to create jobs.batch in namespace default')
   await bind('insitu-builds-edit')
+  // Nor does he make somebody else's his own: he may only cancel it.
+  const { metadata } = await make(dockerfile)
+  const change = (spec: object) =>
+    ci.patch(builds, { namespace, name: metadata?.name }, { spec }).then(
+      () => 'taken',
+      (error: Error) => error.message,
+    )
+  await until('he may write Builds', async () => !(await change({ timeout: '1h' })).includes('cannot patch'))
+  expect(await change({ podTemplate: { spec: { serviceAccountName: 'admin' } } })).toContain(
+    'must be allowed to create jobs.batch in namespace default',
+  )
+  expect(await change({ cancelled: true })).toBe('taken')
   await admin.apply({
     ...{ apiVersion: `${rbac}/v1`, kind: 'Role', metadata: { name: 'jobs', namespace } },
     rules: [{ apiGroups: ['batch'], resources: ['jobs'], verbs: ['create'] }],
