@@ -36,7 +36,9 @@ export function splitOutput(request: SolveRequest): SplitOutput | Whole {
   try {
     const names = said.map(normalizeReference)
     if (names.some((name) => name.includes('@'))) return whole('its name is a digest')
-    if (!isPushed(attrs)) return { kind: 'place', names }
+    // What is not stored has no name on any node.
+    const stored = attrs['store'] === undefined || isOn(attrs['store'])
+    if (!isPushed(attrs)) return { kind: 'place', names: stored ? names : [] }
     if (names.length === 0) return whole('it is pushed without a name')
     return { kind: 'push', names, byDigest: isOn(attrs['push-by-digest']), insecure: isOn(attrs['registry.insecure']) }
   } catch {

@@ -53,6 +53,12 @@ test('images are placed or pushed, and what is pushed has no tag until all is th
   })
 })
 
+test('an image that is not stored gets no name on any node', () => {
+  for (const store of ['false', '0'])
+    expect(outputOf('image', { name: 'app', store })).toEqual({ kind: 'place', names: [] })
+  expect(outputOf('image', { name: 'app', store: 'true' })).toMatchObject({ names: ['docker.io/library/app:latest'] })
+})
+
 test('steps of two parts are different steps, and say their platform', () => {
   const message = toBinary(
     StatusResponseSchema,
