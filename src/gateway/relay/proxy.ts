@@ -35,15 +35,16 @@ export async function bridgeProxy(context: RelayContext, build: ProxyBuild): Pro
   return typeof choice === 'object' ? effectiveProxyOf(context, build) : choice
 }
 
-/** Tells the client that its provenance will be the short one, if so. */
-export function sayProvenance({ progress }: Build, choice: ProxyChoice, { frontendAttrs }: SolveRequest): void {
-  if (!wantsFullProvenance(frontendAttrs)) return
-  if (Object.keys(effectiveProxy(choice, frontendAttrs)).length === 0) return
+/** Tells the client that its provenance will be the short one, if so. @returns whether it did. */
+export function sayProvenance({ progress }: Build, choice: ProxyChoice, { frontendAttrs }: SolveRequest): boolean {
+  if (!wantsFullProvenance(frontendAttrs)) return false
+  if (Object.keys(effectiveProxy(choice, frontendAttrs)).length === 0) return false
   progress
     .step(
       '[insitu] provenance is mode=min: mode=max would hold the proxy variables; insitu.proxy=off builds without them',
     )
     .done()
+  return true
 }
 
 async function variablesOf(context: RelayContext, node: BuildNode): Promise<ProxyVariables> {

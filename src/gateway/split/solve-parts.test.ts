@@ -7,6 +7,7 @@ import { createLogger } from '../../kernel/log.ts'
 import { createActivity } from '../correlate/activity.ts'
 import type { BuildNode } from '../directory/directory.ts'
 import { Http2Stream } from '../http2/stream.ts'
+import type { Caller } from '../listener/caller.ts'
 import type { Placement } from '../placement/placer.ts'
 import { createProgress } from '../progress/progress.ts'
 import type { Build, Call, RelayContext } from '../relay/context.ts'
@@ -26,7 +27,11 @@ const newStream = (): Http2Stream =>
   })
 
 const partOf = (node: string, platform: string): BuildPart => ({
-  node: { name: node } as BuildNode,
+  // Only the second is behind a proxy.
+  node: {
+    name: node,
+    proxy: () => Promise.resolve(node === 'b' ? { HTTP_PROXY: 'http://u:hunter2@proxy.test' } : {}),
+  } as unknown as BuildNode,
   platforms: [platform],
   placement: { node, targets: [], reason: 'native' } as unknown as Placement,
 })
@@ -68,8 +73,9 @@ async function solved(answers: { readonly a: Answer; readonly b: Answer }, deliv
   const activity = createActivity()
   const context = {
     activity,
-    config: { proxy: false, defaults: false, recordOwner: false },
+    config: { proxy: true, defaults: false, recordOwner: false },
     logger: createLogger({ level: 'silent' }),
+    proxies: { sources: () => [], exceptions: () => [] },
     turns: { wait: () => Promise.resolve(((turns += 1), () => void (turns -= 1))) },
     images: {
       begin: () => ({ placed: () => undefined, ended: (why?: string) => void inProgress.push(why) }),
@@ -79,7 +85,7 @@ async function solved(answers: { readonly a: Answer; readonly b: Answer }, deliv
   } as unknown as RelayContext
   const stream = newStream()
   const call = {
-    ...{ stream, raw: [], caller: {}, signal: new AbortController().signal },
+    ...{ stream, raw: [], signal: new AbortController().signal },
     upstreams: {
       to: ({ name: node }: BuildNode): Promise<Upstream> =>
         answers[node as 'a' | 'b'] === 'away'
@@ -101,12 +107,28 @@ async function solved(answers: { readonly a: Answer; readonly b: Answer }, deliv
     () => false,
   )
   const progress = createProgress()
-  const build = { node: parts[0].node, progress, begun, delivery: {}, proxy: { off: false, own: {} } } as Build
-  const request = create(SolveRequestSchema, { exporters: [{ type: 'image', attrs: { name } }] })
+  const told: Uint8Array[] = []
+  progress.follow((message) => void told.push(message))
+  const { node, placement } = parts[0]
+  const caller: Caller = { kind: 'loopback', address: '127.0.0.1' }
+  const build = { node, placement, caller, progress, begun, delivery: {}, proxy: { off: false, own: {} } } as Build
+  const frontendAttrs = { 'attest:provenance': 'mode=max' }
+  const request = create(SolveRequestSchema, {
+    frontend: 'dockerfile.v0',
+    frontendAttrs,
+    exporters: [{ type: 'image', attrs: { name } }],
+  })
   const end = await solveParts(context, call, { build, split, request, onBegun: () => undefined })
   await progress.ended
   expect([turns, activity.total], 'turns and builds that are left').toEqual([0, 0])
-  return { end, retracted, began: await began, trailers: stream.trailers, inProgress }
+  return {
+    end,
+    retracted,
+    began: await began,
+    trailers: stream.trailers,
+    inProgress,
+    told: Buffer.concat(told).toString(),
+  }
 }
 
 test('the names of a part are taken back when another part fails, and the client gets its error', async () => {
@@ -145,4 +167,11 @@ test('when all is well the client gets the index', async () => {
     [],
     ['grpc-status', '0'],
   ])
+})
+
+test('that provenance is the short one is said once, also when only another part than the first has a proxy', async () => {
+  const { told } = await solved({ a: 'made', b: 'made' })
+  // A step begins and ends.
+  expect(told.match(/provenance is mode=min/g)).toHaveLength(2)
+  expect(told).not.toContain('hunter2')
 })

@@ -126,9 +126,10 @@ async function solveAll(
   made: Map<BuildPart, Readonly<Record<string, string>>>,
 ): Promise<Responses> {
   const { build, split, onBegun } = solve
+  let said = false
   const messages = await everyPart(split.parts, call.signal, async (part) => {
     const proxy = await proxyOf(context, { ...build, node: part.node })
-    if (part === split.parts[0]) sayProvenance(build, proxy, solve.request)
+    said ||= sayProvenance(build, proxy, solve.request)
     await reach(call, part.node)
     return frame(partMessage(context, call, solve, part, proxy))
   })
