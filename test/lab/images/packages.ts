@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { InsituError } from '../../../src/kernel/errors.ts'
 import { run } from '../../../src/kernel/process/run.ts'
@@ -60,12 +60,15 @@ async function updatedLists(directory: string, architecture: string): Promise<st
   const state = join(directory, 'apt')
   for (const path of ['state/lists/partial', 'cache/archives/partial'])
     await mkdir(join(state, path), { recursive: true })
+  // Nothing is installed. apt locks the directory of this file: with /dev/null, all of them at once would wait for /dev.
+  const status = join(state, 'state/status')
+  await writeFile(status, '')
   const options = Object.entries({
     'APT::Architecture': architecture,
     'APT::Architectures::': architecture,
     'APT::Sandbox::User': 'root',
     'Dir::State': join(state, 'state'),
-    'Dir::State::status': '/dev/null',
+    'Dir::State::status': status,
     'Dir::Cache': join(state, 'cache'),
   }).flatMap(([key, value]) => ['-o', `${key}=${value}`])
   // A list that the mirror is just changing is left out; a package that is missing then fails the download.
