@@ -1,0 +1,59 @@
+import { describe, expect, it } from 'vitest'
+import { agentConfig } from '../../../src/api/agent-config.ts'
+import { clusterGateway, gatewayConfig } from '../../../src/api/config.ts'
+import { readHints } from '../../../src/buildkit/hints.ts'
+import { manifests } from '../../../src/cli/manifests/manifests.ts'
+import { defaultOptions } from '../../../src/cli/manifests/options.ts'
+import { parseToml } from '../../../src/kernel/config/toml.ts'
+import { pages } from './pages.ts'
+
+const blocks = pages.flatMap(({ file, text }) =>
+  [...text.matchAll(/^```toml\n([\s\S]*?)^```/gm)].map(([, toml = '']) => ({ file, toml })),
+)
+const ours = blocks.filter(({ toml }) => /^\[(?:gateway|agent)\b/m.test(toml))
+
+describe('examples of the documentation', () => {
+  it('of insitu.toml are found', () => expect(ours.length).toBeGreaterThan(2))
+
+  it.each(ours)('of insitu.toml are read by gateways and agents ($file)', ({ file, toml }) => {
+    const table = parseToml(toml, file)
+    expect(() => [gatewayConfig(table, clusterGateway), agentConfig(table)]).not.toThrow()
+  })
+
+  it('use options of builds that exist', () => {
+    const said = pages.flatMap(({ file, text }) =>
+      [...text.matchAll(/(?:--opt |--build-arg |,)insitu\.([\w-]+)=([\w/-]+)/g)].map(([, name = '', value = '']) => ({
+        file,
+        option: { [`insitu.${name}`]: value },
+      })),
+    )
+    expect(said.length).toBeGreaterThan(8)
+    for (const { option } of said) expect(() => readHints(option)).not.toThrow()
+  })
+
+  it('name objects of the installation that exist', () => {
+    const names = new Set(
+      manifests({ ...defaultOptions(), mode: 'mixed' }).map(
+        ({ object: { kind, metadata } }) => `${kind.toLowerCase()}/${metadata.name}`,
+      ),
+    )
+    const kinds: Readonly<Record<string, string>> = {
+      ds: 'daemonset',
+      deploy: 'deployment',
+      svc: 'service',
+      cm: 'configmap',
+    }
+    const said = pages.flatMap(({ file, shell, spans }) =>
+      [...shell, ...spans]
+        .filter((line) => /kubectl -n buildkit-system/.test(line))
+        .flatMap((line) => [
+          ...line.matchAll(/\b(ds|daemonset|deploy|deployment|svc|service|secret)[/ ]([a-z][\w-]+)/g),
+        ])
+        .map(([, kind = '', name = '']) => ({ file, name: `${kinds[kind] ?? kind}/${name}` })),
+    )
+    expect(said.length).toBeGreaterThan(6)
+    // Made by whoever wants them.
+    const optional = ['secret/insitu-proxy', 'secret/generic']
+    expect(said.filter(({ name }) => !names.has(name) && !optional.includes(name))).toEqual([])
+  })
+})
