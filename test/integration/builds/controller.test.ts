@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Build, buildResources } from '../../../src/api/builds/builds.ts'
 import type { Work } from '../../../src/api/builds/work.ts'
@@ -5,6 +7,7 @@ import type { Controller } from '../../../src/controller/controller.ts'
 import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
 import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
 import { resources } from '../../../src/kernel/k8s/resources.ts'
+import { parseYaml } from '../../../src/kernel/k8s/yaml.ts'
 import { createJobs, type JobObject } from '../fixtures/jobs.ts'
 import { until } from '../fixtures/until.ts'
 import { type Builds, startBuilds } from './builds.ts'
@@ -131,13 +134,11 @@ test('the controller reads a Secret only where a RoleBinding says so; elsewhere 
   })
   expect(events[0]?.message).toContain(command)
 
-  // What the command makes.
-  await admin.apply({
-    ...{ apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'RoleBinding' },
-    metadata: { name: 'insitu-controller-secrets', namespace },
-    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'insitu-controller-secrets' },
-    subjects: [{ kind: 'ServiceAccount', name: 'insitu-controller', namespace: 'buildkit-system' }],
-  } as KubernetesObject)
+  // What the command makes is what the example has.
+  const example = join(import.meta.dirname, '../../../config/examples/knative/access.yaml')
+  for (const object of parseYaml(await readFile(example, 'utf8')) as KubernetesObject[]) {
+    await admin.apply({ ...object, metadata: { ...object.metadata, namespace } })
+  }
   await until('the RoleBinding holds', mayRead)
   const after = await jobOf(await builds.make('bound', spec))
   expect(workOf(after).basicAuth).toEqual([{ secret: 'hub', servers: ['https://index.docker.io/v1/'] }])
@@ -164,6 +165,17 @@ test('a Job that the API server does not take ends the Build with the reason', a
   const { status } = await builds.seen('twice', 'has failed', (b) => b.status?.phase === 'Failed')
   expect(status?.message).toContain('Not A Name')
   expect(status?.conditions?.find((c) => c.type === 'Succeeded')).toMatchObject({ reason: 'InvalidSpec' })
+})
+
+test('a Job that cleans and is not taken holds no Build back', async () => {
+  await builds.make('unclean', {
+    source: { workspace: {} },
+    workspace: { claimName: 'models' },
+    podTemplate: { spec: { securityContext: { runAsUser: -1 } } },
+  })
+  await builds.seen('unclean', 'is let go', (b) => !!b.status?.completionTime && !b.metadata?.finalizers?.length)
+  await admin.delete(buildResources.builds, { namespace, name: 'unclean' })
+  expect(await admin.find(buildResources.builds, { namespace, name: 'unclean' })).toBeUndefined()
 })
 
 test('whatever a pod says at its end, the Build has one', async () => {
@@ -275,7 +287,9 @@ test('a template is waited for, and then its fields hold where the Build says no
   const { recipe } = workOf(job)
   expect(recipe).toMatchObject({ source: { dockerfile: 'FROM mine' }, output: { names: ['docker.io/a/late:1'] } })
   await jobs.end(job, { result: 'succeeded' })
-  await builds.seen('of-template', 'has ended', (b) => b.status?.phase === 'Succeeded')
+  const { status } = await builds.seen('of-template', 'has ended', (b) => b.status?.phase === 'Succeeded')
+  // The pod had no room for them, or nothing to say.
+  expect(status?.names).toEqual(['docker.io/a/late:1'])
   // The history of the template keeps one: the older goes.
   const next = await builds.make('of-template-2', {
     template: { name: 'late', arguments: [{ name: 'IMAGE', value: 'docker.io/a/late:2' }] },
