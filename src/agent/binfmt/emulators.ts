@@ -36,8 +36,6 @@ export interface EmulatorState {
 export interface Emulators {
   /** Looks at the kernel's handlers, changes what is to be changed, proves what is new. */
   look(): Promise<EmulatorState>
-  /** Removes own handlers. */
-  remove(): Promise<void>
 }
 
 export function createEmulators(options: EmulatorsOptions): Emulators {
@@ -131,9 +129,6 @@ export function createEmulators(options: EmulatorsOptions): Emulators {
       for (const { oci } of own.map((one) => one.architecture)) if (!emulated.has(oci)) broken.add(oci)
       const ownBroken = own.map(({ architecture, path }) => ownBrokenFinding(architecture.oci, failed.get(path) ?? ''))
       return { emulated, broken, findings: [...refused, ...findings, ...ownBroken] }
-    },
-    async remove() {
-      for (const { name } of await kernel.entries()) if (names.isOwn(name)) await kernel.remove(name)
     },
   }
 }

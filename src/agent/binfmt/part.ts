@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { Finding } from '../../api/node-report.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
-import type { Part } from '../part.ts'
+import type { Part, PartContext, RunningPart } from '../part.ts'
 import { advertise } from './advertise.ts'
 import { architectures, architectureOf, nativeArchitecture } from './architectures.ts'
 import { createEmulators, type EmulatorState } from './emulators.ts'
@@ -27,12 +27,7 @@ export interface BinfmtPartOptions {
 export const binfmtPart = (options: BinfmtPartOptions): Part => ({
   name: 'binfmt',
   async start(context) {
-    const { root, log, env } = context
-    const config = context.config.emulators
-    const links = join(context.runDirectory, 'emulators')
-    let state: EmulatorState = { emulated: new Map(), broken: new Set(), findings: [] }
     const still = (findings: readonly Finding[]) => ({ findings: () => findings, stop: () => Promise.resolve() })
-
     if (!isFirstUserNamespace(await readFile('/proc/self/uid_map', 'utf8'))) return still([userNamespaceFinding])
     let kernel: BinfmtKernel
     try {
@@ -41,24 +36,45 @@ export const binfmtPart = (options: BinfmtPartOptions): Part => ({
       if (!(error instanceof InsituError)) throw error
       return still([missingFinding(error)])
     }
+    return keepHandlers(kernel, options, context)
+  },
+})
+
+/** @throws anything; then nothing of it is left, and the kernel is closed. */
+export async function keepHandlers(
+  kernel: BinfmtKernel,
+  options: BinfmtPartOptions,
+  context: PartContext,
+): Promise<RunningPart> {
+  const { root, log, env } = context
+  const config = context.config.emulators
+  const links = join(context.runDirectory, 'emulators')
+  const names = handlerNames(context.node, root)
+  let state: EmulatorState = { emulated: new Map(), broken: new Set(), findings: [] }
+
+  const end = async (): Promise<void> => {
+    try {
+      for (const { name } of await kernel.entries()) if (names.isOwn(name)) await kernel.remove(name)
+      await rm(links, { recursive: true, force: true })
+      await forgetHandlers(root)
+    } finally {
+      await kernel.close()
+    }
+  }
+  const begin = async (): Promise<() => Promise<void>> => {
     const wanted = new Set(config.platforms.map(architectureOf))
     const emulators = createEmulators({
-      kernel,
+      ...{ kernel, names, log },
       foreign: architectures.filter(({ oci }) => oci !== nativeArchitecture(process.arch)),
       interpreters: (await findInterpreters(options.interpreters, links)).filter(({ architecture }) =>
         wanted.has(architecture.oci),
       ),
-      names: handlerNames(context.node, root),
       flags: handlerFlags(release(), config.credentials),
       prove: (architecture) => prove(architecture, env['PATH'] ?? ''),
-      remember: (names) => rememberHandlers(root, names),
-      log,
+      remember: (added) => rememberHandlers(root, added),
     })
     // Of an agent of another name that had this root before.
-    for (const name of await recallHandlers(root)) {
-      if (!handlerNames(context.node, root).isOwn(name)) await kernel.remove(name)
-    }
-    const page = pageSize(await readFile('/proc/self/auxv'))
+    for (const name of await recallHandlers(root)) if (!names.isOwn(name)) await kernel.remove(name)
     const look = async (): Promise<void> => {
       const next = await emulators.look()
       if (isDeepStrictEqual(next, state)) return
@@ -66,25 +82,29 @@ export const binfmtPart = (options: BinfmtPartOptions): Part => ({
       context.changed()
     }
     await look()
-    let running = Promise.resolve()
-    const timer = setInterval(() => {
-      running = running.then(look).catch((error: unknown) => {
-        log.warn({ err: describeError(error) }, 'the handlers of emulators could not be looked at')
-      })
-    }, options.interval ?? 15_000)
-    timer.unref()
+    return look
+  }
 
-    return {
-      findings: () => [...state.findings, ...pageSizeFinding(page, [...state.emulated.keys()])],
-      report: ({ platforms }) => advertise(platforms, state),
-      async stop() {
-        clearInterval(timer)
-        await running
-        await emulators.remove()
-        await kernel.close()
-        await rm(links, { recursive: true, force: true })
-        await forgetHandlers(root)
-      },
-    }
-  },
-})
+  const page = pageSize(await readFile('/proc/self/auxv'))
+  const look = await begin().catch(async (error: unknown) => {
+    await end().catch((left: unknown) => log.error({ err: describeError(left) }, 'handlers of emulators stay'))
+    throw error
+  })
+  let running = Promise.resolve()
+  const timer = setInterval(() => {
+    running = running.then(look).catch((error: unknown) => {
+      log.warn({ err: describeError(error) }, 'the handlers of emulators could not be looked at')
+    })
+  }, options.interval ?? 15_000)
+  timer.unref()
+
+  return {
+    findings: () => [...state.findings, ...pageSizeFinding(page, [...state.emulated.keys()])],
+    report: ({ platforms }) => advertise(platforms, state),
+    async stop() {
+      clearInterval(timer)
+      await running
+      await end()
+    },
+  }
+}
