@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
 import { describeError } from '../../kernel/errors.ts'
 import { pushIndex } from './push-index.ts'
+import { askRegistry } from './registry-request.ts'
 
 async function serve(listener: RequestListener): Promise<string> {
   const server = createServer(listener)
@@ -32,4 +33,19 @@ test('a token server’s answer that cannot be read is not quoted: it may hold a
   expect(asked).toEqual([`Basic ${Buffer.from('team:hunter2').toString('base64')}`])
   expect(error).toMatchObject({ code: 'PUSH', message: expect.stringContaining('answers 401') as string })
   expect(describeError(error)).not.toMatch(/s3cret|hunter/)
+})
+
+test('an answer without end is read as far as it counts', async () => {
+  const registry = await serve((_, response) => {
+    const more = (): void => {
+      while (response.writable && response.write(Buffer.alloc(64 << 10, 'x')));
+    }
+    response.on('drain', more)
+    more()
+  })
+  const signal = new AbortController().signal
+  const options = { method: 'GET', headers: {}, insecure: false, signal } as const
+  const { status, body } = await askRegistry(new URL(`http://${registry}/v2/`), options)
+  expect(status).toBe(200)
+  expect(body.length).toBeLessThanOrEqual(256 << 10)
 })

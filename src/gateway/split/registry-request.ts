@@ -34,18 +34,20 @@ export function askRegistry(url: URL, options: RegistryRequest): Promise<Registr
     request.once('response', (response) => {
       const chunks: Buffer[] = []
       let size = 0
-      response.on('data', (chunk: Buffer) => {
-        size += chunk.length
-        if (size <= mostRead) chunks.push(chunk)
-      })
-      response.once('error', reject)
-      response.once('end', () =>
+      const done = (): void =>
         resolve({
           status: response.statusCode ?? 0,
           headers: response.headers,
           body: Buffer.concat(chunks).toString('utf8'),
-        }),
-      )
+        })
+      response.on('data', (chunk: Buffer) => {
+        size += chunk.length
+        if (size <= mostRead) return void chunks.push(chunk)
+        done()
+        response.destroy()
+      })
+      response.once('error', reject)
+      response.once('end', done)
     })
     request.end(body)
   })
