@@ -124,6 +124,7 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
         // A quota or an admission rule: said on the object, tried again.
         const message = `${action.kind}: ${error.message}`
         await writeEvent(client, build, { type: 'Warning', reason: 'Refused', message }, now()).catch(() => undefined)
+        if (action.kind === 'createCleanJob' && waitedLong(build, now())) await letGo(build)
       }
     }
   }
@@ -143,6 +144,10 @@ const invalid = (build: Build, message: string, now: Date): BuildStatus =>
 /** Neither waiting nor another look makes it right: the author has to. */
 const isInvalid = (error: unknown): error is InsituError =>
   error instanceof InsituError && (error.code === 'INVALID_SPEC' || error.code === 'K8S_INVALID')
+
+/** A quota that is full must not keep somebody from deleting: after ten minutes the directory stays and the Build goes. */
+const waitedLong = ({ metadata }: Build, now: Date): boolean =>
+  metadata?.deletionTimestamp !== undefined && now.getTime() - Date.parse(metadata.deletionTimestamp) > 600_000
 
 const namespaceEnds = (error: unknown): boolean =>
   error instanceof KubernetesError && error.httpStatus === 403 && error.message.includes('being terminated')

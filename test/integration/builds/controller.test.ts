@@ -17,12 +17,14 @@ let builds: Builds
 let admin: KubernetesClient
 let jobs: ReturnType<typeof createJobs>
 let controller: Controller
+/** Milliseconds that the controller's clock is ahead. */
+let ahead = 0
 
 beforeAll(async () => {
   builds = await startBuilds()
   admin = builds.admin
   jobs = createJobs(admin, namespace)
-  controller = await builds.controller()
+  controller = await builds.controller({ now: () => new Date(Date.now() + ahead) })
 })
 afterAll(async () => {
   await controller?.stop()
@@ -371,4 +373,48 @@ test('what is kept no longer is deleted: Job and Build', async () => {
   await until('the Build is gone', () =>
     admin.find(buildResources.builds, { namespace, name: 'short' }).then((found) => found === undefined),
   )
+})
+
+test('a deleted Build waits ten minutes for a quota that keeps it from being cleaned, and not for ever', async () => {
+  const full = 'full'
+  const pod = { restartPolicy: 'Never', containers: [{ name: 'c', image: 'i' }] }
+  await builds.namespace(full)
+  // Says no as a quota does, which nobody counts for in an API server alone.
+  const admission = 'admissionregistration.k8s.io/v1'
+  await admin.apply({
+    ...{ apiVersion: admission, kind: 'ValidatingAdmissionPolicy', metadata: { name: 'full' } },
+    spec: {
+      matchConstraints: {
+        resourceRules: [{ apiGroups: ['batch'], apiVersions: ['v1'], operations: ['CREATE'], resources: ['jobs'] }],
+      },
+      validations: [
+        { expression: `request.namespace != '${full}'`, message: 'exceeded quota: jobs', reason: 'Forbidden' },
+      ],
+    },
+  } as KubernetesObject)
+  await admin.apply({
+    ...{ apiVersion: admission, kind: 'ValidatingAdmissionPolicyBinding', metadata: { name: 'full' } },
+    spec: { policyName: 'full', validationActions: ['Deny'] },
+  } as KubernetesObject)
+  const job = { apiVersion: 'batch/v1', kind: 'Job', metadata: { name: 'j' }, spec: { template: { spec: pod } } }
+  await until('it is full', () =>
+    admin.create(resources.jobs, { namespace: full }, job, { dryRun: true }).then(
+      () => false,
+      (error: Error) => error.message.includes('exceeded quota'),
+    ),
+  )
+  const ref = { namespace: full, name: 'stuck' }
+  const spec = { source: { workspace: {} }, workspace: { claimName: 'models' } }
+  await builds.make('stuck', spec, full)
+  await builds.seen('stuck', 'has its finalizer', (b) => !!b.metadata?.finalizers?.length, full)
+  await admin.delete(buildResources.builds, ref)
+  await until('it says what refuses', async () => {
+    const events = await admin.list<KubernetesObject & { message: string }>(resources.events, { namespace: full })
+    return events.some(({ message }) => /createCleanJob.*quota/.test(message))
+  })
+  expect(await admin.find(buildResources.builds, ref)).toBeDefined()
+  ahead = 11 * 60_000
+  // Something changes, or a minute passes: the next look.
+  await builds.make('other', { source: { dockerfile: 'FROM a' } }, full)
+  await until('it is gone', async () => (await admin.find(buildResources.builds, ref)) === undefined)
 })

@@ -143,7 +143,7 @@ describe('git daemon', () => {
     const ran = await runBuild(source(git.daemon('app'), more))
     expect(ran, ran.output).toMatchObject({ exitCode: 0, outcome: { result: 'succeeded' } })
     expect(ran.output).toContain(`COPY which /${which}`)
-    expect(ran.outcome.commit).toBe(commits[['first', 'second', 'branched'].indexOf(which)])
+    expect(ran.outcome.commit, ran.output).toBe(commits[['first', 'second', 'branched'].indexOf(which)])
   })
 
   test('a commit', async () => {
