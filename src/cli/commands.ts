@@ -12,6 +12,7 @@ import { gatewayCommand } from './gateway.ts'
 import { cleanNodeCommand } from './clean-node.ts'
 import { explainCommand } from './explain.ts'
 import { installCommand } from './install.ts'
+import { logsCommand } from './logs.ts'
 import { nodesCommand } from './nodes.ts'
 import { pruneCommand } from './prune.ts'
 import { policyCommand } from './policy.ts'
@@ -29,6 +30,7 @@ export const commands: readonly (() => Command)[] = [
   duCommand,
   pruneCommand,
   explainCommand,
+  logsCommand,
   connectCommand,
   policyCommand,
   convertCommand,

@@ -6,6 +6,7 @@ import type { Build } from '../../src/api/builds/builds.ts'
 import { namespace as ours } from '../../src/api/names.ts'
 import { startGitServers } from '../integration/fixtures/git-servers.ts'
 import { net } from '../lab/lab.ts'
+import { run } from '../../src/kernel/process/run.ts'
 import { waitFor } from '../lab/wait.ts'
 import { ensureInstalled, type Installed, repository } from './fixtures/insitu.ts'
 
@@ -131,6 +132,26 @@ describe('a Build', () => {
     expect(status).toMatchObject({ phase: 'Failed', attempt: 1 })
     expect(status?.message).toContain('the disk is on fire')
     expect(status?.message).toContain('exit code: 3')
+  })
+
+  it('is followed by insitu logs from its queue to its end', async () => {
+    const logs = (name: string, ...args: string[]) =>
+      run(join(repository, 'bin/insitu'), ['logs', name, '-n', namespace, ...args], {
+        env: { KUBECONFIG: insitu.lab.kubeconfig },
+        allow: [1],
+        timeout: 180_000,
+      })
+    await build('followed', { source: { dockerfile: `FROM busybox\nRUN echo ${namespace}; sleep 3; echo and over\n` } })
+    const followed = await logs('followed', '-f')
+    expect(followed).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('and over') as string })
+    expect(followed.stderr).toMatch(/^--- followed-\S+: build$/m)
+    expect((await logs('with-steps')).stdout).toMatch(/exporting[\s\S]*built with the answer 42/)
+    expect(await logs('broken', '-f')).toMatchObject({
+      exitCode: 1,
+      stdout: expect.stringContaining('the disk is on fire') as string,
+      stderr: expect.stringContaining('Failed') as string,
+    })
+    expect(await logs('nobody')).toMatchObject({ exitCode: 1, stdout: '' })
   })
 
   it('of an account that may not build says what is missing', async () => {

@@ -115,7 +115,15 @@ export interface KubernetesClient {
     query: Readonly<Record<string, string>>,
     options: { readonly signal: AbortSignal; readonly timeout?: number },
   ): Promise<IncomingMessage>
+  /** What a container says, as it comes; with `follow` until it ends. @throws KubernetesError while it has not started */
+  openLog(pod: ObjectRef, options: LogOptions): Promise<IncomingMessage>
   close(): void
+}
+
+export interface LogOptions {
+  readonly container: string
+  readonly follow: boolean
+  readonly signal?: AbortSignal | undefined
 }
 
 export interface ClientOptions extends EndpointOptions {
@@ -326,6 +334,17 @@ export async function createKubernetesClient(options: ClientOptions = {}): Promi
         timeout: options.timeout ?? 30_000,
         attempt: attempt('watch', resource, { namespace }),
       }),
+    openLog: (pod, { container, follow, signal }) => {
+      const ref = { ...pod, subresource: 'log' }
+      return transport.stream({
+        method: 'GET',
+        path: url(resourcePath(resources.pods, ref), { container, follow: String(follow) }),
+        accept: '*/*',
+        signal,
+        timeout: 30_000,
+        attempt: attempt('read', resources.pods, ref),
+      })
+    },
     close: () => transport.close(),
   }
   return client

@@ -11,7 +11,9 @@ export interface HttpCall {
   /** Path with query, as in `/api/v1/pods?limit=500`. */
   readonly path: string
   readonly body?: unknown
-  readonly contentType?: string
+  readonly contentType?: string | undefined
+  /** Default `application/json`. */
+  readonly accept?: string
   readonly signal?: AbortSignal | undefined
   /** Milliseconds until the answer's headers must be here (for `json`: until all of it is). */
   readonly timeout: number
@@ -49,7 +51,7 @@ export function createTransport(endpoint: Endpoint, userAgent: string): Transpor
       signal,
       headers: {
         ...(headers as Record<string, string> | undefined),
-        accept: 'application/json',
+        accept: call.accept ?? 'application/json',
         'user-agent': userAgent,
         ...(body === undefined
           ? {}

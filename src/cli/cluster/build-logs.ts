@@ -1,0 +1,102 @@
+import { once } from 'node:events'
+import { setTimeout as pause } from 'node:timers/promises'
+import { type Build, buildResources } from '../../api/builds/builds.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import type { KubernetesClient } from '../../kernel/k8s/client.ts'
+import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
+import { resources } from '../../kernel/k8s/resources.ts'
+
+export interface BuildLogsOptions {
+  readonly client: KubernetesClient
+  readonly namespace: string
+  readonly name: string
+  /** Until the Build has ended, over all its attempts. */
+  readonly follow: boolean
+  readonly out: NodeJS.WritableStream
+  /** Told what is waited for, and which container speaks. */
+  readonly say: (line: string) => void
+  /** Milliseconds between two looks. Default 1000. */
+  readonly interval?: number
+}
+
+interface ContainerStatus {
+  readonly name: string
+  readonly state?: { readonly running?: object; readonly terminated?: object }
+}
+
+interface Pod extends KubernetesObject {
+  readonly spec?: {
+    readonly initContainers?: readonly { readonly name: string }[]
+    readonly containers?: readonly { readonly name: string }[]
+  }
+  readonly status?: {
+    readonly phase?: string
+    readonly initContainerStatuses?: readonly ContainerStatus[]
+    readonly containerStatuses?: readonly ContainerStatus[]
+  }
+}
+
+/**
+ * Writes what the containers of a Build say, in their order.
+ * @returns the Build as it was seen last.
+ * @throws InsituError NO_LOGS when there is no pod that could say something
+ */
+export async function writeBuildLogs(options: BuildLogsOptions): Promise<Build> {
+  const { client, namespace, name, follow, say, interval = 1000 } = options
+  let told: string | undefined
+  let read: string | undefined
+  for (;;) {
+    const build = await client.get<Build>(buildResources.builds, { namespace, name })
+    const { pod, phase = 'Queued', message, completionTime } = build.status ?? {}
+    const state = message === undefined || completionTime !== undefined ? phase : `${phase}: ${message}`
+    if (pod !== undefined && pod !== read) {
+      if (await writePod(options, pod)) read = pod
+    }
+    if (completionTime !== undefined || !follow) {
+      if (read !== undefined) return build
+      throw new InsituError('NO_LOGS', `Build ${namespace}/${name} has no pod with logs (${state})`, {
+        status: 'NOT_FOUND',
+        fix: completionTime === undefined ? '-f waits for it' : 'status.message of the Build has the last lines',
+      })
+    }
+    if (state !== told && read === undefined) say(`Build ${namespace}/${name} is ${state}`)
+    told = state
+    await pause(interval)
+  }
+}
+
+/** @returns false when the pod is not there, or nothing of it has started. */
+async function writePod(options: BuildLogsOptions, name: string): Promise<boolean> {
+  const { client, namespace, follow, interval = 1000 } = options
+  const find = (): Promise<Pod | undefined> => client.find<Pod>(resources.pods, { namespace, name })
+  let wrote = false
+  for (const container of containersOf(await find())) {
+    for (;;) {
+      const pod = await find()
+      const begun = pod && hasStarted(pod, container)
+      if (begun) await writeContainer(options, name, container)
+      wrote ||= begun === true
+      // In a pod that has ended nothing starts any more.
+      if (begun || !pod || !follow || pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed') break
+      await pause(interval)
+    }
+  }
+  return wrote
+}
+
+async function writeContainer(options: BuildLogsOptions, pod: string, container: string): Promise<void> {
+  const { client, namespace, follow, out, say } = options
+  say(`--- ${pod}: ${container}`)
+  const log = await client.openLog({ namespace, name: pod }, { container, follow })
+  for await (const chunk of log) if (!out.write(chunk as Buffer)) await once(out, 'drain')
+}
+
+/** In the order in which they run: before the last come those that run one after the other. */
+const containersOf = (pod: Pod | undefined): string[] =>
+  [...(pod?.spec?.initContainers ?? []), ...(pod?.spec?.containers ?? [])].map(({ name }) => name)
+
+function hasStarted({ status }: Pod, container: string): boolean {
+  const all = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])]
+  const state = all.find(({ name }) => name === container)?.state
+  return state?.running !== undefined || state?.terminated !== undefined
+}
