@@ -21,8 +21,8 @@ import { statusCommand } from './status.ts'
 import { uninstallCommand } from './uninstall.ts'
 import { localCommand } from './local.ts'
 
-/** Every command of the program, in the order of the help text. */
-export const commands: readonly (() => Command)[] = [
+/** What people call, in the order of the help text. */
+const forPeople: readonly (() => Command)[] = [
   installCommand,
   statusCommand,
   uninstallCommand,
@@ -35,6 +35,12 @@ export const commands: readonly (() => Command)[] = [
   policyCommand,
   convertCommand,
   localCommand,
+  doctorCommand,
+  completionCommand,
+]
+
+/** What the manifests call. */
+const forPods: readonly (() => Command)[] = [
   agentCommand,
   gatewayCommand,
   controllerCommand,
@@ -42,6 +48,10 @@ export const commands: readonly (() => Command)[] = [
   cleanWorkspaceCommand,
   cleanNodeCommand,
   askAgentCommand,
-  doctorCommand,
-  completionCommand,
+]
+
+/** Every command of the program, in the order of the help text. */
+export const commands: readonly (() => Command)[] = [
+  ...forPeople,
+  ...forPods.map((command) => () => command().helpGroup('Commands that run in pods of insitu:')),
 ]

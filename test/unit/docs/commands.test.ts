@@ -29,7 +29,7 @@ describe('commands that the documentation names', () => {
   })
 
   it('would be noticed if they were wrong', () => {
-    expect(complaints(program, ['logs', 'hello'])).toEqual(['insitu takes no logs'])
+    expect(complaints(program, ['trace', 'hello'])).toEqual(['insitu takes no trace'])
     expect(complaints(program, ['install', '--bogus'])).toEqual(['install has no option --bogus'])
     expect(complaints(program, ['install', '--mode', 'loose'])).toEqual(['--mode does not take loose'])
     expect(complaints(program, ['status', 'now'])).toEqual(['status takes no now'])
