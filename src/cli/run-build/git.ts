@@ -48,16 +48,23 @@ export async function gitSecretFiles(
   return new Map([['GIT_AUTH_HEADER', file]])
 }
 
+export interface GitLook {
+  /** What the revision stands for. */
+  readonly commit: string
+  /** Files of the context that are kept in Git LFS: BuildKit checks out their pointers. */
+  readonly lfs: readonly string[]
+}
+
 /**
- * Files of the context that are kept in Git LFS: BuildKit checks out their pointers. Asks the repository for its
- * directories and attributes, no other file. Undefined when it cannot be asked from here, which the build then says.
+ * Asks the repository for its directories and attributes, no other file. Undefined when it cannot be asked from here,
+ * which the build then says.
  */
-export async function lfsFiles(
+export async function lookAtGit(
   source: GitSource,
   credentials: GitCredentials | undefined,
   directory: string,
   signal: AbortSignal,
-): Promise<readonly string[] | undefined> {
+): Promise<GitLook | undefined> {
   const repository = join(directory, 'lfs')
   await mkdir(repository, { recursive: true })
   const env = gitEnvironment(credentials, directory)
@@ -67,13 +74,15 @@ export async function lfsFiles(
     await git('init', '--quiet')
     await git('remote', 'add', '--', 'origin', gitUrl(source.url))
     await git('fetch', '--quiet', '--depth=1', '--filter=blob:none', '--', 'origin', source.revision ?? 'HEAD')
+    // Of an annotated tag, the commit it is about.
+    const commit = (await git('rev-parse', '--verify', '--quiet', 'FETCH_HEAD^{commit}')).trim()
     await git('read-tree', 'FETCH_HEAD')
     const listed = await git('ls-files', '-z', '--', source.subPath ?? '.')
     const { stdout } = await run('git', ['-C', repository, 'check-attr', '--cached', '-z', '--stdin', 'filter'], {
       ...{ env, signal, timeout: 60_000, input: listed },
     })
     const fields = stdout.split('\0')
-    return fields.filter((_, i) => i % 3 === 0 && fields[i + 2] === 'lfs')
+    return { commit, lfs: fields.filter((_, i) => i % 3 === 0 && fields[i + 2] === 'lfs') }
   } catch {
     return undefined
   }

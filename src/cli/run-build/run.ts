@@ -13,7 +13,7 @@ import { requestCertificate } from '../../kernel/tls/request.ts'
 import { projectedToken } from '../connect/token.ts'
 import { buildArguments, type Files, imageArguments } from './arguments.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
-import { type GitCredentials, gitCredentials, gitSecretFiles, lfsFiles, lfsMessage } from './git.ts'
+import { type GitCredentials, gitCredentials, gitSecretFiles, lookAtGit, lfsMessage } from './git.ts'
 import { dockerConfig, readRegistrySecrets, type RegistrySecret, unreadNote } from './registries.ts'
 
 export interface RunBuildOptions {
@@ -78,11 +78,9 @@ async function build(
   const credentials =
     git?.secretName === undefined ? undefined : await gitCredentials(join(options.secrets, git.secretName))
   if (credentials?.sshKey !== undefined) await ownKey(credentials.sshKey, directory)
-  if (git && git.lfs !== 'Ignore') {
-    const files = await lfsFiles(git, credentials, directory, signal)
-    if (files && files.length > 0) {
-      throw new InsituError('GIT_LFS', lfsMessage(files), { status: 'FAILED_PRECONDITION' })
-    }
+  const look = git && git.lfs !== 'Ignore' ? await lookAtGit(git, credentials, directory, signal) : undefined
+  if (look && look.lfs.length > 0) {
+    throw new InsituError('GIT_LFS', lfsMessage(look.lfs), { status: 'FAILED_PRECONDITION' })
   }
   const secrets = await readRegistrySecrets(options.registries, work.basicAuth)
   const note = unreadNote(secrets, work.unread)
@@ -103,7 +101,8 @@ async function build(
     const { code } = await child.exited
     return code === 0
   }
-  const { node, commit } = { node: () => followed.node, commit: () => followed.commit }
+  // A daemon that knows the revision from a moment ago asks nobody, and says nothing of it.
+  const { node, commit } = { node: () => followed.node, commit: () => followed.commit ?? look?.commit }
   const platform = work.recipe.platforms?.join(',')
   const failed = (): Outcome => {
     const message = followed.tail(3000)
