@@ -16,7 +16,7 @@ import { registryDirectories } from '../mirror/config-path.ts'
 import { containerdImages } from '../images/containerd-images.ts'
 import { createHolds } from '../images/holds.ts'
 import { unpinAll } from '../images/pins.ts'
-import { containerdLeases, isBuildkitLease } from './leases.ts'
+import { collectionLease, containerdLeases, isBuildkitLease, type Lease } from './leases.ts'
 
 export interface CleanOptions {
   /** buildkitd's root on the node. */
@@ -125,11 +125,12 @@ async function unpin(socket: string, namespace: string): Promise<number> {
   }
 }
 
-/** Ends BuildKit's leases and waits until containerd has collected what they held. */
+/** Ends BuildKit's leases and what a killed agent left of its own, and waits until containerd has collected what they held. */
 async function forget(socket: string, namespace: string): Promise<number> {
   const cache = containerdLeases(socket, namespace)
   const history = containerdLeases(socket, `${namespace}_history`)
-  const own = (await cache.list()).filter(isBuildkitLease)
+  const isOwn = (lease: Lease): boolean => isBuildkitLease(lease) || lease.id.startsWith(collectionLease)
+  const own = (await cache.list()).filter(isOwn)
   const records = await history.list()
   for (const { id } of records) await ignoreMissing(history.delete(id, false))
   for (const [i, { id }] of own.entries()) await ignoreMissing(cache.delete(id, i === own.length - 1))

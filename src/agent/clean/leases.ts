@@ -50,3 +50,6 @@ export const isTemporaryLease = ({ labels }: Pick<Lease, 'labels'>): boolean => 
  */
 export const isBuildkitLease = ({ id, labels }: Lease): boolean =>
   'containerd.io/gc.flat' in labels || 'buildkit/lease.temporary' in labels || /^[0-9a-z]{25}-variants$/.test(id)
+
+/** Start of the names of leases that hold nothing: with their deletion the agent asks containerd to collect at once. */
+export const collectionLease = 'insitu-disk-'

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { DiskConfig } from '../../api/agent-config.ts'
 import type { FileSystemUse, NodeUsage } from '../../api/disk.ts'
+import { collectionLease } from '../clean/leases.ts'
 import { holdLease } from '../images/holds.ts'
 import { containerdCall } from '../host/containerd-call.ts'
 import { fieldOf, messages, string } from '../../kernel/grpc/wire.ts'
@@ -74,7 +75,7 @@ export function nodeDisk(options: DiskOptions): NodeDisk {
   }
   /** Only the deletion of a lease can ask containerd to collect at once. */
   const collect = async (): Promise<void> => {
-    const id = `insitu-disk-${randomBytes(6).toString('hex')}`
+    const id = `${collectionLease}${randomBytes(6).toString('hex')}`
     await call('leases.v1.Leases/Create', fieldOf(1, id))
     await remove('leases.v1.Leases/Delete', id, true)
   }

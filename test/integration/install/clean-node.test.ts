@@ -94,6 +94,7 @@ test('nothing of the cache is left in containerd or on disk, and built images st
   await node.ctr(['images', 'label', ours, 'io.cri-containerd.pinned=pinned', 'insitu.build/pinned=newest'])
   await node.ctr(['images', 'label', theirs, 'io.cri-containerd.pinned=pinned'])
   await node.ctr(['leases', 'create', '--id', 'insitu-images'])
+  await node.ctr(['leases', 'create', '--id', 'insitu-disk-0a1b2c3d4e5f'])
   const result = await clean('--result-file', file)
   const withPins = (await node.ctr(['images', 'list'])).split('\n').filter((line) => /pinned/.test(line))
   expect(withPins).toEqual([expect.stringContaining(theirs)])
