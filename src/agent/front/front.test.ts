@@ -197,6 +197,29 @@ describe('the port for gateways', () => {
     await expect.poll(() => daemonSockets[1]?.closed).toBe(true)
   })
 
+  it('keeps what comes before the next daemon listens, for a while', async () => {
+    const path = join(directory, 'later.sock')
+    const waiting = (patience: number): Promise<Front> =>
+      startFront({
+        ...{ host: '127.0.0.1', port: 0, tls: source, client: gateway, socket: path, handlers: () => table },
+        ...{ log: createLogger({ level: 'silent' }), patience },
+      })
+    const [patient, hasty] = await Promise.all([waiting(20_000), waiting(0)])
+    const later = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket))
+    try {
+      await cut(connect(options({ port: hasty.port, ALPNProtocols: ['h2'] })))
+      const early = await open({ port: patient.port, ALPNProtocols: ['h2'] })
+      early.end('came early')
+      later.listen(path)
+      const got: Buffer[] = []
+      for await (const chunk of early) got.push(chunk as Buffer)
+      expect(Buffer.concat(got).toString()).toBe('came early')
+    } finally {
+      await Promise.all([patient.close(), hasty.close()])
+      later.close()
+    }
+  })
+
   it('takes a new certificate without ending connections', async () => {
     const running = await open({ ALPNProtocols: ['h2'] })
     const before = running.getPeerX509Certificate()?.serialNumber

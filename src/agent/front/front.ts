@@ -19,6 +19,8 @@ export interface FrontOptions {
   /** The agent's API, as it is now. */
   readonly handlers: () => readonly Handler[]
   readonly log: Logger
+  /** Milliseconds for which a connection waits for a daemon that is just being started again. Default 10,000. */
+  readonly patience?: number
 }
 
 export interface Front {
@@ -66,7 +68,7 @@ export async function startFront(options: FrontOptions): Promise<Front> {
       }
       identities.set(socket, identity)
       if (http) api.emit('connection', socket)
-      else bridge(socket, connect({ path: options.socket, allowHalfOpen: true }))
+      else toDaemon(socket, options.socket, performance.now() + (options.patience ?? 10_000))
     },
   )
   server.on('connection', (socket) => {
@@ -105,6 +107,30 @@ function identify(socket: TLSSocket, { client, peer }: FrontOptions): Identity |
   const names = new Set(socket.getPeerX509Certificate()?.subjectAltName?.split(', '))
   if (names.has(`URI:${client}`)) return 'gateway'
   return peer !== undefined && names.has(`URI:${peer}`) ? 'agent' : undefined
+}
+
+/** Milliseconds between two tries. */
+const interval = 100
+const noDaemon: ReadonlySet<string | undefined> = new Set(['ECONNREFUSED', 'ENOENT'])
+
+/**
+ * Connects a client with the daemon. Until gateways have read that the daemon ended they send it builds, of which
+ * nothing is lost yet: what comes before the next daemon listens waits for it.
+ * @param end until when, by performance.now()
+ */
+function toDaemon(client: TLSSocket, path: string, end: number): void {
+  if (client.destroyed) return
+  const daemon = connect({ path, allowHalfOpen: true })
+  const refused = (error: NodeJS.ErrnoException): void => {
+    if (!noDaemon.has(error.code) || performance.now() >= end) return void client.destroy()
+    setTimeout(() => toDaemon(client, path, end), interval).unref()
+  }
+  daemon.once('error', refused)
+  daemon.once('connect', () => {
+    daemon.off('error', refused)
+    if (client.destroyed) daemon.destroy()
+    else bridge(client, daemon)
+  })
 }
 
 /**
