@@ -1,7 +1,7 @@
 import { group, ports, secretReader, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
-import { apiToken, downwardEnv, probes } from './pod.ts'
+import { apiToken, downwardEnv, probes, spreadOverNodes, unprivileged } from './pod.ts'
 
 const rbac = 'rbac.authorization.k8s.io'
 const name = serviceAccounts.controller
@@ -34,15 +34,8 @@ function pod(options: ManifestOptions): Record<string, unknown> {
     automountServiceAccountToken: false,
     enableServiceLinks: false,
     nodeSelector: { 'kubernetes.io/os': 'linux' },
-    securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
-    topologySpreadConstraints: [
-      {
-        maxSkew: 1,
-        topologyKey: 'kubernetes.io/hostname',
-        whenUnsatisfiable: 'ScheduleAnyway',
-        labelSelector: { matchLabels: podSelector('controller') },
-      },
-    ],
+    securityContext: unprivileged.pod,
+    topologySpreadConstraints: spreadOverNodes('controller'),
     containers: [
       {
         name: 'controller',
@@ -54,14 +47,7 @@ function pod(options: ManifestOptions): Record<string, unknown> {
         ports: [{ name: 'metrics', containerPort: ports.metrics, protocol: 'TCP' }],
         ...probes(),
         resources: { requests: { cpu: '20m', memory: '96Mi' } },
-        securityContext: {
-          allowPrivilegeEscalation: false,
-          capabilities: { drop: ['ALL'] },
-          readOnlyRootFilesystem: true,
-          runAsNonRoot: true,
-          runAsUser: 65532,
-          runAsGroup: 65532,
-        },
+        securityContext: unprivileged.container,
         volumeMounts: [apiToken.mount],
       },
     ],

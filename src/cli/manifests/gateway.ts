@@ -1,5 +1,5 @@
 import { configMaps, gatewaysService, ports, serviceAccounts, serviceName } from '../../api/names.ts'
-import { apiToken, configDigest, downwardEnv, probes } from './pod.ts'
+import { apiToken, configDigest, downwardEnv, probes, spreadOverNodes, unprivileged } from './pod.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
 
@@ -101,15 +101,8 @@ function gatewayPod(options: ManifestOptions): Record<string, unknown> {
     // Running builds are finished first (gateway.maxBuildDuration); a gateway without builds leaves at once.
     terminationGracePeriodSeconds: 7260,
     nodeSelector: { 'kubernetes.io/os': 'linux' },
-    securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
-    topologySpreadConstraints: [
-      {
-        maxSkew: 1,
-        topologyKey: 'kubernetes.io/hostname',
-        whenUnsatisfiable: 'ScheduleAnyway',
-        labelSelector: { matchLabels: podSelector('gateway') },
-      },
-    ],
+    securityContext: unprivileged.pod,
+    topologySpreadConstraints: spreadOverNodes('gateway'),
     containers: [
       {
         name: 'gateway',
@@ -127,14 +120,7 @@ function gatewayPod(options: ManifestOptions): Record<string, unknown> {
         lifecycle: { preStop: { sleep: { seconds: 3 } } },
         ...probes(),
         resources: { requests: { cpu: '100m', memory: '128Mi' } },
-        securityContext: {
-          allowPrivilegeEscalation: false,
-          capabilities: { drop: ['ALL'] },
-          readOnlyRootFilesystem: true,
-          runAsNonRoot: true,
-          runAsUser: 65532,
-          runAsGroup: 65532,
-        },
+        securityContext: unprivileged.container,
         volumeMounts: [
           apiToken.mount,
           { name: 'config', mountPath: '/etc/insitu', readOnly: true },

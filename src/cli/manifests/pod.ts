@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { annotations, ports, tokenAudience } from '../../api/names.ts'
+import { type Component, podSelector } from './object.ts'
 
 const fields: Readonly<Record<string, string>> = {
   NODE_NAME: 'spec.nodeName',
@@ -32,6 +33,29 @@ const probe = (path: string, timing: Record<string, number>): Record<string, unk
   timeoutSeconds: 5,
   ...timing,
 })
+
+/** Security contexts of a program that needs nothing of its node: as nobody, and it writes nowhere. */
+export const unprivileged = {
+  pod: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
+  container: {
+    allowPrivilegeEscalation: false,
+    capabilities: { drop: ['ALL'] },
+    readOnlyRootFilesystem: true,
+    runAsNonRoot: true,
+    runAsUser: 65532,
+    runAsGroup: 65532,
+  },
+} as const
+
+/** Replicas go to different nodes where that is possible. */
+export const spreadOverNodes = (role: Component): readonly unknown[] => [
+  {
+    maxSkew: 1,
+    topologyKey: 'kubernetes.io/hostname',
+    whenUnsatisfiable: 'ScheduleAnyway',
+    labelSelector: { matchLabels: podSelector(role) },
+  },
+]
 
 /** What a pod needs to talk to the API server: a short-lived token, the API's CA, the namespace. */
 export const apiToken = {

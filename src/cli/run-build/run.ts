@@ -102,18 +102,24 @@ async function build(
     return code === 0
   }
   // A daemon that knows the revision from a moment ago asks nobody, and says nothing of it.
-  const { node, commit } = { node: () => followed.node, commit: () => followed.commit ?? look?.commit }
+  const commit = (): string | undefined => followed.commit ?? look?.commit
   const platform = work.recipe.platforms?.join(',')
   const failed = (): Outcome => {
     const message = followed.tail(3000)
     const infrastructure = !signal.aborted && isInfrastructure(followed.error)
-    return { result: infrastructure ? 'infrastructure' : 'failed', node: node(), commit: commit(), message, note }
+    return {
+      result: infrastructure ? 'infrastructure' : 'failed',
+      node: followed.node,
+      commit: commit(),
+      message,
+      note,
+    }
   }
   if (source?.image && !(await fetchImage(work, files, buildctl, directory))) return failed()
   if (!(await buildctl(buildArguments(work, files, options.secrets)))) return failed()
   const metadata = await readMetadata(files.metadata)
   return {
-    ...{ result: 'succeeded', node: node(), commit: commit(), platform, note },
+    ...{ result: 'succeeded', node: followed.node, commit: commit(), platform, note },
     digest: metadata['containerimage.digest'],
     names: metadata['image.name']?.split(',') ?? work.recipe.output?.names,
   }

@@ -2,19 +2,14 @@ import { create, toBinary } from '@bufbuild/protobuf'
 import { expect, test } from 'vitest'
 import { FetchTokenResponseSchema } from '../../buildkit/gen/auth_pb.ts'
 import { frame } from '../../kernel/grpc/framing.ts'
-import { Http2Stream } from '../http2/stream.ts'
 import { clientCredentials } from './ask-client.ts'
+import { looseStream } from '../../../test/unit/loose-stream.ts'
 
 const question = { host: 'r.test', realm: 'https://t.test', service: 's', scopes: [] }
 
 /** A client's session with one call that is opened. */
 function session() {
-  const stream = new Http2Stream({
-    sendHeaders: () => undefined,
-    wantsToSend: () => undefined,
-    consumed: () => undefined,
-    reset: (one, code) => void one.finish(code),
-  })
+  const stream = looseStream()
   return { stream, credentials: clientCredentials({ request: () => stream, gone: false }) }
 }
 

@@ -3,24 +3,16 @@ import { create, toBinary } from '@bufbuild/protobuf'
 import { StatusResponseSchema } from '../../buildkit/gen/control_pb.ts'
 import { frame } from '../../kernel/grpc/framing.ts'
 import type { BuildNode } from '../directory/directory.ts'
-import { Http2Stream } from '../http2/stream.ts'
 import { createProgress } from '../progress/progress.ts'
 import type { Build, Call } from '../relay/context.ts'
 import { relaySplitStatus } from './relay-status.ts'
 import type { SplitBuild } from './split-build.ts'
-
-const newStream = (): Http2Stream =>
-  new Http2Stream({
-    sendHeaders: () => undefined,
-    wantsToSend: () => undefined,
-    consumed: () => undefined,
-    reset: (stream, code) => void stream.finish(code),
-  })
+import { looseStream } from '../../../test/unit/loose-stream.ts'
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 test('a client that goes away while it does not keep up ends the Status of a part that has ended', async () => {
-  const [client, source] = [newStream(), newStream()]
+  const [client, source] = [looseStream(), looseStream()]
   const gone = new AbortController()
   client.once('close', () => gone.abort(new Error('the client ended the call')))
   const node = { name: 'a' } as BuildNode

@@ -6,7 +6,7 @@ import { frame } from '../../kernel/grpc/framing.ts'
 import { createLogger } from '../../kernel/log.ts'
 import { createActivity } from '../correlate/activity.ts'
 import type { BuildNode } from '../directory/directory.ts'
-import { Http2Stream } from '../http2/stream.ts'
+import type { Http2Stream } from '../http2/stream.ts'
 import type { Caller } from '../listener/caller.ts'
 import type { Placement } from '../placement/placer.ts'
 import { createProgress } from '../progress/progress.ts'
@@ -14,17 +14,10 @@ import type { Build, Call, RelayContext } from '../relay/context.ts'
 import type { Upstream } from '../relay/upstream.ts'
 import { solveParts } from './solve-parts.ts'
 import type { BuildPart, SplitBuild } from './split-build.ts'
+import { looseStream } from '../../../test/unit/loose-stream.ts'
 
 const name = 'docker.io/library/app:1'
 const digestOf = (node: string): string => `sha256:${(node === 'a' ? 'a' : 'b').repeat(64)}`
-
-const newStream = (): Http2Stream =>
-  new Http2Stream({
-    sendHeaders: () => undefined,
-    wantsToSend: () => undefined,
-    consumed: () => undefined,
-    reset: (stream, code) => void stream.finish(code),
-  })
 
 const partOf = (node: string, platform: string): BuildPart => ({
   // Only the second is behind a proxy.
@@ -40,7 +33,7 @@ type Answer = 'made' | 'nothing' | 'fails' | 'away'
 
 /** What a daemon says to Solve: an image, no image, an error. */
 function answered(node: string, answer: Answer): Http2Stream {
-  const stream = newStream()
+  const stream = looseStream()
   const descriptor = { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest: digestOf(node), size: 7 }
   const exporterResponse: Record<string, string> = {
     'containerimage.digest': digestOf(node),
@@ -83,7 +76,7 @@ async function solved(answers: { readonly a: Answer; readonly b: Answer }, deliv
       retract: (...args: [string, readonly string[], string]) => Promise.resolve(void retracted.push(args)),
     },
   } as unknown as RelayContext
-  const stream = newStream()
+  const stream = looseStream()
   const call = {
     ...{ stream, raw: [], signal: new AbortController().signal },
     upstreams: {
