@@ -12,7 +12,7 @@ import type { Logger } from '../kernel/log.ts'
 import type { Action, BuildEvent } from './build/actions.ts'
 import { gather, grantSecrets } from './build/gather.ts'
 import { buildJob, cleanJob } from './build/job.ts'
-import { timeText, withConditions } from './build/status.ts'
+import { sameStatus, timeText, withConditions } from './build/status.ts'
 
 export interface ActorOptions {
   readonly client: KubernetesClient
@@ -120,6 +120,10 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
         return letGo(build)
       }
       logger.warn({ build: where, action: action.kind }, describeError(error))
+      if (error instanceof InsituError && error.code === 'CA_MISSING') {
+        const { status, event } = withoutCa(build, error, now())
+        if (!sameStatus(build.status, status)) await writeStatus(build, status, event).catch(() => undefined)
+      }
       if (error instanceof KubernetesError && error.httpStatus === 403) {
         // A quota or an admission rule: said on the object, tried again.
         const message = `${action.kind}: ${error.message}`
@@ -140,6 +144,13 @@ const invalid = (build: Build, message: string, now: Date): BuildStatus =>
     now,
     { phase: 'Failed', completionTime: timeText(now), message },
   )
+
+/** It waits: once there is a CA, the next look makes its Job and says that it is scheduled. */
+function withoutCa(build: Build, { message, fix }: InsituError, now: Date): { status: BuildStatus; event: BuildEvent } {
+  const says = { status: 'False', reason: reasons.caMissing, message: `waits: ${message} (${fix})` } as const
+  const status = withConditions(build, { Scheduled: says }, now, { message: says.message })
+  return { status, event: { type: 'Warning', reason: says.reason, message: says.message } }
+}
 
 /** Neither waiting nor another look makes it right: the author has to. */
 const isInvalid = (error: unknown): error is InsituError =>

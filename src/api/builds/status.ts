@@ -4,7 +4,7 @@ import { integer, list, listBy, object, oneOf, required, string } from './field.
 export const conditionTypes = ['Scheduled', 'Running', 'Succeeded'] as const
 export type ConditionType = (typeof conditionTypes)[number]
 
-/** Reasons of the condition Succeeded. */
+/** Reasons of the condition Succeeded; CAMissing is one of Scheduled. */
 export const reasons = {
   queued: 'Queued',
   waitingForPull: 'WaitingForPull',
@@ -17,6 +17,7 @@ export const reasons = {
   timeout: 'Timeout',
   invalid: 'InvalidSpec',
   jobDeleted: 'JobDeleted',
+  caMissing: 'CAMissing',
 } as const
 
 const condition = object('As in every Kubernetes object.', {

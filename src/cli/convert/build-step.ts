@@ -16,6 +16,8 @@ export interface BuildAction {
   readonly push: boolean
   /** False: it only pushes what an earlier step built. */
   readonly builds: boolean
+  /** The registry may speak plain HTTP or have any certificate. */
+  readonly insecure: boolean
   readonly dockerfile?: string
   readonly subPath?: string
   readonly target?: string
@@ -29,8 +31,12 @@ const meanings: Readonly<Record<string, 'name' | 'file' | 'target' | 'arg' | 'co
   ...{ target: 'target', 'build-arg': 'arg', context: 'context', c: 'context' },
   ...{ cache: 'flag', 'no-cache': 'flag', pull: 'flag', rm: 'flag', 'force-rm': 'flag', q: 'flag', quiet: 'flag' },
   ...{ 'insecure-registry': 'drop', progress: 'drop', verbosity: 'drop', 'cache-repo': 'drop', 'cache-ttl': 'drop' },
-  ...{ 'skip-tls-verify': 'flag', insecure: 'flag', reproducible: 'flag' },
+  ...{ 'skip-tls-verify': 'flag', insecure: 'flag', 'tls-verify': 'flag', reproducible: 'flag' },
 }
+
+/** kaniko's options, img's `--insecure-registry` and buildah's `--tls-verify=false`. */
+const insecure = /^--((insecure|skip-tls-verify|insecure-registry)(=(?!false$).*)?|tls-verify=false)$/
+const kaniko = /kaniko(-project)?\/executor$/
 
 /**
  * Reads a step that builds or pushes an image with docker, img, buildah or kaniko.
@@ -40,7 +46,15 @@ const meanings: Readonly<Record<string, 'name' | 'file' | 'target' | 'arg' | 'co
 export function buildAction(step: OldStep): BuildAction | undefined {
   const words = [...(step.command ?? []), ...(step.args ?? [])]
   const image = (step.image ?? '').replace(/[:@].*$/, '')
-  if (/kaniko(-project)?\/executor$/.test(image)) return readKaniko(step, words)
+  // img's --insecure-registry has no value, kaniko's has.
+  const found = readStep(step, image, kaniko.test(image) ? words : words.filter((word) => !insecure.test(word)))
+  return found && { ...found, insecure: words.some((word) => insecure.test(word)) }
+}
+
+type Read = Omit<BuildAction, 'insecure'>
+
+function readStep(step: OldStep, image: string, words: readonly string[]): Read | undefined {
+  if (kaniko.test(image)) return readKaniko(step, words)
   if (!/(^|\/)(docker|img|buildah|podman)(\/stable)?$/.test(image)) return undefined
   const [verb, ...rest] = /^(docker|img|buildah|podman)$/.test(words[0] ?? '') ? words.slice(1) : words
   if (verb === 'push') {
@@ -51,7 +65,7 @@ export function buildAction(step: OldStep): BuildAction | undefined {
   return read(step, rest, false)
 }
 
-const readKaniko = (step: OldStep, words: readonly string[]): BuildAction => {
+const readKaniko = (step: OldStep, words: readonly string[]): Read => {
   const push = !words.some((word) => /^--no-push(=true)?$/.test(word))
   return read(
     step,
@@ -60,7 +74,7 @@ const readKaniko = (step: OldStep, words: readonly string[]): BuildAction => {
   )
 }
 
-function read(step: OldStep, words: readonly string[], push: boolean): BuildAction {
+function read(step: OldStep, words: readonly string[], push: boolean): Read {
   const found: Record<string, string[]> = {}
   for (let i = 0; i < words.length; i++) {
     const word = words[i] ?? ''

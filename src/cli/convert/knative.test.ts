@@ -73,6 +73,30 @@ describe('a template', () => {
     })
   })
 
+  test.each<[string, object[]]>([
+    [
+      'img',
+      [
+        { image: 'img', args: ['build', '-t', 'a', '.'] },
+        { image: 'img', args: ['push', '--insecure-registry', 'a'] },
+      ],
+    ],
+    [
+      'kaniko',
+      [{ image: 'gcr.io/kaniko-project/executor', args: ['--insecure-registry', 'host', '-d', 'a', '--insecure'] }],
+    ],
+    [
+      'buildah',
+      [
+        { image: 'buildah', args: ['bud', '--tls-verify=false', '-t', 'a', '.'] },
+        { image: 'buildah', args: ['push', 'a'] },
+      ],
+    ],
+  ])('of %s says that its registry speaks plain HTTP', (_, steps) => {
+    expect(convert({ steps }).object['spec']).toMatchObject({ output: { names: ['a'], push: true, insecure: true } })
+    expect(convert({ steps }).object['spec']).not.toHaveProperty('source')
+  })
+
   test.each<[string, object, RegExp]>([
     [
       'an option whose meaning would be lost',

@@ -108,8 +108,10 @@ function readSteps(spec: OldSpec, label: string, { push }: ConvertOptions, remar
   const after: OldStep[] = []
   let build: BuildAction | undefined
   const pushed = new Set<string>()
+  let insecure = false
   for (const step of spec.steps ?? []) {
     const action = buildAction(step)
+    insecure ||= action?.insecure === true
     if (!action) (build ? after : before).push(step)
     else if (!action.builds) for (const name of action.names) pushed.add(name)
     else if (build) throw new UsageError(`${label}: it builds twice; make it two`)
@@ -135,7 +137,9 @@ function readSteps(spec: OldSpec, label: string, { push }: ConvertOptions, remar
       ...(dockerfile === undefined ? {} : { dockerfile }),
       ...(target === undefined ? {} : { target }),
       ...(args.length === 0 ? {} : { args: [...args] }),
-      ...(names.length === 0 ? {} : { output: { names: [...names], ...(isPushed ? { push: true } : {}) } }),
+      ...(names.length === 0
+        ? {}
+        : { output: { names: [...names], ...(isPushed ? { push: true, ...(insecure ? { insecure } : {}) } : {}) } }),
       ...(before.length + after.length === 0
         ? {}
         : { steps: { ...(before.length ? { before } : {}), ...(after.length ? { after } : {}) } }),

@@ -1,7 +1,7 @@
 import type { Build, Recipe } from '../../api/builds/builds.ts'
 import type { PodTemplate } from '../../api/builds/pod-template.ts'
 import type { BasicAuth } from '../../api/builds/work.ts'
-import { configMaps, secretReader, serviceAccounts } from '../../api/names.ts'
+import { configMaps, labels, secretReader, serviceAccounts } from '../../api/names.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import { isForbidden } from '../../kernel/k8s/failure.ts'
@@ -50,7 +50,10 @@ export async function gather(
   const ca = await client.find<ConfigMap>(resources.configMaps, { namespace: ownNamespace, name: configMaps.ca })
   const pem = ca?.data?.['ca.crt']
   if (!pem) {
-    throw new InsituError('CA_MISSING', 'no gateway has made the CA of this cluster yet', { status: 'UNAVAILABLE' })
+    throw new InsituError('CA_MISSING', `ConfigMap ${ownNamespace}/${configMaps.ca} holds no CA`, {
+      status: 'UNAVAILABLE',
+      fix: `a gateway writes it once it is ready: kubectl -n ${ownNamespace} get pods -l ${labels.role}=gateway`,
+    })
   }
   return {
     registrySecrets: usable.map(({ name }) => name),

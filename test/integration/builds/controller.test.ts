@@ -334,6 +334,27 @@ test('a missing service account or ConfigMap is said on the Build', async () => 
   expect(status?.message).toBe('ServiceAccount nobody does not exist')
 })
 
+test('without the CA of the gateways a Build waits, says so with what to do, and goes on once it is there', async () => {
+  const ca = { namespace: 'buildkit-system', name: 'insitu-ca' }
+  await admin.patch(resources.configMaps, ca, { data: { 'ca.crt': '' } })
+  try {
+    await builds.make('without-ca')
+    const waits = await builds.seen('without-ca', 'says why', (b) => condition(b, 'Scheduled')?.reason === 'CAMissing')
+    const said = 'waits: ConfigMap buildkit-system/insitu-ca holds no CA (a gateway writes it once it is ready: kubectl'
+    expect(condition(waits, 'Scheduled')).toMatchObject({ status: 'False' })
+    expect(condition(waits, 'Scheduled')?.message).toContain(said)
+    expect(waits.status).toMatchObject({ phase: 'Starting', message: expect.stringContaining(said) as string })
+  } finally {
+    await admin.patch(resources.configMaps, ca, { data: { 'ca.crt': 'CA' } })
+  }
+  const job = await jobOf(await builds.get('without-ca'))
+  await jobs.start(job)
+  const runs = await builds.seen('without-ca', 'runs', (b) => b.status?.phase === 'Running')
+  expect(condition(runs, 'Scheduled')).toMatchObject({ status: 'True', reason: 'JobCreated' })
+  expect(runs.status).not.toHaveProperty('message')
+  await jobs.end(job, { result: 'succeeded' })
+})
+
 test('the directory on a claim is removed after the end, and with a Build that is deleted while it runs', async () => {
   const spec = { source: { workspace: {} }, workspace: { claimName: 'models' } }
   const clean = (build: Build) =>
