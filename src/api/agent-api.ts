@@ -20,9 +20,9 @@ export const agentPaths = {
   pull: '/v1/pull',
   /** POST a DropRequest. For gateways. */
   drop: '/v1/drop',
-  /** GET: a NodeUsage. For gateways, and on the agent's unix socket. */
+  /** GET: a NodeUsage. On the agent's unix socket only, see agentSocket. */
   usage: '/v1/usage',
-  /** POST a PruneRequest; JSON lines of PruneProgress. For gateways, and on the agent's unix socket. */
+  /** POST a PruneRequest; JSON lines of PruneProgress. On the agent's unix socket only. */
   prune: '/v1/prune',
   /** POST a WantedRequest: what templates of workloads that may run here name, as of now. For gateways. */
   wanted: '/v1/wanted',

@@ -201,6 +201,38 @@ it('a name that the node has and insitu did not build is refused even to an admi
   expect(await digest()).toBe(before)
 })
 
+it('a name of the node that somebody tags with another image there is put back at once, and it is reported', async () => {
+  // As kubelets do it, only that nobody starts anything from it.
+  const name = 'quay.io/library/busybox:latest'
+  const ctr = (...args: string[]) => insitu.lab.exec('node1', ['ctr', '-n', 'k8s.io', 'images', ...args])
+  const digest = async (): Promise<string> =>
+    /sha256:[0-9a-f]{64}/.exec((await ctr('ls', `name==${name}`)).stdout)?.[0] ?? ''
+  const reported = async (): Promise<boolean> =>
+    (await insitu.agents())
+      .get('node1')
+      ?.report?.findings.some(
+        ({ code, message }) => code === 'IMAGE_PUT_BACK' && message.startsWith(`${name} was overwritten`),
+      ) ?? false
+  await ctr('pull', '--hosts-dir', '/etc/containerd/certs.d', name)
+  const before = await digest()
+  // Again where the agent has not yet seen the image itself, and where the machine was too busy to measure a second.
+  await waitFor(
+    'the tag to be put back within a second',
+    async () => {
+      await ctr('tag', '--force', defaultOptions().image, name)
+      const tagged = performance.now()
+      await waitFor('its digest', async () => (await digest()) === before || undefined, {
+        timeout: 10_000,
+        interval: 50,
+      })
+      return performance.now() - tagged < 1000 || undefined
+    },
+    { timeout: 120_000 },
+  )
+  await waitFor('the report', async () => (await reported()) || undefined, { timeout: 60_000 })
+  await ctr('rm', name)
+})
+
 it('a developer connects with a kubeconfig alone: token, certificate and port come through the API server', async () => {
   await using context = await temporary()
   await writeFile(

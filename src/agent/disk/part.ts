@@ -1,8 +1,6 @@
 import { join } from 'node:path'
-import { agentPaths, agentSocket } from '../../api/agent-api.ts'
-import type { Handler } from '../front/handlers.ts'
+import { agentSocket } from '../../api/agent-api.ts'
 import type { Part } from '../part.ts'
-import { answerDisk } from './api.ts'
 import { startKeeper } from './keeper.ts'
 import { kubeletThresholds } from './kubelet.ts'
 import { diskMetrics } from './metrics.ts'
@@ -43,14 +41,7 @@ export const diskPart = (options: DiskPartOptions): Part => ({
       ...(options.interval === undefined ? {} : { interval: options.interval }),
     })
     const socket = await serveDisk(join(context.runDirectory, agentSocket), disk)
-    const handler = (method: 'GET' | 'POST', path: string): Handler => ({
-      methods: [method],
-      path,
-      allow: ['gateway'],
-      handle: (request, response) => answerDisk(disk, request, response),
-    })
     return {
-      handlers: [handler('GET', agentPaths.usage), handler('POST', agentPaths.prune)],
       findings: () => keeper.findings(),
       metrics: () => diskMetrics(keeper.fileSystems(), keeper.reclaimed()),
       async stop() {

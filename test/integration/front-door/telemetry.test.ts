@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -20,6 +21,13 @@ interface Span {
   readonly traceId: string
   readonly parentSpanId: string
   readonly spanId: string
+}
+
+/** A span as buildkitd keeps it with its record of a build. */
+interface RecordedSpan {
+  readonly Name: string
+  readonly SpanContext: { readonly TraceID: string; readonly SpanID: string }
+  readonly Parent: { readonly SpanID: string }
 }
 
 const collector = createServer((request, response) => {
@@ -59,11 +67,18 @@ afterAll(async () => {
   await work?.remove()
 })
 
+/** The trace of whoever runs the client, a CI job say: W3C Trace Context, which buildctl takes from its environment. */
+const job = { trace: randomBytes(16).toString('hex'), span: randomBytes(8).toString('hex') }
+
 const build = (context: string, ...args: string[]) =>
-  startClient('buildctl', [
-    ...['--addr', address, 'build', '--progress=plain', '--frontend=dockerfile.v0'],
-    ...[`--local=context=${context}`, `--local=dockerfile=${context}`, ...args],
-  ]).ended
+  startClient(
+    'buildctl',
+    [
+      ...['--addr', address, 'build', '--progress=plain', '--frontend=dockerfile.v0'],
+      ...[`--local=context=${context}`, `--local=dockerfile=${context}`, ...args],
+    ],
+    { env: { TRACEPARENT: `00-${job.trace}-${job.span}-01` } },
+  ).ended
 
 const lastBuild = (): Record<string, unknown> =>
   JSON.parse(
@@ -91,7 +106,7 @@ test('a build leaves one line, counts, and spans below its client’s', async ()
     outcome: 'ok',
     seconds: expect.any(Number) as number,
     waitSeconds: expect.any(Number) as number,
-    traceId: expect.stringMatching(/^[0-9a-f]{32}$/) as string,
+    traceId: job.trace,
   })
   const failed = await build(await work.context('RUN exit 3\n'))
   expect(failed.exitCode).toBe(1)
@@ -118,7 +133,7 @@ test('the spans reach the collector of the environment and the daemon’s record
     return all.length >= 2 ? all : undefined
   })
   const [whole, place] = spans
-  expect(whole).toMatchObject({ name: 'insitu build' })
+  expect(whole).toMatchObject({ name: 'insitu build', traceId: job.trace })
   expect(place).toMatchObject({ name: 'insitu place and queue', parentSpanId: whole?.spanId, traceId: whole?.traceId })
   const records = await startClient('buildctl', ['--addr', daemon.address, 'debug', 'histories', '--format={{json .}}'])
     .ended
@@ -135,5 +150,15 @@ test('the spans reach the collector of the environment and the daemon’s record
   )
   const own = blobs.filter(({ output }) => output.includes('insitu place and queue'))
   expect(own.length).toBeGreaterThan(0)
-  expect(own.some(({ output }) => output.includes(whole?.traceId ?? 'none'))).toBe(true)
+  // One JSON object after the other, each over many lines.
+  const recorded = own
+    .flatMap(({ output }) => output.split(/^(?=\{)/m))
+    .filter((text) => text.startsWith('{'))
+    .map((text) => JSON.parse(text) as RecordedSpan)
+  // The client's call of Solve is above ours and above the daemon's own.
+  const solve = recorded.find(
+    ({ Name, Parent }) => Name === 'moby.buildkit.v1.Control/Solve' && Parent.SpanID === whole?.parentSpanId,
+  )
+  expect(solve?.SpanContext.TraceID).toBe(job.trace)
+  expect(recorded.find(({ SpanContext }) => SpanContext.SpanID === whole?.spanId)?.Name).toBe('insitu build')
 })
