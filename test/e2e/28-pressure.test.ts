@@ -81,7 +81,14 @@ it('a daemon that its kernel kills for want of memory: the client is told so, an
   void build.ended.then(() => (over = true))
   try {
     await memory.limit((await memory.used()) + (24 << 20))
-    while (!over) await Promise.all(Array.from({ length: 6 }, greedy))
+    await waitFor(
+      'the end of the build',
+      async () => {
+        await Promise.all(Array.from({ length: 6 }, greedy))
+        return over || undefined
+      },
+      { timeout: 180_000 },
+    )
   } finally {
     await memory.limit(-1)
   }
