@@ -6,6 +6,7 @@ import type { Holds } from './holds.ts'
 import { judge, originOf } from './judge.ts'
 import { pinChanges } from './pins.ts'
 import { planPins } from './plan-pins.ts'
+import { createPullBacks } from './pull-backs.ts'
 import { type Arrival, isAlias, type Memory, type NodeImage } from './record.ts'
 import { createTimers } from './timers.ts'
 
@@ -73,7 +74,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
   const disputes = new Map<string, { target: Uint8Array; until: number }>()
   /** Digests that insitu built and that lost their name: a container may still use them. */
   const former = new Set<string>()
-  const pulling = new Set<string>()
+  const pullBacks = createPullBacks({ pull: (name) => images.pull(name), log, now })
   const timers = createTimers()
   let used: ReadonlySet<string> = new Set()
   let held = ''
@@ -147,14 +148,10 @@ export function createKeeper(options: KeeperOptions): Keeper {
     if (restored) current.set(name, restored)
   }
 
-  /** Its content is gone too: containerd asks the mirror, which asks the other nodes. Nobody waits for it. */
+  /** Its content is gone too: containerd asks the mirror, which asks the other nodes. */
   const pullBack = (name: string): void => {
     const record = memory.records.get(name)
-    if (!record || pulling.has(name)) return
-    pulling.add(name)
-    announce(record, record.arrival)
-    log.warn({ name, digest: record.digest }, 'a wanted image is gone from this node and is pulled from others')
-    quietly(images.pull(name).finally(() => pulling.delete(name)))
+    if (record) pullBacks.begin(record, () => announce(record, record.arrival))
   }
 
   const forget = (name: string): void => {
