@@ -34,7 +34,10 @@ export const agentPaths = {
 
 /** Requests over the gateways' TLS port for clients, for agents. */
 export const gatewayPaths = {
-  /** GET `?name=` or `?repository=&digest=`, and `&wait=` milliseconds: a Lookup. Ask every gateway and join the answers. */
+  /**
+   * GET `?name=` or `?repository=&digest=`, and `&wait=` milliseconds: a Lookup. Ask every gateway and join the answers.
+   * With a digest and `&ordinary=1` images that insitu did not build are looked for, too.
+   */
   lookup: '/v1/lookup',
 } as const
 

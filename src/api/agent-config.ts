@@ -1,4 +1,4 @@
-import { bool, count, duration, percent, section, size, texts } from './config-values.ts'
+import { bool, count, duration, percent, section, size, texts, wrong } from './config-values.ts'
 
 /** The `[agent.disk]` table. All optional: absent follows the kubelet. */
 export interface DiskConfig {
@@ -29,10 +29,17 @@ export interface EmulatorsConfig {
   readonly credentials: boolean
 }
 
+/** The `[agent.mirror]` table. */
+export interface MirrorConfig {
+  /** What a node's containerd gets from other nodes: images that insitu built, or what registries give to everybody as well. */
+  readonly serve: 'built' | 'all'
+}
+
 /** The `[agent]` table of insitu.toml. */
 export interface AgentConfig {
   readonly disk: DiskConfig
   readonly images: ImagesConfig
+  readonly mirror: MirrorConfig
   readonly emulators: EmulatorsConfig
 }
 
@@ -45,6 +52,7 @@ export const emulatedPlatforms = [
 export const defaultAgentConfig: AgentConfig = {
   disk: {},
   images: { keep: 3, keepFor: 7 * 24 * 3600 },
+  mirror: { serve: 'built' },
   emulators: { platforms: emulatedPlatforms, credentials: false },
 }
 
@@ -55,8 +63,9 @@ const percentages = ['highPercent', 'lowPercent', 'inodesHighPercent', 'inodesLo
  * @throws InsituError CONFIG_KEY, CONFIG_VALUE with the key's full name.
  */
 export function agentConfig(table: Readonly<Record<string, unknown>>): AgentConfig {
-  const agent = section(table['agent'], 'agent', ['disk', 'images', 'emulators'])
+  const agent = section(table['agent'], 'agent', ['disk', 'images', 'mirror', 'emulators'])
   const images = section(agent['images'], 'agent.images', ['keep', 'keepFor'])
+  const mirror = section(agent['mirror'], 'agent.mirror', ['serve'])
   const disk = section(agent['disk'], 'agent.disk', [...percentages, 'maxCacheBytes'])
   const maxCacheBytes = size(disk['maxCacheBytes'], 'agent.disk.maxCacheBytes')
   const emulators = section(agent['emulators'], 'agent.emulators', ['platforms', 'credentials'])
@@ -74,9 +83,15 @@ export function agentConfig(table: Readonly<Record<string, unknown>>): AgentConf
       keep: count(images['keep'], 'agent.images.keep', defaultAgentConfig.images.keep),
       keepFor: duration(images['keepFor'], 'agent.images.keepFor', defaultAgentConfig.images.keepFor),
     },
+    mirror: { serve: serveOf(mirror['serve']) },
     disk: {
       ...Object.fromEntries(shares.filter(([, value]) => value !== undefined)),
       ...(maxCacheBytes === undefined ? {} : { maxCacheBytes }),
     },
   }
+}
+
+function serveOf(value: unknown): MirrorConfig['serve'] {
+  if (value === undefined || value === 'built' || value === 'all') return value ?? defaultAgentConfig.mirror.serve
+  throw wrong('agent.mirror.serve', '"built" or "all"')
 }

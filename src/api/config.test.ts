@@ -59,10 +59,13 @@ describe('[agent.disk]', () => {
     expect(agentConfig({ agent: { disk: { ...disk, maxCacheBytes: '20GB' } }, gateway: { x: 1 } })).toEqual({
       disk: { ...disk, maxCacheBytes: 20e9 },
       images: { keep: 3, keepFor: 7 * 86_400 },
+      mirror: { serve: 'built' },
       emulators: defaultAgentConfig.emulators,
     })
     expect(agentConfig({})).toEqual(defaultAgentConfig)
     expect(agentConfig({ agent: { images: { keep: 1, keepFor: '2h' } } }).images).toEqual({ keep: 1, keepFor: 7200 })
+    expect(agentConfig({ agent: { mirror: { serve: 'all' } } }).mirror).toEqual({ serve: 'all' })
+    expect(() => agentConfig({ agent: { mirror: { serve: 'some' } } })).toThrow('agent.mirror.serve must be "built" or')
     const emulators = { platforms: ['linux/arm/v7'], credentials: true }
     expect(agentConfig({ agent: { emulators } }).emulators).toEqual(emulators)
     expect(() => agentConfig({ agent: { emulators: { platforms: ['linux/vax'] } } })).toThrow('platforms out of linux/')

@@ -19,6 +19,8 @@ export interface ImageInventory {
   /** Grows with every change; starts anew (from the clock) when the agent does. */
   readonly revision: number
   readonly images: readonly BuiltImage[]
+  /** With `agent.mirror.serve = "all"`: digests that the names of all other images on the node point to. */
+  readonly ordinary?: readonly string[] | undefined
 }
 
 /** An agent from which an image can be read. */

@@ -15,6 +15,7 @@ import { createInProgress } from '../gateway/images/in-progress.ts'
 import { createImageIndex } from '../gateway/images/index.ts'
 import { followInventories } from '../gateway/images/inventory.ts'
 import { createLookups } from '../gateway/images/lookup.ts'
+import { createOrdinaryImages } from '../gateway/images/ordinary-images.ts'
 import { tellWanted } from '../gateway/images/wanted.ts'
 import { lookupHandler } from '../gateway/images/lookup-handler.ts'
 import type { LiveView } from '../gateway/placement/view.ts'
@@ -58,6 +59,7 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
     return agent && !agent.draining ? address(agent) : undefined
   }
   const index = createImageIndex()
+  const ordinary = createOrdinaryImages()
   const inProgress = createInProgress()
   const direct = createAgentCalls({ peer, tls })
   const assignments = createAssignments((...args) => direct.pull(...args))
@@ -65,6 +67,7 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
   const counters: DeliveryCounters = { delivered: 0, failed: 0, bytes: 0, running: 0 }
   const lookups = createLookups({
     index,
+    ordinary,
     inProgress,
     peer,
     load: running,
@@ -72,6 +75,7 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
   })
   const inventories = followInventories({
     index,
+    ordinary,
     logger,
     async ask(agent, path) {
       const at = address(agent)

@@ -12,6 +12,8 @@ export interface BuiltImages {
   list(): readonly BuiltImage[]
   /** Changes with every change of the list. */
   revision(): number
+  /** Digests of the images that insitu did not build; absent where they are nobody's business. */
+  readonly ordinary?: (() => readonly string[]) | undefined
   /**
    * Records and pins what was just built here.
    * @param index what the names should point to where only a part of it was built here.

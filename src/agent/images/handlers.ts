@@ -12,7 +12,10 @@ export function imageHandlers(node: string, images: BuiltImages): readonly Handl
     {
       ...{ methods: ['GET'], path: agentPaths.images, allow: ['gateway'] },
       handle: (_, response) => {
-        const inventory: ImageInventory = { node, revision: images.revision(), images: images.list() }
+        const inventory: ImageInventory = {
+          ...{ node, revision: images.revision(), images: images.list() },
+          ordinary: images.ordinary?.(),
+        }
         sendJson(response, 200, inventory)
       },
     },

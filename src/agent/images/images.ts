@@ -12,6 +12,7 @@ import { createKeeper } from './keeper.ts'
 import { createLosses } from './losses.ts'
 import { memoryFile, readMemory, writeMemory } from './memory-file.ts'
 import { missingOf } from './missing.ts'
+import { followOrdinary } from './ordinary-digests.ts'
 import { createPutBacks } from './put-backs.ts'
 import { watchImages } from './watch.ts'
 
@@ -62,14 +63,15 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
   const putBacks = createPutBacks(() => context.changed())
   // From the clock, so that it is another one than before the restart.
   let revision = Date.now()
+  const revise = (): void => {
+    revision += 1
+    context.changed()
+  }
   const keeper = createKeeper({
     ...{ images, holds, memory, log, config: context.config.images },
     save: (changed) => writeMemory(file, changed),
     building: () => namesBeingBuilt(context.socket),
-    onRevision() {
-      revision += 1
-      context.changed()
-    },
+    onRevision: revise,
     onPutBack(event) {
       const { name, instead, digest, as } = event
       const what = as === 'record' ? 'a built image' : 'a protected image'
@@ -94,8 +96,9 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
       await images.pull(record.name)
     },
   })
+  const ordinary = context.config.mirror.serve === 'all' ? followOrdinary({ keeper, onChange: revise }) : undefined
   const unwatch = watchImages({ images, keeper, losses, log })
-  const built = builtImages({ keeper, images, log, revision: () => revision })
+  const built = { ...builtImages({ keeper, images, log, revision: () => revision }), ordinary: ordinary?.list }
   return {
     built,
     part: {
@@ -104,6 +107,7 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
       report: () => ({ imagesRevision: revision }),
       metrics: () => putBacks.metrics(built.list().length),
       async stop() {
+        ordinary?.stop()
         await unwatch()
         await keeper.stop()
         // What was under way may have connected again.

@@ -2,8 +2,9 @@ import { gatewayPaths } from '../../api/agent-api.ts'
 import type { BuiltImage, Lookup, Peer } from '../../api/images.ts'
 import type { Gateways } from './gateways.ts'
 
-/** A name, or a digest in a repository; both normalised. */
-export type Wanted = { readonly name: string } | { readonly repository: string; readonly digest: string }
+/** A name, or a digest in a repository; both normalised. `ordinary`: also of images that insitu did not build. */
+export type Wanted =
+  { readonly name: string } | { readonly repository: string; readonly digest: string; readonly ordinary?: '1' }
 
 /** What all gateways together say. */
 export type Joined =

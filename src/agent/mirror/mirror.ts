@@ -9,6 +9,9 @@ import { discardIngest } from './ingest.ts'
 import { createDeliveries, type Deliveries } from './deliveries.ts'
 import { createLinks } from './links.ts'
 import { createLookups } from './lookups.ts'
+import { labelledContent } from './ordinary/labelled-content.ts'
+import { createOrdinary } from './ordinary/ordinary.ts'
+import type { PublicManifests } from './ordinary/public-manifests.ts'
 import { peerHandler } from './peer-handler.ts'
 import { peerClient } from './peers.ts'
 import { createRemote } from './remote.ts'
@@ -31,6 +34,8 @@ export interface MirrorOptions {
   readonly log: Logger
   /** Milliseconds for which one request waits for a build. */
   readonly hold?: number
+  /** For images that insitu did not build; undefined: they are not served. */
+  readonly registries?: PublicManifests | undefined
   /** Most nodes that read from this one at a time. */
   readonly uploads?: number
 }
@@ -53,17 +58,25 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
   const store = contentStore(options.containerdRoot)
   const built = builtContent(records, store)
   const deliveries = createDeliveries()
-  const lookups = deliveries.planned(createLookups({ gateways }))
+  const asked = createLookups({ gateways })
+  const lookups = deliveries.planned(asked)
   const client = peerClient({ tls: () => options.tls })
   const links = createLinks()
   const source = createSource({ client, links, log })
   const remote = createRemote({ source, links, lookups, planned: deliveries.peers, log })
+  const { registries } = options
+  const ordinary =
+    registries &&
+    createOrdinary({
+      ...{ registries, lookups: asked },
+      remote: createRemote({ source, links, lookups: asked, planned: () => [], log }),
+    })
   let received = 0
   const server = await startMirrorServer({
     ...{ port: options.port, token: options.token },
     ...(options.host === undefined ? {} : { host: options.host }),
     handle: createRequests({
-      ...{ records, store, lookups, built, remote, source, links, log },
+      ...{ records, store, lookups, built, remote, ordinary, source, links, log },
       ...(options.hold === undefined ? {} : { hold: options.hold }),
       discard: async (digest) => {
         await discardIngest(options.containerd, digest).catch((error: unknown) =>
@@ -79,7 +92,10 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
   const uploads = createUploads(options.uploads === undefined ? {} : { most: options.uploads })
   return {
     server,
-    handler: peerHandler({ records, built, store, uploads }),
+    handler: peerHandler({
+      ...{ records, built, store, uploads },
+      pulled: registries && labelledContent(options.containerd),
+    }),
     received: () => received,
     deliveries,
     sizeOf: remote.sizeOf,

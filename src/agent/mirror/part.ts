@@ -7,6 +7,7 @@ import type { BuiltRecords } from './built-content.ts'
 import type { Delivery } from './deliveries.ts'
 import type { Gateways } from './gateways.ts'
 import { startMirror } from './mirror.ts'
+import { nodeRegistries } from './ordinary/registries.ts'
 import { ownDirectoryOf, register, tokenFileOf } from './registration.ts'
 import { mirrorToken } from './token.ts'
 
@@ -45,9 +46,11 @@ export const mirrorPart = ({ port, gateways, records, tls, hostRoot, onAccess }:
   async start(context) {
     const { root, namespace, containerd, host, env, log } = context
     const token = await mirrorToken(tokenFileOf(root))
+    const at = { address: containerd, pid: host.containerdPid, hostRoot, log }
+    const registries = context.config.mirror.serve === 'all' ? await nodeRegistries(at) : undefined
     const mirror = await startMirror({
       ...{ containerdRoot: host.distribution.root, containerd: containerdCall(containerd, namespace) },
-      ...{ records, gateways: gateways(log), tls, port, token, log },
+      ...{ records, gateways: gateways(log), tls, port, token, log, registries },
     })
     const registration = await register({
       ...{
@@ -75,6 +78,7 @@ export const mirrorPart = ({ port, gateways, records, tls, hostRoot, onAccess }:
         // First containerd asks no more, then nobody answers.
         await registration.stop()
         await mirror.close()
+        registries?.close()
       },
     }
   },

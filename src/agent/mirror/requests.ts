@@ -9,12 +9,15 @@ import { relayBlob, type RelayOptions } from './relay-blob.ts'
 import type { Remote } from './remote.ts'
 import { serveContent } from './serve-content.ts'
 import { createFailures } from './failures.ts'
+import type { Ordinary } from './ordinary/ordinary.ts'
 import { nextHop, parseTarget, type Target } from './target.ts'
 
 export interface RequestsOptions extends NamesOptions, Omit<RelayOptions, 'onCorrupt' | 'onBytes'> {
   readonly built: BuiltContent
   readonly store: ContentStore
   readonly remote: Remote
+  /** Images that insitu did not build; undefined: they are the registries' alone. */
+  readonly ordinary?: Ordinary | undefined
   readonly log: Logger
   /** Milliseconds for which one request waits for a build. Default 27,000: containerd gives a mirror 30 s. */
   readonly hold?: number
@@ -28,7 +31,7 @@ export interface RequestsOptions extends NamesOptions, Omit<RelayOptions, 'onCor
 
 /** Answers the requests of this node's containerd. */
 export function createRequests(options: RequestsOptions) {
-  const { built, store, remote, log, hold = 27_000, mostHops = 9 } = options
+  const { built, store, remote, ordinary, log, hold = 27_000, mostHops = 9 } = options
   const corrupt = new Set<string>()
   const failures = createFailures()
 
@@ -47,7 +50,7 @@ export function createRequests(options: RequestsOptions) {
         const reason = resolved.kind === 'failed' ? failures.note(name, resolved.reason) : failures.of(name)
         if (reason !== undefined) return sendError(response, 403, 'DENIED', `the build of ${name} failed: ${reason}`)
         remote.unknown(repository)
-        return notFound(response)
+        return others(request, response, repository, target.tag)
       }
       case 'building':
         if (hop < mostHops) return void response.writeHead(307, { location: nextHop(url, hop) }).end()
@@ -62,6 +65,25 @@ export function createRequests(options: RequestsOptions) {
         return send(request, response, digest, found)
       }
     }
+  }
+  /** What insitu did not build. */
+  const others = async (
+    request: IncomingMessage,
+    response: ServerResponse,
+    repository: string,
+    reference: string,
+  ): Promise<void> => {
+    const accept = request.headers.accept ?? '*/*'
+    if (request.method === 'HEAD') {
+      const { digest, mediaType, size } = (await ordinary?.resolve(repository, reference, accept)) ?? {}
+      if (digest === undefined || mediaType === undefined || size === undefined) return notFound(response)
+      return void response.writeHead(200, contentHeaders(digest, mediaType, size)).end()
+    }
+    const digest = reference.includes(':')
+      ? reference
+      : (await ordinary?.resolve(repository, reference, accept))?.digest
+    const found = digest === undefined ? undefined : await ordinary?.manifest(repository, digest, accept)
+    return found && digest !== undefined ? send(request, response, digest, found) : notFound(response)
   }
   const local = async (request: IncomingMessage, response: ServerResponse, digest: string): Promise<void> => {
     const descriptor = await built.descriptor(digest)
@@ -86,7 +108,7 @@ export function createRequests(options: RequestsOptions) {
       }
       corrupt.delete(digest)
     }
-    const content = await remote.blob(repository, digest)
+    const content = ordinary?.blob(repository, digest) ?? (await remote.blob(repository, digest))
     if (!content) return notFound(response)
     const onCorrupt = (wrong: string): void => {
       corrupt.add(wrong)
@@ -112,7 +134,7 @@ export function createRequests(options: RequestsOptions) {
       if (descriptor && (await store.size(digest)) !== undefined) return await local(request, response, digest)
       if (target.kind === 'blob') return await blob(request, response, repository, digest)
       const found = await remote.manifest(repository, digest)
-      return found ? send(request, response, digest, found) : notFound(response)
+      return found ? send(request, response, digest, found) : await others(request, response, repository, digest)
     } catch (error) {
       if (response.headersSent) response.destroy()
       else if (error instanceof InsituError && error.status === 'NOT_FOUND') notFound(response)

@@ -5,6 +5,7 @@ import { createLogger } from '../../kernel/log.ts'
 import type { Agent } from '../directory/agent.ts'
 import { createImageIndex } from './index.ts'
 import { followInventories, parseInventory } from './inventory.ts'
+import { createOrdinaryImages } from './ordinary-images.ts'
 
 const logger = createLogger({ level: 'silent' })
 const image = (name: string, version = 1): BuiltImage => ({
@@ -20,9 +21,11 @@ const agent = (node: string, imagesRevision?: number, uid = node): Agent =>
 
 function follow(answer: (agent: Agent) => Promise<unknown>) {
   const index = createImageIndex()
+  const ordinary = createOrdinaryImages()
   let asked = 0
   const inventories = followInventories({
     index,
+    ordinary,
     logger,
     atOnce: 4,
     backoff: () => createBackoff({ base: 1, max: 5 }),
@@ -31,7 +34,7 @@ function follow(answer: (agent: Agent) => Promise<unknown>) {
       return answer(one)
     },
   })
-  return { index, inventories, asked: () => asked }
+  return { index, ordinary, inventories, asked: () => asked }
 }
 
 test('an agent is asked when it appears and when its revision changes, not for anything else', async () => {
@@ -93,4 +96,15 @@ test('of an answer only what is an image counts', () => {
   const good = image('a')
   expect(parseInventory({ images: [good, null, { ...good, name: 'a' }, { ...good, version: 'x' }] })).toEqual([good])
   expect(() => parseInventory('nothing')).toThrow('no inventory')
+})
+
+test('images that insitu did not build are taken over, until the agent goes', async () => {
+  const digest = `sha256:${'c'.repeat(64)}`
+  const said = { images: [], ordinary: [digest, 5, 'sha256:../x'] }
+  const { ordinary, inventories } = follow(() => Promise.resolve(said))
+  inventories.agent('n1', agent('n1', 5))
+  await expect.poll(() => ordinary.holders(digest, 8)).toEqual(['n1'])
+  expect(ordinary.size.digests).toBe(1)
+  inventories.agent('n1', undefined)
+  expect(ordinary.holders(digest, 8)).toEqual([])
 })

@@ -6,9 +6,11 @@ import { type Backoff, createBackoff } from '../../kernel/k8s/backoff.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { Agent } from '../directory/agent.ts'
 import type { ImageIndex } from './index.ts'
+import type { OrdinaryImages } from './ordinary-images.ts'
 
 export interface InventoriesOptions {
   readonly index: ImageIndex
+  readonly ordinary?: OrdinaryImages
   /** Asks the agent for a path of its API. */
   readonly ask: (agent: Agent, path: string) => Promise<unknown>
   readonly logger: Logger
@@ -25,6 +27,9 @@ export interface Inventories {
   readonly pending: number
   stop(): void
 }
+
+/** Images of a node that insitu did not build; more than a node has. */
+const mostOrdinary = 1000
 
 interface Followed {
   /** The pod and the revision that is read, or is to be read. */
@@ -59,7 +64,9 @@ export function followInventories(options: InventoriesOptions): Inventories {
     const take = index.reading(node)
     let images: readonly BuiltImage[] | undefined
     try {
-      images = parseInventory(await ask(agent, agentPaths.images))
+      const said = await ask(agent, agentPaths.images)
+      images = parseInventory(said)
+      if (!stopped && followed.get(node) === one) options.ordinary?.set(node, parseOrdinary(said))
       one.backoff.reset()
     } catch (error) {
       const failures = one.backoff.failures + 1
@@ -90,6 +97,7 @@ export function followInventories(options: InventoriesOptions): Inventories {
         clearTimeout(known?.timer)
         followed.delete(node)
         queue.delete(node)
+        options.ordinary?.set(node, [])
         return index.forget(node)
       }
       if (agent.ip === undefined) return
@@ -117,6 +125,13 @@ export function parseInventory(value: unknown): readonly BuiltImage[] {
   const images = (value as { images?: unknown } | undefined)?.images
   if (!Array.isArray(images)) throw new TypeError('what the agent sent is no inventory')
   return images.filter(isBuilt).map(({ name, digest, version }) => ({ name, digest, version }))
+}
+
+/** What cannot be read is left out. */
+function parseOrdinary(value: unknown): readonly string[] {
+  const { ordinary } = value as { ordinary?: unknown }
+  const list: readonly unknown[] = Array.isArray(ordinary) ? ordinary.slice(0, mostOrdinary) : []
+  return list.filter((one): one is string => typeof one === 'string' && /^sha(256|512):[0-9a-f]+$/.test(one))
 }
 
 function isBuilt(value: unknown): value is BuiltImage {

@@ -22,7 +22,8 @@ function parse(query: URLSearchParams): Wanted | undefined {
   const [name, repository, digest] = ['name', 'repository', 'digest'].map((key) => query.get(key))
   try {
     if (name) return { name: normalizeReference(name) }
-    if (repository && digest && /^[a-z0-9]+:[a-f0-9]{32,}$/.test(digest)) return { repository, digest }
+    if (repository && digest && /^[a-z0-9]+:[a-f0-9]{32,}$/.test(digest))
+      return { repository, digest, ordinary: query.get('ordinary') === '1' }
   } catch {
     // Not a name: nothing can be found by it.
   }

@@ -1,12 +1,18 @@
 import type { BuiltImage, Lookup, Peer } from '../../api/images.ts'
 import type { ImageIndex } from './index.ts'
 import type { InProgress } from './in-progress.ts'
+import type { OrdinaryImages } from './ordinary-images.ts'
 
 /** What is looked for: a name, or a digest in a repository. Normalised. */
-export type Wanted = { readonly name: string } | { readonly repository: string; readonly digest: string }
+export type Wanted =
+  | { readonly name: string }
+  /** `ordinary`: also of images that insitu did not build; their registry has let the asking node have it. */
+  | { readonly repository: string; readonly digest: string; readonly ordinary?: boolean }
 
 export interface LookupOptions {
   readonly index: ImageIndex
+  /** Nodes that have an image which insitu did not build, by the digest that its name points to. */
+  readonly ordinary?: OrdinaryImages
   readonly inProgress: InProgress
   /** The agent of a node, as others reach it; undefined while it has no address. */
   readonly peer: (node: string) => Peer | undefined
@@ -30,6 +36,8 @@ export interface Lookups {
 
 /** So many are enough to go on when some die. */
 const mostPeers = 8
+/** Of the nodes that have an image everybody has, so many are looked at. */
+const mostAsked = 64
 
 export function createLookups(options: LookupOptions): Lookups {
   const { index, inProgress, peer, load, random = Math.random } = options
@@ -37,21 +45,29 @@ export function createLookups(options: LookupOptions): Lookups {
 
   const peersOf = (image: BuiltImage, asking: string): readonly Peer[] => {
     const first = options.assigned?.(asking, image)
-    return index
-      .holders(image)
+    return inOrder(index.holders(image), asking, first)
+  }
+  const inOrder = (nodes: readonly string[], asking: string, first?: string): readonly Peer[] =>
+    nodes
       .filter((node) => node !== asking)
       .map((node) => ({ node, order: node === first ? -1 : load(node) + random() }))
       .toSorted((a, b) => a.order - b.order)
       .flatMap(({ node }) => peer(node) ?? [])
       .slice(0, mostPeers)
-  }
 
   const here = (image: BuiltImage | undefined, asking: string): Lookup =>
     image ? { state: 'here', image, peers: peersOf(image, asking) } : { state: 'none' }
 
   return {
     async lookup(wanted, asking, wait, signal) {
-      if ('digest' in wanted) return here(index.byDigest(wanted.repository, wanted.digest), asking)
+      if ('digest' in wanted) {
+        const { repository, digest } = wanted
+        const built = index.byDigest(repository, digest)
+        if (!wanted.ordinary || built?.digest === digest) return here(built, asking)
+        const peers = inOrder(options.ordinary?.holders(digest, mostAsked) ?? [], asking)
+        if (peers.length === 0) return { state: 'none' }
+        return { state: 'here', image: { name: `${repository}@${digest}`, digest, version: 0 }, peers }
+      }
       const { name } = wanted
       if (!inProgress.of(name)) return here(index.newest(name), asking)
       const failure = wait > 0 ? await ended(name, wait, signal) : undefined

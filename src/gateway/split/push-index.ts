@@ -1,7 +1,7 @@
 import { parseReference } from '../../buildkit/reference.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { ClientCredentials } from './ask-client.ts'
-import { readChallenge } from './challenge.ts'
+import { readChallenge } from '../../kernel/http/challenge.ts'
 import type { ImageIndex } from './image-index.ts'
 import { askRegistry, type RegistryAnswer } from './registry-request.ts'
 

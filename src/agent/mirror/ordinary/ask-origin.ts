@@ -1,0 +1,74 @@
+import { Agent as PlainAgent, type IncomingHttpHeaders, request as plain } from 'node:http'
+import { Agent as SecureAgent, request as secure } from 'node:https'
+import type { ProxyVariables } from '../../../buildkit/proxy.ts'
+import type { OriginHost } from './origin-hosts.ts'
+import { proxyFor } from './proxy-for.ts'
+
+export interface OriginAnswer {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+  /** The first bytes. */
+  readonly body: string
+}
+
+export interface OriginRequest {
+  readonly method: 'HEAD' | 'GET'
+  readonly headers: Readonly<Record<string, string>>
+  readonly signal: AbortSignal
+}
+
+/** Requests to registries and their token servers, on connections that are used again. */
+export interface OriginClient {
+  /** Follows no redirect. Rejects with the network's error. */
+  ask(url: URL, host: Pick<OriginHost, 'ca' | 'insecure'>, request: OriginRequest): Promise<OriginAnswer>
+  close(): void
+}
+
+const mostRead = 256 << 10
+
+/**
+ * @param proxies containerd's variables.
+ * @param authorities PEM of those that the node trusts.
+ */
+export function originClient(proxies: ProxyVariables, authorities: string | undefined): OriginClient {
+  const agents = new Map<string, PlainAgent | SecureAgent>()
+  const agentOf = (url: URL): PlainAgent | SecureAgent => {
+    const proxy = proxyFor(url, proxies)
+    const key = `${url.protocol} ${proxy ?? ''}`
+    const known = agents.get(key)
+    if (known) return known
+    const proxyEnv = proxy === undefined ? {} : { HTTP_PROXY: proxy, HTTPS_PROXY: proxy }
+    const options = { keepAlive: true, maxFreeSockets: 2, timeout: 30_000, proxyEnv }
+    const made = url.protocol === 'https:' ? new SecureAgent(options) : new PlainAgent(options)
+    agents.set(key, made)
+    return made
+  }
+  return {
+    ask: (url, { ca, insecure }, { method, headers, signal }) =>
+      new Promise((resolve, reject) => {
+        const common = { method, headers, signal, agent: agentOf(url) }
+        const trusted = [authorities, ca].filter((pem) => pem !== undefined)
+        const tls = { rejectUnauthorized: !insecure, ...(trusted.length === 0 ? {} : { ca: trusted }) }
+        const outgoing = url.protocol === 'https:' ? secure(url, { ...common, ...tls }) : plain(url, common)
+        outgoing.once('error', reject)
+        outgoing.once('response', (response) => {
+          const { statusCode: status = 0, headers: given } = response
+          const chunks: Buffer[] = []
+          let size = 0
+          const done = (): void => resolve({ status, headers: given, body: Buffer.concat(chunks).toString('utf8') })
+          response.on('data', (chunk: Buffer) => {
+            size += chunk.length
+            if (size <= mostRead) return void chunks.push(chunk)
+            done()
+            response.destroy()
+          })
+          response.once('error', reject)
+          response.once('end', done)
+        })
+        outgoing.end()
+      }),
+    close() {
+      for (const agent of agents.values()) agent.destroy()
+    },
+  }
+}
