@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, X509Certificate } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -17,10 +17,13 @@ import {
   ensureInstalled,
   type Installed,
   open,
+  ready,
   repository,
   temporary,
 } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
+import { type Publisher, startPublisher } from './fixtures/publisher.ts'
+import { publishThree } from './fixtures/publishes.ts'
 
 const id = randomBytes(3).toString('hex')
 let insitu: Installed
@@ -164,6 +167,31 @@ CMD ["sh", "-c", "ls -ldn /owned /dir; cat /heard; id -u"]`
       () => build(`FROM busybox\nRUN echo ${id}`, { opt: { 'insitu.node': 'node1' } }).catch(() => undefined),
       { timeout: 60_000, interval: 1000 },
     )
+  })
+})
+
+describe('a service that publishes models, with Jobs of its own (config/examples/model-publish)', () => {
+  let publisher: Publisher
+  beforeAll(async () => {
+    publisher = await startPublisher(insitu, 'rootless')
+    // The overlay installs insitu as well: without the option with which this file did.
+    await ready(insitu)
+  })
+  afterAll(async () => {
+    await publisher?.close()
+  })
+
+  it('publishes, looks every 30 s, and leaves nothing after success, failure and time-out', async () => {
+    const began = Date.now()
+    const published = await publishThree(insitu, publisher, { id, sleep: 4713 })
+    expect(Date.now() - began).toBeGreaterThan(30_000)
+    expect(await podLog({ containers: [{ name: 'main', image: published }] })).toContain('weights')
+  })
+
+  it('builds with the certificates in buildkit-client-certs, which are those of its account', async () => {
+    const data = await publisher.kubectl('get', 'secret', 'buildkit-client-certs', '-o', 'jsonpath={.data.cert\\.pem}')
+    const { subjectAltName } = new X509Certificate(Buffer.from(data, 'base64'))
+    expect(subjectAltName).toContain('spiffe://insitu.build/ns/model-publish/sa/model-publish-buildkit')
   })
 })
 

@@ -14,7 +14,7 @@ const convert = (spec: object, push = false) => convertKnative(template(spec), {
 
 describe('the example', () => {
   test('is converted as config/examples/knative/builds.yaml has it', () => {
-    const objects = (parseYaml(read('old.yaml')) as Plain[]).map((old) => convertKnative(old, { push: false }).object)
+    const objects = (parseYaml(read('old.yaml')) as Plain[]).map((old) => convertKnative(old, { push: true }).object)
     expect(objects).toEqual(parseYaml(read('builds.yaml')))
   })
 

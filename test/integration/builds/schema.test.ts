@@ -253,7 +253,8 @@ test('who may build and not create jobs makes no Builds', async () => {
 
 test('what insitu convert makes of Knative’s objects is taken', async () => {
   const example = (name: string): string => join(import.meta.dirname, '../../../config/examples/knative', name)
-  const { stdout } = await run(join(import.meta.dirname, '../../../bin/insitu'), ['convert', '-f', example('old.yaml')])
+  const insitu = join(import.meta.dirname, '../../../bin/insitu')
+  const { stdout } = await run(insitu, ['convert', '--push', '-f', example('old.yaml')])
   const objects = parseYaml(stdout) as KubernetesObject[]
   expect(objects).toEqual(parseYaml(await readFile(example('builds.yaml'), 'utf8')))
   for (const object of objects) await admin.apply({ ...object, metadata: { ...object.metadata, namespace } })
