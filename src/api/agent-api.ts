@@ -20,6 +20,8 @@ export const agentPaths = {
   pull: '/v1/pull',
   /** POST a DropRequest. For gateways. */
   drop: '/v1/drop',
+  /** POST a RetractRequest; the answer comes when builds that may write the names have ended. For gateways. */
+  retract: '/v1/retract',
   /** GET: a NodeUsage. On the agent's unix socket only, see agentSocket. */
   usage: '/v1/usage',
   /** POST a PruneRequest; JSON lines of PruneProgress. On the agent's unix socket only. */

@@ -84,6 +84,14 @@ export type PullProgress =
   | { readonly done: true; readonly bytes: number }
   | { readonly error: string }
 
+/** Body of `agentPaths.retract`: a build has failed elsewhere that may have named images on this node. */
+export interface RetractRequest {
+  /** Normalised. */
+  readonly names: readonly string[]
+  /** Milliseconds since that build began. What a name pointed to before stays. */
+  readonly age: number
+}
+
 /** Body of `agentPaths.drop`: names whose copy on this node is older than the given version lose it. */
 export interface DropRequest {
   readonly images: readonly BuiltImage[]

@@ -66,4 +66,8 @@ export function infoResponse(versions: readonly string[]): Uint8Array {
   return toBinary(InfoResponseSchema, create(InfoResponseSchema, { buildkitVersion: versionOf(oldest) }))
 }
 
+/** A request for the progress of a build. */
+export const statusRequest = (ref: string): Uint8Array =>
+  toBinary(StatusRequestSchema, create(StatusRequestSchema, { ref }))
+
 export const statusRef = (request: Uint8Array): string => fromBinary(StatusRequestSchema, request).ref

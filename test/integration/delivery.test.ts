@@ -56,6 +56,7 @@ beforeAll(async () => {
         },
         drop: (node, images) =>
           Promise.resolve(void calls.dropped.push(...images.map((i) => [node, i] as [string, BuiltImage]))),
+        retract: () => Promise.resolve(),
         pull: (...args) => pull(...args),
       },
       able: () => ['n1', 'n2', 'n3', 'n4'],

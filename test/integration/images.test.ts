@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { namesBeingBuilt } from '../../src/agent/images/active-builds.ts'
 import { createImages, type Images } from '../../src/agent/images/images.ts'
 import type { Preflight } from '../../src/agent/host/preflight.ts'
 import type { RunningPart } from '../../src/agent/part.ts'
@@ -23,6 +24,8 @@ let part: RunningPart | undefined
 /** Gateways count up. */
 let version = Date.now()
 
+const buildkit = (): string => `/proc/${node.pid}/root/run/buildkit.sock`
+
 async function startImages(): Promise<void> {
   const images = createImages()
   part = await images.part.start({
@@ -33,7 +36,7 @@ async function startImages(): Promise<void> {
       host: { snapshotter: 'overlayfs', distribution: { root: join(node.directory, 'containerd') } } as Preflight,
     },
     ...{ containerd: socket, namespace: 'k8s.io', root, tmpdir: root, runDirectory: root, changed: () => {} },
-    socket: `/proc/${node.pid}/root/run/buildkit.sock`,
+    socket: buildkit(),
     log: createLogger({ level: 'silent' }),
   })
   built = images.built
@@ -176,6 +179,44 @@ describe('an image whose platforms are on several nodes', () => {
     await built.built([{ name, digest: shared.digest, version: ++version }], shared)
     const nothing = `sha256:${'0'.repeat(64)}`
     expect(await built.drop([{ name, digest: nothing, version: ++version }])).toEqual([name])
+    expect(await ctrImage(name)).toBeUndefined()
+  })
+
+  it('loses a name that its part has written and nobody recorded; what was there before stays, or comes back', async () => {
+    const [fresh, before, recorded] = ['fresh', 'before', 'recorded'].map((tag) => `${registry}/part:${tag}`) as [
+      ...[string, string, string],
+    ]
+    const old = await buildPast(before, 'before')
+    const good = await build(recorded, 'good')
+    // containerd's clock is in whole seconds here: what is older than the build has to be so by more than that.
+    const at = Date.now()
+    await until('the next seconds', () => Date.now() - at > 3000)
+    const started = Date.now()
+    await buildPast(fresh, 'fresh')
+    await buildPast(recorded, 'half')
+    const names = [fresh, before, recorded, `${registry}/part:never`]
+    expect(await built.retract({ names, age: Date.now() - started })).toEqual([fresh])
+    expect(await ctrImage(fresh)).toBeUndefined()
+    await pointsTo(before, old)
+    await pointsTo(recorded, good)
+  })
+
+  it('loses it also when the daemon writes it only while the build is being given up', async () => {
+    const name = `${registry}/part:late`
+    const slow = join(node.directory, 'slow')
+    await mkdir(slow, { recursive: true })
+    await copyFile('/bin/busybox', join(slow, 'busybox'))
+    const step = 'RUN ["/bin/busybox", "sleep", "2"]'
+    await writeFile(join(slow, 'Dockerfile'), `FROM scratch\nCOPY busybox /bin/busybox\nLABEL part=late\n${step}\n`)
+    const started = Date.now()
+    const building = buildctl([
+      ...['build', '--progress', 'plain', '--frontend', 'dockerfile.v0', '--local', `context=${slow}`],
+      ...['--local', `dockerfile=${slow}`, '--output', `type=image,name=${name},unpack=true`],
+    ])
+    await until('the daemon to know the build', async () => (await namesBeingBuilt(buildkit())).has(name))
+    const retracted = built.retract({ names: [name], age: Date.now() - started })
+    expect((await building).code).toBe(0)
+    expect(await retracted).toEqual([name])
     expect(await ctrImage(name)).toBeUndefined()
   })
 })

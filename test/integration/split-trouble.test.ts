@@ -27,6 +27,8 @@ const open = (): Promise<TestGateway> =>
   startGateway({
     nodes: { red: { socket: red.socket, native: native.red }, blue: { socket: blue.socket, native: native.blue } },
     config: { statusVertex: true, defaults: true },
+    // Buildctl asks for workers first; on a busy machine the daemons' first answer takes its time.
+    patience: 30_000,
   })
 
 beforeAll(async () => {

@@ -32,6 +32,8 @@ beforeAll(async () => {
       blue: { socket: blue.socket, native: ['linux/arm64', 'linux/arm/v7'] },
     },
     config: { statusVertex: true, defaults: true },
+    // Buildctl asks for workers first; on a busy machine the daemons' first answer takes its time.
+    patience: 30_000,
   })
   const env = { BUILDX_CONFIG: await work.directory() }
   buildx = (args, options) => startClient('buildx', args, { ...options, env: { ...env, ...options?.env } }).ended

@@ -1,8 +1,9 @@
-import type { BuiltImage, SharedIndex } from '../../api/images.ts'
+import type { BuiltImage, RetractRequest, SharedIndex } from '../../api/images.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { ContainerdImages } from './containerd-images.ts'
 import type { Keeper } from './keeper.ts'
 import type { ImageRecord } from './record.ts'
+import { retractNames } from './retract.ts'
 import { nameIndex } from './shared-index.ts'
 
 /** What insitu built and this node has: for gateways, the mirror, deliveries and the disk's budget. */
@@ -27,6 +28,8 @@ export interface BuiltImages {
   arriving(image: BuiltImage): Promise<void>
   /** Takes names away whose copy here is older. @returns those. */
   drop(images: readonly BuiltImage[]): Promise<readonly string[]>
+  /** Takes names away that a build has written here which has failed elsewhere. @returns those. */
+  retract(request: RetractRequest): Promise<readonly string[]>
   /** Names in templates of workloads that may run here: all of them, as from now. */
   wanted(names: readonly string[]): Promise<void>
   /** A name that this node has and that insitu did not build: no build may write it. */
@@ -38,9 +41,11 @@ export interface BuiltImagesOptions {
   readonly images: ContainerdImages
   readonly log: Logger
   readonly revision: () => number
+  /** Names that builds in progress will write. */
+  readonly building: () => Promise<ReadonlySet<string>>
 }
 
-export function builtImages({ keeper, images, log, revision }: BuiltImagesOptions): BuiltImages {
+export function builtImages({ keeper, images, log, revision, building }: BuiltImagesOptions): BuiltImages {
   const { memory, current } = keeper
   const isHere = (record: ImageRecord): boolean => current.get(record.name)?.digest === record.digest
   const plain = ({ name, digest, version }: ImageRecord): BuiltImage => ({ name, digest, version })
@@ -107,6 +112,7 @@ export function builtImages({ keeper, images, log, revision }: BuiltImagesOption
       }
       return dropped
     },
+    retract: (request) => retractNames({ keeper, images, building, log }, request),
     async wanted(names) {
       const next = new Set(names)
       if (next.size === memory.wanted.size && names.every((name) => memory.wanted.has(name))) return

@@ -1,6 +1,6 @@
 import { grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { type GrpcConnection, grpcConnection } from '../../kernel/grpc/connection.ts'
-import { fieldOf, messages, string, stringMap } from '../../kernel/grpc/wire.ts'
+import { fieldOf, integer, messages, string, stringMap } from '../../kernel/grpc/wire.ts'
 import type { NodeImage } from './record.ts'
 
 type Labels = Readonly<Record<string, string>>
@@ -139,7 +139,11 @@ async function subscribe(
 
 const readImage = (bytes: Uint8Array): NodeImage => {
   const target = Uint8Array.from(messages(bytes, 3)[0] ?? [])
-  return { name: string(bytes, 1), labels: stringMap(bytes, 2), target, digest: string(target, 2) }
+  const updated = messages(bytes, 8)[0]
+  return {
+    ...{ name: string(bytes, 1), labels: stringMap(bytes, 2), target, digest: string(target, 2) },
+    ...(updated ? { updated: integer(updated, 1) * 1000 } : {}),
+  }
 }
 
 const mapField = (number: number, map: Labels): Uint8Array[] =>

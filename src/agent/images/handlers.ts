@@ -35,12 +35,18 @@ export function imageHandlers(node: string, images: BuiltImages): readonly Handl
       },
     },
     {
-      ...{ methods: ['POST'], path: agentPaths.wanted, allow: ['gateway'] },
+      ...{ methods: ['POST'], path: agentPaths.retract, allow: ['gateway'] },
       async handle(request, response) {
         const body = await readJson(request)
-        const names = isObject(body) ? body['names'] : undefined
-        if (!Array.isArray(names) || !names.every((name) => typeof name === 'string')) throw malformed('names')
-        await images.wanted(names)
+        const age = isObject(body) ? body['age'] : undefined
+        if (typeof age !== 'number' || !(age >= 0)) throw malformed('age')
+        sendJson(response, 200, { retracted: await images.retract({ names: namesOf(body), age }) })
+      },
+    },
+    {
+      ...{ methods: ['POST'], path: agentPaths.wanted, allow: ['gateway'] },
+      async handle(request, response) {
+        await images.wanted(namesOf(await readJson(request)))
         sendJson(response, 200, {})
       },
     },
@@ -53,6 +59,12 @@ export function imageHandlers(node: string, images: BuiltImages): readonly Handl
       },
     },
   ]
+}
+
+function namesOf(body: unknown): string[] {
+  const names = isObject(body) ? body['names'] : undefined
+  if (!Array.isArray(names) || !names.every((name) => typeof name === 'string')) throw malformed('names')
+  return names
 }
 
 function imagesOf(body: unknown): BuiltImage[] {

@@ -33,6 +33,7 @@ export function createImages(): Images {
       built: async (images, index) => running?.built(images, index) ?? [],
       arriving: async (image) => running?.arriving(image),
       drop: async (images) => running?.drop(images) ?? [],
+      retract: async (request) => running?.retract(request) ?? [],
       wanted: async (names) => running?.wanted(names),
       isProtected: (name) => running?.isProtected(name) ?? false,
     },
@@ -67,10 +68,11 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
     revision += 1
     context.changed()
   }
+  const building = (): Promise<Set<string>> => namesBeingBuilt(context.socket)
   const keeper = createKeeper({
     ...{ images, holds, memory, log, config: context.config.images },
     save: (changed) => writeMemory(file, changed),
-    building: () => namesBeingBuilt(context.socket),
+    building,
     onRevision: revise,
     onPutBack(event) {
       const { name, instead, digest, as } = event
@@ -98,7 +100,8 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
   })
   const ordinary = context.config.mirror.serve === 'all' ? followOrdinary({ keeper, onChange: revise }) : undefined
   const unwatch = watchImages({ images, keeper, losses, log })
-  const built = { ...builtImages({ keeper, images, log, revision: () => revision }), ordinary: ordinary?.list }
+  const own = builtImages({ keeper, images, log, revision: () => revision, building })
+  const built = { ...own, ordinary: ordinary?.list }
   return {
     built,
     part: {

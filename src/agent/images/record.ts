@@ -7,6 +7,8 @@ export interface NodeImage {
   /** The encoded descriptor that the name points to: put back byte for byte. */
   readonly target: Uint8Array
   readonly labels: Readonly<Record<string, string>>
+  /** When containerd was last asked to change it: milliseconds since 1970, whole seconds. */
+  readonly updated?: number
 }
 
 /** Why an image is on this node: built here, or brought here by a delivery or the mirror. */

@@ -10,6 +10,7 @@ const noImages: BuiltImages = {
   built: () => Promise.resolve([]),
   arriving: () => Promise.resolve(),
   drop: () => Promise.resolve([]),
+  retract: () => Promise.resolve([]),
   wanted: () => Promise.resolve(),
   isProtected: () => false,
 }

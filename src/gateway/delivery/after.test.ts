@@ -22,6 +22,7 @@ function agents() {
   let failures = 0
   const calls: AgentCalls = {
     built: () => Promise.resolve([]),
+    retract: () => Promise.resolve(),
     drop: (node, images) => {
       if (failures-- > 0) return Promise.reject(new Error('no answer'))
       dropped.push([node, images[0]?.version ?? 0])

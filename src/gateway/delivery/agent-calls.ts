@@ -7,6 +7,7 @@ import type {
   Peer,
   PullProgress,
   PullRequest,
+  RetractRequest,
   SharedIndex,
   WantedRequest,
 } from '../../api/images.ts'
@@ -25,6 +26,8 @@ export interface AgentCalls {
   ): Promise<BuiltAnswer['refused']>
   /** A node loses its copies of these names that are older. */
   drop(node: string, images: readonly BuiltImage[]): Promise<void>
+  /** A node loses names that a build may have written there in the last `age` milliseconds. */
+  retract(node: string, names: readonly string[], age: number): Promise<void>
   /** Brings an image to a node. @returns bytes that were moved. */
   pull(
     node: string,
@@ -49,6 +52,9 @@ export interface AgentCallsOptions {
   /** Milliseconds for short requests. Default 5,000. */
   readonly timeout?: number
 }
+
+/** Milliseconds: an agent waits until its daemon has ended the build. */
+const retracting = 30_000
 
 /** A day: the signal of whoever pulls ends it before. */
 const longest = 86_400_000
@@ -75,6 +81,10 @@ export function createAgentCalls({
     async drop(node, images) {
       const body: DropRequest = { images }
       await askAgent(reach(node), tls, { method: 'POST', path: agentPaths.drop, body, timeout })
+    },
+    async retract(node, names, age) {
+      const body: RetractRequest = { names, age }
+      await askAgent(reach(node), tls, { method: 'POST', path: agentPaths.retract, body, timeout: retracting })
     },
     async wanted(node, names) {
       const body: WantedRequest = { names }

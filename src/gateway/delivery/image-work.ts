@@ -38,12 +38,12 @@ export interface ImageWork {
    * @returns the error with which the build fails although its image is there, by the policy. Never rejects.
    */
   finish(build: FinishedBuild, inProgress: BuildInProgress): Promise<InsituError | undefined>
-  /** A part of a build has named its image on its node, and the build has failed: the names go. Never rejects. */
-  retract(node: string, names: readonly string[], digest: string): Promise<void>
+  /**
+   * A build of several nodes has failed, and its part on this one may have named its image: the names go.
+   * @param age milliseconds since the build began. Never rejects.
+   */
+  retract(node: string, names: readonly string[], age: number): Promise<void>
 }
-
-/** Milliseconds. */
-const retracting = 5000
 
 export interface ImageWorkOptions {
   readonly index: ImageIndex
@@ -214,16 +214,12 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
 
   return {
     begin: (names) => options.inProgress.begin(names),
-    async retract(node, names, digest) {
-      const images = names.map((name): BuiltImage => ({ name, digest, version: index.nextVersion(name) }))
+    async retract(node, names, age) {
       try {
-        // What an agent knows it can take away.
-        await agents.built(node, images, AbortSignal.timeout(retracting))
+        await agents.retract(node, names, age)
       } catch (error) {
-        logger.warn({ node, images, err: describeError(error) }, 'part of a build that failed stays on its node')
-        return
+        logger.warn({ node, names, err: describeError(error) }, 'part of a build that failed may stay on its node')
       }
-      await retract(node, images)
     },
     async finish(build, inProgress) {
       try {

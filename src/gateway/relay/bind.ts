@@ -6,12 +6,13 @@ import type { BuildNode } from '../directory/directory.ts'
 import { readDelivery } from '../delivery/targets.ts'
 import { createProgress } from '../progress/progress.ts'
 import { type ProxyWish, readProxyWish } from '../proxy/wish.ts'
+import { createFallback } from '../split/fallback.ts'
 import type { Asked } from './admit.ts'
 import { bindSessions } from './bind-sessions.ts'
 import { anyNode, isRootless } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { checkOwner } from './owner.ts'
-import { type Bound, placeBuild } from './place-build.ts'
+import { type Bound, placeBuild, placeOnOne } from './place-build.ts'
 
 /**
  * Decides where a Solve goes, once per ref and once per session: builds that share a session must share a daemon. Also
@@ -57,6 +58,35 @@ export async function bindBuild(
   return hold.value
 }
 
+/**
+ * A split build becomes one of a single node, with the same sessions. Daemons remember a Ref for a while: it gets another.
+ * @throws InsituError when no node does it all.
+ */
+export async function bindToOne(
+  context: RelayContext,
+  call: Call,
+  build: Build,
+  asked: {
+    readonly request: SolveRequest
+    readonly facts: SolveFacts
+    readonly asked: Asked
+    readonly holds: Hold<unknown>[]
+  },
+): Promise<Build> {
+  const count = build.split?.parts.length ?? 0
+  const because = `not split between ${count} nodes, because the client puts platforms together itself`
+  const bound = await placeOnOne(context, { call, ...asked }, because)
+  await checkNames(context, call, asked.facts, asked.asked, bound)
+  const { node, placement } = bound
+  if (placement) build.progress.step(`[insitu] node ${node.name}: ${placement.reason}`).done()
+  const begun = Promise.withResolvers<void>()
+  begun.promise.catch(() => undefined)
+  const ref = `${asked.facts.ref}-whole`
+  const whole = { ...build, ...bound, ref, begun, split: undefined, fallback: undefined }
+  build.fallback?.build.resolve(whole)
+  return whole
+}
+
 const noWish: ProxyWish = { off: false, own: {} }
 
 function startBuild(context: RelayContext, call: Call, bound: Bound, wishes: Pick<Build, 'delivery' | 'proxy'>): Build {
@@ -71,7 +101,7 @@ function startBuild(context: RelayContext, call: Call, bound: Bound, wishes: Pic
   const begun = Promise.withResolvers<void>()
   // Nobody may be waiting when it is sure that it will not begin.
   begun.promise.catch(() => undefined)
-  return { ...bound, ...wishes, caller: call.caller, progress, begun }
+  return { ...bound, ...wishes, caller: call.caller, progress, begun, fallback: split && createFallback() }
 }
 
 /** What the policy can only say once the node is known. @throws InsituError POLICY */

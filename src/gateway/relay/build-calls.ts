@@ -9,12 +9,20 @@ import type { BuildNode } from '../directory/directory.ts'
 import { runningBuild } from '../history/past.ts'
 import type { Http2Stream } from '../http2/stream.ts'
 import type { Progress } from '../progress/progress.ts'
-import { relaySplitBridgeSolve, relaySplitReturn } from '../split/relay-bridge.ts'
+import { fallBack, presentBuild } from '../split/fallback.ts'
+import {
+  isAboutRef,
+  isForAllParts,
+  isFromParts,
+  partOf,
+  relaySplitBridgeSolve,
+  relaySplitReturn,
+} from '../split/relay-bridge.ts'
 import { relaySplitStatus } from '../split/relay-status.ts'
 import { soleNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { openAnswer } from './end-call.ts'
-import { soleHeader } from './headers.ts'
+import { soleHeader, withHeader } from './headers.ts'
 import { relayExec } from './exec-process.ts'
 import { bridgeProxy } from './proxy.ts'
 import { checkOwner } from './owner.ts'
@@ -61,37 +69,72 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
   if (call.signal.aborted) return hold?.release()
   try {
     checkOwner(context, call, hold?.value)
-    const node = nodeOf(context, call, hold, id)
-    if (!(await begins(hold?.value, call.signal))) return
-    const split = hold?.value.split
-    if (split && kind === 'bridge-solve')
-      return await relaySplitBridgeSolve(context, call, { build: hold.value, split })
-    if (split && call.path === paths.bridgeReturn) return await relaySplitReturn(context, call, split)
-    if (call.path === paths.bridgeReturn) return await relayReturn(context, call, node)
-    if (call.path === paths.bridgeExec && hold?.value.placement) return await relayExec(context, call, hold.value)
-    if (kind === 'bridge') return await relayWhole(call, node)
-    const body = await readBody(call.stream, call.messageLimit)
-    const ours = hold?.value.placement !== undefined
-    const asked = unframe(body)
-    const admitted = context.admission.bridgeSolve(call.caller, asked)
-    const changed = rewriteBridgeSolve(admitted, {
-      defaults: ours && context.config.defaults,
-      proxy: ours ? await bridgeProxy(context, hold.value) : undefined,
-    })
-    const upstream = await call.upstreams.to(node)
-    await pump(call.stream, upstream.request(call.raw), {
-      body: changed ? frame(changed) : admitted === asked ? body : frame(admitted),
-      lost: () => upstream.whyLost(),
-    })
+    const build = hold && (await presentBuild(hold.value))
+    const node = build?.node ?? nodeOf(context, call, hold, id)
+    if (!(await begins(build, call.signal))) return
+    const own = atDaemon(call, build)
+    if (kind === 'bridge-solve') return await relayBridgeSolve(context, own, build, node)
+    if (call.path === paths.bridgeReturn) return await relayReturn(context, own, build, node)
+    if (call.path === paths.bridgeExec && build?.placement) return await relayExec(context, own, build)
+    if (build?.split && isAboutRef(call.path)) {
+      const body = await readBody(call.stream, call.messageLimit)
+      return await relayBody(own, partOf(unframe(body), build.split)?.node ?? node, body)
+    }
+    await relayWhole(own, node)
   } finally {
     hold?.release()
   }
 }
 
-/** LLBBridge/Return: the result of a build that the client drives, with metadata that exporters read. */
-async function relayReturn(context: RelayContext, call: Call, node: BuildNode): Promise<void> {
+/** The call as the daemon knows its build. */
+const atDaemon = (call: Call, build: Build | undefined): Call =>
+  build?.ref === undefined ? call : { ...call, raw: withHeader(call.raw, buildIdHeader, build.ref) }
+
+async function relayBridgeSolve(
+  context: RelayContext,
+  call: Call,
+  found: Build | undefined,
+  node: BuildNode,
+): Promise<void> {
   const body = await readBody(call.stream, call.messageLimit)
+  const asked = unframe(body)
+  let build = found
+  if (build?.split) {
+    const { split } = build
+    if (isForAllParts(asked, split)) return relaySplitBridgeSolve(context, call, { build, split }, body)
+    build = await fallBack(build)
+    if (!(await begins(build, call.signal))) return
+  }
+  const ours = build?.placement ? build : undefined
+  const admitted = context.admission.bridgeSolve(call.caller, asked)
+  const changed = rewriteBridgeSolve(admitted, {
+    defaults: ours !== undefined && context.config.defaults,
+    proxy: ours && (await bridgeProxy(context, ours)),
+  })
+  const own = changed ? frame(changed) : admitted === asked ? body : frame(admitted)
+  await relayBody(atDaemon(call, build), build?.node ?? node, own)
+}
+
+/** LLBBridge/Return: the result of a build that the client drives, with metadata that exporters read. */
+async function relayReturn(
+  context: RelayContext,
+  call: Call,
+  found: Build | undefined,
+  node: BuildNode,
+): Promise<void> {
+  const body = await readBody(call.stream, call.messageLimit)
+  let build = found
+  if (build?.split) {
+    if (isFromParts(unframe(body), build.split)) return relaySplitReturn(context, call, build.split, body)
+    build = await fallBack(build)
+    if (!(await begins(build, call.signal))) return
+  }
   context.admission.bridgeReturn(call.caller, unframe(body))
+  await relayBody(atDaemon(call, build), build?.node ?? node, body)
+}
+
+/** @param body framed. */
+async function relayBody(call: Call, node: BuildNode, body: Uint8Array): Promise<void> {
   const upstream = await call.upstreams.to(node)
   await pump(call.stream, upstream.request(call.raw), { body, lost: () => upstream.whyLost() })
 }

@@ -38,6 +38,19 @@ export interface Build {
   readonly begun: PromiseWithResolvers<void>
   /** Where its platforms are built on several nodes; `node` is the first of them then. */
   readonly split?: SplitBuild | undefined
+  /** Its Ref at the daemon, where that is not the client's. */
+  readonly ref?: string | undefined
+  /** Of a split build: how it becomes one of a single node. */
+  readonly fallback?: Fallback | undefined
+}
+
+/** The way back from several nodes to one, for a client that turns out to put platforms together itself. */
+export interface Fallback {
+  /** Aborts when the way is taken. */
+  readonly taken: AbortSignal
+  take(): void
+  /** The build as its one node has it; rejects when there is none, or the build has ended otherwise. */
+  readonly build: PromiseWithResolvers<Build>
 }
 
 /** What all calls of a gateway share. */

@@ -14,6 +14,10 @@ export function soleHeader(raw: RawHeaders, name: string): string | undefined {
   return values.length === 1 ? values[0] : undefined
 }
 
+/** The same fields with another value of one that is there once. */
+export const withHeader = (raw: RawHeaders, name: string, value: string): RawHeaders =>
+  raw.map((text, i) => (i % 2 === 1 && raw[i - 1] === name ? value : text))
+
 // Meant for one hop only, or set anew by us.
 const perHop = new Set([
   'connection',

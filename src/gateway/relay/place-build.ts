@@ -5,7 +5,7 @@ import { callerNamespace } from '../listener/caller.ts'
 import type { Placement } from '../placement/placer.ts'
 import { splitOutput } from '../split/output.ts'
 import { planSplit } from '../split/plan.ts'
-import type { BuildPart, SplitBuild } from '../split/split-build.ts'
+import { type BuildPart, noResults, type SplitBuild } from '../split/split-build.ts'
 import { type PlatformWishes, readPlatforms } from '../split/wishes.ts'
 import type { Asked } from './admit.ts'
 import { placeAllowed } from './allowed-node.ts'
@@ -28,25 +28,36 @@ export interface ToPlace {
 
 /** Decides the node of a build, or the nodes when its platforms are native on several. @throws InsituError */
 export async function placeBuild(context: RelayContext, build: ToPlace): Promise<Bound> {
-  const hints = solveHints(build.request)
-  const wishes = readPlatforms(build.facts.platforms, hints)
+  const { hints, wishes, place } = readBuild(context, build)
   if (build.facts.stays) checkCanStay(context.directory)
-  const place = (node: string | undefined, only: PlatformWishes = wishes): Promise<Placement> =>
-    context.placer.place({
-      images: build.facts.images,
-      ...only,
-      stays: build.facts.stays,
-      node,
-      workload: hints.for,
-      namespace: callerNamespace(build.call.caller),
-      cacheKey: build.facts.cacheKey,
-    })
   const several = wishes.platforms.length > 1 && hints.node === undefined
   const split = several ? await splitBuild(context, build, wishes, place) : undefined
   if (split && 'parts' in split) return { node: split.parts[0].node, placement: split.parts[0].placement, split }
+  return placeOnOne(context, build, split?.because)
+}
+
+/** Decides the one node that builds all of it. @param because why it is one. @throws InsituError */
+export async function placeOnOne(context: RelayContext, build: ToPlace, because?: string): Promise<Bound> {
+  const { hints, place } = readBuild(context, build)
   const bound = await placeWhole(context, build, hints.node, (node) => place(node))
-  if (!split || !bound.placement) return bound
-  return { ...bound, placement: { ...bound.placement, reason: `${bound.placement.reason} (${split.because})` } }
+  if (because === undefined || !bound.placement) return bound
+  return { ...bound, placement: { ...bound.placement, reason: `${bound.placement.reason} (${because})` } }
+}
+
+function readBuild(context: RelayContext, { call, request, facts }: ToPlace) {
+  const hints = solveHints(request)
+  const wishes = readPlatforms(facts.platforms, hints)
+  const place = (node: string | undefined, only: PlatformWishes = wishes): Promise<Placement> =>
+    context.placer.place({
+      images: facts.images,
+      ...only,
+      stays: facts.stays,
+      node,
+      workload: hints.for,
+      namespace: callerNamespace(call.caller),
+      cacheKey: facts.cacheKey,
+    })
+  return { hints, wishes, place }
 }
 
 async function placeWhole(
@@ -98,5 +109,5 @@ async function splitBuild(
   }))
   for (const { node } of parts) for (const hub of hubs) hub.join(node)
   const [first, ...rest] = parts as [BuildPart, ...BuildPart[]]
-  return { parts: [first, ...rest], platforms: wishes.platforms, output, results: new Map(), session: hubs.at(-1) }
+  return { parts: [first, ...rest], platforms: wishes.platforms, output, results: noResults(), session: hubs.at(-1) }
 }

@@ -18,7 +18,7 @@ import { solveParts } from '../split/solve-parts.ts'
 import type { Outcome } from '../telemetry/build-record.ts'
 import { sayEnd } from './say-end.ts'
 import { askPolicy, type Asked } from './admit.ts'
-import { bindBuild } from './bind.ts'
+import { bindBuild, bindToOne } from './bind.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { claimSession } from './owner.ts'
 import { proxyOf, sayProvenance } from './proxy.ts'
@@ -48,16 +48,23 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
     placed = context.now()
     const onBegun = (): void => void (begun = context.now())
     const { split } = build
-    const end = split
-      ? await solveParts(context, call, { build, split, request, onBegun })
-      : await relayTo(build, context, call, asked, facts, body, onBegun)
+    let end = split && (await solveParts(context, call, { build, split, request, onBegun }))
+    if (end === 'fallback') {
+      build = await bindToOne(context, call, build, { request, facts, asked, holds })
+      const own = { ...asked, request: { ...request, ref: build.ref ?? request.ref }, encodeAnew: true }
+      end = await relayTo(build, context, call, own, facts, body, onBegun)
+    } else {
+      end ??= await relayTo(build, context, call, asked, facts, body, onBegun)
+    }
     outcome = describeEnd(end)
   } catch (error) {
     outcome = { outcome: 'refused', error: describeError(error) }
     build?.begun.reject(error)
+    build?.fallback?.build.reject(error)
     throw error
   } finally {
     build?.begun.reject(cancelled())
+    build?.fallback?.build.reject(cancelled())
     build?.progress.end()
     for (const hold of holds) hold.release()
     if (!facts.probe) sayEnd(context, call, { request, facts, build, started, placed, begun, outcome })

@@ -1,34 +1,62 @@
 import { clone, create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import {
+  RefRequestSchema,
   ResultSchema,
   ReturnRequestSchema,
   SolveRequestSchema,
   SolveResponseSchema,
   type SolveRequest,
+  type SolveResponse,
 } from '../../buildkit/gen/gateway_pb.ts'
+import { paths } from '../../buildkit/methods.ts'
+import { normalizePlatform } from '../../buildkit/platform.ts'
 import { rewriteBridgeSolve } from '../../buildkit/solve.ts'
-import { InsituError } from '../../kernel/errors.ts'
-import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
+import { frame, unframe } from '../../kernel/grpc/framing.ts'
 import type { Build, Call, RelayContext } from '../relay/context.ts'
 import { answer } from '../relay/end-call.ts'
 import { bridgeProxy } from '../relay/proxy.ts'
 import { endWith } from './end-part.ts'
 import { everyPart } from './every-part.ts'
 import { exchange } from './exchange.ts'
+import { combines } from './fallback.ts'
+import { mergeResults, refsOf } from './merge-results.ts'
 import type { BuildPart, SplitBuild } from './split-build.ts'
 
 /**
+ * Whether every part can be asked for its platforms of what an LLBBridge/Solve asks for: a frontend, for all platforms
+ * of the build. A client that asks for one platform at a time, or for a graph, puts them together itself.
+ * @param message not framed.
+ */
+export function isForAllParts(message: Uint8Array, { platforms }: SplitBuild): boolean {
+  const { frontend, frontendOpt } = fromBinary(SolveRequestSchema, message)
+  if (frontend === '') return false
+  try {
+    const asked = (frontendOpt['platform'] ?? '').split(',').flatMap((text) => normalizePlatform(text) ?? [])
+    return asked.every((one) => platforms.includes(one)) && platforms.every((one) => asked.includes(one))
+  } catch {
+    return false
+  }
+}
+
+/** Whether a client returns what it was given, or an error. A result of nothing given is its own. */
+export function isFromParts(message: Uint8Array, { results }: SplitBuild): boolean {
+  return results.begun || fromBinary(ReturnRequestSchema, message).error.length > 0
+}
+
+/**
  * LLBBridge/Solve: every part's frontend gets its own platforms. It is answered when all of them are built, with what
- * the first made: so nothing is exported anywhere before everything is built everywhere.
+ * all have made: so nothing is exported anywhere before everything is built everywhere.
+ * @param body framed.
  */
 export async function relaySplitBridgeSolve(
   context: RelayContext,
   call: Call,
   { build, split }: { readonly build: Build; readonly split: SplitBuild },
+  body: Buffer,
 ): Promise<void> {
-  const asked = unframe(await readBody(call.stream, call.messageLimit))
-  const request = fromBinary(SolveRequestSchema, context.admission.bridgeSolve(call.caller, asked))
-  if (request.frontend === '') throw combines()
+  const { results } = split
+  const request = fromBinary(SolveRequestSchema, context.admission.bridgeSolve(call.caller, unframe(body)))
+  results.begun = true
   try {
     const answers = await everyPart(split.parts, call.signal, async (part, signal) => {
       const message = partRequest(request, part)
@@ -37,15 +65,26 @@ export async function relaySplitBridgeSolve(
       const changed = rewriteBridgeSolve(message, { defaults, proxy })
       const upstream = await call.upstreams.to(part.node)
       const response = await exchange(upstream, call.raw, frame(changed ?? message), signal)
-      const { result } = fromBinary(SolveResponseSchema, unframe(response))
-      if (result) split.results.set(part, toBinary(ResultSchema, result))
-      return response
+      return { part, response: fromBinary(SolveResponseSchema, unframe(response)) }
     })
-    answer(call.stream, answers[0] ?? Buffer.alloc(0))
+    const made = answers.flatMap(({ part, response: { result } }) => (result ? [{ part, result }] : []))
+    for (const { part, result } of made) {
+      results.own.set(part, toBinary(ResultSchema, result))
+      for (const ref of refsOf(result)) results.refs.set(ref, part)
+    }
+    const [first] = answers
+    if (!first) return
+    // A client from before results: all that it gets is that it is done.
+    if (made.length < answers.length) return answer(call.stream, frame(encode(first.response)))
+    const result = mergeResults(made, split.platforms)
+    for (const key of Object.keys(result.metadata)) results.metadata.add(key)
+    answer(call.stream, frame(encode({ ...first.response, result })))
   } catch (error) {
     endWith(call.stream, error)
   }
 }
+
+const encode = (response: SolveResponse): Uint8Array => toBinary(SolveResponseSchema, response)
 
 function partRequest(request: SolveRequest, part: BuildPart): Uint8Array {
   const own = clone(SolveRequestSchema, request)
@@ -57,16 +96,21 @@ function partRequest(request: SolveRequest, part: BuildPart): Uint8Array {
 /**
  * LLBBridge/Return: each daemon gets the result that its own frontend made, with the metadata that the client has added.
  * An error goes to all of them as it is.
+ * @param body framed.
  */
-export async function relaySplitReturn(context: RelayContext, call: Call, split: SplitBuild): Promise<void> {
-  const body = await readBody(call.stream, call.messageLimit)
+export async function relaySplitReturn(
+  context: RelayContext,
+  call: Call,
+  split: SplitBuild,
+  body: Buffer,
+): Promise<void> {
   context.admission.bridgeReturn(call.caller, unframe(body))
   const returned = fromBinary(ReturnRequestSchema, unframe(body))
   try {
     const answers = await everyPart(split.parts, call.signal, async (part, signal) => {
-      const own = part === split.parts[0] || returned.error.length > 0 ? undefined : ownReturn(split, part, returned)
+      const own = returned.error.length > 0 ? body : frame(ownReturn(split, part, returned))
       const upstream = await call.upstreams.to(part.node)
-      return exchange(upstream, call.raw, own ? frame(own) : body, signal)
+      return exchange(upstream, call.raw, own, signal)
     })
     answer(call.stream, answers[0] ?? Buffer.alloc(0))
   } catch (error) {
@@ -75,24 +119,27 @@ export async function relaySplitReturn(context: RelayContext, call: Call, split:
 }
 
 function ownReturn(
-  { results, parts }: SplitBuild,
+  { results }: SplitBuild,
   part: BuildPart,
   { result: returned }: { readonly result?: { readonly metadata: Record<string, Uint8Array> } | undefined },
 ): Uint8Array {
-  const bytes = results.get(part)
-  const first = results.get(parts[0])
+  const bytes = results.own.get(part)
   // A client that returns what it was never given has combined it from something else.
-  if (!bytes || !first) throw combines()
+  if (!bytes) throw combines()
   const result = fromBinary(ResultSchema, bytes)
-  const given = fromBinary(ResultSchema, first).metadata
   for (const [key, value] of Object.entries(returned?.metadata ?? {})) {
-    if (given[key] === undefined) result.metadata[key] = value
+    if (!results.metadata.has(key)) result.metadata[key] = value
   }
   return toBinary(ReturnRequestSchema, create(ReturnRequestSchema, { result }))
 }
 
-const combines = (): InsituError =>
-  new InsituError('SPLIT', 'the client puts platforms together itself, which cannot be done on several nodes', {
-    status: 'FAILED_PRECONDITION',
-    fix: 'choose the node with insitu.node',
-  })
+const aboutRefs = new Set(
+  ['ReadFile', 'ReadDir', 'StatFile', 'Evaluate'].map((name) => paths.bridgePing.replace(/Ping$/, name)),
+)
+
+/** Whether a call is about something that a frontend has made, and therefore for the node that has it. */
+export const isAboutRef = (path: string): boolean => aboutRefs.has(path)
+
+/** The part that has what such a call is about; undefined when it is not known. @param message not framed. */
+export const partOf = (message: Uint8Array, { results }: SplitBuild): BuildPart | undefined =>
+  results.refs.get(fromBinary(RefRequestSchema, message).ref)

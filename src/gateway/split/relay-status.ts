@@ -1,11 +1,13 @@
+import { statusRequest } from '../../buildkit/workers.ts'
 import { createDeframer } from '../../kernel/grpc/deframe.ts'
 import { frame } from '../../kernel/grpc/framing.ts'
 import { status } from '../../kernel/grpc/status.ts'
 import { errorCodes } from '../http2/errors.ts'
-import type { Build, Call } from '../relay/context.ts'
+import type { BuildNode } from '../directory/directory.ts'
+import type { Build, Call, Fallback } from '../relay/context.ts'
 import { endCall, openAnswer } from '../relay/end-call.ts'
 import { messageLimit } from '../relay/tuning.ts'
-import type { BuildPart, SplitBuild } from './split-build.ts'
+import type { SplitBuild } from './split-build.ts'
 import { relabel } from './status.ts'
 
 /**
@@ -15,17 +17,36 @@ import { relabel } from './status.ts'
  */
 export async function relaySplitStatus(call: Call, build: Build, split: SplitBuild, body: Uint8Array): Promise<void> {
   if (!call.stream.headersSent) openAnswer(call.stream)
-  await Promise.all(split.parts.map((part) => followPart(call, part, body)))
+  const { fallback } = build
+  if (fallback?.taken.aborted !== true) {
+    await Promise.all(split.parts.map(({ node, platforms }) => follow(call, node, body, relabel(platforms))))
+  }
+  if (fallback?.taken.aborted === true) await followWhole(call, fallback)
   if (!call.signal.aborted) await Promise.race([build.progress.ended, aborted(call.signal)])
   endCall(call.stream, status('OK', ''))
 }
 
-async function followPart(call: Call, part: BuildPart, body: Uint8Array): Promise<void> {
+/** The steps of the one node that builds all of it in the end. */
+async function followWhole(call: Call, fallback: Fallback): Promise<void> {
+  try {
+    const build = await fallback.build.promise
+    await build.begun.promise
+    await follow(call, build.node, frame(statusRequest(build.ref ?? '')), (message) => message)
+  } catch {
+    // Solve says why.
+  }
+}
+
+async function follow(
+  call: Call,
+  node: BuildNode,
+  body: Uint8Array,
+  own: (message: Uint8Array) => Uint8Array,
+): Promise<void> {
   const { stream } = call
-  const upstream = await call.upstreams.to(part.node).catch(() => undefined)
+  const upstream = await call.upstreams.to(node).catch(() => undefined)
   if (!upstream || upstream.lost() || stream.closed) return
   const source = upstream.request(call.raw)
-  const own = relabel(part.platforms)
   const deframer = createDeframer(messageLimit)
   const closed = new Promise<void>((resolve) => void source.once('close', resolve))
   const proceed = (): void => void source.resume()

@@ -43,6 +43,7 @@ export async function serveSession(context: RelayContext, call: Call, hub: Sessi
   try {
     await new Promise<void>((resolve) => void client.once('close', resolve))
   } finally {
+    hub.leave()
     stop()
     over.abort(new Error('the session of the client is gone'))
     endCall(call.stream, status('OK', ''))

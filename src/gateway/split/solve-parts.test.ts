@@ -13,7 +13,7 @@ import { createProgress } from '../progress/progress.ts'
 import type { Build, Call, RelayContext } from '../relay/context.ts'
 import type { Upstream } from '../relay/upstream.ts'
 import { solveParts } from './solve-parts.ts'
-import type { BuildPart, SplitBuild } from './split-build.ts'
+import { type BuildPart, noResults, type SplitBuild } from './split-build.ts'
 import { looseStream } from '../../../test/unit/loose-stream.ts'
 
 const name = 'docker.io/library/app:1'
@@ -59,8 +59,12 @@ function answered(node: string, answer: Answer): Http2Stream {
   return stream
 }
 
-async function solved(answers: { readonly a: Answer; readonly b: Answer }, delivery?: InsituError) {
-  const retracted: [string, readonly string[], string][] = []
+async function solved(
+  answers: { readonly a: Answer; readonly b: Answer },
+  delivery?: InsituError,
+  second = 'linux/arm64',
+) {
+  const retracted: [string, readonly string[]][] = []
   let turns = 0
   const inProgress: (string | undefined)[] = []
   const activity = createActivity()
@@ -73,7 +77,7 @@ async function solved(answers: { readonly a: Answer; readonly b: Answer }, deliv
     images: {
       begin: () => ({ placed: () => undefined, ended: (why?: string) => void inProgress.push(why) }),
       finish: () => Promise.resolve(delivery),
-      retract: (...args: [string, readonly string[], string]) => Promise.resolve(void retracted.push(args)),
+      retract: (node: string, list: readonly string[]) => Promise.resolve(void retracted.push([node, list])),
     },
   } as unknown as RelayContext
   const stream = looseStream()
@@ -89,9 +93,9 @@ async function solved(answers: { readonly a: Answer; readonly b: Answer }, deliv
             }),
     },
   } as unknown as Call
-  const parts = [partOf('a', 'linux/amd64'), partOf('b', 'linux/arm64')] as const
+  const parts = [partOf('a', 'linux/amd64'), partOf('b', second)] as const
   const split: SplitBuild = {
-    ...{ parts, platforms: ['linux/amd64', 'linux/arm64'], results: new Map(), session: undefined },
+    ...{ parts, platforms: ['linux/amd64', 'linux/arm64'], results: noResults(), session: undefined },
     output: { kind: 'place', names: [name] },
   }
   const begun = Promise.withResolvers<void>()
@@ -127,7 +131,11 @@ async function solved(answers: { readonly a: Answer; readonly b: Answer }, deliv
 test('the names of a part are taken back when another part fails, and the client gets its error', async () => {
   const { end, retracted, trailers, inProgress } = await solved({ a: 'made', b: 'fails' })
   expect(end).toEqual({ kind: 'status', code: 13, message: 'node b: no space' })
-  expect(retracted).toEqual([['a', [name], digestOf('a')]])
+  // Also those of the part that fails: it may have failed after its image was named.
+  expect(retracted).toEqual([
+    ['a', [name]],
+    ['b', [name]],
+  ])
   expect(trailers).toEqual(['grpc-status', '13', 'grpc-message', 'no space'])
   expect(inProgress[0]).toBe('node b: no space')
 })
@@ -135,6 +143,15 @@ test('the names of a part are taken back when another part fails, and the client
 test('those of all parts are when they cannot be put together', async () => {
   const { end, retracted } = await solved({ a: 'made', b: 'nothing' })
   expect(end).toMatchObject({ kind: 'status', message: expect.stringContaining('node b') as string })
+  expect(retracted.map(([node]) => node).toSorted()).toEqual(['a', 'b'])
+})
+
+test('and when two nodes made different images for one platform', async () => {
+  const { end, retracted } = await solved({ a: 'made', b: 'made' }, undefined, 'linux/amd64')
+  expect(end).toMatchObject({
+    code: 9,
+    message: expect.stringContaining('made different images for linux/amd64') as string,
+  })
   expect(retracted.map(([node]) => node).toSorted()).toEqual(['a', 'b'])
 })
 

@@ -17,6 +17,7 @@ import { clientCredentials } from './ask-client.ts'
 import { endWith } from './end-part.ts'
 import { everyPart } from './every-part.ts'
 import { DaemonRefusal, exchange } from './exchange.ts'
+import { unlessTaken } from './fallback.ts'
 import { assembleIndex, type ImageIndex } from './image-index.ts'
 import { partAttributes } from './output.ts'
 import { pushIndex } from './push-index.ts'
@@ -36,12 +37,24 @@ export interface SplitSolve {
 /**
  * Control/Solve of a split build: each part on its node, all at the same time, and the index of what they made. The
  * client gets one answer: the first thing that went wrong, else the index.
+ * @returns `fallback`: nothing is answered and nothing runs any more, one node is to build all of it.
  */
-export async function solveParts(context: RelayContext, call: Call, solve: SplitSolve): Promise<PumpEnd> {
+export async function solveParts(
+  context: RelayContext,
+  client: Call,
+  solve: SplitSolve,
+): Promise<PumpEnd | 'fallback'> {
   const { build, split } = solve
+  // A client without its session waits for a build that waits for the session.
+  const { lost } = split.session ?? {}
+  const call = lost ? { ...client, signal: AbortSignal.any([client.signal, lost]) } : client
   const ended = split.parts.map(({ node }) => context.activity.started(node.name))
   const turns: (() => void)[] = []
-  const made = new Map<BuildPart, Readonly<Record<string, string>>>()
+  let asked: number | undefined
+  const onBegun = (): void => {
+    asked = performance.now()
+    solve.onBegun()
+  }
   const names = split.output.kind === 'place' ? split.output.names : []
   const inProgress = names.length > 0 ? context.images?.begin(names) : undefined
   const over = (): void => {
@@ -52,21 +65,26 @@ export async function solveParts(context: RelayContext, call: Call, solve: Split
     const nodes = split.parts.map(({ node }) => node).toSorted((a, b) => (a.name < b.name ? -1 : 1))
     for (const node of nodes) turns.push(await waitForTurn(context, call, { ...build, node }))
     inProgress?.placed(build.node.name)
-    const responses = await solveAll(context, call, solve, made)
+    const responses = await solveAll(context, call, { ...solve, onBegun })
     over()
+    if (build.fallback?.taken.aborted === true) return 'fallback'
     const index = await finish(context, call, solve, responses)
     // From here on the names are those of a build that is there, whatever becomes of its deliveries.
-    made.clear()
+    asked = undefined
     await imagesBuilt(context, call, solve, index, inProgress)
     build.progress.end()
     answer(call.stream, frame(mergedResponse(responses, split.output, index)))
     return { kind: 'status', code: grpcStatus.OK, message: undefined }
   } catch (error) {
     inProgress?.ended(describeError(error))
-    await retract(context, names, made)
+    // Nothing stays on nodes of what failed; also where it is just being named.
+    if (asked !== undefined && names.length > 0) {
+      const age = performance.now() - asked
+      await Promise.all(split.parts.map(({ node }) => context.images?.retract(node.name, names, age)))
+    }
     build.progress.end()
     build.begun.reject(error)
-    if (call.signal.aborted) return { kind: 'reset', by: 'client', code: 8 }
+    if (client.signal.aborted) return { kind: 'reset', by: 'client', code: 8 }
     endWith(call.stream, error)
     context.logger.debug({ err: describeError(error) }, 'a split build failed')
     const { code } = statusOf(error)
@@ -76,18 +94,6 @@ export async function solveParts(context: RelayContext, call: Call, solve: Split
     over()
     for (const end of ended) end()
   }
-}
-
-/** Nothing stays on nodes of what failed. */
-async function retract(
-  { images }: RelayContext,
-  names: readonly string[],
-  made: ReadonlyMap<BuildPart, Readonly<Record<string, string>>>,
-): Promise<void> {
-  if (!images || names.length === 0) return
-  await Promise.all(
-    [...made].map(([{ node }, response]) => images.retract(node.name, names, response['containerimage.digest'] ?? '')),
-  )
 }
 
 /** The nodes learn what their names point to, and everybody who waits for the images is told. */
@@ -119,12 +125,7 @@ async function imagesBuilt(
   if (error) throw error
 }
 
-async function solveAll(
-  context: RelayContext,
-  call: Call,
-  solve: SplitSolve,
-  made: Map<BuildPart, Readonly<Record<string, string>>>,
-): Promise<Responses> {
+async function solveAll(context: RelayContext, call: Call, solve: SplitSolve): Promise<Responses> {
   const { build, split, onBegun } = solve
   let said = false
   const messages = await everyPart(split.parts, call.signal, async (part) => {
@@ -136,10 +137,11 @@ async function solveAll(
   const bodies = new Map(split.parts.map((part, i) => [part, messages[i] ?? Buffer.alloc(0)]))
   const asked = everyPart(split.parts, call.signal, async (part, signal) => {
     const upstream = await call.upstreams.to(part.node)
-    const body = await exchange(upstream, call.raw, bodies.get(part) ?? Buffer.alloc(0), signal)
-    const { exporterResponse } = fromBinary(SolveResponseSchema, unframe(body))
-    made.set(part, exporterResponse)
-    return exporterResponse
+    const ask = (until: AbortSignal): Promise<Buffer> =>
+      exchange(upstream, call.raw, bodies.get(part) ?? Buffer.alloc(0), until)
+    const body = await unlessTaken(build.fallback, ask, { call, ref: solve.request.ref, part, signal })
+    if (!body) return {}
+    return fromBinary(SolveResponseSchema, unframe(body)).exporterResponse
   })
   build.begun.resolve()
   onBegun()

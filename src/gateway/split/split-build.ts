@@ -23,6 +23,20 @@ export type SplitOutput =
       readonly insecure: boolean
     }
 
+/** What the parts' frontends made, for a client that drives its build itself. */
+export interface PartResults {
+  /** LLBBridge's Result, encoded, for a client that returns it. */
+  readonly own: Map<BuildPart, Uint8Array>
+  /** Whose they are, by the id that the client knows. */
+  readonly refs: Map<string, BuildPart>
+  /** Names of the metadata that the client was given. */
+  readonly metadata: Set<string>
+  /** A frontend was asked for: the build cannot become one of a single node any more. */
+  begun: boolean
+}
+
+export const noResults = (): PartResults => ({ own: new Map(), refs: new Map(), metadata: new Set(), begun: false })
+
 /** A build of several platforms whose parts run on several nodes. */
 export interface SplitBuild {
   /** Two or more; questions of the client that one daemon can answer go to the first. */
@@ -30,8 +44,7 @@ export interface SplitBuild {
   /** Of all parts, as nodes list them, in the client's order. */
   readonly platforms: readonly string[]
   readonly output: SplitOutput
-  /** What each part's frontend made (LLBBridge's Result, encoded), for a client that returns it. */
-  readonly results: Map<BuildPart, Uint8Array>
+  readonly results: PartResults
   /** The client's own session; undefined when the build has none. */
   readonly session: SessionHub | undefined
 }
@@ -52,6 +65,10 @@ export interface SessionHub {
   follow(listener: (node: BuildNode) => void): () => void
   /** The client has come. */
   serve(client: ClientSession): void
+  /** The client's end is gone. */
+  leave(): void
+  /** Aborts with SESSION_LOST when it is. */
+  readonly lost: AbortSignal
   /** The client's end, once it has come. Rejects with the signal's reason. */
   client(signal: AbortSignal): Promise<ClientSession>
 }
