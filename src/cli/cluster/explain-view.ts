@@ -1,11 +1,13 @@
 import { normalizeReference, repositoryOf } from '../../buildkit/reference.ts'
 import { listAgents } from '../../gateway/directory/kubernetes.ts'
-import { explain, type ExplainedNode, type Explanation } from '../../gateway/placement/explain.ts'
+import { explain, type ExplainedNode } from '../../gateway/placement/explain.ts'
 import { createKubernetesPlacer } from '../../gateway/placement/kubernetes.ts'
 import { watchCluster } from '../../gateway/placement/view.ts'
+import { readPlatforms } from '../../gateway/split/wishes.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import { createLogger } from '../../kernel/log.ts'
+import { type ExplainedBuild, explainParts, partsText } from './explain-parts.ts'
 import { table } from './table.ts'
 
 export interface ExplainOptions {
@@ -25,8 +27,9 @@ export interface ExplainOptions {
  * Takes a fresh picture of the cluster and decides as a gateway would.
  * @throws InsituError when the picture cannot be taken; a refused build is part of the result.
  */
-export async function explainNow(options: ExplainOptions): Promise<Explanation> {
-  const { client, image, platforms } = options
+export async function explainNow(options: ExplainOptions): Promise<ExplainedBuild> {
+  const { client, image } = options
+  const { platforms } = readPlatforms(options.platforms, {})
   const images = image === undefined ? [] : [normalizeReference(image)]
   const request = {
     images,
@@ -49,19 +52,21 @@ export async function explainNow(options: ExplainOptions): Promise<Explanation> 
       if (error instanceof InsituError) return error
       throw error
     })
-    return explain(view, request, outcome)
+    return await explainParts(view, placer, explain(view, request, outcome))
   } finally {
     await view.stop()
   }
 }
 
 /** For people: the decision in a sentence, then every node. */
-export function explanationText({ request, placement, refusal, nodes }: Explanation): string {
+export function explanationText(explained: ExplainedBuild): string {
+  const { request, placement, refusal, nodes, whole } = explained
   const what = request.images[0] ?? request.workload ?? 'a build'
   const head = placement
     ? [
-        `${what} would be built on node ${placement.node}`,
-        `  rule ${placement.rule}: ${placement.reason}`,
+        `${what} would be built on ${whole ? 'several nodes at once' : `node ${placement.node}`}`,
+        ...partsText(explained),
+        ...(whole ? [] : [`  rule ${placement.rule}: ${placement.reason}`]),
         `  will run on: ${placement.targets.join(', ')}`,
       ]
     : [`${what} would be refused: ${refusal?.message ?? ''}`, ...(refusal?.fix ? [`  fix: ${refusal.fix}`] : [])]

@@ -111,6 +111,27 @@ test('explain: what the scheduler would say about pods of a template is the reas
   })
 })
 
+test('explain: of several platforms, which node builds what, native or emulated, and why', async () => {
+  await cluster.node('n6', { arch: 'arm64' })
+  const platforms = ['linux/arm64', 'linux/riscv64']
+  await cluster.agent('n6', { platforms, nativePlatforms: ['linux/arm64'] })
+  const all = 'linux/amd64,linux/arm64,linux/riscv64'
+  const { stdout, exitCode } = await insitu('explain', 'team/both:v1', '--platform', all)
+  expect(exitCode, stdout).toBe(0)
+  expect(stdout).toContain('docker.io/team/both:v1 would be built on several nodes at once')
+  expect(stdout).toMatch(/^ {2}node n[45]: linux\/amd64 natively \(rule \w+: /m)
+  expect(stdout).toMatch(/^ {2}node n6: linux\/arm64 natively; linux\/riscv64 emulated \(rule \w+: /m)
+  expect(stdout).toMatch(/^n6 +builds/m)
+  // Nobody does all of them in one piece.
+  expect(stdout).toMatch(/as one stream to the client .*: refused, /)
+  const one = await insitu('explain', 'team/both:v1', '--platform', 'linux/riscv64', '-o', 'json')
+  expect(JSON.parse(one.stdout)).toMatchObject({
+    parts: [{ placement: { node: 'n6' }, native: [], emulated: ['linux/riscv64'] }],
+  })
+  const wrong = await insitu('explain', 'x', '--platform', 'linux/pdp11')
+  expect(wrong.stderr).toContain('"linux/pdp11" is not a platform')
+})
+
 test('explain without anything is a usage error', async () => {
   expect(await insitu('explain')).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('--for') as string })
 })
