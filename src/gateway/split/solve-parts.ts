@@ -78,9 +78,10 @@ export async function solveParts(
   } catch (error) {
     inProgress?.ended(describeError(error))
     // Nothing stays on nodes of what failed; also where it is just being named.
-    if (asked !== undefined && names.length > 0) {
+    const { images } = context
+    if (images && asked !== undefined && names.length > 0) {
       const age = performance.now() - asked
-      await Promise.all(split.parts.map(({ node }) => context.images?.retract(node.name, names, age)))
+      await Promise.all(split.parts.map(({ node }) => images.retract(node.name, names, age)))
     }
     build.progress.end()
     build.begun.reject(error)
