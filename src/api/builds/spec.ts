@@ -51,7 +51,11 @@ const git = object('A git repository, fetched by the build daemon.', {
     'Ignore',
   ]),
   secretName: secretName(
-    'Credentials: a Secret of type kubernetes.io/basic-auth, kubernetes.io/ssh-auth, or with the key token.',
+    'Credentials: a Secret of type kubernetes.io/basic-auth, kubernetes.io/ssh-auth with known_hosts, or with the key token.',
+  ),
+  hostKeys: oneOf(
+    'Of servers over ssh: Verify (default) against known_hosts of the Secret, or AcceptAny that somebody shows.',
+    ['Verify', 'AcceptAny'],
   ),
 })
 

@@ -1,5 +1,5 @@
 import { paths, type Work } from '../../api/builds/work.ts'
-import { optionPrefix } from '../../api/names.ts'
+import { group, optionPrefix } from '../../api/names.ts'
 
 /** Files that were put down for buildctl. */
 export interface Files {
@@ -12,6 +12,8 @@ export interface Files {
   readonly git: ReadonlyMap<string, string>
   /** A private key for git over ssh. */
   readonly sshKey: string | undefined
+  /** What the daemon has to keep to with its sources, as JSON. */
+  readonly sourcePolicy?: string | undefined
 }
 
 const option = (key: string, value: string): string[] => ['--opt', `${key}=${value}`]
@@ -41,11 +43,19 @@ export function buildArguments(work: Work, files: Files, secrets: string = paths
     ...[...files.git].flatMap(([id, file]) => ['--secret', `id=${id},src=${file}`]),
     ...(recipe.ssh ?? []).flatMap(({ id, secretName, key }) => ['--ssh', `${id}=${secrets}/${secretName}/${key}`]),
     ...(files.sshKey === undefined ? [] : ['--ssh', `default=${files.sshKey}`]),
+    ...(files.sourcePolicy === undefined ? [] : ['--source-policy-file', files.sourcePolicy]),
     ...(output === undefined ? [] : ['--output', outputArgument(output)]),
     ...(cache?.from ?? []).flatMap((entry) => ['--import-cache', entry]),
     ...(cache?.to ?? []).flatMap((entry) => ['--export-cache', entry]),
   ]
 }
+
+/** Asks the gateway what a node can do, or all of them. */
+export const workerArguments = (work: Work, { tls }: Pick<Files, 'tls'>, node: string | undefined): string[] => [
+  ...connection(work, tls),
+  ...['debug', 'workers', '--format', '{{json .}}'],
+  ...(node === undefined ? [] : ['--filter', `labels."${group}/node"==${JSON.stringify(node)}`]),
+]
 
 /** First an image's files are fetched; then they are the context. */
 export const imageArguments = (work: Work, files: Files, archive: string): string[] => [
@@ -79,6 +89,8 @@ export interface GitSource {
   readonly url: string
   readonly revision?: string | undefined
   readonly subPath?: string | undefined
+  /** `AcceptAny`: whatever host key a server shows. */
+  readonly hostKeys?: string | undefined
 }
 
 /** As BuildKit writes git contexts: `URL#REVISION:PATH`. An http(s) URL is git's for it only when it ends in .git. */

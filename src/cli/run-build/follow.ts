@@ -3,6 +3,8 @@ export interface Followed {
   line(text: string): void
   readonly node: string | undefined
   readonly commit: string | undefined
+  /** Names that registries have, and what they stand for there. */
+  readonly pushed: ReadonlyMap<string, string>
   /** The line with which buildctl failed, else ''. */
   readonly error: string
   /** The last lines, at most so many bytes; of a longer one its end. */
@@ -19,6 +21,7 @@ export function followProgress(): Followed {
   let node: string | undefined
   let commit: string | undefined
   let error = ''
+  const pushed = new Map<string, string>()
   return {
     line(whole) {
       const text = whole.length > width ? `${whole.slice(0, width / 2)} … ${whole.slice(-width / 2)}` : whole
@@ -28,6 +31,8 @@ export function followProgress(): Followed {
       // The gateway's own vertex says where it builds, BuildKit's git source what a name stands for.
       node ??= /^#\d+ \[insitu\] node ([^\s:]+):/.exec(text)?.[1]
       const [, found, peeled] = /^#\d+ [\d.]+ ([0-9a-f]{40})\s+(?:refs\/\S+?|HEAD)(\^\{\})?$/.exec(text) ?? []
+      const [, name, digest] = /^#\d+ pushing manifest for (\S+)@(sha256:[0-9a-f]{64}) [\d.]+s done$/.exec(text) ?? []
+      if (name !== undefined && digest !== undefined) pushed.set(name, digest)
       // An annotated tag is an object of its own; the line with ^{} says which commit it is about.
       if (commit === undefined || peeled !== undefined) commit = found ?? commit
     },
@@ -37,6 +42,7 @@ export function followProgress(): Followed {
     get commit() {
       return commit
     },
+    pushed,
     get error() {
       return error
     },
@@ -59,11 +65,11 @@ export function followProgress(): Followed {
 }
 
 /**
- * Whether a failed buildctl failed because a gateway, a daemon or a node went away: gRPC's UNAVAILABLE, which gateways
- * answer then, and connections that broke. What registries and Dockerfiles do wrong is a failed build.
+ * Whether a failed buildctl failed because a gateway, a daemon or a node went away: gRPC's UNAVAILABLE as the status of
+ * the call itself, which gateways answer then, and connections that broke. Where it stands further inside, a registry, a
+ * git server or the text of a RUN step said so: that is a failed build, as is everything else.
  */
-export function isInfrastructure(error: string): boolean {
-  return /code = Unavailable|error reading from server|connection reset by peer|transport is closing|error while dialing|unexpected EOF$/i.test(
+export const isInfrastructure = (error: string): boolean =>
+  /^error: (?:failed to (?:solve|receive status|get status|list workers|call info): )*(?:rpc error: code = Unavailable desc = |Unavailable: )/.test(
     error,
   )
-}

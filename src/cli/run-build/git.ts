@@ -1,26 +1,29 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { InsituError } from '../../kernel/errors.ts'
+import { describeError, InsituError } from '../../kernel/errors.ts'
 import { readOptional } from '../../kernel/fs/read-optional.ts'
 import { run } from '../../kernel/process/run.ts'
 import { type GitSource, gitUrl } from './arguments.ts'
+import { wrongHostKey } from './git-ssh.ts'
 
 export interface GitCredentials {
   /** Of the header Authorization. */
   readonly header: string | undefined
   /** A file with a private key. */
   readonly sshKey: string | undefined
+  /** The text of known_hosts: keys of the hosts that may be talked to. */
+  readonly knownHosts: string | undefined
 }
 
 /**
  * Reads the mounted Secret of a git source: user and password (kubernetes.io/basic-auth), `token`, or a private key
- * (kubernetes.io/ssh-auth).
+ * (kubernetes.io/ssh-auth) with `known_hosts`.
  * @throws InsituError GIT_SECRET when it holds none of them.
  */
 export async function gitCredentials(directory: string): Promise<GitCredentials> {
   const read = async (key: string): Promise<string | undefined> => (await readOptional(join(directory, key)))?.trim()
-  const [username, password, token, key] = await Promise.all(
-    ['username', 'password', 'token', 'ssh-privatekey'].map(read),
+  const [username, password, token, key, knownHosts] = await Promise.all(
+    ['username', 'password', 'token', 'ssh-privatekey', 'known_hosts'].map(read),
   )
   const basic = (user: string, word: string): string => `basic ${Buffer.from(`${user}:${word}`).toString('base64')}`
   const header =
@@ -29,12 +32,16 @@ export async function gitCredentials(directory: string): Promise<GitCredentials>
       : token !== undefined
         ? basic(username ?? 'x-access-token', token)
         : undefined
-  if (header === undefined && key === undefined) {
+  if (header === undefined && key === undefined && !knownHosts) {
     throw new InsituError('GIT_SECRET', 'the Secret for git has neither password nor token nor ssh-privatekey', {
       status: 'FAILED_PRECONDITION',
     })
   }
-  return { header, sshKey: key === undefined ? undefined : join(directory, 'ssh-privatekey') }
+  return {
+    header,
+    sshKey: key === undefined ? undefined : join(directory, 'ssh-privatekey'),
+    knownHosts: knownHosts || undefined,
+  }
 }
 
 /** Puts the credentials where buildctl hands them to BuildKit's git source, under the names that this asks for. */
@@ -58,6 +65,7 @@ export interface GitLook {
 /**
  * Asks the repository for its directories and attributes, no other file. Undefined when it cannot be asked from here,
  * which the build then says.
+ * @throws InsituError GIT_HOST_KEY: a server that is not the one it should be is not asked again.
  */
 export async function lookAtGit(
   source: GitSource,
@@ -67,7 +75,7 @@ export async function lookAtGit(
 ): Promise<GitLook | undefined> {
   const repository = join(directory, 'lfs')
   await mkdir(repository, { recursive: true })
-  const env = gitEnvironment(credentials, directory)
+  const env = gitEnvironment(source, credentials, directory)
   const git = (...args: string[]) =>
     run('git', ['-C', repository, ...args], { env, signal, timeout: 60_000 }).then(({ stdout }) => stdout)
   try {
@@ -83,14 +91,20 @@ export async function lookAtGit(
     })
     const fields = stdout.split('\0')
     return { commit, lfs: fields.filter((_, i) => i % 3 === 0 && fields[i + 2] === 'lfs') }
-  } catch {
+  } catch (error) {
+    if (describeError(error).includes('Host key verification failed')) throw wrongHostKey(source)
     return undefined
   }
 }
 
 /** git's configuration in its environment: command lines can be read by everybody on the machine. */
-function gitEnvironment(credentials: GitCredentials | undefined, directory: string): Record<string, string> {
-  const { header, sshKey } = credentials ?? {}
+function gitEnvironment(
+  source: GitSource,
+  credentials: GitCredentials | undefined,
+  directory: string,
+): Record<string, string> {
+  const { header, sshKey, knownHosts } = credentials ?? {}
+  const strict = knownHosts !== undefined && source.hostKeys !== 'AcceptAny'
   return {
     HOME: directory,
     GIT_TERMINAL_PROMPT: '0',
@@ -104,9 +118,8 @@ function gitEnvironment(credentials: GitCredentials | undefined, directory: stri
           GIT_CONFIG_KEY_0: 'http.extraHeader',
           GIT_CONFIG_VALUE_0: `Authorization: ${header}`,
         }),
-    // As BuildKit does it: the first key that a host shows is taken.
     GIT_SSH_COMMAND: [
-      'ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new',
+      `ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=${strict ? 'yes' : 'accept-new'}`,
       `-o UserKnownHostsFile=${directory}/known_hosts`,
       ...(sshKey === undefined ? [] : [`-o IdentitiesOnly=yes -i ${directory}/git-key`]),
     ].join(' '),

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import type { Recipe } from '../../api/builds/builds.ts'
 import type { Work } from '../../api/builds/work.ts'
+import type { InsituError } from '../../kernel/errors.ts'
 import { buildArguments, gitContext } from './arguments.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
+import { checkSsh, sshHost } from './git-ssh.ts'
 import { dockerConfig, type RegistrySecret, unreadNote } from './registries.ts'
 import { outcomeText } from './run.ts'
 
@@ -128,18 +130,88 @@ describe('what buildctl says', () => {
     expect(followed.tail(27)).toBe('line 197\nline 198\nline 199')
   })
 
+  it('knows what registries have, also of a build that fails later', () => {
+    const followed = followProgress()
+    const digest = `sha256:${'a'.repeat(64)}`
+    followed.line(`#8 pushing manifest for r.test:5000/a:1@${digest}`)
+    expect(followed.pushed.size).toBe(0)
+    followed.line(`#8 pushing manifest for r.test:5000/a:1@${digest} 0.1s done`)
+    followed.line(`#8 pushing manifest for r.test:5000/b:1@${digest}`)
+    expect([...followed.pushed]).toEqual([['r.test:5000/a:1', digest]])
+  })
+
+  const unavailable = 'rpc error: code = Unavailable desc ='
   it.each([
-    ['error: failed to solve: rpc error: code = Unavailable desc = node worker-1 was lost', true],
-    ['error: failed to receive status: rpc error: code = Unavailable desc = error reading from server: EOF', true],
-    ['error: failed to solve: process "/bin/sh -c false" did not complete successfully: exit code: 1', false],
-    ['error: failed to solve: a: failed to do request: dial tcp: connection refused', false],
-    ['#5 1.0 code = Unavailable\nerror: exit code: 1', false],
-    // Longer than what a status takes.
-    [`error: ${'x'.repeat(5000)}: rpc error: code = Unavailable desc = node worker-1 was lost`, true],
-  ])('%s: infrastructure %s', (text, expected) => {
+    ['a node that was lost', `error: failed to solve: ${unavailable} node worker-1 was lost`],
+    ['the same, as errors with details are written', 'error: failed to solve: Unavailable: node worker-1 was lost'],
+    [
+      'a daemon that was killed',
+      'error: failed to solve: Unavailable: node n1: the connection to its build daemon was lost',
+    ],
+    ['a connection that broke', `error: failed to receive status: ${unavailable} error reading from server: EOF`],
+    [
+      'a gateway that is not there',
+      'error: failed to list workers: Unavailable: connection error: desc = "transport: Error while dialing"',
+    ],
+    [
+      'a node without its containerd',
+      `error: failed to solve: ${unavailable} connection error: dial unix /run/containerd/containerd.sock`,
+    ],
+    ['more text than a status takes', `error: failed to solve: ${unavailable} node worker-1 ${'x'.repeat(50_000)}`],
+  ])('is infrastructure: %s', (_, text) => {
     const followed = followProgress()
     for (const line of text.split('\n')) followed.line(line)
-    expect(isInfrastructure(followed.error)).toBe(expected)
+    expect(isInfrastructure(followed.error)).toBe(true)
+  })
+
+  const source = 'error: failed to solve: docker.io/a/b:1: failed to resolve source metadata for docker.io/a/b:1:'
+  it.each([
+    [
+      'a RUN that fails',
+      'error: failed to solve: process "/bin/sh -c false" did not complete successfully: exit code: 1',
+    ],
+    [
+      'a RUN with our words in it',
+      `error: failed to solve: process "/bin/sh -c echo '${unavailable} x' && exit 1" did not complete successfully: exit code: 1`,
+    ],
+    [
+      'a RUN that prints them',
+      `#5 1.0 ${unavailable} x\nerror: failed to solve: process "/bin/sh -c x" did not complete: exit code: 1`,
+    ],
+    ['a wrong Dockerfile', 'error: failed to solve: dockerfile parse error on line 1: unknown instruction: FORM'],
+    [
+      'a registry that wants a password',
+      `${source} unexpected status from HEAD request to https://r/v2/: 401 Unauthorized`,
+    ],
+    [
+      'a registry that refuses',
+      'error: failed to solve: failed to push r/a:1: push access denied: server message: 403 Forbidden',
+    ],
+    ['a registry that is down', `${source} unexpected status: 503 Service Unavailable`],
+    [
+      'a registry without a server',
+      `${source} failed to do request: dial tcp 10.0.0.1:443: connect: connection refused`,
+    ],
+    [
+      'a registry that hangs up',
+      `${source} failed to do request: read tcp 10.0.0.1:443: read: connection reset by peer`,
+    ],
+    ['a registry that stops half-way', `${source} failed to copy: unexpected EOF`],
+    ['a token server that is none', `${source} failed to fetch anonymous token: ${unavailable} no`],
+    [
+      'a revision that is not there',
+      'error: failed to solve: failed to read dockerfile: repository does not contain ref v9',
+    ],
+    [
+      'a file that is not in the context',
+      'error: failed to solve: failed to compute cache key: "/Unavailable: x": not found',
+    ],
+    ['the policy', 'error: failed to solve: PermissionDenied: the policy allows no names there'],
+    ['nothing', ''],
+  ])('is a failed build: %s', (_, text) => {
+    const followed = followProgress()
+    for (const line of text.split('\n')) followed.line(line)
+    expect(isInfrastructure(followed.error)).toBe(false)
   })
 
   it('is there when the last line alone is too long: its end says how it failed', () => {
@@ -162,5 +234,52 @@ describe('what buildctl says', () => {
     const text = outcomeText({ result: 'failed', message })
     expect(Buffer.byteLength(text)).toBeLessThanOrEqual(4096)
     expect((JSON.parse(text) as { message: string }).message).toMatch(/the end$/)
+  })
+})
+
+describe('git over ssh', () => {
+  const git = (more: object = {}, rest: Partial<Recipe> = {}): Recipe => ({
+    source: { git: { url: 'ssh://git@git.test:2222/a.git', secretName: 's', ...more } },
+    ...rest,
+  })
+  const key = { header: undefined, sshKey: '/s/ssh-privatekey', knownHosts: undefined }
+  const known = { ...key, knownHosts: '[git.test]:2222 ssh-ed25519 AAAA' }
+
+  it.each([
+    ['ssh://git@h:22/a', { host: 'h', port: '22' }],
+    ['ssh://h/a', { host: 'h', port: undefined }],
+    ['ssh://git@[::1]:22/a', { host: '::1', port: '22' }],
+    ['git@h.test:a/b.git', { host: 'h.test', port: undefined }],
+    ['https://h/a', undefined],
+    ['git://h/a', undefined],
+  ])('%s', (url, expected) => {
+    expect(sshHost(url)).toEqual(expected)
+  })
+
+  it('needs a key, and the keys of hosts unless any will do', () => {
+    expect(() => checkSsh(git(), undefined)).toThrow('there is no key for it')
+    expect(() => checkSsh(git(), key)).toThrow('Secret s needs the key known_hosts')
+    expect(() => checkSsh(git({ hostKeys: 'AcceptAny' }), key)).not.toThrow()
+    expect(() => checkSsh(git(), known)).not.toThrow()
+    const other = { ssh: [{ id: 'default', secretName: 'k', key: 'k' }] }
+    expect(() => checkSsh(git({}, other), { ...known, sshKey: undefined })).not.toThrow()
+    expect(() => checkSsh({ source: { git: { url: 'https://h/a' } } }, undefined)).not.toThrow()
+  })
+
+  it('says how to come by them', () => {
+    const fix = (): string => {
+      try {
+        checkSsh(git(), key)
+        return ''
+      } catch (error) {
+        return (error as InsituError).fix ?? ''
+      }
+    }
+    expect(fix()).toContain('"ssh-keyscan -p 2222 git.test"')
+  })
+
+  it('gives buildctl the rule that the daemon keeps to', () => {
+    const args = buildArguments(work(git()), { ...files, sourcePolicy: '/t/source-policy.json' })
+    expect(args.join(' ')).toContain('--source-policy-file /t/source-policy.json')
   })
 })

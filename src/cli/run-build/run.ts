@@ -13,6 +13,8 @@ import { requestCertificate } from '../../kernel/tls/request.ts'
 import { projectedToken } from '../connect/token.ts'
 import { buildArguments, type Files, imageArguments } from './arguments.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
+import { checkSsh, hostKeyPolicy, wrongHostKey } from './git-ssh.ts'
+import { nativePlatform } from './platform.ts'
 import { type GitCredentials, gitCredentials, gitSecretFiles, lookAtGit, lfsMessage } from './git.ts'
 import { dockerConfig, readRegistrySecrets, type RegistrySecret, unreadNote } from './registries.ts'
 
@@ -77,7 +79,9 @@ async function build(
   const git = source?.git
   const credentials =
     git?.secretName === undefined ? undefined : await gitCredentials(join(options.secrets, git.secretName))
+  checkSsh(work.recipe, credentials)
   if (credentials?.sshKey !== undefined) await ownKey(credentials.sshKey, directory)
+  const sourcePolicy = await hostKeyPolicy(git, credentials?.knownHosts, directory)
   const look = git && git.lfs !== 'Ignore' ? await lookAtGit(git, credentials, directory, signal) : undefined
   if (look && look.lfs.length > 0) {
     throw new InsituError('GIT_LFS', lfsMessage(look.lfs), { status: 'FAILED_PRECONDITION' })
@@ -85,7 +89,7 @@ async function build(
   const secrets = await readRegistrySecrets(options.registries, work.basicAuth)
   const note = unreadNote(secrets, work.unread)
   if (note !== undefined) say(`insitu: ${note}`)
-  const files = await prepare(work, directory, secrets, credentials)
+  const files = { ...(await prepare(work, directory, secrets, credentials)), sourcePolicy }
   await writeCertificate(await certificate(work, options, signal, say), files.tls)
   const env = environment(directory)
   const followed = followProgress()
@@ -103,23 +107,29 @@ async function build(
   }
   // A daemon that knows the revision from a moment ago asks nobody, and says nothing of it.
   const commit = (): string | undefined => followed.commit ?? look?.commit
-  const platform = work.recipe.platforms?.join(',')
-  const failed = (): Outcome => {
-    const message = followed.tail(3000)
-    const infrastructure = !signal.aborted && isInfrastructure(followed.error)
-    return {
-      result: infrastructure ? 'infrastructure' : 'failed',
-      node: followed.node,
-      commit: commit(),
-      message,
-      note,
+  const known = async (): Promise<Partial<Outcome>> => ({
+    ...{ node: followed.node, commit: commit(), note },
+    platform: work.recipe.platforms?.join(',') ?? (await nativePlatform(work, files, followed.node, env)),
+  })
+  const failed = async (): Promise<Outcome> => {
+    const tail = followed.tail(3000)
+    const stranger = /git stderr:/.test(followed.error) && tail.includes('Host key verification failed')
+    const message = git && stranger ? `${describeError(wrongHostKey(git))}\n${tail}` : tail
+    const [digest] = followed.pushed.values()
+    const pushed = digest === undefined ? {} : { digest, names: [...followed.pushed.keys()] }
+    if (signal.aborted) {
+      // Whoever cancels a Build, or lets it run too long, knows it. Everybody else takes the pod away from the build.
+      const ended = `the pod was told to end\n${message}`
+      return { result: 'infrastructure', node: followed.node, commit: commit(), ...pushed, message: ended, note }
     }
+    const result = isInfrastructure(followed.error) ? 'infrastructure' : 'failed'
+    return { result, ...(await known()), ...pushed, message }
   }
   if (source?.image && !(await fetchImage(work, files, buildctl, directory))) return failed()
   if (!(await buildctl(buildArguments(work, files, options.secrets)))) return failed()
   const metadata = await readMetadata(files.metadata)
   return {
-    ...{ result: 'succeeded', node: followed.node, commit: commit(), platform, note },
+    ...{ result: 'succeeded', ...(await known()) },
     digest: metadata['containerimage.digest'],
     names: metadata['image.name']?.split(',') ?? work.recipe.output?.names,
   }

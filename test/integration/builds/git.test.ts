@@ -224,15 +224,45 @@ describe('HTTP with a password', () => {
 })
 
 describe('SSH with a key', () => {
+  const secret = (knownHosts = git.knownHosts) => ({ s: { 'ssh-privatekey': git.key, known_hosts: knownHosts } })
+
   test('a private repository by its Secret, and the key is nowhere to be seen', async () => {
-    const key = { s: { 'ssh-privatekey': git.key } }
-    const ran = await runBuild(source(git.ssh('app'), { secretName: 's', revision: 'feature/x' }), key)
+    const ran = await runBuild(source(git.ssh('app'), { secretName: 's', revision: 'feature/x' }), secret())
     expect(ran, ran.output).toMatchObject({ exitCode: 0, outcome: { commit: commits[2] } })
     expect(ran.seen).not.toContain(git.key.split('\n')[2])
   })
 
-  test('without it the build fails', async () => {
+  test('without it the build is refused before anything is asked', async () => {
     const ran = await runBuild(source(git.ssh('app')))
     expect(ran).toMatchObject({ exitCode: 1, outcome: { result: 'failed' } })
+    expect(ran.outcome.message).toContain('there is no key for it')
+  })
+
+  test('without known_hosts it is refused, and the message says what to put there', async () => {
+    const key = { s: { 'ssh-privatekey': git.key } }
+    const ran = await runBuild(source(git.ssh('app'), { secretName: 's' }), key)
+    expect(ran).toMatchObject({ exitCode: 1, outcome: { result: 'failed' } })
+    expect(ran.outcome.message).toMatch(/Secret s needs the key known_hosts.*ssh-keyscan -p \d+ 127\.0\.0\.1/)
+    const any = await runBuild(source(git.ssh('app'), { secretName: 's', hostKeys: 'AcceptAny' }), key)
+    expect(any, any.output).toMatchObject({ exitCode: 0 })
+  })
+
+  test('a server with another key than its own gets nothing: neither the pod nor the daemon talk to it', async () => {
+    const [host = '', type = '', key = ''] = git.knownHosts.split(' ')
+    const other = `${host} ${type} ${key.slice(0, -12)}AAAAAAAAAAAA`
+    for (const lfs of ['Refuse', 'Ignore']) {
+      // What is ignored is not looked for by the pod: then it is the daemon that has to notice.
+      const ran = await runBuild(source(git.ssh('app'), { secretName: 's', lfs }), secret(other))
+      expect(ran, ran.output).toMatchObject({ exitCode: 1, outcome: { result: 'failed' } })
+      expect(ran.outcome.message).toContain('shows is not in known_hosts of the Secret')
+    }
+  })
+
+  test('submodules over ssh with the same key and the same hosts', async () => {
+    await git.repository('ssh-module', [
+      { files: { Dockerfile: 'FROM scratch\nCOPY lib/part /\n' }, submodules: { lib: git.ssh('library') } },
+    ])
+    const ran = await runBuild(source(git.ssh('ssh-module'), { secretName: 's' }), secret())
+    expect(ran, ran.output).toMatchObject({ exitCode: 0 })
   })
 })
