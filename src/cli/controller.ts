@@ -5,8 +5,7 @@ import { UsageError } from '../kernel/errors.ts'
 interface Options {
   readonly image: string
   readonly namespace: string
-  readonly perNamespace: string
-  readonly perNode: string
+  readonly config: string
   readonly probes: string
   readonly logLevel: string
 }
@@ -17,25 +16,19 @@ export const controllerCommand = (): Command =>
     .description('Run the Builds of a cluster as Jobs.')
     .requiredOption('--image <reference>', 'of the pods that build: the image of insitu')
     .option('--namespace <name>', 'where insitu lives', namespace)
-    .option('--per-namespace <number>', 'Builds of one namespace that run at once', '20')
-    .option('--per-node <number>', 'Builds per build node that run at once', '4')
+    .option('--config <file>', 'insitu.toml; absent means the defaults', '/etc/insitu/insitu.toml')
     .option('--probes <port>', 'serve /livez, /readyz and /metrics on this port', String(ports.metrics))
     .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
     .action(async (options: Options) => {
       const { runController } = await import('./run-controller.ts')
       await runController({
-        ...{ image: options.image, namespace: options.namespace, logLevel: options.logLevel },
-        limits: {
-          perNamespace: positive(options.perNamespace, '--per-namespace'),
-          perNode: positive(options.perNode, '--per-node'),
-        },
-        probes: positive(options.probes, '--probes'),
+        ...{ image: options.image, namespace: options.namespace, config: options.config, logLevel: options.logLevel },
+        probes: portOf(options.probes),
       })
     })
 
-function positive(text: string, flag: string): number {
+function portOf(text: string): number {
   const value = Number(text)
-  if (!/^\d+$/.test(text) || value < 1 || value > 65_535)
-    throw new UsageError(`${flag} ${text} is not a number above 0`)
+  if (!/^\d+$/.test(text) || value < 1 || value > 65_535) throw new UsageError(`--probes ${text} is no port`)
   return value
 }

@@ -1,8 +1,10 @@
 import { hostname } from 'node:os'
+import { controllerConfig } from '../api/controller-config.ts'
 import { createController } from '../controller/controller.ts'
-import type { Limits } from '../controller/queue/turns.ts'
 import { processEnv } from '../kernel/config/env.ts'
+import { parseToml } from '../kernel/config/toml.ts'
 import { InsituError } from '../kernel/errors.ts'
+import { readOptional } from '../kernel/fs/read-optional.ts'
 import { createKubernetesClient } from '../kernel/k8s/client.ts'
 import { createLogger } from '../kernel/log.ts'
 import { serveProbes } from '../kernel/probes.ts'
@@ -11,7 +13,8 @@ import { aborted, terminationSignal } from '../kernel/process/termination.ts'
 export interface RunControllerOptions {
   readonly image: string
   readonly namespace: string
-  readonly limits: Limits
+  /** insitu.toml; it need not be there. */
+  readonly config: string
   readonly probes: number
   readonly logLevel: string
 }
@@ -21,7 +24,9 @@ export async function runController(options: RunControllerOptions): Promise<void
   const signal = terminationSignal()
   const logger = createLogger({ level: options.logLevel, bindings: { role: 'controller' } })
   const client = await createKubernetesClient({ userAgent: 'insitu-controller' })
-  const { image, namespace, limits } = options
+  const { image, namespace } = options
+  const config = controllerConfig(parseToml((await readOptional(options.config)) ?? '', 'insitu.toml'))
+  const limits = { perNamespace: config.buildsPerNamespace, perNode: config.buildsPerNode }
   const identity = processEnv()['POD_NAME'] ?? `${hostname()}-${process.pid}`
   const controller = createController({ client, namespace, identity, image, limits, logger })
   const probes = await serveProbes({

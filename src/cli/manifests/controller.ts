@@ -1,4 +1,4 @@
-import { group, ports, secretReader, serviceAccounts } from '../../api/names.ts'
+import { configMaps, group, ports, secretReader, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
 import { apiToken, downwardEnv, probes, spreadOverNodes, unprivileged } from './pod.ts'
@@ -48,10 +48,10 @@ function pod(options: ManifestOptions): Record<string, unknown> {
         ...probes(),
         resources: { requests: { cpu: '20m', memory: '96Mi' } },
         securityContext: unprivileged.container,
-        volumeMounts: [apiToken.mount],
+        volumeMounts: [apiToken.mount, { name: 'config', mountPath: '/etc/insitu', readOnly: true }],
       },
     ],
-    volumes: [apiToken.volume],
+    volumes: [apiToken.volume, { name: 'config', configMap: { name: configMaps.insitu, optional: true } }],
   }
 }
 

@@ -3,6 +3,7 @@ import { expect, it } from 'vitest'
 import { kubeletDefaults, limitsOf } from '../../agent/disk/limits.ts'
 import { agentConfig, defaultAgentConfig } from '../../api/agent-config.ts'
 import { clusterGateway, gatewayConfig, transparentGateway } from '../../api/config.ts'
+import { controllerConfig, defaultControllerConfig } from '../../api/controller-config.ts'
 import { parseToml } from '../../kernel/config/toml.ts'
 import { checkBuildkitdToml } from '../cluster/check-toml.ts'
 import { manifests } from './manifests.ts'
@@ -20,6 +21,8 @@ it('config/insitu.toml says what holds without it', () => {
   }
   expect(gatewayConfig(table, other)).toEqual(clusterGateway)
   expect(agentConfig(table)).toEqual(defaultAgentConfig)
+  expect(Object.keys(table['controller'] ?? {})).toEqual(Object.keys(defaultControllerConfig))
+  expect(controllerConfig(table)).toEqual(defaultControllerConfig)
 })
 
 it('config/insitu.toml shows the agents’ marks as they are beside a kubelet with its defaults', () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { agentConfig } from '../../../src/api/agent-config.ts'
 import { clusterGateway, gatewayConfig } from '../../../src/api/config.ts'
+import { controllerConfig } from '../../../src/api/controller-config.ts'
 import { readHints } from '../../../src/buildkit/hints.ts'
 import { manifests } from '../../../src/cli/manifests/manifests.ts'
 import { defaultOptions } from '../../../src/cli/manifests/options.ts'
@@ -10,14 +11,14 @@ import { pages } from './pages.ts'
 const blocks = pages.flatMap(({ file, text }) =>
   [...text.matchAll(/^```toml\n([\s\S]*?)^```/gm)].map(([, toml = '']) => ({ file, toml })),
 )
-const ours = blocks.filter(({ toml }) => /^\[(?:gateway|agent)\b/m.test(toml))
+const ours = blocks.filter(({ toml }) => /^\[(?:gateway|agent|controller)\b/m.test(toml))
 
 describe('examples of the documentation', () => {
   it('of insitu.toml are found', () => expect(ours.length).toBeGreaterThan(2))
 
-  it.each(ours)('of insitu.toml are read by gateways and agents ($file)', ({ file, toml }) => {
+  it.each(ours)('of insitu.toml are read by those they are for ($file)', ({ file, toml }) => {
     const table = parseToml(toml, file)
-    expect(() => [gatewayConfig(table, clusterGateway), agentConfig(table)]).not.toThrow()
+    expect(() => [gatewayConfig(table, clusterGateway), agentConfig(table), controllerConfig(table)]).not.toThrow()
   })
 
   it('use options of builds that exist', () => {
