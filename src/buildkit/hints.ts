@@ -11,13 +11,15 @@ export interface Hints {
   readonly deliver?: string
   /** `insitu.deliver-required` */
   readonly 'deliver-required'?: string
+  /** `insitu.builds-per-node` */
+  readonly 'builds-per-node'?: string
   /** `insitu.emulate` */
   readonly emulate?: string
   /** `insitu.proxy` */
   readonly proxy?: string
 }
 
-const known = ['node', 'for', 'deliver', 'deliver-required', 'emulate', 'proxy'] as const
+const known = ['node', 'for', 'deliver', 'deliver-required', 'builds-per-node', 'emulate', 'proxy'] as const
 type Known = (typeof known)[number]
 const isKnown = (name: string): name is Known => (known as readonly string[]).includes(name)
 

@@ -22,6 +22,8 @@ export interface ActorOptions {
   readonly image: string
   readonly logger: Logger
   readonly now: () => Date
+  /** Builds that may run on one node at once. */
+  readonly perNode: number
 }
 
 const { builds } = buildResources
@@ -55,7 +57,7 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
     const job = buildJob(build, {
       ...{ recipe, attempt, deadline, image: options.image, registrySecrets, podTemplate },
       work: {
-        ...{ build: { namespace, name, uid }, recipe: slim(recipe), ca, basicAuth },
+        ...{ build: { namespace, name, uid }, recipe: slim(recipe), ca, basicAuth, perNode: options.perNode },
         ...(unread.length === 0
           ? {}
           : { unread: { secrets: unread, fix: grantSecrets(namespace, options.namespace) } }),
@@ -85,6 +87,13 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
         return
       case 'deleteJob':
         return client.delete(resources.jobs, { namespace, name: action.name })
+      case 'deletePod':
+        logger.info({ build: `${namespace}/${name}`, pod: action.name }, 'its node is lost: the pod is given up')
+        return client.delete(
+          resources.pods,
+          { namespace, name: action.name },
+          { uid: action.uid, gracePeriodSeconds: 0 },
+        )
       case 'deleteBuild':
         logger.info({ build: `${namespace}/${name}`, uid }, `deleted: ${action.why}`)
         return client.delete(builds, { namespace, name }, { uid })

@@ -50,7 +50,7 @@ export function createController(options: ControllerOptions): Controller {
     ...{ client, namespace, name: leaseName, identity: options.identity, logger, onChange },
     ...(options.leaseDuration === undefined ? {} : { duration: options.leaseDuration }),
   })
-  const act = createActor({ client, namespace, image: options.image, logger, now })
+  const act = createActor({ client, namespace, image: options.image, logger, now, perNode: limits.perNode })
 
   const mayAct = (): boolean => !stopped.signal.aborted && election.leads()
 

@@ -1,5 +1,6 @@
 import type { Action } from './build/actions.ts'
 import { planBuild } from './build/plan.ts'
+import { lostPods } from './build/lost-pods.ts'
 import { beyondHistory } from './queue/history.ts'
 import { type Limits, turns } from './queue/turns.ts'
 import type { View } from './view.ts'
@@ -19,8 +20,10 @@ export function plan(view: View, limits: Limits, now: Date): Plan {
     return planBuild(build, view, turn, now)
   })
   const work = planned.map(({ actions }) => actions).filter((actions) => actions.length > 0)
+  const lost = lostPods(view, now)
+  const others = [...beyondHistory(view), ...lost.actions]
   return {
-    work: [...work, ...beyondHistory(view).map((action) => [action])],
-    again: Math.max(1, Math.min(60, ...planned.flatMap((one) => one.again ?? []))),
+    work: [...work, ...others.map((action) => [action])],
+    again: Math.max(1, Math.min(60, lost.again, ...planned.flatMap((one) => one.again ?? []))),
   }
 }

@@ -16,10 +16,13 @@ export interface JobView {
 
 export interface PodView {
   readonly name: string
+  readonly uid: string
   readonly job: string
   readonly buildUid: string
   readonly phase: string
   readonly deleting: boolean
+  /** Of a deleted one: when its grace is over, in milliseconds since 1970. */
+  readonly endsAt: number | undefined
   /** Whether a container of it may still run. */
   readonly live: boolean
   /** What the build said at its end. */
@@ -99,7 +102,7 @@ interface RawPod extends KubernetesObject {
 }
 
 export function readPod(pod: RawPod): PodView | undefined {
-  const { name = '', labels = {}, deletionTimestamp } = pod.metadata ?? {}
+  const { name = '', uid = '', labels = {}, deletionTimestamp } = pod.metadata ?? {}
   const buildUid = labels[buildUidLabel]
   if (buildUid === undefined) return undefined
   const { status = {} } = pod
@@ -110,7 +113,9 @@ export function readPod(pod: RawPod): PodView | undefined {
   const phase = status.phase ?? 'Pending'
   const outcome = readOutcome(own?.state?.terminated)
   return {
-    ...{ name, buildUid, phase, deleting: deletionTimestamp !== undefined, outcome },
+    ...{ name, uid, buildUid, phase, deleting: deletionTimestamp !== undefined, outcome },
+    // The time of deletion is the one at which the grace ends.
+    endsAt: deletionTimestamp === undefined ? undefined : Date.parse(deletionTimestamp),
     job: labels['batch.kubernetes.io/job-name'] ?? labels['job-name'] ?? '',
     live: phase === 'Running' || (phase === 'Pending' && statuses.some((one) => one.state?.running !== undefined)),
     disrupted:

@@ -42,6 +42,7 @@ export type BuildSpec = Infer<typeof buildSpec>
 export type BuildTemplateSpec = Infer<typeof templateSpec>
 export type BuildStatus = Infer<typeof status>
 export type BuildCondition = NonNullable<BuildStatus['conditions']>[number]
+export type FormerAttempt = NonNullable<BuildStatus['former']>[number]
 export type TemplateParameter = NonNullable<BuildTemplateSpec['parameters']>[number]
 /** What a Build and its template come to. */
 export type Recipe = Omit<BuildSpec, 'template' | 'cancelled' | 'trigger'>

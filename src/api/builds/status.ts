@@ -30,6 +30,14 @@ const condition = object('As in every Kubernetes object.', {
 
 const time = (description: string) => string(description, { format: 'date-time' })
 
+const former = object('An attempt that was begun again.', {
+  attempt: required(integer('Which it was.', { minimum: 1, maximum: 100 })),
+  pod: string('Its pod, which is gone.', { max: 253 }),
+  node: string('The node that built.', { max: 253 }),
+  message: string('What was lost, with its last lines.', { max: 4096 }),
+  completionTime: time('When it ended.'),
+})
+
 export const status = object('What became of it.', {
   phase: oneOf('In one word.', ['Queued', 'WaitingForPull', 'Starting', 'Running', 'Succeeded', 'Failed', 'Cancelled']),
   conditions: listBy('Scheduled, Running, Succeeded.', 'type', condition, 8),
@@ -44,6 +52,7 @@ export const status = object('What became of it.', {
   digest: string('Of the image: sha256:…', { max: 128 }),
   names: list('What the image is called.', string('A name.', { max: 512 }), 16),
   commit: string('The commit of the git source.', { max: 64 }),
+  former: listBy('Attempts that were lost, the oldest first.', 'attempt', former, 16),
   startTime: time('When its turn came. From then on the spec cannot change.'),
   completionTime: time('When it ended.'),
   message: string('Why it waits or failed; of a failed build the last lines.', { max: 32_768 }),

@@ -39,6 +39,8 @@ export interface Work {
   /** CA of the gateway, PEM. */
   readonly ca: string
   readonly basicAuth: readonly BasicAuth[]
+  /** It starts while fewer than so many builds run on its node, as a gateway counts. */
+  readonly perNode?: number
   /** Secrets of the service account whose annotations the controller may not read. */
   readonly unread?: {
     readonly secrets: readonly string[]

@@ -1,9 +1,11 @@
+import { buildUidLabel } from '../../api/builds/work.ts'
 import { configMaps, group, ports, secretReader, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
 import { apiToken, downwardEnv, probes, spreadOverNodes, unprivileged } from './pod.ts'
 
 const rbac = 'rbac.authorization.k8s.io'
+const admission = 'admissionregistration.k8s.io/v1'
 const name = serviceAccounts.controller
 
 /** What turns Builds into Jobs: two replicas, of which one acts. */
@@ -86,7 +88,7 @@ export function controllerAccess(namespace: string): Manifest[] {
             verbs: ['get', 'list', 'watch'],
           },
           { apiGroups: ['batch'], resources: ['jobs'], verbs: ['list', 'watch', 'create', 'delete'] },
-          { apiGroups: [''], resources: ['pods'], verbs: ['list', 'watch'] },
+          { apiGroups: [''], resources: ['pods'], verbs: ['list', 'watch', 'delete'] },
           { apiGroups: [''], resources: ['serviceaccounts', 'configmaps'], verbs: ['get'] },
           { apiGroups: [''], resources: ['events'], verbs: ['create'] },
         ],
@@ -102,6 +104,7 @@ export function controllerAccess(namespace: string): Manifest[] {
         subjects,
       },
     },
+    ...ownPodsOnly(namespace),
     {
       comment:
         'Bound to nobody. A RoleBinding to the controllers in a namespace lets Builds there push with basic-auth Secrets\n' +
@@ -138,6 +141,45 @@ export function controllerAccess(namespace: string): Manifest[] {
         metadata: { ...metadata, namespace },
         roleRef: { apiGroup: rbac, kind: 'Role', name },
         subjects,
+      },
+    },
+  ]
+}
+
+/** RBAC cannot say "only pods of Builds". */
+function ownPodsOnly(namespace: string): Manifest[] {
+  const metadata = { name: `${name}-pods`, labels: objectLabels('controller') }
+  return [
+    {
+      comment: 'Pods of Builds on a node that is lost are given up by the controllers; they delete no others.',
+      object: {
+        apiVersion: admission,
+        kind: 'ValidatingAdmissionPolicy',
+        metadata,
+        spec: {
+          failurePolicy: 'Fail',
+          matchConstraints: {
+            resourceRules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['DELETE'], resources: ['pods'] }],
+          },
+          matchConditions: [
+            { name: 'who', expression: `request.userInfo.username == 'system:serviceaccount:${namespace}:${name}'` },
+          ],
+          validations: [
+            {
+              expression: `has(oldObject.metadata.deletionTimestamp) && '${buildUidLabel}' in oldObject.metadata.?labels.orValue({})`,
+              message: 'an insitu controller may only delete pods of Builds that are deleted already',
+            },
+          ],
+        },
+      },
+    },
+    {
+      comment: '',
+      object: {
+        apiVersion: admission,
+        kind: 'ValidatingAdmissionPolicyBinding',
+        metadata,
+        spec: { policyName: metadata.name, validationActions: ['Deny'] },
       },
     },
   ]

@@ -66,7 +66,8 @@ export const imageArguments = (work: Work, files: Files, archive: string): strin
   ...['--output', `type=tar,dest=${archive}`],
 ]
 
-const hints = ({ recipe }: Work): string[] => [
+const hints = ({ recipe, perNode }: Work): string[] => [
+  ...(perNode === undefined ? [] : option(`${optionPrefix}builds-per-node`, String(perNode))),
   ...(recipe.node === undefined ? [] : option(`${optionPrefix}node`, recipe.node)),
   ...(recipe.for === undefined ? [] : option(`${optionPrefix}for`, recipe.for)),
 ]
@@ -91,6 +92,15 @@ export interface GitSource {
   readonly subPath?: string | undefined
   /** `AcceptAny`: whatever host key a server shows. */
   readonly hostKeys?: string | undefined
+}
+
+export interface GitCredentials {
+  /** Of the header Authorization. */
+  readonly header: string | undefined
+  /** A file with a private key. */
+  readonly sshKey: string | undefined
+  /** The text of known_hosts: keys of the hosts that may be talked to. */
+  readonly knownHosts: string | undefined
 }
 
 /** As BuildKit writes git contexts: `URL#REVISION:PATH`. An http(s) URL is git's for it only when it ends in .git. */

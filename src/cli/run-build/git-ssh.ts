@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Recipe } from '../../api/builds/builds.ts'
 import { InsituError } from '../../kernel/errors.ts'
-import type { GitCredentials } from './git.ts'
+import type { GitCredentials } from './arguments.ts'
 
 type Git = NonNullable<NonNullable<Recipe['source']>['git']>
 

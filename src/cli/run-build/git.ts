@@ -3,17 +3,8 @@ import { join } from 'node:path'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import { readOptional } from '../../kernel/fs/read-optional.ts'
 import { run } from '../../kernel/process/run.ts'
-import { type GitSource, gitUrl } from './arguments.ts'
+import { type GitCredentials, type GitSource, gitUrl } from './arguments.ts'
 import { wrongHostKey } from './git-ssh.ts'
-
-export interface GitCredentials {
-  /** Of the header Authorization. */
-  readonly header: string | undefined
-  /** A file with a private key. */
-  readonly sshKey: string | undefined
-  /** The text of known_hosts: keys of the hosts that may be talked to. */
-  readonly knownHosts: string | undefined
-}
 
 /**
  * Reads the mounted Secret of a git source: user and password (kubernetes.io/basic-auth), `token`, or a private key

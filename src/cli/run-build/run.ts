@@ -11,11 +11,11 @@ import { terminationSignal } from '../../kernel/process/termination.ts'
 import type { TlsMaterial } from '../../kernel/tls/material.ts'
 import { requestCertificate } from '../../kernel/tls/request.ts'
 import { projectedToken } from '../connect/token.ts'
-import { buildArguments, type Files, imageArguments } from './arguments.ts'
+import { buildArguments, type Files, type GitCredentials, imageArguments } from './arguments.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
 import { checkSsh, hostKeyPolicy, wrongHostKey } from './git-ssh.ts'
 import { nativePlatform } from './platform.ts'
-import { type GitCredentials, gitCredentials, gitSecretFiles, lookAtGit, lfsMessage } from './git.ts'
+import { gitCredentials, gitSecretFiles, lookAtGit, lfsMessage } from './git.ts'
 import { dockerConfig, readRegistrySecrets, type RegistrySecret, unreadNote } from './registries.ts'
 
 export interface RunBuildOptions {

@@ -19,6 +19,8 @@ export type Action =
     }
   | { readonly kind: 'createCleanJob'; readonly build: Build; readonly recipe: Recipe }
   | { readonly kind: 'deleteJob'; readonly build: Build; readonly name: string }
+  /** A pod that no kubelet ends; `build` may be what is left of one that is gone. */
+  | { readonly kind: 'deletePod'; readonly build: Build; readonly name: string; readonly uid: string }
   | { readonly kind: 'deleteBuild'; readonly build: Build; readonly why: string }
 
 export interface BuildEvent {

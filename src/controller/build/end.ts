@@ -1,9 +1,10 @@
-import type { Build, Recipe } from '../../api/builds/builds.ts'
+import type { Build, BuildStatus, FormerAttempt, Recipe } from '../../api/builds/builds.ts'
 import { reasons } from '../../api/builds/status.ts'
 import type { Outcome } from '../../api/builds/work.ts'
 import type { JobView, PodView } from '../view.ts'
 import { seconds } from './duration.ts'
 import { defaults } from './recipe.ts'
+import { timeText } from './status.ts'
 
 /** How a Build ended. */
 export interface End {
@@ -27,9 +28,8 @@ export function endOf(job: JobView, pods: readonly PodView[], build: Build, reci
 }
 
 function readEnd(job: JobView, pods: readonly PodView[], build: Build, recipe: Recipe): End | 'later' | undefined {
-  const pod = pods.find(({ outcome }) => outcome !== undefined) ?? pods[0]
-  const outcome = pods.map((one) => one.outcome).find((one) => one !== undefined)
-  const where = { pod: pod?.name, outcome }
+  const { view: pod, ...where } = lastPod(pods)
+  const { outcome } = where
   if (job.state === 'complete') {
     if (outcome === undefined) {
       // Its message is part of the pod's last status, which may come after the Job's.
@@ -47,7 +47,7 @@ function readEnd(job: JobView, pods: readonly PodView[], build: Build, recipe: R
     const timeout = seconds(recipe.timeout ?? defaults.timeout, 'timeout')
     const waiting = pod?.waiting === undefined ? '' : `; it waited: ${pod.waiting}`
     return {
-      ...{ phase: 'Failed', reason: reasons.timeout, pod: pod?.name },
+      ...{ phase: 'Failed', reason: reasons.timeout, ...where },
       message: `it took longer than its timeout of ${timeout} s${waiting}`,
     }
   }
@@ -69,3 +69,32 @@ function readEnd(job: JobView, pods: readonly PodView[], build: Build, recipe: R
   if (pods.some(({ phase, deleting }) => !deleting && (phase === 'Running' || phase === 'Pending'))) return 'later'
   return lost(`the pod of attempt ${build.status?.attempt ?? 1} is gone`)
 }
+
+/** The pod of an attempt that has something to say, and what. */
+export function lastPod(pods: readonly PodView[]): {
+  readonly view: PodView | undefined
+  readonly pod: string | undefined
+  readonly outcome: Outcome | undefined
+} {
+  const view = pods.find(({ outcome }) => outcome !== undefined) ?? pods[0]
+  return { view, pod: view?.name, outcome: view?.outcome }
+}
+
+/** What a pod knew, as fields of the status; what stands there already and is not contradicted stays. */
+export function knownOf(outcome: Outcome | undefined, { status }: Build): Partial<BuildStatus> {
+  const { digest, names, node, platform, commit } = outcome ?? {}
+  const all = { digest, names, node, platform, commit }
+  const said = Object.entries(all).filter(([field, value]) => value ?? status?.[field as keyof typeof all])
+  return Object.fromEntries(said.map(([field, value]) => [field, value ?? status?.[field as keyof typeof all]]))
+}
+
+/** Characters of what is kept of an attempt that was lost. */
+const room = 4000
+
+export const formerAttempt = (build: Build, attempt: number, end: End, now: Date): FormerAttempt => ({
+  attempt,
+  pod: end.pod ?? build.status?.pod,
+  node: end.outcome?.node,
+  message: end.message.slice(-room),
+  completionTime: timeText(now),
+})

@@ -5,7 +5,7 @@ import { describeError } from '../../kernel/errors.ts'
 import type { JobView, PodView, View } from '../view.ts'
 import type { Action } from './actions.ts'
 import { seconds } from './duration.ts'
-import { endOf, type End } from './end.ts'
+import { endOf, type End, formerAttempt, knownOf, lastPod } from './end.ts'
 import { cleanJobName, jobName } from './names.ts'
 import { defaults, recipeOf, templateKey } from './recipe.ts'
 import { sameStatus, timeText, withConditions } from './status.ts'
@@ -39,7 +39,12 @@ export function planBuild(build: Build, view: View, turn: true | string, now: Da
   if (metadata?.deletionTimestamp !== undefined) return cleaned(build, view, jobs)
   if (status?.completionTime !== undefined) return over(build, view, jobs, now)
   if (build.spec.cancelled === true) {
-    return ended(build, { phase: 'Cancelled', reason: reasons.cancelled, message: 'it was cancelled' }, now)
+    const { pod, outcome } = lastPod(podsOf(build, view))
+    return ended(
+      build,
+      { phase: 'Cancelled', reason: reasons.cancelled, message: 'it was cancelled', pod, outcome },
+      now,
+    )
   }
   const key = templateKey(build)
   const template = key === undefined ? undefined : view.templates.get(key)
@@ -58,6 +63,9 @@ export function planBuild(build: Build, view: View, turn: true | string, now: Da
   const planned = running(build, recipe, view, now)
   return { ...planned, actions: [...formerJobs(build, view), ...planned.actions] }
 }
+
+const podsOf = (build: Build, view: View, attempt = build.status?.attempt ?? 1): readonly PodView[] =>
+  view.pods.get(`${build.metadata?.namespace}/${jobName(build, attempt)}`) ?? []
 
 const ownJobs = (build: Build, view: View): { build: JobView | undefined; clean: JobView | undefined } => {
   const at = (name: string) => view.jobs.get(`${build.metadata?.namespace}/${name}`)
@@ -102,7 +110,7 @@ function running(build: Build, recipe: Recipe, view: View, now: Date): Planned {
   const attempt = build.status?.attempt ?? 1
   const name = jobName(build, attempt)
   const job = view.jobs.get(`${namespace}/${name}`)
-  const pods = view.pods.get(`${namespace}/${name}`) ?? []
+  const pods = podsOf(build, view)
   const timeout = seconds(recipe.timeout ?? defaults.timeout, 'timeout')
   const left = Date.parse(build.status?.startTime ?? '') / 1000 + timeout - now.getTime() / 1000
   if (job === undefined) {
@@ -118,7 +126,7 @@ function running(build: Build, recipe: Recipe, view: View, now: Date): Planned {
   if (job.state === 'active' && left <= -grace) return ended(build, timedOut(timeout), now)
   if (end?.infrastructure === true) {
     const retries = recipe.retries ?? defaults.retries
-    if (attempt <= retries && left > 0) return again(build, attempt, end.message, now)
+    if (attempt <= retries && left > 0) return again(build, attempt, end, now)
   }
   if (end) return ended(build, end, now)
   return { actions: write(build, progress(build, name, pods, now)), again: Math.max(1, left + grace) }
@@ -133,9 +141,12 @@ const timedOut = (timeout: number): End => ({
   message: `it took longer than its timeout of ${timeout} s`,
 })
 
-function again(build: Build, attempt: number, message: string, now: Date): Planned {
+function again(build: Build, attempt: number, end: End, now: Date): Planned {
+  const { message } = end
   const says = { Running: { status: 'False', reason: 'Retrying', message } } as const
-  const fields = { phase: 'Starting', attempt: attempt + 1, job: undefined, pod: undefined, message } as const
+  const former = [...(build.status?.former ?? []), formerAttempt(build, attempt, end, now)].slice(-16)
+  const begins = { attempt: attempt + 1, job: undefined, pod: undefined, node: undefined, message, former }
+  const fields = { phase: 'Starting', ...begins } as const
   const event = { type: 'Warning', reason: 'Retrying', message: `attempt ${attempt} was lost: ${message}` } as const
   return { actions: write(build, withConditions(build, says, now, fields), event) }
 }
@@ -158,7 +169,9 @@ function progress(build: Build, job: string, pods: readonly PodView[], now: Date
     Running: { status: runs ? 'True' : 'False', reason: runs ? 'PodRunning' : 'PodPending', message },
     Succeeded: { status: 'Unknown', reason: reasons.running },
   } as const
-  return withConditions(build, says, now, { phase: runs ? 'Running' : 'Starting', job, pod: pod?.name, message })
+  const fields = { phase: runs ? 'Running' : 'Starting', job, pod: pod?.name, message } as const
+  // What is pushed is said while steps after the build still run: the pod may not live to its end.
+  return withConditions(build, says, now, { ...fields, ...knownOf(lastPod(pods).outcome, build) })
 }
 
 /** Written once; after it the Build never runs again. */
@@ -173,15 +186,7 @@ function ended(build: Build, end: End, now: Date): Planned {
     completionTime: timeText(now),
     message: phase === 'Succeeded' ? undefined : message,
     ...(end.pod === undefined ? {} : { pod: end.pod }),
-    ...(outcome === undefined
-      ? {}
-      : {
-          digest: outcome.digest,
-          names: outcome.names,
-          node: outcome.node,
-          platform: outcome.platform,
-          commit: outcome.commit,
-        }),
+    ...knownOf(outcome, build),
   })
   const type = phase === 'Succeeded' ? 'Normal' : 'Warning'
   return { actions: write(build, status, { type, reason, message: message.slice(-900) }) }
@@ -195,7 +200,9 @@ function over(build: Build, view: View, jobs: ReturnType<typeof ownJobs>, now: D
   const asked = build.status?.phase === 'Succeeded' || status?.phase === 'Failed'
   const timeout = reasonOf(build) === reasons.timeout
   const keep = asked && !timeout ? seconds(recipe?.cleanUp?.pod ?? defaults.keepPod, 'cleanUp.pod') : 0
-  const actions: Action[] = formerJobs(build, view)
+  // A pod that is being ended says what it pushed after the end was written.
+  const known = knownOf(lastPod(podsOf(build, view)).outcome, build)
+  const actions: Action[] = [...write(build, { ...status, ...known }), ...formerJobs(build, view)]
   let next: number | undefined
   if (jobs.build && !jobs.build.deleting) {
     if (age >= keep || jobs.build.state === 'active') {
@@ -240,7 +247,8 @@ function cleaned(build: Build, view: View, jobs: ReturnType<typeof ownJobs>): Pl
   if (jobs.build && jobs.build.state === 'active' && !jobs.build.deleting) {
     return { actions: [{ kind: 'deleteJob', build, name: jobs.build.name }] }
   }
-  const pods = view.pods.get(`${build.metadata.namespace}/${jobName(build, build.status?.attempt ?? 1)}`) ?? []
+  const attempts = Array.from({ length: build.status?.attempt ?? 1 }, (_, i) => i + 1)
+  const pods = attempts.flatMap((attempt) => podsOf(build, view, attempt))
   if (pods.some(({ phase }) => phase === 'Running' || phase === 'Pending')) return { actions: [], again: 5 }
   if (jobs.clean === undefined) return { actions: [{ kind: 'createCleanJob', build, recipe }] }
   if (jobs.clean.state === 'active') return nothing

@@ -53,11 +53,11 @@ export function createQueue(options: QueueOptions): Queue {
     return node
   }
   const mayStart = (node: Node, entry: Entry): boolean => {
-    const { group } = entry.request
-    const limit = perNode()
-    const free = limit === 0 || node.running.has(group) || node.running.size < limit
-    const own = busy.get(entry.tenant)
-    return free && (entry.builds === 0 || own === undefined || own.has(group) || own.size < entry.builds)
+    const { group, perNode: own } = entry.request
+    const limit = Math.min(perNode() || Infinity, own ?? Infinity)
+    const free = node.running.has(group) || node.running.size < limit
+    const theirs = busy.get(entry.tenant)
+    return free && (entry.builds === 0 || theirs === undefined || theirs.has(group) || theirs.size < entry.builds)
   }
   const occupy = (node: Node, entry: Entry): void => {
     const { group } = entry.request

@@ -10,6 +10,8 @@ export interface TurnRequest {
    * holds a turn while it waits for one that has none would wait for ever.
    */
   readonly group: object
+  /** What the client says itself: it starts while fewer connections than this build there. */
+  readonly perNode?: number | undefined
   /** Told the place in the queue (1 is next) whenever it changes. Not called for a build that starts at once. */
   readonly onPosition?: ((position: number) => void) | undefined
   /** Aborts when the client is gone: the build leaves the queue at once. */

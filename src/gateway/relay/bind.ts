@@ -1,4 +1,5 @@
 import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
+import type { Hints } from '../../buildkit/hints.ts'
 import { checkImageNames, type SolveFacts, solveHints } from '../../buildkit/solve.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { Hold } from '../correlate/bindings.ts'
@@ -42,11 +43,13 @@ export async function bindBuild(
   let first = false
   const hold = await context.builds.claim(facts.ref, async () => {
     first = true
-    const delivery = facts.probe ? {} : readDelivery(solveHints(request))
+    const hints = facts.probe ? {} : solveHints(request)
+    const delivery = readDelivery(hints)
+    const perNode = ownLimit(hints)
     const proxy = facts.probe ? noWish : readProxyWish(request)
     const bound = await decide()
     await checkNames(context, call, facts, asked, bound)
-    return startBuild(context, call, bound, { delivery, proxy })
+    return startBuild(context, call, bound, { delivery, proxy, perNode })
   })
   holds.push(hold)
   // Another Solve of the same ref was decided before: what it was allowed is not allowed to this one.
@@ -89,7 +92,19 @@ export async function bindToOne(
 
 const noWish: ProxyWish = { off: false, own: {} }
 
-function startBuild(context: RelayContext, call: Call, bound: Bound, wishes: Pick<Build, 'delivery' | 'proxy'>): Build {
+type Wishes = Pick<Build, 'delivery' | 'proxy' | 'perNode'>
+
+/** @throws InsituError HINT */
+function ownLimit({ 'builds-per-node': text }: Hints): number | undefined {
+  if (text === undefined) return undefined
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text)
+  throw new InsituError('HINT', `insitu.builds-per-node cannot be "${text}"`, {
+    status: 'INVALID_ARGUMENT',
+    fix: 'say a number from 1',
+  })
+}
+
+function startBuild(context: RelayContext, call: Call, bound: Bound, wishes: Wishes): Build {
   const progress = createProgress({ now: context.now })
   const { placement, split } = bound
   for (const part of split?.parts ?? []) {

@@ -30,6 +30,8 @@ export interface Build {
   readonly placement: Placement | undefined
   /** What the client asked for about the nodes that get its image. */
   readonly delivery: DeliveryWish
+  /** Builds on its node from which on it waits, as its client says. */
+  readonly perNode?: number | undefined
   /** What the client says of proxies. */
   readonly proxy: ProxyWish
   /** Our own steps in the client's progress; ends just before Solve is answered. */

@@ -16,7 +16,7 @@ export async function waitForTurn(context: RelayContext, call: Call, build: Buil
     step.log(`place ${position} in the queue`)
   }
   try {
-    const release = await context.turns.wait({ caller, node, group, signal, onPosition })
+    const release = await context.turns.wait({ caller, node, group, perNode: build.perNode, signal, onPosition })
     step?.done()
     return release
   } catch (error) {
