@@ -18,10 +18,10 @@ function simulate(limits: Limits, buildNodes = 2) {
   const act = (action: Action): void => {
     const { build } = action
     const now = builds.get(key(build))
-    if (now === undefined) return
+    if (now === undefined && action.kind !== 'deletePod') return
     switch (action.kind) {
       case 'status':
-        return void builds.set(key(build), { ...now, status: action.status })
+        return void (now && builds.set(key(build), { ...now, status: action.status }))
       case 'createJob': {
         const { namespace = '', uid = '' } = build.metadata ?? {}
         const job = jobName(build, action.attempt)
@@ -32,6 +32,13 @@ function simulate(limits: Limits, buildNodes = 2) {
       }
       case 'deleteJob':
         return void jobs.delete(`${build.metadata?.namespace}/${action.name}`)
+      case 'deletePod':
+        for (const [at, some] of pods)
+          pods.set(
+            at,
+            some.filter(({ uid }) => uid !== action.uid),
+          )
+        return
       case 'deleteBuild':
         return void builds.delete(key(build))
       case 'finalizer':
@@ -52,6 +59,24 @@ function simulate(limits: Limits, buildNodes = 2) {
       const found = jobs.get(job)
       if (found) jobs.set(job, { ...found, state })
     },
+    /** What is there of the pod of a Job. */
+    pod(job: string, pod: Partial<PodView>): void {
+      const own = job.slice(job.indexOf('/') + 1)
+      const buildUid = jobs.get(job)?.buildUid ?? ''
+      const usual = { name: `${own}-pod`, uid: `${own}-uid`, job: own, buildUid, phase: 'Running', live: true }
+      const nothing = {
+        outcome: undefined,
+        disrupted: undefined,
+        waiting: undefined,
+        failed: undefined,
+        building: true,
+      }
+      pods.set(job, [{ ...usual, ...nothing, deleting: false, endsAt: undefined, ...pod }])
+    },
+    get now() {
+      return clock
+    },
+    pods,
     advance: (seconds: number) => void (clock += seconds * 1000),
     look(): void {
       const view = { builds: [...builds.values()], templates: new Map(), jobs, pods, buildNodes }
@@ -83,7 +108,7 @@ describe('a plan', () => {
       const order = world.made.filter((name) => name.startsWith(`${namespace}/`))
       expect(order).toEqual(Array.from({ length: 500 }, (_, i) => `${namespace}/${namespace}-${i}`))
     }
-  }, 60_000)
+  }, 120_000)
 
   it('says nothing twice: what is as it should be gets no write', () => {
     const world = simulate({ perNamespace: 1, perNode: 1 })
@@ -128,5 +153,94 @@ describe('a plan', () => {
     expect(world.builds.get('a/one')?.status).toMatchObject({
       ...{ phase: 'Failed', message: 'the pod of attempt 2 is gone' },
     })
+  })
+
+  const pushed = {
+    result: 'succeeded',
+    digest: 'sha256:a',
+    names: ['r/a:1'],
+    node: 'n1',
+    platform: 'linux/arm64',
+  } as const
+  const known = { digest: 'sha256:a', names: ['r/a:1'], node: 'n1', platform: 'linux/arm64' }
+  /** One that runs, and whose pod has said that it pushed: a step after the build still runs. */
+  const withPushed = (spec: Partial<BuildSpec> = {}) => {
+    const world = simulate({ perNamespace: 1, perNode: 1 })
+    world.add('a', 'one', spec)
+    for (let i = 0; i < 3; i += 1) world.look()
+    world.pod('a/one-one-1', { outcome: pushed })
+    return world
+  }
+  const statusOf = (world: ReturnType<typeof simulate>) => world.builds.get('a/one')?.status
+
+  it('says what was pushed while steps after it run, and still when the pod is gone', () => {
+    const world = withPushed({ retries: 0 })
+    world.look()
+    expect(statusOf(world)).toMatchObject({ phase: 'Running', ...known })
+    world.pods.clear()
+    world.finish('a/one-one-1', 'failed')
+    for (let i = 0; i < 6; i += 1) world.look()
+    expect(statusOf(world)).toMatchObject(known)
+  })
+
+  it('says what was pushed of a Build that is cancelled, also when its pod says so after that', () => {
+    for (const late of [false, true]) {
+      const world = withPushed()
+      const pod = world.pods.get('a/one-one-1') ?? []
+      if (late) world.pods.clear()
+      const build = world.builds.get('a/one')
+      if (build) world.builds.set('a/one', { ...build, spec: { ...build.spec, cancelled: true } })
+      world.look()
+      expect(statusOf(world)?.phase).toBe('Cancelled')
+      if (late) world.pods.set('a/one-one-1', pod)
+      world.look()
+      expect(statusOf(world)).toMatchObject({ phase: 'Cancelled', ...known })
+      expect(world.jobs.size).toBe(0)
+    }
+  })
+
+  it('says what was pushed of a Build whose time is over', () => {
+    const world = withPushed()
+    const job = world.jobs.get('a/one-one-1')
+    if (job) world.jobs.set('a/one-one-1', { ...job, state: 'failed', reason: 'DeadlineExceeded' })
+    world.look()
+    expect(statusOf(world)).toMatchObject({ phase: 'Failed', ...known })
+    expect(statusOf(world)?.conditions?.find(({ type }) => type === 'Succeeded')).toMatchObject({ reason: 'Timeout' })
+  })
+
+  it('remembers attempts that were lost, with their last lines', () => {
+    const world = simulate({ perNamespace: 1, perNode: 1 })
+    world.add('a', 'one')
+    for (let i = 0; i < 3; i += 1) world.look()
+    world.pod('a/one-one-1', { outcome: { result: 'infrastructure', node: 'n2', message: 'node n2 was lost' } })
+    world.finish('a/one-one-1', 'failed')
+    world.look()
+    expect(statusOf(world)).toMatchObject({
+      ...{ attempt: 2, phase: 'Starting' },
+      former: [{ attempt: 1, pod: 'one-one-1-pod', node: 'n2', message: 'node n2 was lost' }],
+    })
+    expect(statusOf(world)?.node).toBeUndefined()
+  })
+
+  it('gives up pods that nobody ends a minute after their grace, also of Builds that are gone, and no others', () => {
+    const world = withPushed()
+    world.pod('a/one-one-1', { deleting: true, endsAt: world.now + 15_000 })
+    world.pods.set('b/gone-1', [
+      { ...(world.pods.get('a/one-one-1')?.[0] as PodView), uid: 'other', endsAt: world.now },
+    ])
+    for (const [seconds, left] of [
+      [59, 2],
+      [2, 1],
+      [13, 1],
+      [2, 0],
+    ] as const) {
+      world.advance(seconds)
+      world.look()
+      expect([seconds, [...world.pods.values()].flat().length]).toEqual([seconds, left])
+    }
+    world.pod('a/one-one-1', {})
+    world.advance(1000)
+    world.look()
+    expect(world.pods.get('a/one-one-1')).toHaveLength(1)
   })
 })

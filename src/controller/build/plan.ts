@@ -201,8 +201,9 @@ function over(build: Build, view: View, jobs: ReturnType<typeof ownJobs>, now: D
   const timeout = reasonOf(build) === reasons.timeout
   const keep = asked && !timeout ? seconds(recipe?.cleanUp?.pod ?? defaults.keepPod, 'cleanUp.pod') : 0
   // A pod that is being ended says what it pushed after the end was written.
-  const known = knownOf(lastPod(podsOf(build, view)).outcome, build)
-  const actions: Action[] = [...write(build, { ...status, ...known }), ...formerJobs(build, view)]
+  const { outcome } = lastPod(podsOf(build, view))
+  const late = outcome === undefined ? [] : write(build, { ...status, ...knownOf(outcome, build) })
+  const actions: Action[] = [...late, ...formerJobs(build, view)]
   let next: number | undefined
   if (jobs.build && !jobs.build.deleting) {
     if (age >= keep || jobs.build.state === 'active') {

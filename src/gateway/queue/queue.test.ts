@@ -39,12 +39,19 @@ interface Seat {
   readonly done: Promise<unknown>
 }
 
-function seat(queue: Queue, tenant: string, group: object = {}, node = 'n'): Seat {
+function seat(queue: Queue, tenant: string, group: object = {}, node = 'n', perNode?: number): Seat {
   const cancel = new AbortController()
   const positions: number[] = []
   let release: (() => void) | undefined
   const done = queue
-    .wait({ caller: callerOf(tenant), node, group, signal: cancel.signal, onPosition: (p) => positions.push(p) })
+    .wait({
+      caller: callerOf(tenant),
+      node,
+      group,
+      perNode,
+      signal: cancel.signal,
+      onPosition: (p) => positions.push(p),
+    })
     .then(
       (r) => void (release = r),
       (error: unknown) => error,
@@ -60,6 +67,27 @@ const make = (perNode: number, builds = 0): Queue =>
   })
 
 describe('the queue of a node', () => {
+  test('takes what a client says itself for its own limit, where it is the lower one', async () => {
+    for (const [limit, own, running] of [
+      [0, 1, 1],
+      [3, 2, 2],
+      [1, 2, 1],
+    ] as const) {
+      const queue = make(limit)
+      const seats = Array.from({ length: 4 }, () => seat(queue, 'a', {}, 'n', own))
+      await settle()
+      expect(seats.filter((s) => s.started())).toHaveLength(running)
+      seats[0]?.release()
+      await settle()
+      expect(seats.filter((s) => s.started())).toHaveLength(running + 1)
+      // Somebody who says nothing is held to the node's limit only.
+      const other = seat(queue, 'b')
+      await settle()
+      expect(other.started()).toBe(limit === 0 || running < limit)
+      for (const one of [...seats, other]) one.cancel.abort(new Error('over'))
+    }
+  })
+
   test('lets everybody in when there is no limit', async () => {
     const queue = make(0)
     const seats = [seat(queue, 'a'), seat(queue, 'a')]
