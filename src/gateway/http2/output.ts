@@ -6,13 +6,18 @@ const congestion = 512 << 10
 /** Frames that answer the peer and wait because it does not read: as many as Go's server keeps. */
 const mostWaiting = 10_000
 
-/** Frames on their way to the socket: those of one turn of the event loop leave with one system call. */
+/** So few bytes are copied together: a list of pieces costs more to hand over. */
+const small = 4096
+
+/** Frames on their way to the socket: those that one read of another socket gives rise to leave with one system call. */
 export class Output {
   private readonly socket: Duplex
   private readonly fill: () => void
   private readonly flooded: () => void
   private frames: Buffer[] = []
+  private bytes = 0
   private scheduled = false
+  private filling = false
   private waiting = 0
 
   /**
@@ -37,7 +42,8 @@ export class Output {
   /** Adds bytes without looking whether there is room: for what the peer's window or an answer allows. */
   push(bytes: Buffer): void {
     this.frames.push(bytes)
-    this.schedule()
+    this.bytes += bytes.length
+    if (!this.filling) this.schedule()
   }
 
   /** Adds a frame that the peer provoked. */
@@ -46,27 +52,30 @@ export class Output {
     this.push(frame)
   }
 
+  /** Not at once: what a call's other listeners do with what has just arrived belongs to the same packet. */
   schedule(): void {
     if (this.scheduled) return
     this.scheduled = true
-    process.nextTick(() => {
-      this.scheduled = false
-      this.flush()
-    })
+    process.nextTick(() => process.nextTick(() => this.flush()))
   }
 
   flush(): void {
+    this.scheduled = false
     const { socket } = this
     if (socket.destroyed || socket.writableEnded) {
       this.frames = []
+      this.bytes = 0
       return
     }
+    this.filling = true
     this.fill()
-    const { frames } = this
+    this.filling = false
+    const { frames, bytes } = this
     if (frames.length === 0) return
     this.frames = []
-    if (frames.length === 1) {
-      socket.write(frames[0])
+    this.bytes = 0
+    if (frames.length === 1 || bytes <= small) {
+      socket.write(frames.length === 1 ? frames[0] : Buffer.concat(frames, bytes))
       return
     }
     socket.cork()
