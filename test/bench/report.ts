@@ -6,6 +6,8 @@ export interface Measurement {
   readonly subject: string
   readonly unit: string
   readonly values: readonly number[]
+  /** The subjects were measured in turns: each value is compared with the reference's of the same round. */
+  readonly paired?: boolean
 }
 
 /** What `--json` writes; tools that compare runs read it. */
@@ -23,7 +25,10 @@ export interface Row {
   readonly max: number
   readonly n: number
   readonly unit: string
-  /** This row's median divided by the median of the case's reference; 1 for the reference itself. */
+  /**
+   * This row's median divided by the median of the case's reference, or the median of the ratios of each round where rows
+   * are paired; 1 for the reference itself.
+   */
   readonly ratio: number
 }
 
@@ -52,10 +57,16 @@ export function summarize(
       max: Math.max(...m.values),
       n: m.values.length,
       unit: m.unit,
-      ratio: median(m.values) / median(base.values),
+      ratio: ratioOf(m, base),
     }
   })
   return { name, machine: machine(), rows }
+}
+
+/** What disturbs a whole round disturbs both of a pair. */
+function ratioOf(m: Measurement, base: Measurement): number {
+  if (m.paired !== true || m.values.length !== base.values.length) return median(m.values) / median(base.values)
+  return median(m.values.map((value, round) => value / base.values[round]!))
 }
 
 export function machine(): string {

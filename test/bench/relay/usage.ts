@@ -40,3 +40,17 @@ export function usageOf(pid: number): Usage {
   }
   return { cpu, resident }
 }
+
+interface Processes {
+  readonly pid: number | undefined
+  readonly also?: number | undefined
+}
+
+const of = ({ pid, also }: Processes): readonly Usage[] =>
+  [pid, also].filter((one) => one !== undefined).map((one) => usageOf(one))
+
+/** Milliseconds of processor time of all processes of a door; 0 where there is none. */
+export const processorOf = (door: Processes): number => of(door).reduce((sum, { cpu }) => sum + cpu, 0)
+
+/** Resident bytes of all processes of a door. */
+export const residentOf = (door: Processes): number => of(door).reduce((sum, { resident }) => sum + resident, 0)
