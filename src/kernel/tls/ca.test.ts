@@ -1,7 +1,17 @@
-import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto'
+// @peculiar/x509 wants it before anything else.
+import 'reflect-metadata'
+import { createPrivateKey, createPublicKey, generateKeyPairSync, webcrypto, X509Certificate } from 'node:crypto'
 import { connect, createServer, type TLSSocket } from 'node:tls'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
+import {
+  BasicConstraintsExtension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  PublicKey,
+  SubjectKeyIdentifierExtension,
+  X509CertificateGenerator,
+} from '@peculiar/x509'
 import { describe, expect, it } from 'vitest'
 import { type Authority, createAuthority, issueLeaf } from './ca.ts'
 import { createKeyPair } from './key.ts'
@@ -76,6 +86,24 @@ describe('issueLeaf', () => {
   })
 })
 
+/** One that somebody else made: always the same name, and a key identifier that is not the SHA-1 of its key. */
+async function foreign(keyId: string): Promise<Authority> {
+  const pair = await createKeyPair()
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+  const der = createPrivateKey(pair.privateKey).export({ type: 'pkcs8', format: 'der' })
+  const certificate = await X509CertificateGenerator.create({
+    ...{ subject: 'CN=insitu CA', issuer: 'CN=insitu CA', signingAlgorithm: algorithm },
+    publicKey: new PublicKey(pair.publicKey),
+    signingKey: await webcrypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']),
+    extensions: [
+      new BasicConstraintsExtension(true, undefined, true),
+      new KeyUsagesExtension(KeyUsageFlags.keyCertSign, true),
+      new SubjectKeyIdentifierExtension(keyId),
+    ],
+  })
+  return { cert: `${certificate.toString('pem')}\n`, key: pair.privateKey }
+}
+
 function other(namedCurve: string): string {
   return generateKeyPairSync('ec', { namedCurve }).publicKey.export({ type: 'spki', format: 'pem' }).toString()
 }
@@ -122,6 +150,15 @@ describe('a real TLS connection', () => {
     expect(await handshake(old, old.cert, old)).toBe('trusted')
     expect(await handshake(old, old.cert + next.cert, next)).toBe('trusted')
     expect(await handshake(next, old.cert + next.cert, old)).toBe('trusted')
+  })
+
+  it('is trusted with a CA of cert-manager’s, which names its key by another hash, before and after its renewal', async () => {
+    const [old, next] = await Promise.all([foreign('aa'.repeat(20)), foreign('bb'.repeat(20))])
+    expect(await handshake(old, old.cert, old)).toBe('trusted')
+    for (const trusted of [old.cert + next.cert, next.cert + old.cert]) {
+      expect(await handshake(old, trusted, next)).toBe('trusted')
+      expect(await handshake(next, trusted, old)).toBe('trusted')
+    }
   })
 
   it('is not trusted with a stranger’s CA', async () => {

@@ -117,10 +117,21 @@ export async function issueLeaf(options: LeafOptions): Promise<Leaf> {
       ]),
       ...(names.length === 0 ? [] : [new SubjectAlternativeNameExtension(names)]),
       await SubjectKeyIdentifierExtension.create(publicKey),
-      await AuthorityKeyIdentifierExtension.create(issuer.publicKey),
+      await keyOf(issuer),
     ],
   })
   return { cert: pem(certificate), notAfter }
+}
+
+/**
+ * How a leaf names the key of its issuer: as the issuer does (RFC 5280, section 4.2.1.1). Hashes differ, Go's is not SHA-1
+ * any more, and OpenSSL does not find an issuer that calls itself otherwise.
+ */
+async function keyOf(issuer: X509Certificate): Promise<AuthorityKeyIdentifierExtension> {
+  const own = issuer.getExtension(SubjectKeyIdentifierExtension)
+  return own
+    ? new AuthorityKeyIdentifierExtension(own.keyId)
+    : await AuthorityKeyIdentifierExtension.create(issuer.publicKey)
 }
 
 const pem = (certificate: X509Certificate): string => `${certificate.toString('pem')}\n`

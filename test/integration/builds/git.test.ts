@@ -4,23 +4,18 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Recipe } from '../../../src/api/builds/builds.ts'
 import type { Outcome, Work } from '../../../src/api/builds/work.ts'
-import { serviceAccounts, tokenAudience } from '../../../src/api/names.ts'
-import { type GatewayIdentity, gatewayIdentity } from '../../../src/gateway/certificate/identity.ts'
-import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
-import { createLogger } from '../../../src/kernel/log.ts'
-import { type Buildkitd, startBuildkitd } from '../fixtures/buildkitd.ts'
+import { tokenAudience } from '../../../src/api/names.ts'
 import { startClient } from '../fixtures/clients.ts'
 import { createWorkspace, type Workspace } from '../fixtures/context.ts'
-import { startGateway, type TestGateway } from '../fixtures/gateway.ts'
+import type { TestGateway } from '../fixtures/gateway.ts'
 import { type GitServers, startGitServers } from '../fixtures/git-servers.ts'
 import { toolsBin } from '../fixtures/paths.ts'
+import { type CertifiedGateway, startCertifiedGateway } from '../install/certified-gateway.ts'
 import { type BoundPod, type Installed, namespace, startInstalled } from '../install/installed.ts'
 
 const program = fileURLToPath(new URL('../../../bin/insitu', import.meta.url))
 let installed: Installed
-let client: KubernetesClient
-let identity: GatewayIdentity
-let daemon: Buildkitd
+let door: CertifiedGateway
 let gateway: TestGateway
 let space: Workspace
 let git: GitServers
@@ -36,28 +31,10 @@ const files = (text: string) => ({
 })
 
 beforeAll(async () => {
-  ;[installed, daemon, space, git] = await Promise.all([
-    startInstalled(),
-    startBuildkitd(),
-    createWorkspace(),
-    startGitServers(),
-  ])
-  client = await (await installed.pod('gateway-1', serviceAccounts.gateway, 'node-1')).client()
-  identity = await gatewayIdentity({ client, namespace, log: createLogger({ level: 'silent' }) })
-  gateway = await startGateway({
-    nodes: { one: daemon },
-    tls: identity.tls,
-    httpHandlers: identity.httpHandlers,
-    config: { plaintext: { loopback: false, namespaces: [], cidrs: [] } },
-  })
-  const rbac = 'rbac.authorization.k8s.io'
-  const { admin } = installed
-  await admin.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'builder', namespace: 'default' } })
-  await admin.apply({
-    ...{ apiVersion: `${rbac}/v1`, kind: 'RoleBinding', metadata: { name: 'builder', namespace: 'default' } },
-    roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'insitu-builder' },
-    subjects: [{ kind: 'ServiceAccount', name: 'builder', namespace: 'default' }],
-  } as Parameters<KubernetesClient['apply']>[0])
+  ;[installed, space, git] = await Promise.all([startInstalled(), createWorkspace(), startGitServers()])
+  door = await startCertifiedGateway(installed)
+  ;({ gateway } = door)
+  await door.accounts('builder')
   pod = await installed.pod('build-1', 'builder', 'node-1', 'default')
   await git.repository('library', [{ files: { part: 'of a submodule\n' } }])
   commits = await git.repository('app', [
@@ -79,11 +56,9 @@ beforeAll(async () => {
   ])
 })
 afterAll(async () => {
-  await gateway?.close()
-  identity?.close()
-  client?.close()
+  await door?.stop()
   installed?.admin.close()
-  await Promise.all([installed?.server.close(), daemon?.stop(), space?.remove(), git?.close()])
+  await Promise.all([installed?.server.close(), space?.remove(), git?.close()])
 })
 
 interface Ran {
@@ -109,7 +84,7 @@ async function runBuild(
     build: { namespace: 'default', name: 'b', uid: 'u' },
     recipe,
     gateway: { host: '127.0.0.1', port: gateway.port, serverName: `buildkitd.${namespace}.svc` },
-    ca: identity.tls.current().ca,
+    ca: door.identity.tls.current().ca,
     basicAuth: [],
   }
   await writeFile(at('work.json'), JSON.stringify(work))
@@ -190,7 +165,7 @@ describe('HTTP with a password', () => {
     // Provenance of every build is in the daemon's history.
     const history = await startClient('buildctl', [
       '--addr',
-      daemon.address,
+      door.daemon.address,
       'debug',
       'histories',
       '--format',

@@ -4,56 +4,34 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { serviceAccounts, tokenAudience } from '../../../src/api/names.ts'
-import { type GatewayIdentity, gatewayIdentity } from '../../../src/gateway/certificate/identity.ts'
-import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
-import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
-import { createLogger } from '../../../src/kernel/log.ts'
-import { type Buildkitd, startBuildkitd } from '../fixtures/buildkitd.ts'
+import { tokenAudience } from '../../../src/api/names.ts'
 import { startClient } from '../fixtures/clients.ts'
 import { createWorkspace, type Workspace } from '../fixtures/context.ts'
-import { startGateway, type TestGateway } from '../fixtures/gateway.ts'
+import type { TestGateway } from '../fixtures/gateway.ts'
 import { tool } from '../fixtures/paths.ts'
 import { until } from '../fixtures/until.ts'
-import { type Installed, namespace, startInstalled } from './installed.ts'
+import { type CertifiedGateway, startCertifiedGateway } from './certified-gateway.ts'
+import { type Installed, startInstalled } from './installed.ts'
 
 const program = fileURLToPath(new URL('../../../bin/insitu', import.meta.url))
 
 let installed: Installed
-let client: KubernetesClient
-let identity: GatewayIdentity
-let daemon: Buildkitd
+let door: CertifiedGateway
 let gateway: TestGateway
 let work: Workspace
 let context: string
 
 beforeAll(async () => {
-  ;[installed, daemon, work] = await Promise.all([startInstalled(), startBuildkitd(), createWorkspace()])
-  client = await (await installed.pod('gateway-1', serviceAccounts.gateway, 'node-1')).client()
-  identity = await gatewayIdentity({ client, namespace, log: createLogger({ level: 'silent' }) })
-  gateway = await startGateway({
-    nodes: { one: daemon },
-    tls: identity.tls,
-    httpHandlers: identity.httpHandlers,
-    config: { plaintext: { loopback: false, namespaces: [], cidrs: [] } },
-  })
-  const rbac = 'rbac.authorization.k8s.io'
-  for (const name of ['builder', 'other']) {
-    await installed.admin.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace: 'default' } })
-  }
-  await installed.admin.apply({
-    ...{ apiVersion: `${rbac}/v1`, kind: 'RoleBinding', metadata: { name: 'builders', namespace: 'default' } },
-    roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'insitu-builder' },
-    subjects: [{ kind: 'ServiceAccount', name: 'builder', namespace: 'default' }],
-  } as KubernetesObject)
+  ;[installed, work] = await Promise.all([startInstalled(), createWorkspace()])
+  door = await startCertifiedGateway(installed)
+  ;({ gateway } = door)
+  await door.accounts('builder', 'other')
   context = await work.context('RUN echo connected\n')
 })
 afterAll(async () => {
-  await gateway?.close()
-  identity?.close()
-  client?.close()
+  await door?.stop()
   installed?.admin.close()
-  await Promise.all([installed?.server.close(), daemon?.stop(), work?.remove()])
+  await Promise.all([installed?.server.close(), work?.remove()])
 })
 
 const connectArgs = (directory: string, account = 'default/builder'): string[] => [
@@ -133,7 +111,7 @@ test('in a pod: the token of the projected volume, and no kubeconfig', async () 
   const pod = await installed.pod('ci-1', 'builder', 'node-1', 'default')
   const [token, ca] = [join(directory, 'token'), join(directory, 'given.pem')]
   await writeFile(token, await pod.token(tokenAudience))
-  await writeFile(ca, identity.tls.current().ca)
+  await writeFile(ca, door.identity.tls.current().ca)
   const args = ['connect', '--token-file', token, '--ca-file', ca, '--directory', join(directory, 'tls')]
   const env = { KUBECONFIG: '/nowhere', HOME: directory }
   const where = ['--address', `127.0.0.1:${gateway.port}`]

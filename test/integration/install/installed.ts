@@ -4,7 +4,7 @@ import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
 import { resources } from '../../../src/kernel/k8s/resources.ts'
 import { manifests } from '../../../src/cli/manifests/manifests.ts'
 import { defaultOptions } from '../../../src/cli/manifests/options.ts'
-import { startApiServer } from '../fixtures/apiserver.ts'
+import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts'
 
 export const namespace = 'buildkit-system'
 
@@ -17,10 +17,14 @@ export interface BoundPod {
   client(): Promise<KubernetesClient>
 }
 
-/** A real API server with the default installation in it, and pods to be written into it. */
-export async function startInstalled() {
+/**
+ * A real API server with the default installation in it, and pods to be written into it.
+ * @param before what is done before the installation is applied.
+ */
+export async function startInstalled(before?: (server: ApiServer) => Promise<void>) {
   const server = await startApiServer()
   const admin = await server.client()
+  await before?.(server)
   for (const { object } of manifests(defaultOptions())) await admin.apply(object)
   const endpointFor = (token: string): Endpoint => ({
     server: `https://127.0.0.1:${server.port}`,

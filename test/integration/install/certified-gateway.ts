@@ -1,0 +1,53 @@
+import { serviceAccounts } from '../../../src/api/names.ts'
+import { type GatewayIdentity, gatewayIdentity } from '../../../src/gateway/certificate/identity.ts'
+import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
+import { createLogger } from '../../../src/kernel/log.ts'
+import { type Buildkitd, startBuildkitd } from '../fixtures/buildkitd.ts'
+import { startGateway, type TestGateway } from '../fixtures/gateway.ts'
+import { type Installed, namespace } from './installed.ts'
+
+/** A gateway of an installation in front of one daemon, to which nobody comes without a certificate of its CA. */
+export interface CertifiedGateway {
+  readonly gateway: TestGateway
+  readonly identity: GatewayIdentity
+  readonly daemon: Buildkitd
+  /** Makes service accounts in the namespace default; the first may build. */
+  accounts(...names: string[]): Promise<void>
+  stop(): Promise<void>
+}
+
+/** @param options.lookAgain milliseconds between two looks at the CA. */
+export async function startCertifiedGateway(
+  { pod, admin }: Installed,
+  options: { readonly lookAgain?: number } = {},
+): Promise<CertifiedGateway> {
+  const daemon = await startBuildkitd()
+  const client = await (await pod('gateway-1', serviceAccounts.gateway, 'node-1')).client()
+  const identity = await gatewayIdentity({ client, namespace, log: createLogger({ level: 'silent' }), ...options })
+  const gateway = await startGateway({
+    nodes: { one: daemon },
+    tls: identity.tls,
+    httpHandlers: identity.httpHandlers,
+    config: { plaintext: { loopback: false, namespaces: [], cidrs: [] } },
+  })
+  return {
+    ...{ gateway, identity, daemon },
+    async accounts(...names) {
+      const rbac = 'rbac.authorization.k8s.io'
+      for (const name of names) {
+        await admin.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace: 'default' } })
+      }
+      await admin.apply({
+        ...{ apiVersion: `${rbac}/v1`, kind: 'RoleBinding', metadata: { name: 'builders', namespace: 'default' } },
+        roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'insitu-builder' },
+        subjects: [{ kind: 'ServiceAccount', name: names[0], namespace: 'default' }],
+      } as KubernetesObject)
+    },
+    async stop() {
+      await gateway.close()
+      identity.close()
+      client.close()
+      await daemon.stop()
+    },
+  }
+}
