@@ -10,9 +10,11 @@ import { isAlreadyExists, isConflict, isNotFound, KubernetesError } from '../ker
 import { resources } from '../kernel/k8s/resources.ts'
 import type { Logger } from '../kernel/log.ts'
 import type { Action, BuildEvent } from './build/actions.ts'
-import { gather, grantSecrets } from './build/gather.ts'
-import { buildJob, cleanJob } from './build/job.ts'
-import { sameStatus, timeText, withConditions } from './build/status.ts'
+import { gather, grantSecrets, podTemplateOf } from './build/gather.ts'
+import { cleanJob } from './build/clean-job.ts'
+import { buildJob } from './build/job.ts'
+import { invalid, withoutCa } from './build/refused.ts'
+import { sameStatus, timeText } from './build/status.ts'
 
 export interface ActorOptions {
   readonly client: KubernetesClient
@@ -68,6 +70,17 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
     logger.info({ build: `${namespace}/${name}`, attempt }, 'Job made')
   }
 
+  async function createCleanJob({ build, recipe }: Action & { readonly kind: 'createCleanJob' }): Promise<void> {
+    const { namespace } = build.metadata ?? {}
+    const podTemplate = await podTemplateOf(client, namespace, recipe).catch((error: unknown) => {
+      // Its ConfigMap went before it: it is cleaned with what is usual.
+      if (isInvalid(error)) return undefined
+      throw error
+    })
+    const job = cleanJob(build, { recipe, image: options.image, podTemplate })
+    await client.create(resources.jobs, { namespace }, job)
+  }
+
   async function act(action: Action): Promise<void> {
     const { build } = action
     const { namespace, name, uid, resourceVersion, finalizers = [] } = build.metadata ?? {}
@@ -78,13 +91,13 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
         const others = finalizers.filter((one) => one !== workspaceFinalizer)
         const wanted = action.present ? [...others, workspaceFinalizer] : others
         await client.patch(builds, { namespace, name }, { metadata: { resourceVersion, finalizers: wanted } })
+        if (action.event) await writeEvent(client, build, action.event, now()).catch(() => undefined)
         return
       }
       case 'createJob':
         return createJob(action)
       case 'createCleanJob':
-        await client.create(resources.jobs, { namespace }, cleanJob(build, { ...action, image: options.image }))
-        return
+        return createCleanJob(action)
       case 'deleteJob':
         return client.delete(resources.jobs, { namespace, name: action.name })
       case 'deletePod':
@@ -141,24 +154,6 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
       }
     }
   }
-}
-
-const invalid = (build: Build, message: string, now: Date): BuildStatus =>
-  withConditions(
-    build,
-    {
-      Running: { status: 'False', reason: reasons.invalid },
-      Succeeded: { status: 'False', reason: reasons.invalid, message },
-    },
-    now,
-    { phase: 'Failed', completionTime: timeText(now), message },
-  )
-
-/** It waits: once there is a CA, the next look makes its Job and says that it is scheduled. */
-function withoutCa(build: Build, { message, fix }: InsituError, now: Date): { status: BuildStatus; event: BuildEvent } {
-  const says = { status: 'False', reason: reasons.caMissing, message: `waits: ${message} (${fix})` } as const
-  const status = withConditions(build, { Scheduled: says }, now, { message: says.message })
-  return { status, event: { type: 'Warning', reason: says.reason, message: says.message } }
 }
 
 /** Neither waiting nor another look makes it right: the author has to. */

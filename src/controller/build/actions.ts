@@ -8,7 +8,12 @@ export type Action =
       readonly status: BuildStatus
       readonly event?: BuildEvent | undefined
     }
-  | { readonly kind: 'finalizer'; readonly build: Build; readonly present: boolean }
+  | {
+      readonly kind: 'finalizer'
+      readonly build: Build
+      readonly present: boolean
+      readonly event?: BuildEvent | undefined
+    }
   | {
       readonly kind: 'createJob'
       readonly build: Build

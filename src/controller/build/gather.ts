@@ -59,7 +59,7 @@ export async function gather(
     registrySecrets: usable.map(({ name }) => name),
     basicAuth: usable.flatMap(({ name, servers = [] }) => (servers.length === 0 ? [] : [{ secret: name, servers }])),
     unread: usable.flatMap(({ name, servers }) => (servers === undefined ? [name] : [])),
-    podTemplate: recipe.podTemplate ?? (await fromConfigMap(client, namespace, recipe)),
+    podTemplate: await podTemplateOf(client, namespace, recipe),
     ca: pem,
   }
 }
@@ -93,6 +93,13 @@ async function readSecret(
     throw error
   }
 }
+
+/** @throws InsituError INVALID_SPEC when its ConfigMap is not there, or holds something else. */
+export const podTemplateOf = async (
+  client: KubernetesClient,
+  namespace: string | undefined,
+  recipe: Recipe,
+): Promise<PodTemplate | undefined> => recipe.podTemplate ?? (await fromConfigMap(client, namespace, recipe))
 
 async function fromConfigMap(
   client: KubernetesClient,

@@ -4,7 +4,7 @@ import { buildContainer, buildUidLabel, jobRoleLabel, paths, workAnnotation, typ
 import { tokenAudience } from '../../api/names.ts'
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import { mergePodTemplate } from './merge-pod.ts'
-import { cleanJobName, jobName, workspaceDirectory } from './names.ts'
+import { jobName, workspaceDirectory } from './names.ts'
 
 /** What a Job is made of besides the Build. */
 export interface JobInputs {
@@ -21,14 +21,15 @@ export interface JobInputs {
   readonly podTemplate: PodTemplate | undefined
 }
 
-const restricted = {
+export const restricted = {
   allowPrivilegeEscalation: false,
   capabilities: { drop: ['ALL'] },
   runAsNonRoot: true,
   seccompProfile: { type: 'RuntimeDefault' },
 } as const
 
-const user = 65532
+/** Of the image; also owns what a Build writes to its claim. */
+export const user = 65532
 
 /** The Job of one attempt of a Build: buildctl between its steps, as pod security "restricted" wants it. */
 export function buildJob(build: Build, inputs: JobInputs): KubernetesObject {
@@ -115,7 +116,7 @@ function buildStep(inputs: JobInputs): Container {
   }
 }
 
-const workspaceName = 'insitu-workspace'
+export const workspaceName = 'insitu-workspace'
 
 const workspaceMount = ({ recipe, work }: JobInputs): { name: string; mountPath: string; subPath?: string } => ({
   name: workspaceName,
@@ -125,7 +126,7 @@ const workspaceMount = ({ recipe, work }: JobInputs): { name: string; mountPath:
     : { subPath: workspaceDirectory({ metadata: work.build, spec: {} }, recipe.workspace.directory) }),
 })
 
-const workspaceVolume = ({ workspace }: Recipe): Named =>
+export const workspaceVolume = ({ workspace }: Recipe): Named =>
   workspace === undefined
     ? { name: workspaceName, emptyDir: {} }
     : { name: workspaceName, persistentVolumeClaim: { claimName: workspace.claimName } }
@@ -168,37 +169,7 @@ function stepContainer(step: object, name: string, inputs: JobInputs): Container
   }
 }
 
-/** Removes the directory of a Build from its claim. */
-export function cleanJob(build: Build, inputs: { readonly recipe: Recipe; readonly image: string }): KubernetesObject {
-  const { recipe, image } = inputs
-  const directory = workspaceDirectory(build, recipe.workspace?.directory)
-  const template: PodTemplate = {
-    spec: {
-      restartPolicy: 'Never',
-      automountServiceAccountToken: false,
-      enableServiceLinks: false,
-      securityContext: {
-        ...{ runAsNonRoot: true, runAsUser: user, runAsGroup: user, fsGroup: user },
-        seccompProfile: { type: 'RuntimeDefault' },
-        ...(recipe.podTemplate?.spec?.['securityContext'] as object | undefined),
-      },
-      containers: [
-        {
-          name: 'clean',
-          image,
-          imagePullPolicy: 'IfNotPresent',
-          args: ['clean-workspace', '--root', '/claim', '--directory', directory],
-          securityContext: { ...restricted, readOnlyRootFilesystem: true },
-          volumeMounts: [{ name: workspaceName, mountPath: '/claim' }],
-        },
-      ],
-      volumes: [workspaceVolume(recipe)],
-    },
-  }
-  return job(build, { name: cleanJobName(build), role: 'clean', deadline: 600, template, podLabels: {} })
-}
-
-interface JobParts {
+export interface JobParts {
   readonly name: string
   readonly role: 'build' | 'clean'
   readonly deadline: number
@@ -206,7 +177,8 @@ interface JobParts {
   readonly podLabels: Readonly<Record<string, string>>
 }
 
-function job(build: Build, { name, role, deadline, template, podLabels }: JobParts): KubernetesObject {
+/** A Job of ours around a pod. */
+export function job(build: Build, { name, role, deadline, template, podLabels }: JobParts): KubernetesObject {
   const { namespace = '', name: buildName = '', uid = '' } = build.metadata ?? {}
   const labels = { [buildUidLabel]: uid, [jobRoleLabel]: role, 'app.kubernetes.io/managed-by': 'insitu' }
   return {

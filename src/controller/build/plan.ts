@@ -7,6 +7,7 @@ import type { Action } from './actions.ts'
 import { seconds } from './duration.ts'
 import { endOf, type End, formerAttempt, knownOf, lastPod } from './end.ts'
 import { cleanJobName, jobName } from './names.ts'
+import { notCleaned } from './not-cleaned.ts'
 import { defaults, recipeOf, templateKey } from './recipe.ts'
 import { sameStatus, timeText, withConditions } from './status.ts'
 
@@ -253,5 +254,5 @@ function cleaned(build: Build, view: View, jobs: ReturnType<typeof ownJobs>): Pl
   if (pods.some(({ phase }) => phase === 'Running' || phase === 'Pending')) return { actions: [], again: 5 }
   if (jobs.clean === undefined) return { actions: [{ kind: 'createCleanJob', build, recipe }] }
   if (jobs.clean.state === 'active') return nothing
-  return { actions: [done] }
+  return { actions: [jobs.clean.state === 'failed' ? { ...done, event: notCleaned(build, view) } : done] }
 }

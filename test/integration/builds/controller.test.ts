@@ -386,6 +386,41 @@ test('the directory on a claim is removed after the end, and with a Build that i
   )
 })
 
+test('the directory is removed by the user and on the nodes of the pod template, and if it cannot be, an event says why', async () => {
+  const podTemplate = { spec: { securityContext: { runAsUser: 1234 }, nodeSelector: { zone: 'a' }, hostNetwork: true } }
+  await admin.apply({
+    ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'models', namespace } },
+    data: { 'podtemplate.yaml': JSON.stringify(podTemplate) },
+  } as KubernetesObject)
+  const spec = {
+    source: { workspace: {} },
+    workspace: { claimName: 'models' },
+    podTemplateFrom: { configMap: 'models' },
+  }
+  const build = await builds.make('kept', spec)
+  await jobs.end(await jobOf(build), { result: 'succeeded' })
+  const cleaning = await until('the cleaning Job', async () =>
+    (await jobs.list()).find(({ metadata }) => metadata?.name?.startsWith('kept-') && metadata.name.endsWith('-clean')),
+  )
+  const pod = cleaning.spec.template.spec
+  expect(pod['securityContext']).toMatchObject({ runAsUser: 1234, runAsNonRoot: true })
+  expect(pod['nodeSelector']).toEqual({ zone: 'a' })
+  expect(pod).not.toHaveProperty('hostNetwork')
+  await jobs.start(cleaning)
+  const ref = { namespace, name: `${cleaning.metadata?.name}-pod`, subresource: 'status' }
+  const terminated = { exitCode: 1, reason: 'Error', message: 'EACCES: permission denied' }
+  const own = { name: 'clean', image: 'i', imageID: '', ready: false, restartCount: 0, state: { terminated } }
+  await admin.patch(resources.pods, ref, { status: { phase: 'Failed', containerStatuses: [own] } })
+  await jobs.finish(cleaning, 'BackoffLimitExceeded')
+  await builds.seen('kept', 'is let go', (b) => (b.metadata?.finalizers ?? []).length === 0)
+  await until('its event', async () => {
+    const events = await admin.list<KubernetesObject & { reason: string; message: string }>(resources.events, {
+      namespace,
+    })
+    return events.some(({ reason, message }) => reason === 'NotCleaned' && /stays on the claim.*EACCES/.test(message))
+  })
+})
+
 test('what is kept no longer is deleted: Job and Build', async () => {
   const spec = { source: { dockerfile: 'FROM scratch' }, cleanUp: { pod: '0s', build: '2s' } }
   const job = await jobOf(await builds.make('short', spec))

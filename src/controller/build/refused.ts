@@ -1,0 +1,28 @@
+import type { Build, BuildStatus } from '../../api/builds/builds.ts'
+import { reasons } from '../../api/builds/status.ts'
+import type { InsituError } from '../../kernel/errors.ts'
+import type { BuildEvent } from './actions.ts'
+import { timeText, withConditions } from './status.ts'
+
+/** It has ended: no Job can be made of what the author wrote. */
+export const invalid = (build: Build, message: string, now: Date): BuildStatus =>
+  withConditions(
+    build,
+    {
+      Running: { status: 'False', reason: reasons.invalid },
+      Succeeded: { status: 'False', reason: reasons.invalid, message },
+    },
+    now,
+    { phase: 'Failed', completionTime: timeText(now), message },
+  )
+
+/** It waits: once there is a CA, the next look makes its Job and says that it is scheduled. */
+export function withoutCa(
+  build: Build,
+  { message, fix }: InsituError,
+  now: Date,
+): { status: BuildStatus; event: BuildEvent } {
+  const says = { status: 'False', reason: reasons.caMissing, message: `waits: ${message} (${fix})` } as const
+  const status = withConditions(build, { Scheduled: says }, now, { message: says.message })
+  return { status, event: { type: 'Warning', reason: says.reason, message: says.message } }
+}
