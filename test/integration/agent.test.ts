@@ -116,6 +116,21 @@ describe('a node with an agent', () => {
     expect((await pod.run(program, args)).stdout).toMatch(/agent: +runs/)
   })
 
+  it('has its proxies shown by a doctor, without passwords, with what no proxy is asked for and what is wrong', async () => {
+    // As a gateway has told the agent that runs here.
+    await pod.ok('sh', ['-c', 'echo -n 10.96.0.0/16,.svc > /run/buildkit/insitu-no-proxy'])
+    const args = ['doctor', '--root', node.buildkitRoot, '--config', join(node.directory, 'none.toml')]
+    const env = { HTTP_PROXY: 'http://builder:s3cr3t@127.0.0.1:9', https_proxy: 'builder:s3cr3t', NO_PROXY: 'lan.test' }
+    const { stdout, stderr } = await pod.run(program, args, { env })
+    expect(stdout).toMatch(/^HTTP_PROXY: +http:\/\/\*\*\*@127\.0\.0\.1:9$/m)
+    expect(stdout).toMatch(/^HTTPS_PROXY: +\*\*\* \(is not the URL of a proxy\)$/m)
+    expect(stdout).toMatch(/^NO_PROXY: +lan\.test,10\.96\.0\.0\/16,\.svc$/m)
+    expect(stdout).toMatch(/PROXY_UNREACHABLE: the proxy http:\/\/\*\*\*@127\.0\.0\.1:9 cannot be reached .*\n +fix: /)
+    expect(stdout).toMatch(/PROXY_URL: HTTPS_PROXY .*\n +fix: /)
+    expect(stdout + stderr).not.toContain('s3cr3t')
+    await pod.ok('rm', ['/run/buildkit/insitu-no-proxy'])
+  })
+
   it('sets a damaged database aside and says so', async () => {
     const database = join(node.buildkitRoot, 'containerd-overlayfs', 'metadata_v2.db')
     const seen = agent.lines().length

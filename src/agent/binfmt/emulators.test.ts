@@ -2,6 +2,7 @@ import { expect, it } from 'vitest'
 import { createLogger } from '../../kernel/log.ts'
 import { architectures } from './architectures.ts'
 import { createEmulators } from './emulators.ts'
+import { patternOf } from './elf.ts'
 import { type Entry, type Handler } from './entry.ts'
 import { handlerNames } from './names.ts'
 import type { Proof } from './prove.ts'
@@ -12,6 +13,7 @@ const i386 = architectures.find(({ qemu }) => qemu === 'i386')!
 function emulators(proof: () => Proof) {
   const entries = new Map<string, Entry>()
   const state = { enabled: true }
+  const asked: string[] = []
   const made = createEmulators({
     kernel: {
       enabled: () => Promise.resolve(state.enabled),
@@ -21,14 +23,17 @@ function emulators(proof: () => Proof) {
       close: () => Promise.resolve(),
     },
     foreign: [arm, i386],
-    interpreters: [arm, i386].map((architecture) => ({ architecture, path: `/x/qemu-${architecture.qemu}` })),
+    interpreters(architecture) {
+      asked.push(architecture.qemu)
+      return Promise.resolve({ architecture, path: `/x/qemu-${architecture.qemu}` })
+    },
     names: handlerNames('node1', '/var/lib/buildkit'),
     flags: 'PF',
     prove: () => Promise.resolve(proof()),
     remember: () => Promise.resolve(),
     log: createLogger({ level: 'silent' }),
   })
-  return { made, entries, state }
+  return { made, entries, state, asked }
 }
 
 it('what the processor runs by itself gets no handler', async () => {
@@ -62,4 +67,21 @@ it('an emulator that fails is taken out once, and not tried again with the same 
   expect(entries.size).toBe(0)
   // Once natively for each look (386 and arm could be the processor's own), and once through the handler.
   expect(tries).toBe(2 * 3 + 2)
+})
+
+it('an emulator is read only when it has to be registered, and once', async () => {
+  const proofs: Proof[] = []
+  const { made, entries, asked } = emulators(() => proofs.shift() ?? 'runs')
+  for (const architecture of [arm, i386]) {
+    const pattern = patternOf(architecture)
+    const name = `qemu-${architecture.qemu}`
+    entries.set(name, { name, enabled: true, interpreter: `/usr/bin/${name}-static`, flags: 'F', pattern })
+  }
+  expect([...(await made.look()).emulated.values()]).toEqual(['host', 'host'])
+  expect(asked).toEqual([])
+  entries.delete('qemu-arm')
+  // Not by the processor itself, as it would be on many arm64.
+  proofs.push({ reason: 'exec format error' })
+  for (let i = 0; i < 2; i++) expect((await made.look()).emulated.get('arm')).toBe('insitu')
+  expect(asked).toEqual(['arm'])
 })

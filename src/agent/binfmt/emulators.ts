@@ -6,7 +6,8 @@ import { matches, smallestProgram } from './elf.ts'
 import type { Entry } from './entry.ts'
 import type { BinfmtKernel } from './kernel.ts'
 import type { HandlerNames } from './names.ts'
-import { type BinfmtPlan, type Interpreter, planHandlers } from './plan.ts'
+import type { Interpreters } from './interpreters.ts'
+import { type BinfmtPlan, hostEntry, type Interpreter, planHandlers } from './plan.ts'
 import type { Proof } from './prove.ts'
 import { disabledFinding, hostBrokenFinding, ownBrokenFinding } from './traps.ts'
 
@@ -14,8 +15,8 @@ export interface EmulatorsOptions {
   readonly kernel: BinfmtKernel
   /** All but the node's own. */
   readonly foreign: readonly Architecture[]
-  /** Those that may be registered. */
-  readonly interpreters: readonly Interpreter[]
+  /** Those that may be registered. Asked only for what has no handler of the host's. */
+  readonly interpreters: Interpreters
   readonly names: HandlerNames
   readonly flags: string
   readonly prove: (architecture: Architecture) => Promise<Proof>
@@ -44,6 +45,9 @@ export function createEmulators(options: EmulatorsOptions): Emulators {
   const proofs = new Map<string, { readonly of: string; readonly proof: Proof }>()
   /** Own interpreters that failed. Another file is another path. */
   const failed = new Map<string, string>()
+  /** By OCI architecture: own interpreters that were needed up to now. */
+  const needed = new Map<string, Interpreter | undefined>()
+  const interpretersNow = (): Interpreter[] => [...needed.values()].filter((one) => one !== undefined)
   /** Run by the processor itself: 386 on amd64, arm on many arm64. */
   const native = new Set<string>()
 
@@ -57,14 +61,15 @@ export function createEmulators(options: EmulatorsOptions): Emulators {
     }
   }
 
-  const planNow = (entries: readonly Entry[]): BinfmtPlan =>
-    planHandlers({
-      entries,
-      names,
-      flags,
-      wanted: options.foreign.filter(({ oci }) => !native.has(oci)),
-      interpreters: options.interpreters.filter(({ path }) => !failed.has(path)),
-    })
+  const planNow = async (entries: readonly Entry[]): Promise<BinfmtPlan> => {
+    const wanted = options.foreign.filter(({ oci }) => !native.has(oci))
+    for (const architecture of wanted) {
+      if (needed.has(architecture.oci) || hostEntry(entries, architecture)) continue
+      needed.set(architecture.oci, await options.interpreters(architecture))
+    }
+    const interpreters = interpretersNow().filter(({ path }) => !failed.has(path))
+    return planHandlers({ entries, names, flags, wanted, interpreters })
+  }
 
   /** @returns findings about handlers that the kernel did not take. */
   const apply = async ({ remove, register }: BinfmtPlan): Promise<Finding[]> => {
@@ -120,14 +125,16 @@ export function createEmulators(options: EmulatorsOptions): Emulators {
       if (!(await kernel.enabled())) return { emulated: new Map(), broken: new Set(), findings: [disabledFinding] }
       const before = await kernel.entries()
       await findNatives(before)
-      const plan = planNow(before)
+      const plan = await planNow(before)
       const refused = await apply(plan)
       const after = plan.remove.length + plan.register.length > 0 ? await kernel.entries() : before
       const { emulated, broken, findings } = await proveAll(plan, after)
-      const own = options.interpreters.filter(({ path }) => failed.has(path))
+      const broke = interpretersNow().filter(({ path }) => failed.has(path))
       // The daemon may go on listing it for a while.
-      for (const { oci } of own.map((one) => one.architecture)) if (!emulated.has(oci)) broken.add(oci)
-      const ownBroken = own.map(({ architecture, path }) => ownBrokenFinding(architecture.oci, failed.get(path) ?? ''))
+      for (const { oci } of broke.map((one) => one.architecture)) if (!emulated.has(oci)) broken.add(oci)
+      const ownBroken = broke.map(({ architecture, path }) =>
+        ownBrokenFinding(architecture.oci, failed.get(path) ?? ''),
+      )
       return { emulated, broken, findings: [...refused, ...findings, ...ownBroken] }
     },
   }

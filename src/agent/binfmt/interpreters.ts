@@ -2,22 +2,28 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, readdir, realpath, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Architecture, architectures } from './architectures.ts'
+import type { Architecture } from './architectures.ts'
 import type { Interpreter } from './plan.ts'
+
+/** The emulator for an architecture; undefined where there is none. */
+export type Interpreters = (architecture: Architecture) => Promise<Interpreter | undefined>
 
 /**
  * The emulators of a directory: `qemu-aarch64-static` and so on, as Debian names them. The kernel keeps a handler's file
  * open and tells nothing of it but the path that it was opened by; so each gets a path with its digest in it, below
- * `links`, and a handler of an older file is told apart, after any restart.
- * @returns none where the directory does not exist
+ * `links`, and a handler of an older file is told apart, after any restart. A file is read only when it is asked for:
+ * where the host has handlers of its own, none of them is.
  */
-export async function findInterpreters(directory: string, links: string): Promise<Interpreter[]> {
+export async function findInterpreters(directory: string, links: string): Promise<Interpreters> {
   const names = await readdir(directory).catch((): string[] => [])
-  const there = architectures.filter(({ qemu }) => names.includes(fileName(qemu)))
   await rm(links, { recursive: true, force: true })
-  const found: Interpreter[] = []
-  for (const architecture of there) found.push(await link(architecture, directory, links))
-  return found
+  const linked = new Map<string, Promise<Interpreter>>()
+  return async (architecture) => {
+    if (!names.includes(fileName(architecture.qemu))) return undefined
+    const found = linked.get(architecture.qemu) ?? link(architecture, directory, links)
+    linked.set(architecture.qemu, found)
+    return found
+  }
 }
 
 async function link(architecture: Architecture, directory: string, links: string): Promise<Interpreter> {

@@ -63,12 +63,11 @@ export async function keepHandlers(
   }
   const begin = async (): Promise<() => Promise<void>> => {
     const wanted = new Set(config.platforms.map(architectureOf))
+    const interpreters = await findInterpreters(options.interpreters, links)
     const emulators = createEmulators({
       ...{ kernel, names, log },
       foreign: architectures.filter(({ oci }) => oci !== nativeArchitecture(process.arch)),
-      interpreters: (await findInterpreters(options.interpreters, links)).filter(({ architecture }) =>
-        wanted.has(architecture.oci),
-      ),
+      interpreters: async (architecture) => (wanted.has(architecture.oci) ? interpreters(architecture) : undefined),
       flags: handlerFlags(release(), config.credentials),
       prove: (architecture) => prove(architecture, env['PATH'] ?? ''),
       remember: (added) => rememberHandlers(root, added),

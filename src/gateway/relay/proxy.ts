@@ -1,5 +1,6 @@
 import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
 import { wantsFullProvenance } from '../../buildkit/provenance.ts'
+import { shownProxy } from '../../buildkit/proxy-url.ts'
 import { type ProxyChoice, type ProxyVariables } from '../../buildkit/proxy.ts'
 import { effectiveProxy } from '../../buildkit/solve.ts'
 import { describeError } from '../../kernel/errors.ts'
@@ -45,6 +46,19 @@ export function sayProvenance({ progress }: Build, choice: ProxyChoice, { fronte
     )
     .done()
   return true
+}
+
+/**
+ * Warns the client of proxies that its steps will have and that do not answer, as the agent of the node says: what the
+ * steps say themselves is each program's own sentence.
+ */
+export function sayUnreachable({ node, progress }: Pick<Build, 'node' | 'progress'>, choice: ProxyChoice): void {
+  const proxies = typeof choice === 'object' ? Object.entries(choice) : []
+  for (const { code, message } of node.report?.findings ?? []) {
+    const used = (): boolean =>
+      proxies.some(([name, value]) => value !== '' && message.includes(shownProxy(name, value)))
+    if (code === 'PROXY_UNREACHABLE' && used()) progress.step(`[insitu] node ${node.name}: ${message}`).done()
+  }
 }
 
 async function variablesOf(context: RelayContext, node: BuildNode): Promise<ProxyVariables> {

@@ -21,7 +21,7 @@ import { askPolicy, type Asked } from './admit.ts'
 import { bindBuild, bindToOne } from './bind.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { claimSession } from './owner.ts'
-import { proxyOf, sayProvenance } from './proxy.ts'
+import { proxyOf, sayProvenance, sayUnreachable } from './proxy.ts'
 import { isRootless } from './choose.ts'
 import { reach } from './reach.ts'
 import { pump, type PumpEnd } from './pump.ts'
@@ -94,6 +94,7 @@ async function relayTo(
     if (!facts.probe) release = await waitForTurn(context, call, build)
     const proxy = await proxyOf(context, build)
     sayProvenance(build, proxy, request)
+    if (!facts.probe) sayUnreachable(build, proxy)
     const changed = rewriteSolve(request, {
       // Unpacking and uncompressed layers are for a kubelet beside the daemon.
       defaults: context.config.defaults && !facts.probe && !isRootless(node),

@@ -24,6 +24,12 @@ const partOf = (node: string, platform: string): BuildPart => ({
   node: {
     name: node,
     proxy: () => Promise.resolve(node === 'b' ? { HTTP_PROXY: 'http://u:hunter2@proxy.test' } : {}),
+    report: {
+      findings: ['proxy', 'other'].map((host) => ({
+        ...{ code: 'PROXY_UNREACHABLE', severity: 'warning', fix: 'start it' },
+        message: `the proxy http://***@${host}.test cannot be reached from this node: no answer`,
+      })),
+    },
   } as unknown as BuildNode,
   platforms: [platform],
   placement: { node, targets: [], reason: 'native' } as unknown as Placement,
@@ -184,4 +190,10 @@ test('that provenance is the short one is said once, also when only another part
   // A step begins and ends.
   expect(told.match(/provenance is mode=min/g)).toHaveLength(2)
   expect(told).not.toContain('hunter2')
+})
+
+test('a proxy that does not answer on the node of a part is named, and no other one is', async () => {
+  const { told } = await solved({ a: 'made', b: 'made' })
+  expect(told.match(/node b: the proxy http:\/\/\*\*\*@proxy.test cannot be reached/g)).toHaveLength(2)
+  expect(told).not.toMatch(/node a: the proxy|other.test/)
 })

@@ -9,7 +9,7 @@ import type { BuildInProgress } from '../images/in-progress.ts'
 import { identityOf } from '../listener/caller.ts'
 import type { Build, Call, RelayContext } from '../relay/context.ts'
 import { answer } from '../relay/end-call.ts'
-import { proxyOf, sayProvenance } from '../relay/proxy.ts'
+import { proxyOf, sayProvenance, sayUnreachable } from '../relay/proxy.ts'
 import type { PumpEnd } from '../relay/pump.ts'
 import { reach } from '../relay/reach.ts'
 import { waitForTurn } from '../relay/wait-turn.ts'
@@ -132,6 +132,7 @@ async function solveAll(context: RelayContext, call: Call, solve: SplitSolve): P
   const messages = await everyPart(split.parts, call.signal, async (part) => {
     const proxy = await proxyOf(context, { ...build, node: part.node })
     said ||= sayProvenance(build, proxy, solve.request)
+    sayUnreachable({ node: part.node, progress: build.progress }, proxy)
     await reach(call, part.node)
     return frame(partMessage(context, call, solve, part, proxy))
   })

@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { run } from '../../../src/kernel/process/run.ts'
@@ -20,6 +20,9 @@ RUN tcc -o /usr/bin/threads /src/threads.c -lpthread && tcc -o /usr/bin/rights /
 FROM compiled AS run
 COPY goroutines /usr/bin/
 RUN threads && goroutines
+FROM compiled AS scripts
+COPY node /
+RUN node -e 'const made = require("crypto").createHash("sha256").update(process.arch).digest("hex"); setTimeout(() => console.log("node says", process.arch, JSON.stringify({ made }).length), 10)'
 FROM compiled AS rights
 ARG TRY
 RUN echo "try $TRY" && setpriv --reuid 65534 --regid 65534 --clear-groups rights
@@ -69,9 +72,10 @@ let agent: TestAgent | undefined
 let context: string
 
 beforeAll(async () => {
-  const [userland, packages] = await Promise.all([
+  const [userland, packages, scripts] = await Promise.all([
     debianUserland('armhf'),
     debianClosure('armhf', ['tcc', 'libc6-dev']),
+    debianClosure('armhf', ['nodejs']),
   ])
   node = await startNode()
   pod = await node.pod()
@@ -79,6 +83,7 @@ beforeAll(async () => {
   await mkdir(join(context, 'packages'), { recursive: true })
   await run('cp', [userland, join(context, 'userland.tar')])
   for (const file of packages) await run('cp', [file, join(context, 'packages', basename(file))])
+  await unpackNode(scripts)
   await writeFile(join(context, 'threads.c'), threads)
   await writeFile(join(context, 'rights.c'), rights)
   await writeFile(join(context, 'main.go'), goroutines)
@@ -91,6 +96,18 @@ afterAll(async () => {
   await agent?.stop()
   await node?.stop()
 })
+
+/** Unpacked here: dpkg is emulated for the other packages, and these are large. */
+async function unpackNode(packages: readonly string[]): Promise<void> {
+  const directory = join(context, 'node')
+  for (const file of packages) {
+    // The C library and the like are in the userland; its /lib is a link, which these would replace.
+    if (!/^(libc6|libgcc-s1|gcc-12-base|libcrypt1|zlib1g)_/.test(basename(file)))
+      await run('dpkg-deb', ['-x', file, directory])
+  }
+  await rm(join(directory, 'usr/share/doc'), { recursive: true, force: true })
+  expect((await readdir(directory)).filter((name) => !['etc', 'usr', 'var'].includes(name))).toEqual([])
+}
 
 const start = async (...args: string[]): Promise<TestAgent> => {
   const started = startAgent(node, pod, { args: ['--emulators', '/usr/bin', ...args] })
@@ -116,6 +133,13 @@ it('a Debian for armhf builds as on its own machine: apt and dpkg, a compiler, t
   expect(stderr).toContain('Processing triggers for libc-bin')
   expect(stderr).toContain('threads counted 10000 in 32 bits')
   expect(stderr).toContain('goroutines counted 10000 arm')
+}, 600_000)
+
+it('Node runs there too, with its compiler and its event loop', async () => {
+  if (!agent) throw new Error('the agent runs')
+  const { code, stderr } = await build(agent, 'scripts')
+  expect(code, stderr).toBe(0)
+  expect(stderr).toContain('node says arm 75')
 }, 600_000)
 
 it('setuid programs run with the rights of their caller, and with their own where insitu.toml wants it', async () => {
