@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { BuiltImage } from '../../api/images.ts'
 import { createLogger } from '../../kernel/log.ts'
 import { createImageIndex } from '../images/index.ts'
@@ -64,15 +64,21 @@ describe('two nodes claim one name with different images', () => {
   })
 
   test('a difference that a delivery ends in time is left alone', async () => {
-    const { calls, dropped } = agents()
-    const index = createImageIndex()
-    const stop = reconcileNames({ index, agents: calls, logger: createLogger({ level: 'silent' }), patience: 20 })
-    index.add('n1', image('a', 1))
-    index.add('n2', image('b', 2))
-    index.add('n1', image('b', 2))
-    await new Promise((resolve) => setTimeout(resolve, 60))
-    expect(dropped).toEqual([])
-    stop()
+    vi.useFakeTimers()
+    try {
+      const { calls, dropped } = agents()
+      const index = createImageIndex()
+      const stop = reconcileNames({ index, agents: calls, logger: createLogger({ level: 'silent' }), patience: 20 })
+      index.add('n1', image('a', 1))
+      index.add('n2', image('b', 2))
+      await vi.advanceTimersByTimeAsync(19)
+      index.add('n1', image('b', 2))
+      await vi.advanceTimersByTimeAsync(10_000)
+      expect(dropped).toEqual([])
+      stop()
+    } finally {
+      vi.useRealTimers()
+    }
   })
 })
 

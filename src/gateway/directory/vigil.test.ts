@@ -25,17 +25,18 @@ test('a node that stops to answer is told to everybody who is connected, once an
 
 test('answers between failures start the count anew, and nobody is asked when nobody is connected', async () => {
   let asked = 0
-  const enough = Promise.withResolvers<void>()
-  const node = nodeThat(() => {
-    if (++asked === 12) enough.resolve()
-    return asked % 3 === 0 ? Promise.resolve() : Promise.reject(new Error('busy'))
-  })
+  const node = nodeThat(() => (++asked % 3 === 0 ? Promise.resolve() : Promise.reject(new Error('busy'))))
   let dead = false
-  const end = createVigil({ interval: 1, patience: 3 }).over(node, () => (dead = true))
-  await enough.promise
+  const vigil = createVigil({ interval: 1, patience: 3 })
+  const end = vigil.over(node, () => (dead = true))
+  await expect.poll(() => asked).toBeGreaterThan(12)
   end()
   const at = asked
-  await new Promise((resolve) => setTimeout(resolve, 20))
+  // Another node is asked at the same pace meanwhile.
+  let others = 0
+  const endOther = vigil.over({ ...nodeThat(() => Promise.resolve(void others++)), name: 'n2' }, () => undefined)
+  await expect.poll(() => others).toBeGreaterThan(12)
+  endOther()
   expect(dead).toBe(false)
   expect(asked).toBe(at)
 })

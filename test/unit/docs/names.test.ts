@@ -67,11 +67,13 @@ describe('what the documentation points at', () => {
     const tests = files.filter((file) => /^(src|test)\/.*\.ts$/.test(file))
     const isTest = (span: string): boolean =>
       tests.some((file) => `/${file}`.endsWith(`/${span}.ts`) || `/${file}`.endsWith(`/${span}.test.ts`))
-    const named = pages
-      .find(({ file }) => file === 'docs/security.md')
-      ?.spans.filter((span) => /^(?:integration|e2e|unit)\/|\.test$/.test(span))
-    expect(named?.length).toBeGreaterThan(20)
-    expect(named?.filter((span) => !isTest(span))).toEqual([])
+    for (const page of ['docs/security.md', 'docs/front-door.md']) {
+      const named = pages
+        .find(({ file }) => file === page)
+        ?.spans.filter((span) => /^(?:integration|e2e|unit)\/|\.test$/.test(span))
+      expect(named?.length).toBeGreaterThan(20)
+      expect(named?.filter((span) => !isTest(span))).toEqual([])
+    }
   })
 
   it('metrics exist', () => {
