@@ -39,6 +39,7 @@ export const gatewayPaths = {
   /**
    * GET `?name=` or `?repository=&digest=`, and `&wait=` milliseconds: a Lookup. Ask every gateway and join the answers.
    * With a digest and `&ordinary=1` images that insitu did not build are looked for, too.
+   * `&demand=1`, to one gateway: the name is pulled, so a Build that waits for that is to be built.
    */
   lookup: '/v1/lookup',
 } as const

@@ -36,7 +36,11 @@ export type Lookup =
   | { readonly state: 'here'; readonly image: BuiltImage; readonly peers: readonly Peer[] }
   /** It is being built or queued; ask again, the answer comes when something changed or the wait is over. */
   | { readonly state: 'building'; readonly node: string | undefined }
-  /** A build of it was under way and failed while the caller waited. */
+  /**
+   * Nobody has it, and a Build waits for somebody who asks: `demand=1` at one gateway has it built, and waits.
+   */
+  | { readonly state: 'onPull' }
+  /** A build of it was under way and failed while the caller waited, or has failed a moment ago. */
   | { readonly state: 'failed'; readonly reason: string }
   | { readonly state: 'none' }
 

@@ -81,6 +81,7 @@ export async function clusterParts(
     agents: () => directory.agents,
     view: () => view,
     running: (node) => activity.on(node),
+    policy: () => policy,
   })
   const directory = createKubernetesDirectory({
     ...{ client, namespace, tls: identity.tls, logger },
@@ -132,7 +133,7 @@ export async function clusterParts(
         : 'nodes, pods, namespaces and agents of the cluster are still being listed',
     metrics: () => freshnessMetrics([...view.freshness(), directory.freshness()]) + policy.metrics() + images.metrics(),
     async close() {
-      images.close()
+      await images.close()
       network.close()
       await Promise.all([directory.stop(), view.stop(), proxyMaps.stop()])
       policy.close()

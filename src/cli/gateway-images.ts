@@ -16,13 +16,18 @@ import { createImageIndex } from '../gateway/images/index.ts'
 import { followInventories } from '../gateway/images/inventory.ts'
 import { createLookups } from '../gateway/images/lookup.ts'
 import { createOrdinaryImages } from '../gateway/images/ordinary-images.ts'
+import { askingNode } from '../gateway/on-pull/asking.ts'
+import { followOrders } from '../gateway/on-pull/orders.ts'
+import { createPulls } from '../gateway/on-pull/pulls.ts'
 import { tellWanted } from '../gateway/images/wanted.ts'
 import { lookupHandler } from '../gateway/images/lookup-handler.ts'
 import type { LiveView } from '../gateway/placement/view.ts'
 import type { HttpHandlers } from '../gateway/relay/http.ts'
 import { wakePods } from '../gateway/wake/wake.ts'
+import type { PolicyParts } from './gateway-policy.ts'
 import type { KubernetesClient } from '../kernel/k8s/client.ts'
 import type { Logger } from '../kernel/log.ts'
+import { createMetrics } from '../kernel/metrics.ts'
 import type { TlsSource } from '../kernel/tls/material.ts'
 
 export interface ImagePartsOptions {
@@ -35,6 +40,8 @@ export interface ImagePartsOptions {
   readonly view: () => LiveView
   /** Builds that run on a node. */
   readonly running: (node: string) => number
+  /** What the policy says; absent: nothing is built on a pull. */
+  readonly policy?: (() => Pick<PolicyParts, 'refusesName' | 'refusesNode'>) | undefined
   readonly logger: Logger
   /** For tests: where an agent listens. Default: its pod's address and the agents' port. */
   readonly peer?: ((agent: Agent) => Peer | undefined) | undefined
@@ -46,8 +53,11 @@ export interface ImageParts {
   /** To be told by the directory. */
   readonly onAgent: (node: string, agent: Agent | undefined) => void
   metrics(): string
-  close(): void
+  close(): Promise<void>
 }
+
+/** Milliseconds after its start in which a gateway knows the images of all nodes. */
+const inventoriesWithin = 30_000
 
 /** What a gateway knows and does about built images: the index, lookups, delivery. */
 export function imageParts(options: ImagePartsOptions): ImageParts {
@@ -65,7 +75,23 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
   const assignments = createAssignments((...args) => direct.pull(...args))
   const calls = { ...direct, pull: assignments.pull }
   const counters: DeliveryCounters = { delivered: 0, failed: 0, bytes: 0, running: 0 }
+  const started = Date.now()
+  const metrics = createMetrics()
+  const { policy } = options
+  const orders = policy && followOrders({ client, logger })
+  const pulls =
+    policy &&
+    orders &&
+    createPulls({
+      ...{ client, orders, index, logger, metrics },
+      asking: (node, of) =>
+        askingNode(node, { agents, view, refusal: (at) => policy().refusesNode(of.namespace, of.serviceAccount, at) }),
+      refusal: (...of) => policy().refusesName(...of),
+      // A node that never answers is not waited for.
+      unsure: () => !orders.synced || (inventories.pending > 0 && Date.now() - started < inventoriesWithin),
+    })
   const lookups = createLookups({
+    pulls,
     index,
     ordinary,
     inProgress,
@@ -111,8 +137,10 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
         building: inProgress.names,
         pending: inventories.pending,
         ...index.size,
-      }),
-    close() {
+      }) + metrics.render(),
+    async close() {
+      pulls?.close()
+      await orders?.stop()
       rescue.stop()
       stopReconciling()
       stopTelling()

@@ -1,6 +1,7 @@
 import type { Directory } from '../gateway/directory/directory.ts'
 import type { GatewayOptions } from '../gateway/gateway.ts'
 import { createAdmission } from '../gateway/policy/enforce.ts'
+import { decideName, decideNode, type Decision } from '../gateway/policy/decide.ts'
 import { tenantOf } from '../gateway/policy/match.ts'
 import { createPolicyMetrics } from '../gateway/policy/metrics.ts'
 import type { ProtectedNames } from '../gateway/policy/protected.ts'
@@ -12,6 +13,10 @@ import type { Logger } from '../kernel/log.ts'
 export const mountedPolicy = '/etc/insitu-policy/policy.toml'
 
 export interface PolicyParts extends Required<Pick<GatewayOptions, 'admission' | 'turns'>> {
+  /** Why a service account may not give an image this name; undefined when it may. */
+  refusesName(namespace: string, serviceAccount: string, name: string): string | undefined
+  /** Why it may not build on a node. */
+  refusesNode(namespace: string, serviceAccount: string, node: string): string | undefined
   /** Why the policy file as it is now is not in force. */
   problem(): string | undefined
   /** Text for /metrics. */
@@ -49,9 +54,19 @@ export async function policyParts(options: {
     },
   })
   const { onRefusal } = counters
+  const refusalOf = (decision: Decision | undefined): string | undefined =>
+    decision?.allowed === false ? `${decision.why} (rule: ${decision.rule})` : undefined
   return {
     admission: createAdmission({ policy: () => source.current(), protectedNames, logger, onRefusal }),
     turns: queue,
+    refusesName(namespace, serviceAccount, name) {
+      const caller = { kind: 'service-account', namespace, serviceAccount } as const
+      return refusalOf(decideName(source.current(), caller, name))
+    },
+    refusesNode(namespace, serviceAccount, node) {
+      const tenant = tenantOf(source.current(), { kind: 'service-account', namespace, serviceAccount })
+      return tenant && refusalOf(decideNode(tenant, node))
+    },
     problem: () => source.problem(),
     metrics: () => counters.text(source, queue.waiting()),
     close: () => source.close(),

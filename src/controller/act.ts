@@ -107,6 +107,15 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
           { namespace, name: action.name },
           { uid: action.uid, gracePeriodSeconds: 0 },
         )
+      case 'createBuild':
+        await client.create(builds, { namespace }, action.made)
+        logger.info({ build: `${namespace}/${name}`, made: action.made.metadata?.name }, 'a pull begins a build')
+        return
+      case 'forget': {
+        const gone = Object.fromEntries(action.annotations.map((key) => [key, null]))
+        await client.patch(builds, { namespace, name }, { metadata: { annotations: gone } })
+        return
+      }
       case 'deleteBuild':
         logger.info({ build: `${namespace}/${name}`, uid }, `deleted: ${action.why}`)
         return client.delete(builds, { namespace, name }, { uid })
@@ -146,8 +155,8 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
         const { status, event } = withoutCa(build, error, now())
         if (!sameStatus(build.status, status)) await writeStatus(build, status, event).catch(() => undefined)
       }
-      if (error instanceof KubernetesError && error.httpStatus === 403) {
-        // A quota or an admission rule: said on the object, tried again.
+      if (isInvalid(error) || (error instanceof KubernetesError && error.httpStatus === 403)) {
+        // A quota or an admission rule, or a Build of a pull that would be none: said on the object, tried again.
         const message = `${action.kind}: ${error.message}`
         await writeEvent(client, build, { type: 'Warning', reason: 'Refused', message }, now()).catch(() => undefined)
         if (action.kind === 'createCleanJob' && waitedLong(build, now())) await letGo(build)

@@ -43,7 +43,9 @@ function simulate(limits: Limits, buildNodes = 2) {
         return void builds.delete(key(build))
       case 'finalizer':
       case 'createCleanJob':
-        throw new Error(`no claim, and yet ${action.kind}`)
+      case 'createBuild':
+      case 'forget':
+        throw new Error(`neither a claim nor a pull, and yet ${action.kind}`)
     }
   }
 

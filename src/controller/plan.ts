@@ -1,6 +1,8 @@
 import type { Action } from './build/actions.ts'
 import { planBuild } from './build/plan.ts'
 import { lostPods } from './build/lost-pods.ts'
+import { madeByPulls } from './on-pull/made.ts'
+import { isStanding, planStanding } from './on-pull/standing.ts'
 import { beyondHistory } from './queue/history.ts'
 import { type Limits, turns } from './queue/turns.ts'
 import type { View } from './view.ts'
@@ -15,7 +17,9 @@ export interface Plan {
 /** Everything that is to be done now, from everything that is there now. */
 export function plan(view: View, limits: Limits, now: Date): Plan {
   const order = turns(view.builds, view.buildNodes, limits)
+  const made = madeByPulls(view.builds)
   const planned = view.builds.map((build) => {
+    if (isStanding(build)) return planStanding(build, view, made.get(build.metadata?.uid ?? '') ?? [], now)
     const turn = order.get(build.metadata?.uid ?? '') ?? 'waits'
     return planBuild(build, view, turn, now)
   })

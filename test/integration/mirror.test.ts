@@ -214,6 +214,32 @@ describe('a pull through containerd', () => {
     expect(performance.now() - at).toBeLessThan(5000)
   })
 
+  it('has an image built that a Build waits for, tells one gateway so, and goes on when it is there', async () => {
+    const name = fresh()
+    const image = await sketchImage(node.directory, name, { layers: [MiB] })
+    const [peer] = await publish(name, image, 1)
+    const demands: string[] = []
+    for (const gateway of ['one', 'two']) {
+      gateways.answer(gateway, (query) => {
+        if (query.get('demand') === '1') demands.push(gateway)
+        return demands.length < 3 ? { state: 'onPull' } : here(image, name, peer ? [peer] : [])
+      })
+    }
+    await pull(name)
+    expect(new Set(demands).size).toBe(1)
+  })
+
+  it('says why a build that it began has failed, also to those who come after', async () => {
+    const name = fresh()
+    let asked = false
+    gateways.answer('two', () => ({ state: 'none' }))
+    gateways.answer('one', (query) => {
+      if (query.get('demand') === '1') asked = true
+      return asked ? { state: 'failed', reason: 'exit code 7 of RUN make' } : { state: 'onPull' }
+    })
+    for (let i = 0; i < 2; i += 1) await expect(pull(name)).rejects.toThrow('exit code 7 of RUN make')
+  })
+
   it('says why the build failed', async () => {
     const name = fresh()
     let failed = false

@@ -47,6 +47,7 @@ export function createDeliveries(): Deliveries {
     planned: (lookups) => ({
       ask: async (wanted) => plan(wanted, await lookups.ask(wanted)),
       change: (...args) => lookups.change(...args),
+      demand: (...args) => lookups.demand(...args),
     }),
   }
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { gatewayPaths } from '../../api/agent-api.ts'
 import type { BuiltImage, Lookup, Peer } from '../../api/images.ts'
 import type { Gateways } from './gateways.ts'
@@ -11,6 +12,10 @@ export type Joined =
   | { readonly state: 'here'; readonly image: BuiltImage; readonly peers: readonly Peer[] }
   /** `by` are the gateways that relay the build. */
   | { readonly state: 'building'; readonly by: readonly string[] }
+  /** It has failed a moment ago, and is not tried again before some time has passed. */
+  | { readonly state: 'failed'; readonly reason: string }
+  /** A Build waits for somebody who pulls it; `ask` is the gateway to be told. */
+  | { readonly state: 'onPull'; readonly ask: string }
   | { readonly state: 'none' }
   /** No gateway answered: only what is on this node is known. */
   | { readonly state: 'unreachable' }
@@ -22,7 +27,12 @@ export interface Lookups {
    * @returns why a build failed, if one did.
    */
   change(name: string, by: readonly string[], milliseconds: number): Promise<string | undefined>
+  /** Tells a gateway that the name is pulled and that the Build that waits for that shall go, and waits a little. */
+  demand(name: string, at: string, milliseconds: number): Promise<void>
 }
+
+/** Another gateway may be the one that has the build, and knows its end first: milliseconds between two questions to all. */
+const demandFor = 2000
 
 export interface LookupsOptions {
   readonly gateways: Gateways
@@ -73,6 +83,15 @@ export function createLookups({ gateways, patience = 15, first = 150 }: LookupsO
       ended.abort(new Error('another gateway has answered'))
       return lookup?.state === 'failed' ? lookup.reason : undefined
     },
+    async demand(name, at, milliseconds) {
+      const wait = Math.min(milliseconds, demandFor)
+      const query = new URLSearchParams({ name, wait: String(wait), demand: '1' })
+      const begun = performance.now()
+      const path = `${gatewayPaths.lookup}?${query.toString()}`
+      // One that cannot be asked is not asked again at once.
+      if (await get(at, path, AbortSignal.timeout(wait + 2000))) return
+      await sleep(Math.max(0, Math.min(wait, 500) - (performance.now() - begun)))
+    },
   }
 }
 
@@ -80,13 +99,22 @@ export function createLookups({ gateways, patience = 15, first = 150 }: LookupsO
 export const isNewer = (a: BuiltImage, b: BuiltImage): boolean =>
   a.version === b.version ? a.digest > b.digest : a.version > b.version
 
-/** Building anywhere means building; else the newest image, with everybody who has it in the order given. */
+/**
+ * Building anywhere means building; else the newest image, with everybody who has it in the order given. Gateways hear of
+ * a new image one after the other, so that one has it counts more than that another would have it built.
+ */
 export function joinAnswers(answers: ReadonlyMap<string, Lookup>): Joined {
   if (answers.size === 0) return { state: 'unreachable' }
   const by = [...answers].flatMap(([address, lookup]) => (lookup.state === 'building' ? [address] : []))
   if (by.length > 0) return { state: 'building', by }
   const here = [...answers.values()].filter((lookup) => lookup.state === 'here')
-  if (here.length === 0) return { state: 'none' }
+  if (here.length === 0) {
+    const failed = [...answers.values()].find((lookup) => lookup.state === 'failed')
+    if (failed) return failed
+    // All agents tell the same one.
+    const [ask] = [...answers].flatMap(([address, lookup]) => (lookup.state === 'onPull' ? [address] : [])).toSorted()
+    return ask === undefined ? { state: 'none' } : { state: 'onPull', ask }
+  }
   const image = here.map((lookup) => lookup.image).reduce((a, b) => (isNewer(b, a) ? b : a))
   const peers = new Map<string, Peer>()
   for (const lookup of here) {
@@ -102,4 +130,4 @@ function parseLookup(value: unknown): Lookup | undefined {
   return typeof lookup.image?.digest === 'string' && Array.isArray(lookup.peers) ? lookup : undefined
 }
 
-const states: readonly string[] = ['building', 'failed', 'none']
+const states: readonly string[] = ['building', 'failed', 'onPull', 'none']

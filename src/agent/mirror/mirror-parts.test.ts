@@ -88,6 +88,10 @@ describe('answers of several gateways', () => {
     expect(joined(old, newest, again)).toMatchObject({ image: image(2), peers: [{ node: 'b' }, { node: 'c' }] })
     expect(joined({ state: 'none' }, old)).toMatchObject({ image: image(1) })
     expect(joined({ state: 'none' })).toEqual({ state: 'none' })
+    const failed: Lookup = { state: 'failed', reason: 'exit code: 3' }
+    expect(joined({ state: 'onPull' }, old)).toMatchObject({ state: 'here' })
+    expect(joined({ state: 'none' }, { state: 'onPull' }, { state: 'onPull' })).toEqual({ state: 'onPull', ask: 'g1' })
+    expect(joined({ state: 'onPull' }, failed)).toEqual(failed)
     expect(joined()).toEqual({ state: 'unreachable' })
   })
 

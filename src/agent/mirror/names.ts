@@ -39,6 +39,14 @@ export async function resolveName(name: string, patience: number, options: Names
     if (found.state === 'here') await records.arriving?.(found.image)
     const own = records.find(name)
     const here = own && (await store.size(own.digest)) !== undefined ? own : undefined
+    // What this node has itself is there, whether or not the gateways have heard of it yet.
+    if (found.state === 'onPull' && !here) {
+      const left = end - now()
+      if (left <= 0) return { kind: 'building' }
+      await lookups.demand(name, found.ask, left)
+      continue
+    }
+    if (found.state === 'failed' && !here) return { kind: 'failed', reason: found.reason }
     if (found.state === 'here' && found.image.digest !== here?.digest && (!here || isNewer(found.image, here))) {
       return { kind: 'remote', image: found.image, peers: found.peers }
     }

@@ -71,12 +71,14 @@ export const oneOf = <const V extends readonly string[]>(
   description: string,
   values: V,
   byDefault?: V[number],
+  rules?: readonly Rule[],
 ): Field<V[number], false> =>
   optional({
     type: 'string',
     description,
     enum: values,
     ...(byDefault === undefined ? {} : { default: byDefault }),
+    ...rulesOf(rules),
   })
 
 export const boolean = (

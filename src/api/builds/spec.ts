@@ -7,6 +7,8 @@ const objectName = '^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$'
 const duration = '^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$'
 /** No white space, comma or quote: lists of names are written with commas, and a name is never a list. */
 const imageName = '^[A-Za-z0-9][A-Za-z0-9._:/@-]*$'
+/** The same with the placeholder of trigger OnPull in its tag; `revisionRules` in builds.ts says where it may stand. */
+const outputName = '^[A-Za-z0-9][A-Za-z0-9._:/@-]*(:[A-Za-z0-9._-]*[$][{]REVISION[}][A-Za-z0-9._-]*)?$'
 /** A path below something: not absolute, and without `..`. */
 const below = '^([^/.][^/]*|[.][^/.][^/]*|[.]{2}[^/]+)(/([^/.][^/]*|[.][^/.][^/]*|[.]{2}[^/]+))*/?$'
 /** Names of build arguments and parameters. */
@@ -106,7 +108,7 @@ export const recipe = {
     16,
   ),
   output: object('What becomes of the result. Without it the build is only tried.', {
-    names: required(list('Names of the image.', string('A name.', { min: 1, max: 512, pattern: imageName }), 16)),
+    names: required(list('Names of the image.', string('A name.', { min: 1, max: 512, pattern: outputName }), 16)),
     push: boolean('Push to the registries of the names. Otherwise the image stays on the nodes that will run it.', {
       default: false,
     }),
@@ -171,7 +173,17 @@ export const trigger = oneOf(
   'Now, or OnPull: only when a kubelet first asks for one of the names.',
   ['Now', 'OnPull'],
   'Now',
+  [{ rule: 'self == oldSelf', message: 'the trigger of a Build cannot change: make a new one' }],
 )
+
+export const onPull = object('More about trigger OnPull.', {
+  revisions: oneOf(
+    'What ${REVISION} in a pulled tag may be: Commits (default), which are full hashes, or Any branch, tag or commit.',
+    ['Commits', 'Any'],
+  ),
+  atOnce: integer('How many names are built at once; further pulls wait. Default 4.', { minimum: 1, maximum: 100 }),
+  keep: integer('How many ended Builds that pulls began stay. Default 20.', { minimum: 1, maximum: 1000 }),
+})
 
 export const templateReference = object('A template, whose fields hold where the Build says nothing.', {
   name: required(string('Its name.', { min: 1, max: 253, pattern: objectName })),

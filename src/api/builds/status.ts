@@ -1,7 +1,10 @@
-import { integer, list, listBy, object, oneOf, required, string } from './field.ts'
+import { boolean, integer, list, listBy, object, oneOf, required, string } from './field.ts'
 
-/** Scheduled: its Job was made. Running: the pod builds. Succeeded: how it ended; `kubectl wait` looks at it. */
-export const conditionTypes = ['Scheduled', 'Running', 'Succeeded'] as const
+/**
+ * Scheduled: its Job was made. Running: the pod builds. Succeeded: how it ended; `kubectl wait` looks at it. Accepted:
+ * of a Build that waits for pulls, whether its names are its own.
+ */
+export const conditionTypes = ['Scheduled', 'Running', 'Succeeded', 'Accepted'] as const
 export type ConditionType = (typeof conditionTypes)[number]
 
 /** Reasons of the condition Succeeded; CAMissing is one of Scheduled. */
@@ -18,10 +21,13 @@ export const reasons = {
   invalid: 'InvalidSpec',
   jobDeleted: 'JobDeleted',
   caMissing: 'CAMissing',
+  accepted: 'NamesClaimed',
+  nameTaken: 'NameTaken',
+  notAllowed: 'NotAllowed',
 } as const
 
 const condition = object('As in every Kubernetes object.', {
-  type: required(string('Scheduled, Running or Succeeded.', { max: 64 })),
+  type: required(string('Scheduled, Running, Succeeded or Accepted.', { max: 64 })),
   status: required(oneOf('Whether it holds.', ['True', 'False', 'Unknown'])),
   reason: required(string('One word for programs.', { max: 64 })),
   message: string('A sentence for people.', { max: 32_768 }),
@@ -40,7 +46,7 @@ const former = object('An attempt that was begun again.', {
 
 export const status = object('What became of it.', {
   phase: oneOf('In one word.', ['Queued', 'WaitingForPull', 'Starting', 'Running', 'Succeeded', 'Failed', 'Cancelled']),
-  conditions: listBy('Scheduled, Running, Succeeded.', 'type', condition, 8),
+  conditions: listBy('Scheduled, Running, Succeeded, Accepted.', 'type', condition, 8),
   attempt: integer('Which attempt this is; a new one is made only after a failure of the infrastructure.', {
     minimum: 1,
     maximum: 100,
@@ -56,4 +62,11 @@ export const status = object('What became of it.', {
   startTime: time('When its turn came. From then on the spec cannot change.'),
   completionTime: time('When it ended.'),
   message: string('Why it waits or failed; of a failed build the last lines.', { max: 32_768 }),
+  pulls: object('Of a Build with trigger OnPull: what gateways need to know of it, with its template put in.', {
+    names: required(list('Names as containerd writes them.', string('A name.', { max: 512 }), 16)),
+    serviceAccountName: required(string('Who builds.', { max: 253 })),
+    platforms: list('What it is built for. None: what the nodes that ask are.', string('A platform.', { max: 64 }), 16),
+    pushes: required(boolean('Registries have it afterwards.')),
+    last: string('The Build that a pull began last; the rest of this status is its own.', { max: 253 }),
+  }),
 })

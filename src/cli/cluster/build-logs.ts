@@ -47,16 +47,17 @@ export async function writeBuildLogs(options: BuildLogsOptions): Promise<Build> 
   let read: string | undefined
   for (;;) {
     const build = await client.get<Build>(buildResources.builds, { namespace, name })
-    const { pod, phase = 'Queued', message, completionTime } = build.status ?? {}
-    const state = message === undefined || completionTime !== undefined ? phase : `${phase}: ${message}`
+    const { pod, phase = 'Queued', message } = build.status ?? {}
+    const over = hasEnded(build)
+    const state = message === undefined || over ? phase : `${phase}: ${message}`
     if (pod !== undefined && pod !== read) {
       if (await writePod(options, pod)) read = pod
     }
-    if (completionTime !== undefined || !follow) {
+    if (over || !follow) {
       if (read !== undefined) return build
       throw new InsituError('NO_LOGS', `Build ${namespace}/${name} has no pod with logs (${state})`, {
         status: 'NOT_FOUND',
-        fix: completionTime === undefined ? '-f waits for it' : 'status.message of the Build has the last lines',
+        fix: !over ? '-f waits for it' : 'status.message of the Build has the last lines',
       })
     }
     if (state !== told && read === undefined) say(`Build ${namespace}/${name} is ${state}`)
@@ -64,6 +65,11 @@ export async function writeBuildLogs(options: BuildLogsOptions): Promise<Build> 
     await pause(interval)
   }
 }
+
+/** One that waits for pulls has the status of what the last of them began, and no end of its own. */
+const hasEnded = ({ status }: Build): boolean =>
+  status?.completionTime !== undefined ||
+  (status?.pulls?.last !== undefined && ['Succeeded', 'Failed', 'Cancelled'].includes(status.phase ?? ''))
 
 /** @returns false when the pod is not there, or nothing of it has started. */
 async function writePod(options: BuildLogsOptions, name: string): Promise<boolean> {

@@ -1,3 +1,5 @@
+import { version } from '../../api/builds/builds.ts'
+import { pullPrefix } from '../../api/builds/on-pull.ts'
 import { annotations, caSecret, configMaps, group, serviceAccounts } from '../../api/names.ts'
 import { type Component, type Manifest, objectLabels } from './object.ts'
 
@@ -111,6 +113,8 @@ function gatewayAccess(namespace: string): Manifest[] {
           },
           { apiGroups: ['batch'], resources: ['jobs', 'cronjobs'], verbs: ['get', 'list', 'watch'] },
           { apiGroups: [''], resources: ['pods'], verbs: ['patch'] },
+          // Builds that wait for a pull; patching them is narrowed by the second policy below.
+          { apiGroups: [group], resources: ['builds'], verbs: ['list', 'watch', 'patch'] },
           // Proxy variables of namespaces: the ConfigMaps of one name, and no others.
           {
             apiGroups: [''],
@@ -142,10 +146,20 @@ function gatewayAccess(namespace: string): Manifest[] {
     ...annotationOnly({
       role: 'gateway',
       namespace,
+      of: pods,
       annotation: annotations.imageReady,
       comment:
         'A gateway makes the kubelet look again at a pod whose image has just been built, by writing one annotation.\n' +
         'It can change nothing else of any pod.',
+      more: [],
+    }),
+    ...annotationOnly({
+      role: 'gateway',
+      namespace,
+      of: { plural: 'builds', one: 'a Build', group, version },
+      annotation: pullPrefix,
+      comment:
+        'A gateway that holds the pull of an image that a Build waits for says so on the Build, and changes nothing else.',
       more: [],
     }),
   ]
@@ -169,6 +183,7 @@ function agentAccess(namespace: string): Manifest[] {
     ...annotationOnly({
       role: 'agent',
       namespace,
+      of: pods,
       annotation: annotations.nodeReport,
       comment: "An agent's token is bound to its pod: it can write the report there and change no other pod.",
       more: [
@@ -200,17 +215,22 @@ function binding(kind: 'ClusterRole' | 'Role', role: Component, namespace: strin
 interface AnnotationOnly {
   readonly role: Component
   readonly namespace: string
+  readonly of: { readonly plural: string; readonly one: string; readonly group: string; readonly version: string }
+  /** With a slash at its end: all that begin like this. */
   readonly annotation: string
   readonly comment: string
   readonly more: readonly { readonly expression: string; readonly message: string }[]
 }
 
-/** A policy for one service account: of a pod it may change this annotation, and nothing else. */
-function annotationOnly({ role, namespace, annotation, comment, more }: AnnotationOnly): Manifest[] {
-  const name = `${serviceAccounts[role]}-pods`
+const pods = { plural: 'pods', one: 'a pod', group: '', version: 'v1' }
+
+/** A policy for one service account: of an object it may change this annotation, and nothing else. */
+function annotationOnly({ role, namespace, of, annotation, comment, more }: AnnotationOnly): Manifest[] {
+  const name = `${serviceAccounts[role]}-${of.plural}`
+  const allowed = annotation.endsWith('/') ? `k.startsWith('${annotation}')` : `k == '${annotation}'`
   const same = (field: string): string => `object.metadata.?${field} == oldObject.metadata.?${field}`
   const kept = (from: string, to: string): string =>
-    `${from}.metadata.?annotations.orValue({}).all(k, k == '${annotation}' || ` +
+    `${from}.metadata.?annotations.orValue({}).all(k, ${allowed} || ` +
     `${to}.metadata.?annotations[?k] == optional.of(${from}.metadata.annotations[k]))`
   return [
     {
@@ -222,7 +242,9 @@ function annotationOnly({ role, namespace, annotation, comment, more }: Annotati
         spec: {
           failurePolicy: 'Fail',
           matchConstraints: {
-            resourceRules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['UPDATE'], resources: ['pods'] }],
+            resourceRules: [
+              { apiGroups: [of.group], apiVersions: [of.version], operations: ['UPDATE'], resources: [of.plural] },
+            ],
           },
           matchConditions: [
             {
@@ -240,7 +262,7 @@ function annotationOnly({ role, namespace, annotation, comment, more }: Annotati
                 kept('object', 'oldObject'),
                 kept('oldObject', 'object'),
               ].join(' && '),
-              message: `an insitu ${role} may only change the annotation ${annotation} of a pod`,
+              message: `an insitu ${role} may only change the annotation ${annotation} of ${of.one}`,
             },
             ...more,
           ],

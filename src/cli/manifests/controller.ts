@@ -78,7 +78,7 @@ export function controllerAccess(namespace: string): Manifest[] {
         kind: 'ClusterRole',
         metadata,
         rules: [
-          { apiGroups: [group], resources: ['builds'], verbs: ['get', 'list', 'watch', 'patch', 'delete'] },
+          { apiGroups: [group], resources: ['builds'], verbs: ['get', 'list', 'watch', 'create', 'patch', 'delete'] },
           { apiGroups: [group], resources: ['builds/status'], verbs: ['update'] },
           // An owner that blocks its deletion wants this; ours do not, but a cluster may insist on it.
           { apiGroups: [group], resources: ['builds/finalizers'], verbs: ['update'] },

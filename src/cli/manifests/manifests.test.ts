@@ -218,12 +218,13 @@ describe('rights', () => {
     expect(bound).toEqual([])
   })
 
-  it('nobody may write anything cluster-wide but the annotation of pods', () => {
+  it('nobody may write anything cluster-wide but annotations of pods and Builds', () => {
     const writing = rules('ClusterRole', 'gateway').filter((r) =>
       r.verbs.some((v) => !['get', 'list', 'watch'].includes(v)),
     )
     expect(writing.map((rule) => [rule.resources, rule.verbs])).toEqual([
       [['pods'], ['patch']],
+      [['builds'], ['list', 'watch', 'patch']],
       [['tokenreviews'], ['create']],
       [['subjectaccessreviews'], ['create']],
     ])

@@ -26,6 +26,10 @@ export type Action =
   | { readonly kind: 'deleteJob'; readonly build: Build; readonly name: string }
   /** A pod that no kubelet ends; `build` may be what is left of one that is gone. */
   | { readonly kind: 'deletePod'; readonly build: Build; readonly name: string; readonly uid: string }
+  /** `made` is a Build that belongs to the Build of the action. */
+  | { readonly kind: 'createBuild'; readonly build: Build; readonly made: Build }
+  /** Takes annotations away. */
+  | { readonly kind: 'forget'; readonly build: Build; readonly annotations: readonly string[] }
   | { readonly kind: 'deleteBuild'; readonly build: Build; readonly why: string }
 
 export interface BuildEvent {

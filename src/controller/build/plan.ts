@@ -52,7 +52,7 @@ export function planBuild(build: Build, view: View, turn: true | string, now: Da
   if (key !== undefined && template === undefined && status?.startTime === undefined) {
     const { kind = 'BuildTemplate', name } = build.spec.template ?? {}
     const message = `waits for ${kind} ${name}, which does not exist`
-    return waits(build, 'Queued', reasons.templateMissing, message, now)
+    return waits(build, reasons.templateMissing, message, now)
   }
   let recipe: Recipe
   try {
@@ -77,19 +77,16 @@ const ownJobs = (build: Build, view: View): { build: JobView | undefined; clean:
 const write = (build: Build, status: BuildStatus, event?: (Action & { kind: 'status' })['event']): Action[] =>
   sameStatus(build.status, status) ? [] : [{ kind: 'status', build, status, event }]
 
-function waits(build: Build, phase: 'Queued' | 'WaitingForPull', reason: string, message: string, now: Date): Planned {
+function waits(build: Build, reason: string, message: string, now: Date): Planned {
   const says = {
     Scheduled: { status: 'False', reason, message },
     Succeeded: { status: 'Unknown', reason, message },
   } as const
-  return { actions: write(build, withConditions(build, says, now, { phase, message })) }
+  return { actions: write(build, withConditions(build, says, now, { phase: 'Queued', message })) }
 }
 
 function queued(build: Build, recipe: Recipe, turn: true | string, now: Date): Planned {
-  if ((build.spec.trigger ?? 'Now') === 'OnPull') {
-    return waits(build, 'WaitingForPull', reasons.waitingForPull, 'waits until one of its names is pulled', now)
-  }
-  if (turn !== true) return waits(build, 'Queued', reasons.queued, turn, now)
+  if (turn !== true) return waits(build, reasons.queued, turn, now)
   const cleans = recipe.workspace !== undefined && recipe.cleanUp?.workspace !== 'Never'
   // Before anything is written to the claim it must be sure that it will be cleaned.
   if (cleans && !build.metadata?.finalizers?.includes(workspaceFinalizer)) {

@@ -1,5 +1,6 @@
 import { type Build, buildSpec, type BuildTemplate, type Recipe } from '../../api/builds/builds.ts'
 import { misfit } from '../../api/builds/conforms.ts'
+import { revisionPlaceholder } from '../../api/builds/on-pull.ts'
 import { misfits, substitute, valuesOf } from '../../api/builds/substitute.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { seconds } from './duration.ts'
@@ -24,13 +25,14 @@ export const templateKey = (build: Build): string | undefined => {
  * @throws InsituError INVALID_SPEC with a sentence for the author.
  */
 export function recipeOf(build: Build, template: BuildTemplate | undefined): Recipe {
-  const { template: reference, cancelled: _, trigger: _trigger, ...own } = build.spec
+  const { template: reference, cancelled: _, trigger, onPull: _onPull, ...own } = build.spec
   const result: Recipe = { ...fromTemplate(reference, template), ...own }
   if (result.source === undefined) throw invalid('neither the Build nor its template has a source')
   const kinds = Object.values(result.source).filter((value) => value !== undefined)
   if (kinds.length !== 1) throw invalid('exactly one of git, image, http, workspace and dockerfile is the source')
   for (const name of result.output?.names ?? []) {
-    if (!/^[A-Za-z0-9][A-Za-z0-9._:/@-]*$/.test(name)) throw invalid(`"${name}" is no name for an image`)
+    const plain = trigger === 'OnPull' ? name.replace(revisionPlaceholder, 'x') : name
+    if (!/^[A-Za-z0-9][A-Za-z0-9._:/@-]*$/.test(plain)) throw invalid(`"${name}" is no name for an image`)
   }
   seconds(result.timeout ?? defaults.timeout, 'timeout')
   seconds(result.cleanUp?.pod ?? defaults.keepPod, 'cleanUp.pod')

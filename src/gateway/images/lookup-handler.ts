@@ -14,7 +14,7 @@ export function lookupHandler(lookups: Lookups, namespace: string): HttpHandler 
     if (!wanted) return { status: 400, body: 'name= or repository= and digest= must be valid\n' }
     const wait = Number(query.get('wait') ?? '0')
     const limit = Number.isFinite(wait) ? Math.min(Math.max(wait, 0), longestWait) : 0
-    return json(await lookups.lookup(wanted, agent.node, limit, signal))
+    return json(await lookups.lookup(wanted, agent.node, limit, signal, query.get('demand') === '1'))
   }
 }
 

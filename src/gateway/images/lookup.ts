@@ -1,5 +1,6 @@
 import type { BuiltImage, Lookup, Peer } from '../../api/images.ts'
 import type { ImageIndex } from './index.ts'
+import type { Pulls } from '../on-pull/pulls.ts'
 import type { InProgress } from './in-progress.ts'
 import type { OrdinaryImages } from './ordinary-images.ts'
 
@@ -20,6 +21,8 @@ export interface LookupOptions {
   readonly load: (node: string) => number
   /** The node from which this one should get the image, where somebody decided that. */
   readonly assigned?: (asking: string, image: BuiltImage) => string | undefined
+  /** Names that Builds wait for a pull of. */
+  readonly pulls?: Pick<Pulls, 'answer' | 'demand'> | undefined
   /** Two callers get different first choices among equals. 0 ≤ x < 1. */
   readonly random?: () => number
 }
@@ -28,8 +31,9 @@ export interface Lookups {
   /**
    * @param asking the node that asks, which is not named to itself.
    * @param wait milliseconds to hold the answer while the name is being built.
+   * @param demand a Build that waits for a pull of the name is to be built.
    */
-  lookup(wanted: Wanted, asking: string, wait: number, signal: AbortSignal): Promise<Lookup>
+  lookup(wanted: Wanted, asking: string, wait: number, signal: AbortSignal, demand?: boolean): Promise<Lookup>
   /** Answers that are held now. */
   readonly held: number
 }
@@ -58,8 +62,16 @@ export function createLookups(options: LookupOptions): Lookups {
   const here = (image: BuiltImage | undefined, asking: string): Lookup =>
     image ? { state: 'here', image, peers: peersOf(image, asking) } : { state: 'none' }
 
+  const pulled = async (name: string, asking: string, wait: number, signal: AbortSignal) => {
+    const said = options.pulls?.answer(name, asking, index.newest(name))
+    if (said?.state !== 'onPull' || wait <= 0) return said
+    held += 1
+    const later = await options.pulls?.demand(name, asking, wait, signal).finally(() => (held -= 1))
+    return later ?? options.pulls?.answer(name, asking, index.newest(name))
+  }
+
   return {
-    async lookup(wanted, asking, wait, signal) {
+    async lookup(wanted, asking, wait, signal, demand = false) {
       if ('digest' in wanted) {
         const { repository, digest } = wanted
         const built = index.byDigest(repository, digest)
@@ -69,7 +81,11 @@ export function createLookups(options: LookupOptions): Lookups {
         return { state: 'here', image: { name: `${repository}@${digest}`, digest, version: 0 }, peers }
       }
       const { name } = wanted
-      if (!inProgress.of(name)) return here(index.newest(name), asking)
+      if (!inProgress.of(name)) {
+        const said = await pulled(name, asking, demand ? wait : 0, signal)
+        if (said) return said
+        if (!inProgress.of(name)) return here(index.newest(name), asking)
+      }
       const failure = wait > 0 ? await ended(name, wait, signal) : undefined
       const building = inProgress.of(name)
       if (building) return { state: 'building', node: building.node }

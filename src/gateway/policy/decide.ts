@@ -18,6 +18,12 @@ export type Decision =
       readonly fix: string | undefined
     }
 
+/** A request that wants nothing. */
+export const noFacts: RequestFacts = {
+  ...{ exporters: [], sessionExporter: false, entitlements: [], frontends: [], platforms: [], cacheTo: [] },
+  ...{ cacheFrom: [], resultNames: [], llb: { platforms: [], cgroupParents: [], nested: false } },
+}
+
 type Refusal = Pick<Extract<Decision, { allowed: false }>, 'why' | 'fix'> & { readonly rule: string }
 
 /** Decides a request of a caller. Pure: the same for the gateway and for `insitu policy check`. */
@@ -84,6 +90,10 @@ function byRights(tenant: Tenant, caller: Caller, facts: RequestFacts): Refusal 
   if (cacheFrom !== undefined) return refuse('cacheFrom', `cache type ${cacheFrom} is not allowed`)
   return undefined
 }
+
+/** Whether the caller may give a name to an image, as far as that can be said without a build. */
+export const decideName = (policy: Policy, caller: Caller, name: string): Decision =>
+  decide(policy, caller, { ...noFacts, resultNames: [name] })
 
 /** Whether the caller may build on a node. */
 export function decideNode({ name, rights }: Tenant, node: string): Decision | undefined {

@@ -5,7 +5,7 @@ import { InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { type Caller, describeCaller, identityOf } from '../listener/caller.ts'
 import type { Admission } from './admission.ts'
-import { anyFrontend, decide, decideNode, type Decision } from './decide.ts'
+import { anyFrontend, decide, decideNode, type Decision, noFacts } from './decide.ts'
 import { tenantOf } from './match.ts'
 import { narrowBridgeSolve, narrowSolve } from './narrow.ts'
 import type { Policy, Tenant } from './policy.ts'
@@ -88,7 +88,7 @@ export function createAdmission(options: EnforceOptions): Admission {
     },
     bridgeReturn(caller, message) {
       const names = namesOfReturn(message)
-      if (names.length > 0) check(caller, { ...nothing, resultNames: names })
+      if (names.length > 0) check(caller, { ...noFacts, resultNames: names })
     },
     administer(caller, call) {
       if (administrator(caller)) return
@@ -100,9 +100,4 @@ export function createAdmission(options: EnforceOptions): Admission {
     },
     administrator,
   }
-}
-
-const nothing: RequestFacts = {
-  ...{ exporters: [], sessionExporter: false, entitlements: [], frontends: [], platforms: [], cacheTo: [] },
-  ...{ cacheFrom: [], resultNames: [], llb: { platforms: [], cgroupParents: [], nested: false } },
 }

@@ -19,6 +19,7 @@ export interface OwnerReference {
   readonly name: string
   readonly uid: string
   readonly controller?: boolean
+  readonly blockOwnerDeletion?: boolean
 }
 
 /** Any Kubernetes object. Extend it with the `spec` and `status` fields that are needed. */

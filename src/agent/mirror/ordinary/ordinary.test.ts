@@ -183,6 +183,7 @@ describe('content of ordinary images', () => {
               : { state: 'none' as const },
           ),
         change: () => Promise.resolve(undefined),
+        demand: () => Promise.resolve(),
       },
       remote: {
         manifest: () =>

@@ -1,0 +1,344 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Build, buildResources } from '../../../src/api/builds/builds.ts'
+import { demandsOf, pulledByLabel, pullPrefix, refusedAnnotation } from '../../../src/api/builds/on-pull.ts'
+import type { BuiltImage, Lookup } from '../../../src/api/images.ts'
+import { serviceAccounts } from '../../../src/api/names.ts'
+import type { Controller } from '../../../src/controller/controller.ts'
+import { createInProgress } from '../../../src/gateway/images/in-progress.ts'
+import { createImageIndex } from '../../../src/gateway/images/index.ts'
+import { createLookups, type Lookups } from '../../../src/gateway/images/lookup.ts'
+import { followOrders, type Orders } from '../../../src/gateway/on-pull/orders.ts'
+import { createPulls, type Pulls } from '../../../src/gateway/on-pull/pulls.ts'
+import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
+import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
+import { resources } from '../../../src/kernel/k8s/resources.ts'
+import { createLogger } from '../../../src/kernel/log.ts'
+import { createMetrics } from '../../../src/kernel/metrics.ts'
+import { createJobs, type JobObject } from '../fixtures/jobs.ts'
+import { until } from '../fixtures/until.ts'
+import { type Builds, startBuilds } from './builds.ts'
+
+const namespace = 'default'
+const signal = new AbortController().signal
+let builds: Builds
+let admin: KubernetesClient
+let jobs: ReturnType<typeof createJobs>
+let controller: Controller
+let gatewayClient: KubernetesClient
+let one: Gateway
+let two: Gateway
+/** Milliseconds that everybody's clock is ahead. */
+let ahead = 0
+const now = (): number => Date.now() + ahead
+
+/** What a gateway has to do with pulls, with the rights of a gateway. */
+interface Gateway {
+  readonly orders: Orders
+  readonly pulls: Pulls
+  readonly lookups: Lookups
+  readonly index: ReturnType<typeof createImageIndex>
+}
+
+const platforms: Readonly<Record<string, string>> = { arm: 'linux/arm64' }
+
+function startGateway(client: KubernetesClient): Gateway {
+  const logger = createLogger({ level: 'silent' })
+  const index = createImageIndex()
+  const orders = followOrders({ client, logger })
+  const pulls = createPulls({
+    ...{ client, orders, index, logger, now, metrics: createMetrics(), interval: 200, unsure: () => !orders.synced },
+    asking: (node) => ({
+      ...{ node, platform: platforms[node] ?? 'linux/amd64' },
+      cannotBuild: node === 'cordoned' ? 'is cordoned' : undefined,
+    }),
+    refusal: (of, account, name) =>
+      of === 'tenant' && !name.includes('/tenant/') ? `the name ${name} is not allowed to ${account}` : undefined,
+  })
+  const lookups = createLookups({
+    ...{ index, pulls, inProgress: createInProgress(), load: () => 0 },
+    peer: (node) => ({ node, host: node, port: 1 }),
+  })
+  return { orders, pulls, lookups, index }
+}
+
+beforeAll(async () => {
+  builds = await startBuilds()
+  admin = builds.admin
+  jobs = createJobs(admin, namespace)
+  await builds.namespace('tenant')
+  const gateway = await builds.installed.pod('gateway-1', serviceAccounts.gateway, 'node-1')
+  gatewayClient = await gateway.client()
+  one = startGateway(gatewayClient)
+  two = startGateway(gatewayClient)
+  controller = await builds.controller({ now: () => new Date(now()) })
+})
+afterAll(async () => {
+  for (const gateway of [one, two]) {
+    gateway?.pulls.close()
+    await gateway?.orders.stop()
+  }
+  await controller?.stop()
+  gatewayClient?.close()
+  await builds?.stop()
+})
+
+const wait = (name: string, spec: object = {}, of = namespace) =>
+  builds.make(
+    name,
+    { trigger: 'OnPull', source: { dockerfile: 'FROM scratch' }, output: { names: [`h.test/${name}:1`] }, ...spec },
+    of,
+  )
+const claimed = (name: string, of = namespace) =>
+  until(`the gateways to know ${name}`, () => {
+    const known = ({ orders }: Gateway) =>
+      [...orders.all()].some((order) => order.name === name && order.namespace === of)
+    return known(one) && known(two) ? true : undefined
+  })
+const condition = (build: Build | undefined, type: string) => build?.status?.conditions?.find((c) => c.type === type)
+
+/** As an agent does it: asks until the answer is one. */
+async function pull(gateway: Gateway, image: string, node = 'node-1'): Promise<Lookup> {
+  for (let tries = 0; tries < 100; tries += 1) {
+    const answer = await gateway.lookups.lookup({ name: image }, node, 1000, signal, true)
+    if (answer.state !== 'onPull' && answer.state !== 'building') return answer
+  }
+  throw new Error(`${image} was neither built nor refused`)
+}
+const begun = async (name: string, of = namespace): Promise<readonly Build[]> => {
+  const { metadata } = await builds.get(name, of)
+  const all = await admin.list<Build>(buildResources.builds, { namespace: of })
+  return all.filter((build) => build.metadata?.labels?.[pulledByLabel] === metadata?.uid)
+}
+const jobOf = (name: string): Promise<JobObject> =>
+  until(`a Job for a pull of ${name}`, async () => {
+    const own = await begun(name)
+    const all = await jobs.list()
+    return all.find((job) =>
+      own.some(
+        (build) =>
+          build.status?.completionTime === undefined && job.metadata?.ownerReferences?.[0]?.uid === build.metadata?.uid,
+      ),
+    )
+  })
+const built = (name: string, digit: string, version = 1): BuiltImage => ({
+  ...{ name, digest: `sha256:${digit.repeat(64)}`, version },
+})
+
+describe('a pull of a name that a Build waits for', () => {
+  test('has it built once, whichever gateways and nodes ask, and goes on when it is there', async () => {
+    const image = 'h.test/once:1'
+    await wait('once')
+    await claimed('once')
+    expect(await one.lookups.lookup({ name: image }, 'node-1', 0, signal)).toEqual({ state: 'onPull' })
+    expect(await begun('once')).toEqual([])
+    const pulls = [pull(one, image), pull(two, image, 'node-2'), pull(one, image, 'node-3'), pull(two, image)]
+    const job = await jobOf('once')
+    const [own] = await begun('once')
+    expect(own?.spec).toMatchObject({ platforms: ['linux/amd64'], output: { names: [image] } })
+    expect(['node-1', 'node-2', 'node-3']).toContain(own?.spec.node)
+    await jobs.end(job, { result: 'succeeded', digest: built(image, 'a').digest, node: 'node-1', names: [image] })
+    for (const { index } of [one, two]) index.add('node-1', built(image, 'a'))
+    for (const answer of await Promise.all(pulls))
+      expect(answer).toMatchObject({ state: 'here', image: built(image, 'a') })
+    const { status } = await builds.seen('once', 'has ended', (b) => b.status?.phase === 'Succeeded')
+    expect(status).toMatchObject({
+      node: 'node-1',
+      digest: built(image, 'a').digest,
+      pulls: { last: own?.metadata?.name },
+    })
+    expect(status?.startTime).toBeUndefined()
+    expect(await begun('once')).toHaveLength(1)
+    const left = demandsOf((await builds.get('once')).metadata?.annotations)
+    expect(left.size).toBe(0)
+
+    // While it is there nothing is built, whoever asks; once it is gone from all nodes, it is.
+    expect(await pull(two, image, 'node-9')).toMatchObject({ state: 'here' })
+    expect(await begun('once')).toHaveLength(1)
+    for (const { index } of [one, two]) index.forget('node-1')
+    ahead += 40_000
+    const again = pull(two, image, 'cordoned')
+    const second = await jobOf('once')
+    const made = (await begun('once')).find(({ status: s }) => s?.completionTime === undefined)
+    expect(made?.spec.node).toBeUndefined()
+    await jobs.end(second, { result: 'succeeded', digest: built(image, 'b').digest, node: 'node-2' })
+    for (const { index } of [one, two]) index.add('node-2', built(image, 'b', 2))
+    expect(await again).toMatchObject({ state: 'here', image: { version: 2 } })
+  })
+
+  test('fails with the reason of the build, again and again for half a minute, and then it is tried once more', async () => {
+    const image = 'h.test/broken:1'
+    await wait('broken')
+    await claimed('broken')
+    const held = pull(one, image)
+    await jobs.end(await jobOf('broken'), { result: 'failed', message: '#7 RUN false\nerror: exit code: 3' })
+    expect(await held).toEqual({ state: 'failed', reason: expect.stringContaining('exit code: 3') as string })
+    await builds.seen('broken', 'has failed', (b) => b.status?.phase === 'Failed')
+    for (let i = 0; i < 5; i += 1) expect(await pull(i % 2 ? one : two, image)).toMatchObject({ state: 'failed' })
+    expect(await begun('broken')).toHaveLength(1)
+    const events = await until('its event', async () => {
+      type Event = KubernetesObject & { reason: string; message: string; involvedObject: { name: string } }
+      const all = await admin.list<Event>(resources.events, { namespace })
+      const own = all.filter((e) => e.involvedObject.name === 'broken')
+      return own.some(({ reason }) => reason === 'BuildFailed') ? own : undefined
+    })
+    expect(events.find(({ reason }) => reason === 'BuildFailed')?.message).toContain('exit code: 3')
+    expect(events.find(({ reason }) => reason === 'Pulled')?.message).toContain(image)
+
+    ahead += 31_000
+    const later = pull(two, image)
+    await jobs.end(await jobOf('broken'), { result: 'failed', message: 'error: exit code: 4' })
+    expect(await later).toMatchObject({ reason: expect.stringContaining('exit code: 4') as string })
+    expect(await begun('broken')).toHaveLength(2)
+    // Whoever mends it does not wait.
+    await admin.patch(buildResources.builds, { namespace, name: 'broken' }, { spec: { target: 'other' } })
+    await until('the gateways to know', async () => {
+      const { metadata } = await builds.get('broken')
+      return (
+        [...two.orders.all()].some((o) => o.name === 'broken' && o.generation === metadata?.generation) || undefined
+      )
+    })
+    const mended = pull(two, image)
+    await jobs.end(await jobOf('broken'), { result: 'succeeded', digest: built(image, 'c').digest })
+    two.index.add('node-1', built(image, 'c'))
+    expect(await mended).toMatchObject({ state: 'here' })
+  })
+
+  test('has it built for another platform too, for both of them, when a node needs it', async () => {
+    const image = 'h.test/multi:1'
+    await wait('multi')
+    await claimed('multi')
+    const first = pull(one, image)
+    await jobs.end(await jobOf('multi'), { result: 'succeeded', digest: built(image, 'd').digest })
+    for (const { index } of [one, two]) index.add('node-1', built(image, 'd'))
+    expect(await first).toMatchObject({ state: 'here' })
+    await builds.seen('multi', 'has ended', (b) => b.status?.phase === 'Succeeded')
+    await until('the gateway to know', async () => {
+      const answer = await one.lookups.lookup({ name: image }, 'arm', 0, signal)
+      return answer.state === 'onPull' ? true : undefined
+    })
+    expect(await one.lookups.lookup({ name: image }, 'node-2', 0, signal)).toMatchObject({ state: 'here' })
+    const other = pull(one, image, 'arm')
+    const job = await jobOf('multi')
+    const made = (await begun('multi')).find(({ status }) => status?.completionTime === undefined)
+    expect(made?.spec).toMatchObject({ platforms: ['linux/amd64', 'linux/arm64'] })
+    expect(made?.spec.node).toBeUndefined()
+    await jobs.end(job, { result: 'succeeded', digest: built(image, 'e').digest })
+    one.index.add('arm', built(image, 'e', 2))
+    expect(await other).toMatchObject({ state: 'here', image: { version: 2 } })
+  })
+
+  test('says which commit is built by its tag, and nothing but a commit', async () => {
+    const commit = 'a1'.repeat(20)
+    await wait('app', {
+      source: { git: { url: 'https://git.example.com/app.git' } },
+      output: { names: ['h.test/app:git-${REVISION}'] },
+    })
+    await claimed('app')
+    for (const tag of ['git-main', 'git-a..b']) {
+      const answer = await one.lookups.lookup({ name: `h.test/app:${tag}` }, 'node-1', 0, signal)
+      expect(answer).toMatchObject({ state: 'failed', reason: expect.stringContaining('is no commit') as string })
+    }
+    expect(await one.lookups.lookup({ name: 'h.test/app:v1' }, 'node-1', 0, signal)).toEqual({ state: 'none' })
+    const held = pull(one, `h.test/app:git-${commit}`)
+    const job = await jobOf('app')
+    const [own] = await begun('app')
+    expect(own?.spec).toMatchObject({
+      source: { git: { revision: commit } },
+      output: { names: [`h.test/app:git-${commit}`] },
+    })
+    await jobs.end(job, { result: 'failed', message: 'error: no such commit' })
+    expect(await held).toMatchObject({ reason: expect.stringContaining('no such commit') as string })
+  })
+})
+
+describe('names', () => {
+  test('that the policy refuses are not built, say so, and belong to who may have them', async () => {
+    const image = 'h.test/team/app:1'
+    await wait('squatter', { output: { names: [image] } }, 'tenant')
+    const squatter = await builds.seen(
+      'squatter',
+      'is refused',
+      (b) => condition(b, 'Accepted')?.reason === 'NotAllowed',
+      'tenant',
+    )
+    expect(condition(squatter, 'Accepted')?.message).toContain(`the name ${image} is not allowed to default`)
+    expect(await one.lookups.lookup({ name: image }, 'node-1', 1000, signal, true)).toEqual({ state: 'none' })
+    await wait('owner', { output: { names: [image] } })
+    await builds.seen('owner', 'has its name', (b) => condition(b, 'Accepted')?.status === 'True')
+    await claimed('owner')
+    const held = pull(one, image)
+    await jobs.end(await jobOf('owner'), { result: 'failed', message: 'of the owner' })
+    expect(await held).toMatchObject({ reason: expect.stringContaining('of the owner') as string })
+    expect(await begun('squatter', 'tenant')).toEqual([])
+  })
+
+  test('that an older Build has are its own, and the other says so', async () => {
+    await wait('elder', { output: { names: ['h.test/shared:1'] } })
+    await builds.seen('elder', 'has its name', (b) => condition(b, 'Accepted')?.status === 'True')
+    ahead += 2000
+    await wait('younger', { output: { names: ['h.test/shared:1'] } })
+    const younger = await builds.seen('younger', 'has not', (b) => condition(b, 'Accepted')?.status === 'False')
+    const [older, other] = [await builds.get('elder'), younger].toSorted((a, b) =>
+      `${a.metadata?.creationTimestamp} ${a.metadata?.name}` < `${b.metadata?.creationTimestamp} ${b.metadata?.name}`
+        ? -1
+        : 1,
+    )
+    expect(condition(other, 'Accepted')).toMatchObject({ reason: 'NameTaken' })
+    expect(condition(other, 'Accepted')?.message).toContain(`default/${older?.metadata?.name}`)
+  })
+})
+
+describe('a gateway on a Build', () => {
+  const patch = (body: object) => gatewayClient.patch(buildResources.builds, { namespace, name: 'once' }, body)
+  const annotate = (key: string, value: string | null) => ({ metadata: { annotations: { [key]: value } } })
+
+  test('writes that it was pulled and that it is refused, and takes it away', async () => {
+    for (const key of [`${pullPrefix}0123`, refusedAnnotation]) {
+      await patch(annotate(key, 'x'))
+      expect((await builds.get('once')).metadata?.annotations).toHaveProperty([key])
+      await patch(annotate(key, null))
+    }
+  })
+
+  test.each([
+    ['another annotation', annotate('other', 'x')],
+    ['a label', { metadata: { labels: { [pulledByLabel]: 'x' } } }],
+    ['an owner', { metadata: { ownerReferences: [{ apiVersion: 'v1', kind: 'Pod', name: 'a', uid: 'b' }] } }],
+    ['what is built', { spec: { serviceAccountName: 'other' } }],
+    ['its own and the spec', { ...annotate(`${pullPrefix}0`, 'x'), spec: { cancelled: true } }],
+  ])('is refused %s', async (_, body) => {
+    await expect(patch(body)).rejects.toThrow(/may only change the annotation|must be allowed to create jobs/)
+  })
+
+  test('makes none, and writes no status', async () => {
+    const may = (verb: string, subresource?: string) =>
+      gatewayClient.allowed({
+        verb,
+        resource: buildResources.builds,
+        namespace,
+        ...(subresource ? { subresource } : {}),
+      })
+    expect(await may('create')).toBe(false)
+    expect(await may('delete')).toBe(false)
+    expect(await may('update', 'status')).toBe(false)
+  })
+})
+
+test('the API server refuses what makes no sense', async () => {
+  const git = { git: { url: 'https://h/a.git' } }
+  const open = { names: ['h/a:${REVISION}'] }
+  for (const [spec, why] of [
+    [{ trigger: 'Now', source: git, output: open }, 'only a Build with trigger OnPull'],
+    [{ trigger: 'Now', source: git, onPull: { keep: 3 } }, 'onPull is for trigger OnPull'],
+    [{ trigger: 'OnPull', source: git, output: { names: [...open.names, 'h/a:1'] } }, 'either all names'],
+    [{ trigger: 'OnPull', source: { dockerfile: 'FROM a' }, output: open }, 'is a revision of source.git'],
+    [{ trigger: 'OnPull', source: { git: { ...git.git, revision: 'main' } }, output: open }, 'holds ${REVISION} where'],
+    [{ trigger: 'OnPull', source: git, output: { names: ['h/${REVISION}/a:1'] } }, 'should match'],
+    [{ trigger: 'OnPull', source: git, output: { names: ['h/a:${OTHER}'] } }, 'should match'],
+    [{ trigger: 'OnPull', source: git, output: open, onPull: { atOnce: 0 } }, 'greater than or equal to 1'],
+  ] as const) {
+    await expect(builds.make('nonsense', spec), why).rejects.toThrow(why)
+  }
+  const change = { spec: { trigger: 'Now' } }
+  await expect(admin.patch(buildResources.builds, { namespace, name: 'once' }, change)).rejects.toThrow('cannot change')
+})
