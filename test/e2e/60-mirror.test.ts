@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { waitFor } from '../lab/wait.ts'
 import { buildctl, ensureInstalled, type Installed, temporary } from './fixtures/insitu.ts'
+import { podSays, runPod } from './fixtures/pods.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 const id = randomBytes(3).toString('hex')
@@ -35,20 +36,9 @@ async function build(name: string, says: string, seconds = 0) {
   return await buildctl({ addr: door.addr, context: context.path, name, opt })
 }
 
-async function startPod(name: string, policy: string, node = 'node2'): Promise<string> {
-  const pod = `mirror-${randomBytes(4).toString('hex')}`
-  const containers = [{ name: 'main', image: name, imagePullPolicy: policy }]
-  const spec = { nodeName: node, terminationGracePeriodSeconds: 0, containers }
-  const object = { apiVersion: 'v1', kind: 'Pod', metadata: { name: pod, labels: { e2e: id } }, spec }
-  await insitu.kubectl(['apply', '-f', '-'], JSON.stringify(object))
-  return pod
-}
-
-const says = (pod: string): Promise<string> =>
-  waitFor(`${pod} to speak`, async () => (await insitu.kubectl(['logs', pod])).trim() || undefined, {
-    timeout: 60_000,
-    interval: 500,
-  })
+const startPod = (name: string, policy: string, node = 'node2'): Promise<string> =>
+  runPod(insitu, { label: id, image: name, policy, node, restart: 'Always' })
+const says = (pod: string): Promise<string> => podSays(insitu, pod)
 
 /** Messages of the kubelet about a pod. */
 const events = (pod: string): Promise<string> =>

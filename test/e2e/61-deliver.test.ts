@@ -6,6 +6,7 @@ import { labels, namespace } from '../../src/api/names.ts'
 import { waitFor } from '../lab/wait.ts'
 import { startBuild } from './fixtures/background.ts'
 import { buildctl, type BuildOptions, ensureInstalled, type Installed, ready, temporary } from './fixtures/insitu.ts'
+import { podSays, runPod } from './fixtures/pods.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 const id = randomBytes(3).toString('hex')
@@ -63,23 +64,9 @@ async function holders(name: string): Promise<Map<string, string>> {
   return found
 }
 
-async function startPod(name: string, node: string, policy: string): Promise<string> {
-  const pod = `deliver-${randomBytes(4).toString('hex')}`
-  const spec = {
-    nodeName: node,
-    terminationGracePeriodSeconds: 0,
-    containers: [{ name: 'main', image: name, imagePullPolicy: policy }],
-  }
-  const object = { apiVersion: 'v1', kind: 'Pod', metadata: { name: pod, labels: { e2e: id } }, spec }
-  await insitu.kubectl(['apply', '-f', '-'], JSON.stringify(object))
-  return pod
-}
-
-const says = (pod: string, timeout = 60_000): Promise<string> =>
-  waitFor(`${pod} to speak`, async () => (await insitu.kubectl(['logs', pod])).trim() || undefined, {
-    timeout,
-    interval: 500,
-  })
+const startPod = (name: string, node: string, policy: string): Promise<string> =>
+  runPod(insitu, { label: id, image: name, policy, node, restart: 'Always' })
+const says = (pod: string, timeout?: number): Promise<string> => podSays(insitu, pod, timeout)
 
 const gatewayLog = (): Promise<string> =>
   insitu.kubectl(['-n', namespace, 'logs', '-l', `${labels.role}=gateway`, '--tail=2000', '--prefix'])

@@ -7,6 +7,7 @@ import { silent } from '../lab/progress.ts'
 import { restartKubelet } from '../lab/kubelet.ts'
 import { waitFor } from '../lab/wait.ts'
 import { buildctl, ensureInstalled, type Installed, ready, temporary } from './fixtures/insitu.ts'
+import { podSays, runPod } from './fixtures/pods.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 const node = 'node2'
@@ -35,19 +36,9 @@ async function build(name: string, on = node, deliver = 'none'): Promise<void> {
   await buildctl({ addr: door.addr, context: context.path, name, opt })
 }
 
-async function startPod(name: string, policy: string): Promise<string> {
-  const pod = `kept-${randomBytes(4).toString('hex')}`
-  const containers = [{ name: 'main', image: name, imagePullPolicy: policy }]
-  const spec = { nodeName: node, terminationGracePeriodSeconds: 0, containers }
-  const object = { apiVersion: 'v1', kind: 'Pod', metadata: { name: pod, labels: { e2e: id } }, spec }
-  await insitu.kubectl(['apply', '-f', '-'], JSON.stringify(object))
-  return pod
-}
-const says = (pod: string, timeout = 60_000): Promise<string> =>
-  waitFor(`${pod} to speak`, async () => (await insitu.kubectl(['logs', pod])).trim() || undefined, {
-    timeout,
-    interval: 500,
-  })
+const startPod = (name: string, policy: string): Promise<string> =>
+  runPod(insitu, { label: id, image: name, policy, node, restart: 'Always' })
+const says = (pod: string): Promise<string> => podSays(insitu, pod)
 
 beforeAll(async () => {
   insitu = await ensureInstalled()

@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ensureLab } from '../lab/lab.ts'
 import { pushRegistry } from '../lab/layout.ts'
-import { waitFor } from '../lab/wait.ts'
 import { buildctl, type BuildOptions, ensureInstalled, type Installed, ready, temporary } from './fixtures/insitu.ts'
+import { podSays, runPod } from './fixtures/pods.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 const id = randomBytes(3).toString('hex')
@@ -46,17 +46,8 @@ async function build(name: string, options: Partial<BuildOptions> = {}) {
   return { ...result, digest: said['containerimage.digest'] }
 }
 
-async function podOn(name: string, node: string, policy: string): Promise<string> {
-  const pod = `platforms-${randomBytes(4).toString('hex')}`
-  const containers = [{ name: 'main', image: name, imagePullPolicy: policy }]
-  const spec = { nodeName: node, terminationGracePeriodSeconds: 0, containers }
-  const object = { apiVersion: 'v1', kind: 'Pod', metadata: { name: pod, labels: { e2e: id } }, spec }
-  await insitu.kubectl(['apply', '-f', '-'], JSON.stringify(object))
-  return waitFor(`${pod} to speak`, async () => (await insitu.kubectl(['logs', pod])).trim() || undefined, {
-    timeout: 120_000,
-    interval: 500,
-  })
-}
+const podOn = async (name: string, node: string, policy: string): Promise<string> =>
+  podSays(insitu, await runPod(insitu, { label: id, image: name, policy, node, restart: 'Always' }), 120_000)
 
 describe('an image of two platforms that stays', () => {
   const name = `registry.example.test/${id}/stays:v1`
