@@ -95,7 +95,7 @@ it('a daemon that its kernel kills for want of memory: the client is told so, an
   const end = await build.ended
   expect(end.code).not.toBe(0)
   expect(end.output).toContain(`node ${node.name}: the connection to its build daemon was lost`)
-  expect(end.output).toMatch(/killed by the kernel for want of memory/)
+  expect(end.output).toContain('for want of memory')
   await writeFile(join(context.path, 'Dockerfile'), `FROM busybox\nRUN echo after-${id}\n`)
   await buildctl({ addr: node.addr, context: context.path })
   await ready(insitu)
