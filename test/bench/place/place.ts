@@ -13,6 +13,7 @@ import { startAgents } from './agents.ts'
 import { buildProgram } from './built.ts'
 import { makeFleet, type Fleet } from './fleet.ts'
 import { loadCluster } from './load.ts'
+import { filling } from './writer.ts'
 import { podLike } from './pod.ts'
 import { freePort } from '../../free-port.ts'
 
@@ -26,11 +27,16 @@ const breaks = 100
  */
 export async function benchPlace({ runs, nodes, pods, direct, progress }: BenchOptions): Promise<Report> {
   progress(`${nodes} nodes, ${pods} pods: starting etcd and kube-apiserver`)
-  const server = await startApiServer({ large: true })
+  const server = await startApiServer({ large: true, ...(direct ? {} : { first: filling }) })
   const client = await server.client()
   try {
     const fleet = makeFleet(nodes, pods)
     await loadCluster({ server, client, fleet, direct, progress })
+    if (!direct) {
+      progress('the API server again, as it is in a cluster')
+      await server.kill()
+      await server.start()
+    }
     progress('a gateway as the image has it')
     const memory = await gatewayMemory(server, client, progress)
     const decisions = await measureView(server, client, fleet, runs, progress)
