@@ -38,8 +38,8 @@ export const benches: Record<
     load: async () => (await import('./place/place.ts')).benchPlace,
   },
   mirror: {
-    what: 'ordinary pulls with and without the mirror, its 404, bytes from another node; --size of the big image (needs root)',
-    load: async () => (await import('./mirror.ts')).benchMirror,
+    what: 'ordinary pulls with and without the mirror, its 404, bytes from another node; --only pull | 404 | peer | compress, --size of the big image (needs root)',
+    load: async () => (await import('./mirror/mirror.ts')).benchMirror,
   },
   platforms: {
     what: 'a compilation for two platforms: split, whole with emulation, buildx with two nodes; context bytes; --only compile | context (needs root)',

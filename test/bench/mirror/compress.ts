@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises'
 import { Readable, type Transform } from 'node:stream'
-import { compressor, decompressor } from '../../src/agent/mirror/compress.ts'
-import type { Measurement } from './report.ts'
+import { compressor, decompressor } from '../../../src/agent/mirror/compress.ts'
+import type { Measurement } from '../report.ts'
 
 const size = 64 << 20
 const piece = 256 << 10

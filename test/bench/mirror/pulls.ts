@@ -1,0 +1,84 @@
+import { pushImage } from '../../integration/fixtures/counted-registry.ts'
+import { sketchImage } from '../../integration/fixtures/oci-image.ts'
+import type { BenchOptions } from '../benches.ts'
+import { type Measurement, median } from '../report.ts'
+import { domain, type Setting } from './setting.ts'
+
+export const [without, withMirror] = ['without mirror', 'with mirror'] as const
+const layers = 4
+
+/**
+ * Ordinary pulls of images of four layers, with and without the mirror in front, in pairs whose order alternates. No byte
+ * of an ordinary image passes the mirror, so what it adds does not depend on the size: it is measured exactly with many
+ * pulls of a small image, and put beside the time that the big one takes.
+ */
+export async function measurePulls(
+  setting: Setting,
+  { runs, size, progress }: Pick<BenchOptions, 'runs' | 'size' | 'progress'>,
+): Promise<Measurement[]> {
+  progress('images')
+  const push = async (name: string, bytes: number): Promise<string> => {
+    const image = await sketchImage(setting.node.directory, name, { layers: new Array<number>(layers).fill(bytes) })
+    await pushImage(setting.registry.address, name, 'v1', image)
+    return `${domain}/${name}:v1`
+  }
+  const small = await measurePairs(setting, await push('small', 20_000), 20 * runs, progress)
+  const big = await measurePairs(setting, await push('big', (size << 20) / layers), runs, progress)
+  const added = small.pairs.map(([plain, mirrored]) => mirrored - plain)
+  const [low, high] = interval(added)
+  progress(
+    `the mirror adds ${median(added).toFixed(2)} ms to a pull of ${layers} layers; with 95 % confidence ${low.toFixed(2)} to ${high.toFixed(2)}`,
+  )
+  const whole = median(big.pairs.map(([plain]) => plain))
+  const share = (milliseconds: number): number => (100 * milliseconds) / whole
+  return [
+    ...rows('pull, small image', 'ms', small.pairs),
+    ...rows('pull, small image, processor time of containerd and mirror', 'ms', [small.processor]),
+    ...rows(`pull, ${size} MiB`, 'ms', big.pairs),
+    {
+      ...{ case: `pull, ${size} MiB, what the mirror adds, low, median, high`, subject: withMirror, unit: '%' },
+      values: [low, median(added), high].map(share),
+    },
+  ]
+}
+
+type Pair = readonly [plain: number, mirrored: number]
+
+async function measurePairs(setting: Setting, name: string, count: number, progress: BenchOptions['progress']) {
+  const pairs: Pair[] = []
+  const processor = { [without]: 0, [withMirror]: 0 }
+  let said = Date.now()
+  // The first pair warms caches and connections.
+  for (let i = -1; i < count; i += 1) {
+    const took = new Map<boolean, number>()
+    for (const mirror of i % 2 === 0 ? [false, true] : [true, false]) {
+      await setting.configure(mirror)
+      const before = await setting.processor()
+      const begun = performance.now()
+      await setting.pull(name)
+      took.set(mirror, performance.now() - begun)
+      const after = await setting.processor()
+      const used = after.containerd - before.containerd + (mirror ? after.mirror - before.mirror : 0)
+      if (i >= 0) processor[mirror ? withMirror : without] += used / count
+      await setting.drop(name)
+    }
+    if (i >= 0) pairs.push([took.get(false) ?? Number.NaN, took.get(true) ?? Number.NaN])
+    if (Date.now() - said < 10_000) continue
+    said = Date.now()
+    progress(`${name}: ${i + 1} of ${count} pairs`)
+  }
+  return { pairs, processor: [processor[without], processor[withMirror]] as const }
+}
+
+const rows = (name: string, unit: string, pairs: readonly Pair[]): Measurement[] => [
+  { case: name, subject: without, unit, values: pairs.map(([plain]) => plain) },
+  { case: name, subject: withMirror, unit, values: pairs.map(([, mirrored]) => mirrored) },
+]
+
+/** Where the median is with 95 % confidence, by order statistics: nothing is assumed of how the values are spread. */
+function interval(values: readonly number[]): readonly [number, number] {
+  const sorted = values.toSorted((a, b) => a - b)
+  const half = 0.98 * Math.sqrt(sorted.length)
+  const at = (i: number): number => sorted[Math.min(sorted.length - 1, Math.max(0, i))] ?? Number.NaN
+  return [at(Math.floor(sorted.length / 2 - half)), at(Math.ceil(sorted.length / 2 + half))]
+}
