@@ -14,6 +14,8 @@ export interface Subject {
   /** Builds and leaves the image where a pod can use it. @returns the client's progress. */
   build(context: string, tag: string): Promise<string>
   image(tag: string): string
+  /** Takes away what its daemon keeps of builds. */
+  readonly clean?: () => Promise<void>
 }
 
 export const build = async (
@@ -109,6 +111,9 @@ export async function theirs(insitu: Installed, node: string): Promise<Subject> 
     name: peer,
     image,
     build: (context, tag) => build(`tcp://${ip}:1234`, context, `type=image,name=${image(tag)},push=true`),
+    async clean() {
+      await run('buildctl', ['--addr', `tcp://${ip}:1234`, 'prune', '--all'], { timeout: 300_000 })
+    },
   }
 }
 

@@ -15,9 +15,10 @@ import type { Setting } from './setting.ts'
 
 /** The big image from another agent, in a process of its own, over mutual TLS, and what each side needs for a MiB. */
 export async function measurePeer(
-  { node, authority, gateways, configure, pull, drop, processor }: Setting,
+  setting: Setting,
   { runs, size }: Pick<BenchOptions, 'runs' | 'size'>,
 ): Promise<Measurement[]> {
+  const { node, authority, gateways } = setting
   const directory = await mkdtemp(join(tmpdir(), 'insitu-bench-peer-'))
   const image = await sketchImage(node.directory, 'big', { layers: [size << 20] })
   await layOut(join(directory, 'root'), image.blobs)
@@ -45,14 +46,14 @@ export async function measurePeer(
     const { port } = await ask<{ port: number }>()
     const peer = { node: 'peer', host: '127.0.0.1', port }
     gateways.answer('one', () => ({ state: 'here', image: named, peers: [peer] }))
-    await configure(true)
+    await setting.configure(true)
     for (let round = 0; round <= runs; round += 1) {
-      const [before, mine] = [await ask<{ processor: number }>(), await processor()]
+      const [before, mine] = [await ask<{ processor: number }>(), await setting.processor()]
       const begun = performance.now()
-      await pull(named.name)
+      await setting.pull(named.name)
       const seconds = (performance.now() - begun) / 1000
-      const [after, now] = [await ask<{ processor: number }>(), await processor()]
-      await drop(named.name)
+      const [after, now] = [await ask<{ processor: number }>(), await setting.processor()]
+      await setting.drop(named.name)
       if (round === 0) continue
       rates.push((size * 1.048576) / seconds)
       giving.push((after.processor - before.processor) / size)

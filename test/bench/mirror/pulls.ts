@@ -18,7 +18,9 @@ export async function measurePulls(
 ): Promise<Measurement[]> {
   progress('images')
   const push = async (name: string, bytes: number): Promise<string> => {
-    const image = await sketchImage(setting.node.directory, name, { layers: new Array<number>(layers).fill(bytes) })
+    const image = await sketchImage(setting.node.directory, name, {
+      layers: Array.from({ length: layers }, () => bytes),
+    })
     await pushImage(setting.registry.address, name, 'v1', image)
     return `${domain}/${name}:v1`
   }
