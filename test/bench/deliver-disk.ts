@@ -20,7 +20,7 @@ export async function forgetImages(
       interval: 1000,
     })
   }
-  await run(join(repository, 'bin/insitu'), ['prune', '--all', '-o', 'json'], {
+  await run(join(repository, 'bin/insitu'), ['prune', '-o', 'json'], {
     env: { KUBECONFIG: insitu.lab.kubeconfig },
     timeout: 300_000,
   })

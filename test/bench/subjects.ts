@@ -112,7 +112,7 @@ export async function theirs(insitu: Installed, node: string): Promise<Subject> 
     image,
     build: (context, tag) => build(`tcp://${ip}:1234`, context, `type=image,name=${image(tag)},push=true`),
     async clean() {
-      await run('buildctl', ['--addr', `tcp://${ip}:1234`, 'prune', '--all'], { timeout: 300_000 })
+      await run('buildctl', ['--addr', `tcp://${ip}:1234`, 'prune'], { timeout: 300_000 })
     },
   }
 }
