@@ -8,14 +8,20 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Front, startFront } from '../../src/agent/front/front.ts'
 import { containerdCall } from '../../src/agent/host/containerd-call.ts'
+import type { Preflight } from '../../src/agent/host/preflight.ts'
+import { createImages } from '../../src/agent/images/images.ts'
 import { putMirror } from '../../src/agent/mirror/certs.ts'
 import { type Mirror, startMirror } from '../../src/agent/mirror/mirror.ts'
 import { peerClient } from '../../src/agent/mirror/peers.ts'
 import { type NodeRegistries, nodeRegistries } from '../../src/agent/mirror/ordinary/registries.ts'
+import { defaultAgentConfig } from '../../src/api/agent-config.ts'
 import { spiffe } from '../../src/api/certificate.ts'
 import type { Peer } from '../../src/api/images.ts'
+import type { Agent } from '../../src/gateway/directory/agent.ts'
+import { askAgent } from '../../src/gateway/directory/agent-request.ts'
 import { createInProgress } from '../../src/gateway/images/in-progress.ts'
 import { createImageIndex } from '../../src/gateway/images/index.ts'
+import { followInventories } from '../../src/gateway/images/inventory.ts'
 import { createLookups } from '../../src/gateway/images/lookup.ts'
 import { lookupHandler } from '../../src/gateway/images/lookup-handler.ts'
 import { createOrdinaryImages } from '../../src/gateway/images/ordinary-images.ts'
@@ -25,7 +31,7 @@ import { type Authority, createAuthority } from '../../src/kernel/tls/ca.ts'
 import { startNode, type TestNode } from './fixtures/containerd.ts'
 import { type CountedRegistry, startCountedRegistry } from './fixtures/counted-registry.ts'
 import { startHttpProxy } from './fixtures/http-proxy.ts'
-import { agentTls, silent, testGateways, testRecords } from './fixtures/mirror-peers.ts'
+import { agentTls, gatewayTls, silent, testGateways, testRecords } from './fixtures/mirror-peers.ts'
 import { type SketchedImage, sketchImage } from './fixtures/oci-image.ts'
 import { until } from './fixtures/until.ts'
 
@@ -41,6 +47,8 @@ const user = { name: 'team', hash: '$2b$04$abcdefghijklmnopqrstuuV3duMsC0HpUex6N
 interface Side {
   readonly name: string
   readonly node: TestNode
+  /** containerd's. */
+  readonly socket: string
   readonly mirror: Mirror
   readonly front: Front
   readonly registries: NodeRegistries
@@ -114,7 +122,7 @@ async function startSide(name: string, net: number): Promise<Side> {
   const digestOf = async (image: string): Promise<string | undefined> =>
     /sha256:[0-9a-f]{64}/.exec(await node.ctr(['images', 'ls', `name==${image}`]))?.[0]
   return {
-    ...{ name, node, mirror, front, registries, has: digestOf },
+    ...{ name, node, socket, mirror, front, registries, has: digestOf },
     ask: (path, method = 'GET') => fetch(`${url}${path}`, { method, headers: { 'x-insitu-mirror': 'x', accept } }),
     async pull(image, secret) {
       const auth = secret === undefined ? [] : [fieldOf(2, Buffer.concat([fieldOf(1, user.name), fieldOf(2, secret)]))]
@@ -222,6 +230,48 @@ describe('an image that a registry gives to everybody', () => {
     expect(await given(open, () => second.pull(name))).toBeGreaterThan(2 * MiB)
     expect(await second.has(name)).toBe(image.digest)
   })
+})
+
+it('a gateway learns from a node what it has', async () => {
+  const root = join(first.node.directory, 'agent')
+  await mkdir(root)
+  const images = createImages()
+  let revised = 0
+  const part = await images.part.start({
+    ...{ node: 'first', env: {}, config: { ...defaultAgentConfig, mirror: { serve: 'all' } } },
+    host: { distribution: { root: join(first.node.directory, 'containerd') } } as Preflight,
+    ...{ containerd: first.socket, namespace: 'k8s.io', root, tmpdir: root, runDirectory: root, socket: '/nowhere' },
+    ...{ log: silent, changed: () => (revised += 1) },
+  })
+  const tls = await agentTls(authority, 'first')
+  const front = await startFront({
+    ...{ host: '127.0.0.1', port: 0, tls, socket: '/nowhere', handlers: () => part.handlers ?? [], log: silent },
+    ...{ client: spiffe(namespace, 'insitu-gateway') },
+  })
+  const learned = createOrdinaryImages()
+  const at = { node: 'first', host: '127.0.0.1', port: front.port }
+  const gateway = await gatewayTls(authority)
+  const inventories = followInventories({
+    ...{ index: createImageIndex(), ordinary: learned, logger: silent },
+    ask: (_, path) => askAgent(at, gateway, { method: 'GET', path }),
+  })
+  const tell = (): void => {
+    const agent = { node: 'first', uid: 'u', ip: '127.0.0.1', report: part.report?.({} as never) }
+    inventories.agent('first', agent as unknown as Agent)
+  }
+  try {
+    const { repository, image } = await publish(open)
+    tell()
+    const before = revised
+    await first.pull(`open.test/${repository}:v1`)
+    await until('the agent to tell of it', () => revised > before)
+    tell()
+    await until('the gateway to know', () => (tell(), learned.holders(image.digest, 8).includes('first')))
+  } finally {
+    inventories.stop()
+    await front.close()
+    await part.stop()
+  }
 })
 
 describe('an image that a registry does not give to everybody', () => {
