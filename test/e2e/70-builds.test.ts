@@ -9,9 +9,12 @@ import { net } from '../lab/lab.ts'
 import { run } from '../../src/kernel/process/run.ts'
 import { waitFor } from '../lab/wait.ts'
 import { ensureInstalled, type Installed, repository } from './fixtures/insitu.ts'
+import { pageShell, shellBlocks } from './fixtures/page.ts'
 
 const namespace = `builds-${randomBytes(3).toString('hex')}`
 let insitu: Installed
+/** For the commands of the pages, with images of names of this run. */
+let shell: Awaited<ReturnType<typeof pageShell>>
 
 const kubectl = (...args: string[]) => insitu.kubectl(['-n', namespace, ...args])
 const apply = (object: object | string) =>
@@ -40,6 +43,9 @@ const ended = (name: string) =>
 /** Runs an image by its name and gives what it says. */
 async function runs(name: string, image: string): Promise<string> {
   await kubectl('run', name, `--image=${image}`, '--restart=Never', '--image-pull-policy=IfNotPresent')
+  return saysAtEnd(name)
+}
+async function saysAtEnd(name: string): Promise<string> {
   await waitFor(
     `pod ${name} to end`,
     async () =>
@@ -63,16 +69,18 @@ beforeAll(async () => {
   await insitu.kubectl(['create', 'namespace', namespace])
   await insitu.kubectl(['label', 'namespace', namespace, 'pod-security.kubernetes.io/enforce=restricted'])
   await insitu.kubectl(['-n', ours, 'rollout', 'status', 'deployment/insitu-controller', '--timeout=120s'])
-  await apply(await example('account.yaml'))
+  shell = await pageShell(insitu, namespace, 'config/examples/builds', unique)
 })
 afterAll(async () => {
+  await shell?.[Symbol.asyncDispose]()
   await insitu?.kubectl(['delete', 'namespace', namespace, '--wait=false', '--ignore-not-found'])
 })
 
 describe('a Build', () => {
   it('of an inline Dockerfile ends with a pod that runs its image, in a namespace that takes only restricted pods', async () => {
-    await apply(unique(await example('inline.yaml')))
-    await kubectl('wait', '--for=condition=Succeeded', 'build/hello', '--timeout=150s')
+    const [block = ''] = await shellBlocks('docs/builds.md')
+    const [, commands = '', pod = ''] = /^([^]*)(kubectl run [^]*)$/.exec(unique(block)) ?? []
+    await shell.run(commands)
     const { status } = await get('hello')
     expect(status).toMatchObject({ phase: 'Succeeded', names: [`images.internal/${namespace}/hello:v1`] })
     expect(status?.digest).toMatch(/^sha256:[0-9a-f]{64}$/)
@@ -86,11 +94,13 @@ describe('a Build', () => {
       'pod-security.kubernetes.io/enforce=baseline',
       '--overwrite',
     ])
-    expect(await runs('hello', `images.internal/${namespace}/hello:v1`)).toBe('hello, world')
+    await shell.run(pod)
+    expect(await saysAtEnd('hello')).toBe('hello, world')
   })
 
   it('takes a template with its arguments', async () => {
-    await apply(unique(await example('template.yaml')))
+    const [block = ''] = await shellBlocks('docs/templates.md')
+    await shell.run(block)
     expect((await ended('greeting-evening')).status).toMatchObject({ phase: 'Succeeded' })
     expect(await runs('evening', `images.internal/${namespace}/greeting:evening`)).toBe('good evening')
   })

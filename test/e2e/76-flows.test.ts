@@ -1,6 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { cp, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Build } from '../../src/api/builds/builds.ts'
 import { startGitServers } from '../integration/fixtures/git-servers.ts'
@@ -9,8 +7,8 @@ import { net } from '../lab/lab.ts'
 import { pushRegistry } from '../lab/layout.ts'
 import { waitFor } from '../lab/wait.ts'
 import { startCommand } from './fixtures/background.ts'
-import { ensureInstalled, type Installed, repository, temporary } from './fixtures/insitu.ts'
-import { runBlock, shellBlocks } from './fixtures/page.ts'
+import { ensureInstalled, type Installed } from './fixtures/insitu.ts'
+import { pageShell, runBlock, shellBlocks } from './fixtures/page.ts'
 import { type Publisher, publisherNamespace, startPublisher } from './fixtures/publisher.ts'
 import { publishThree } from './fixtures/publishes.ts'
 
@@ -125,7 +123,7 @@ describe('Knative’s Builds, converted: git, a registry that wants a login, and
   const get = async (name: string) => JSON.parse(await kubectl('get', 'build', name, '-o', 'json')) as Build
   let commands: string[]
   let git: Awaited<ReturnType<typeof startGitServers>>
-  let files: Awaited<ReturnType<typeof temporary>>
+  let shell: Awaited<ReturnType<typeof pageShell>>
   let commit: string | undefined
 
   beforeAll(async () => {
@@ -134,34 +132,26 @@ describe('Knative’s Builds, converted: git, a registry that wants a login, and
     const app = { Dockerfile: 'FROM busybox\nCOPY text /\nCMD ["cat", "/text"]\n', text: `of ${home}\n` }
     ;[commit] = await git.repository('app', [{ files: app }])
     // The files as they are, but for addresses, the password, and that the registry of the lab has no TLS.
-    files = await temporary()
-    await cp(join(repository, example), join(files.path, example), { recursive: true })
-    const old = await readFile(join(files.path, example, 'old.yaml'), 'utf8')
-    const adapted = old
-      .replaceAll('https://git.example.com/team/app.git', git.daemon('app'))
-      .replaceAll('revision: master', 'revision: main')
-      .replaceAll('https://registry.example.com', `http://${registry.address}`)
-      .replaceAll('registry.example.com', registry.address)
-      .replaceAll('change-me', registryUser.password)
-      .replaceAll("args: ['build', '-t'", "args: ['build', '--insecure-registry', '-t'")
-    await writeFile(join(files.path, example, 'old.yaml'), adapted)
+    const adapt = (text: string): string =>
+      text
+        .replaceAll('https://git.example.com/team/app.git', git.daemon('app'))
+        .replaceAll('revision: master', 'revision: main')
+        .replaceAll('https://registry.example.com', `http://${registry.address}`)
+        .replaceAll('registry.example.com', registry.address)
+        .replaceAll('change-me', registryUser.password)
+        .replaceAll("args: ['build', '-t'", "args: ['build', '--insecure-registry', '-t'")
+    shell = await pageShell(insitu, home, example, adapt)
     await insitu.kubectl(['create', 'ns', home])
-    const { kubeconfig } = insitu.lab
-    await cp(kubeconfig, join(files.path, 'kubeconfig'))
-    await runBlock(insitu, `kubectl config set-context --current --namespace=${home}`, {
-      kubeconfig: join(files.path, 'kubeconfig'),
-    })
   })
   afterAll(async () => {
     await insitu?.kubectl(['delete', 'ns', home, '--wait=false', '--ignore-not-found'])
     await git?.close()
-    await files?.[Symbol.asyncDispose]()
+    await shell?.[Symbol.asyncDispose]()
   })
 
   it('are watched until they are pushed, and a pod on another node pulls and runs the image', async () => {
     await using watch = startCommand('kubectl', ['--kubeconfig', insitu.lab.kubeconfig, '-n', home, 'get', 'bld', '-w'])
-    const kubeconfig = join(files.path, 'kubeconfig')
-    const { stdout } = await runBlock(insitu, commands[0] ?? '', { directory: files.path, kubeconfig })
+    const { stdout } = await shell.run(commands[0] ?? '')
     expect(stdout).toContain('pushing manifest')
     await waitFor('the watch to say so', () => /app\s+Succeeded\s+BuildSucceeded/.test(watch.output()) || undefined, {
       timeout: 60_000,

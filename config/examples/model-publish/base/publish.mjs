@@ -113,6 +113,11 @@ const build = {
   },
 }
 
+async function look() {
+  const object = await api('GET', `${kind.path}/${name}`)
+  return object ? kind.result(name, object) : { code: 1, said: 'somebody deleted it' }
+}
+
 const indent = (text) => text.replace(/^(?=.)/gm, '  ')
 
 const kind = values.as === 'Job' ? job : build
@@ -130,9 +135,8 @@ try {
   let result
   while (!result) {
     await sleep(every * 1000)
-    const object = await api('GET', `${kind.path}/${name}`)
-    if (!object) result = { code: 1, said: 'somebody deleted it' }
-    else result = await kind.result(name, object)
+    // An API server that does not answer for a moment ends no publish.
+    result = await look().catch((error) => void say(`not seen: ${error.message}`))
     if (!result && Date.now() - started > limit * 1000) result = { code: 2, said: `not ended after ${limit} s` }
     if (!result) say(`not ended after ${Math.round((Date.now() - started) / 1000)} s`)
   }
