@@ -8,6 +8,8 @@ export interface BenchOptions {
   /** Of the cluster of a benchmark that makes one. */
   readonly nodes: number
   readonly pods: number
+  /** Objects of kind Build. */
+  readonly builds: number
   /** Objects are written into etcd instead of through the API. */
   readonly direct: boolean
   /** Parts of a benchmark to run; none: all. */
@@ -37,6 +39,10 @@ export const benches: Record<
     what: 'placement in a large cluster on a real kube-apiserver: decisions, memory, events through broken watches',
     load: async () => (await import('./place/place.ts')).benchPlace,
   },
+  builds: {
+    what: 'a crowd of Builds through the controller on a real kube-apiserver, their pods played; --builds N (needs root)',
+    load: async () => (await import('./builds.ts')).benchBuilds,
+  },
   mirror: {
     what: 'ordinary pulls with and without the mirror, its 404, bytes from another node; --only pull | 404 | peer | compress, --size of the big image (needs root)',
     load: async () => (await import('./mirror/mirror.ts')).benchMirror,
@@ -58,6 +64,7 @@ export const benchFlags = {
   size: { type: 'string', default: '1024' },
   nodes: { type: 'string', default: '5000' },
   pods: { type: 'string', default: '150000' },
+  builds: { type: 'string', default: '1000' },
   direct: { type: 'boolean', default: false },
   only: { type: 'string', multiple: true, default: [] as string[] },
   help: { type: 'boolean', short: 'h' },

@@ -12,6 +12,11 @@ export interface BuildLogsOptions {
   readonly name: string
   /** Until the Build has ended, over all its attempts. */
   readonly follow: boolean
+  /** Of one container; without it of all, in their order. */
+  readonly container?: string | undefined
+  /** Lines from the end of each container. */
+  readonly tail?: number | undefined
+  readonly timestamps?: boolean | undefined
   readonly out: NodeJS.WritableStream
   /** Told what is waited for, and which container speaks. */
   readonly say: (line: string) => void
@@ -54,10 +59,12 @@ export async function writeBuildLogs(options: BuildLogsOptions): Promise<Build> 
       if (await writePod(options, pod)) read = pod
     }
     if (over || !follow) {
-      if (read !== undefined) return build
+      if (read !== undefined || writeLastLines(build, options)) return build
       throw new InsituError('NO_LOGS', `Build ${namespace}/${name} has no pod with logs (${state})`, {
         status: 'NOT_FOUND',
-        fix: !over ? '-f waits for it' : 'status.message of the Build has the last lines',
+        fix: over
+          ? 'pods of ended Builds stay for spec.cleanUp.pod, five minutes where it says nothing'
+          : '-f waits for it',
       })
     }
     if (state !== told && read === undefined) say(`Build ${namespace}/${name} is ${state}`)
@@ -71,12 +78,49 @@ const hasEnded = ({ status }: Build): boolean =>
   status?.completionTime !== undefined ||
   (status?.pulls?.last !== undefined && ['Succeeded', 'Failed', 'Cancelled'].includes(status.phase ?? ''))
 
+/** Of a Build whose pod is gone, what it said at its end. @returns false when it was nothing. */
+function writeLastLines(build: Build, { out, say, tail }: BuildLogsOptions): boolean {
+  const { message, pod = 'its pod' } = build.status ?? {}
+  if (!hasEnded(build) || message === undefined) return false
+  say(`--- ${pod} is gone; its last lines, from the status of the Build:`)
+  writeLines(out, message, tail)
+  return true
+}
+
+/** What is known of attempts that were lost: their pods are gone. @throws InsituError NO_LOGS when there is none */
+export async function writeFormerAttempts(options: BuildLogsOptions): Promise<Build> {
+  const { client, namespace, name, out, say, tail } = options
+  const build = await client.get<Build>(buildResources.builds, { namespace, name })
+  const former = build.status?.former ?? []
+  if (former.length === 0) {
+    throw new InsituError('NO_LOGS', `Build ${namespace}/${name} has had no other attempt`, { status: 'NOT_FOUND' })
+  }
+  for (const { attempt, pod, node, message, completionTime } of former) {
+    const where = [pod, node && `node ${node}`, completionTime].filter(Boolean).join(', ')
+    say(`--- attempt ${attempt}${where === '' ? '' : ` (${where})`}: its last lines`)
+    writeLines(out, message ?? '', tail)
+  }
+  return build
+}
+
+const writeLines = (out: NodeJS.WritableStream, text: string, tail: number | undefined): void => {
+  const lines = text.split('\n')
+  for (const line of tail === undefined ? lines : lines.slice(Math.max(0, lines.length - tail))) out.write(`${line}\n`)
+}
+
 /** @returns false when the pod is not there, or nothing of it has started. */
 async function writePod(options: BuildLogsOptions, name: string): Promise<boolean> {
   const { client, namespace, follow, interval = 1000 } = options
   const find = (): Promise<Pod | undefined> => client.find<Pod>(resources.pods, { namespace, name })
   let wrote = false
-  for (const container of containersOf(await find())) {
+  const all = containersOf(await find())
+  const { container: wanted } = options
+  if (wanted !== undefined && all.length > 0 && !all.includes(wanted)) {
+    throw new InsituError('NO_CONTAINER', `pod ${namespace}/${name} has no container ${wanted}`, {
+      ...{ status: 'NOT_FOUND', fix: `it has ${all.join(', ')}` },
+    })
+  }
+  for (const container of wanted === undefined ? all : all.filter((one) => one === wanted)) {
     for (;;) {
       const pod = await find()
       const begun = pod && hasStarted(pod, container)
@@ -91,9 +135,9 @@ async function writePod(options: BuildLogsOptions, name: string): Promise<boolea
 }
 
 async function writeContainer(options: BuildLogsOptions, pod: string, container: string): Promise<void> {
-  const { client, namespace, follow, out, say } = options
+  const { client, namespace, follow, tail, timestamps, out, say } = options
   say(`--- ${pod}: ${container}`)
-  const log = await client.openLog({ namespace, name: pod }, { container, follow })
+  const log = await client.openLog({ namespace, name: pod }, { container, follow, tail, timestamps })
   for await (const chunk of log) if (!out.write(chunk as Buffer)) await once(out, 'drain')
 }
 

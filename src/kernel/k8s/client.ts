@@ -123,6 +123,10 @@ export interface KubernetesClient {
 export interface LogOptions {
   readonly container: string
   readonly follow: boolean
+  /** Lines from the end; without it all. */
+  readonly tail?: number | undefined
+  /** Each line begins with its time (RFC 3339). */
+  readonly timestamps?: boolean | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -334,11 +338,15 @@ export async function createKubernetesClient(options: ClientOptions = {}): Promi
         timeout: options.timeout ?? 30_000,
         attempt: attempt('watch', resource, { namespace }),
       }),
-    openLog: (pod, { container, follow, signal }) => {
+    openLog: (pod, { container, follow, tail, timestamps, signal }) => {
       const ref = { ...pod, subresource: 'log' }
       return transport.stream({
         method: 'GET',
-        path: url(resourcePath(resources.pods, ref), { container, follow: String(follow) }),
+        path: url(resourcePath(resources.pods, ref), {
+          ...{ container, follow: String(follow) },
+          ...(tail === undefined ? {} : { tailLines: String(tail) }),
+          ...(timestamps === true ? { timestamps: 'true' } : {}),
+        }),
         accept: '*/*',
         signal,
         timeout: 30_000,

@@ -474,3 +474,46 @@ test('a deleted Build waits ten minutes for a quota that keeps it from being cle
   await builds.make('other', { source: { dockerfile: 'FROM a' } }, full)
   await until('it is gone', async () => (await admin.find(buildResources.builds, ref)) === undefined)
 })
+
+test('a pod that no kubelet ends is given up with its node, and no other pod can be deleted by a controller', async () => {
+  ahead = 0
+  const build = await builds.make('lost', { source: { dockerfile: 'FROM a' }, retries: 0 })
+  const job = await jobOf(build)
+  await jobs.start(job)
+  const pod = { namespace, name: `${job.metadata?.name}-pod` }
+  const others = { namespace, name: 'somebody-elses' }
+  await admin.create(
+    resources.pods,
+    { namespace },
+    {
+      ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: others.name } },
+      spec: { nodeName: 'node-1', containers: [{ name: 'c', image: 'i' }] },
+    },
+  )
+  const client = await builds.client()
+  const refused = expect.objectContaining({
+    message: expect.stringContaining('may only delete pods of Builds that are deleted already') as string,
+  }) as Error
+  await until('the policy holds', () =>
+    client.delete(resources.pods, others, { gracePeriodSeconds: 0 }).then(
+      () => true,
+      (error: Error) => error.message.includes('may only delete pods'),
+    ),
+  )
+  await expect(client.delete(resources.pods, others, { gracePeriodSeconds: 0 })).rejects.toEqual(refused)
+  // Nor does it end one that runs.
+  await expect(client.delete(resources.pods, pod, { gracePeriodSeconds: 0 })).rejects.toEqual(refused)
+  client.close()
+  // The node controller evicts it, and nobody answers for the node.
+  await admin.delete(resources.pods, pod)
+  const disruption = { type: 'DisruptionTarget', status: 'True', reason: 'DeletionByTaintManager' }
+  await admin.patch(resources.pods, { ...pod, subresource: 'status' }, { status: { conditions: [disruption] } })
+  await jobs.finish(job, 'BackoffLimitExceeded')
+  const { status } = await builds.seen('lost', 'has failed', (b) => b.status?.phase === 'Failed')
+  expect(status?.conditions?.find((c) => c.type === 'Succeeded')).toMatchObject({ reason: 'InfrastructureFailed' })
+  expect(await admin.find(resources.pods, pod)).toBeDefined()
+  ahead += 3 * 60_000
+  await builds.make('wake', { source: { dockerfile: 'FROM a' }, trigger: 'OnPull', output: { names: ['a'] } })
+  await until('its pod is gone', async () => (await admin.find(resources.pods, pod)) === undefined)
+  expect(await admin.find(resources.pods, others)).toBeDefined()
+})
