@@ -12,6 +12,7 @@ export const runBuildCommand = (): Command => {
     .addOption(hidden('--directory <path>'))
     .addOption(hidden('--registries <path>'))
     .addOption(hidden('--secrets <path>'))
+    .addOption(hidden('--workspace <path>'))
     .action(async (flags: Partial<RunBuildOptions>) => {
       const { defaultRunBuild, runBuild } = await import('./run-build/run.ts')
       const code = await runBuild({ ...defaultRunBuild, ...flags })

@@ -85,6 +85,9 @@ describe('a Build', () => {
     expect(status).toMatchObject({ phase: 'Succeeded', names: [`images.internal/${namespace}/hello:v1`] })
     expect(status?.digest).toMatch(/^sha256:[0-9a-f]{64}$/)
     expect(insitu.lab.nodes).toContain(status?.node)
+    // Nobody asked for one: it is that of the node.
+    const platforms = (await insitu.agents()).get(status?.node ?? '')?.report?.platforms
+    expect(status?.platform).toBe(platforms?.[0])
     expect(await kubectl('logs', `job/${status?.job}`)).toContain(`[insitu] node ${status?.node}`)
     expect(await kubectl('get', 'build', 'hello')).toMatch(/hello\s+Succeeded\s+BuildSucceeded/)
     await insitu.kubectl([
@@ -225,5 +228,81 @@ describe('the end of a Build leaves nothing', () => {
     await nothingLeft('deleted')
     await stepGone(6003)
     expect(await steps()).not.toContain('sleep 6003')
+  })
+
+  const other = `${namespace}-ends`
+  /** A volume of node1 and a claim for it, and who may build there. */
+  async function claim(): Promise<void> {
+    await insitu.kubectl(['create', 'namespace', other])
+    await insitu.lab.exec('node1', ['mkdir', '-p', `/var/lib/${other}`])
+    const node = { key: 'kubernetes.io/hostname', operator: 'In', values: ['node1'] }
+    const volume = {
+      ...{ apiVersion: 'v1', kind: 'PersistentVolume', metadata: { name: other } },
+      spec: {
+        ...{ capacity: { storage: '1Gi' }, accessModes: ['ReadWriteOnce'], storageClassName: other },
+        local: { path: `/var/lib/${other}` },
+        nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions: [node] }] } },
+      },
+    }
+    const wanted = {
+      ...{ apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: { name: 'work', namespace: other } },
+      spec: {
+        ...{ accessModes: ['ReadWriteOnce'], storageClassName: other, volumeName: other },
+        resources: { requests: { storage: '1Gi' } },
+      },
+    }
+    await insitu.kubectl(['apply', '-f', '-'], `${JSON.stringify(volume)}\n---\n${JSON.stringify(wanted)}`)
+    await insitu.kubectl(['-n', other, 'apply', '-f', '-'], await example('account.yaml'))
+  }
+  const directories = async (): Promise<string[]> =>
+    (await insitu.lab.exec('node1', ['ls', `/var/lib/${other}`])).stdout.split('\n').filter(Boolean)
+  const onClaim = (name: string, run: string) =>
+    insitu.kubectl(
+      ['-n', other, 'apply', '-f', '-'],
+      JSON.stringify({
+        ...{ apiVersion: 'insitu.build/v1alpha1', kind: 'Build', metadata: { name } },
+        spec: {
+          ...{ serviceAccountName: 'builder', source: { workspace: {} }, workspace: { claimName: 'work' } },
+          steps: {
+            before: [
+              {
+                ...{ name: 'write', image: 'docker.io/library/busybox', command: ['sh', '-c'] },
+                args: [`printf 'FROM busybox\\nRUN ${run}\\n' > Dockerfile`],
+              },
+            ],
+          },
+        },
+      }),
+    )
+  const there = (name: string): Promise<Build> =>
+    insitu.kubectl(['-n', other, 'get', 'build', name, '-o', 'json']).then((text) => JSON.parse(text) as Build)
+
+  it('on a claim: the directory is gone after success and failure, and a deleted namespace takes all of a running one', async () => {
+    await claim()
+    await onClaim('good', 'true')
+    await onClaim('bad', 'false')
+    for (const [name, phase] of [
+      ['good', 'Succeeded'],
+      ['bad', 'Failed'],
+    ] as const) {
+      const found = await waitFor(
+        `${name} to be over and let go`,
+        async () => {
+          const build = await there(name)
+          return build.status?.completionTime && !build.metadata?.finalizers?.length ? build : undefined
+        },
+        { timeout: 180_000 },
+      )
+      expect(found.status, JSON.stringify(found.status)).toMatchObject({ phase })
+      expect((await directories()).filter((one) => one.startsWith(`${name}-`))).toEqual([])
+    }
+    await onClaim('endless', 'sleep 6004 && true')
+    await waitFor('its step to run', async () => ((await steps()).includes('sleep 6004') ? true : undefined), {
+      timeout: 120_000,
+    })
+    expect((await directories()).some((one) => one.startsWith('endless-'))).toBe(true)
+    await insitu.kubectl(['delete', 'namespace', other, '--timeout=120s'])
+    await stepGone(6004)
+    await insitu.kubectl(['delete', 'pv', other, '--wait=false'])
   })
 })

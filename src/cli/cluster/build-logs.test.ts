@@ -77,7 +77,7 @@ describe('insitu logs', () => {
   it('has the last lines of a Build whose pod is gone', async () => {
     const gone = logsOf([{ ...over, phase: 'Failed', pod: 'p', message: 'one\ntwo\nerror: exit code: 3' }])
     const options = { ...gone.options, client: { ...gone.options.client, find: () => Promise.resolve(undefined) } }
-    await writeBuildLogs({ ...options, tail: 2 } as typeof gone.options)
+    await writeBuildLogs({ ...options, tail: 2 })
     expect(gone.text()).toBe('two\nerror: exit code: 3\n')
     expect(gone.said[0]).toContain('p is gone')
   })

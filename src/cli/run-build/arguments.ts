@@ -12,6 +12,8 @@ export interface Files {
   readonly git: ReadonlyMap<string, string>
   /** A private key for git over ssh. */
   readonly sshKey: string | undefined
+  /** Default: that of a Build's pod. */
+  readonly workspace?: string | undefined
   /** What the daemon has to keep to with its sources, as JSON. */
   readonly sourcePolicy?: string | undefined
 }
@@ -72,7 +74,7 @@ const hints = ({ recipe, perNode }: Work): string[] => [
   ...(recipe.for === undefined ? [] : option(`${optionPrefix}for`, recipe.for)),
 ]
 
-function contextArguments({ recipe }: Work, { context }: Files): string[] {
+function contextArguments({ recipe }: Work, { context, workspace = paths.workspace }: Files): string[] {
   const { source } = recipe
   const local = (directory: string): string[] => [
     ...['--local', `context=${directory}`, '--local', `dockerfile=${directory}`],
@@ -81,7 +83,7 @@ function contextArguments({ recipe }: Work, { context }: Files): string[] {
   if (source?.http) return option('context', source.http.url)
   if (source?.workspace) {
     const { subPath } = source.workspace
-    return local(subPath === undefined ? paths.workspace : `${paths.workspace}/${subPath}`)
+    return local(subPath === undefined ? workspace : `${workspace}/${subPath}`)
   }
   return local(context)
 }

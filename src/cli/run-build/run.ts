@@ -26,11 +26,12 @@ export interface RunBuildOptions {
   readonly directory: string
   readonly registries: string
   readonly secrets: string
+  readonly workspace: string
 }
 
 export const defaultRunBuild: RunBuildOptions = {
   ...{ work: paths.work, tokenFile: projectedToken, outcome: paths.outcome, directory: '/tmp/insitu' },
-  ...{ registries: paths.registries, secrets: paths.secrets },
+  ...{ registries: paths.registries, secrets: paths.secrets, workspace: paths.workspace },
 }
 
 /**
@@ -126,7 +127,8 @@ async function build(
     return { result, ...(await known()), ...pushed, message }
   }
   if (source?.image && !(await fetchImage(work, files, buildctl, directory))) return failed()
-  if (!(await buildctl(buildArguments(work, files, options.secrets)))) return failed()
+  if (!(await buildctl(buildArguments(work, { ...files, workspace: options.workspace }, options.secrets))))
+    return failed()
   const metadata = await readMetadata(files.metadata)
   return {
     ...{ result: 'succeeded', ...(await known()) },

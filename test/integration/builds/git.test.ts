@@ -1,25 +1,11 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Recipe } from '../../../src/api/builds/builds.ts'
-import type { Outcome, Work } from '../../../src/api/builds/work.ts'
-import { tokenAudience } from '../../../src/api/names.ts'
 import { startClient } from '../fixtures/clients.ts'
-import { createWorkspace, type Workspace } from '../fixtures/context.ts'
-import type { TestGateway } from '../fixtures/gateway.ts'
 import { type GitServers, startGitServers } from '../fixtures/git-servers.ts'
-import { toolsBin } from '../fixtures/paths.ts'
-import { type CertifiedGateway, startCertifiedGateway } from '../install/certified-gateway.ts'
-import { type BoundPod, type Installed, namespace, startInstalled } from '../install/installed.ts'
+import { type BuildPods, type PodInputs, type Ran, startBuildPods } from './pod.ts'
 
-const program = fileURLToPath(new URL('../../../bin/insitu', import.meta.url))
-let installed: Installed
-let door: CertifiedGateway
-let gateway: TestGateway
-let space: Workspace
+let pods: BuildPods
 let git: GitServers
-let pod: BoundPod
 let commits: string[]
 
 /** The context says by itself which commit it is: a build that takes another one fails. */
@@ -31,11 +17,7 @@ const files = (text: string) => ({
 })
 
 beforeAll(async () => {
-  ;[installed, space, git] = await Promise.all([startInstalled(), createWorkspace(), startGitServers()])
-  door = await startCertifiedGateway(installed)
-  ;({ gateway } = door)
-  await door.accounts('builder')
-  pod = await installed.pod('build-1', 'builder', 'node-1', 'default')
+  ;[pods, git] = await Promise.all([startBuildPods(), startGitServers()])
   await git.repository('library', [{ files: { part: 'of a submodule\n' } }])
   commits = await git.repository('app', [
     { files: files('first'), tag: 'v1' },
@@ -56,56 +38,10 @@ beforeAll(async () => {
   ])
 })
 afterAll(async () => {
-  await door?.stop()
-  installed?.admin.close()
-  await Promise.all([installed?.server.close(), space?.remove(), git?.close()])
+  await Promise.all([pods?.stop(), git?.close()])
 })
 
-interface Ran {
-  readonly outcome: Outcome
-  readonly output: string
-  readonly exitCode: number | null
-  /** Everything of the run that anybody but its pod could see. */
-  readonly seen: string
-}
-
-/** Does what the pod of a Build does, with the program of the pod. */
-async function runBuild(
-  recipe: Recipe,
-  secrets: Readonly<Record<string, Readonly<Record<string, string>>>> = {},
-): Promise<Ran> {
-  const directory = await space.directory()
-  const at = (name: string): string => join(directory, name)
-  for (const [name, keys] of Object.entries(secrets)) {
-    await mkdir(at(`secrets/${name}`), { recursive: true })
-    for (const [key, value] of Object.entries(keys)) await writeFile(at(`secrets/${name}/${key}`), value)
-  }
-  const work: Work = {
-    build: { namespace: 'default', name: 'b', uid: 'u' },
-    recipe,
-    gateway: { host: '127.0.0.1', port: gateway.port, serverName: `buildkitd.${namespace}.svc` },
-    ca: door.identity.tls.current().ca,
-    basicAuth: [],
-  }
-  await writeFile(at('work.json'), JSON.stringify(work))
-  await writeFile(at('token'), await pod.token(tokenAudience))
-  const args = [
-    ...['run-build', '--work', at('work.json'), '--token-file', at('token'), '--outcome', at('outcome')],
-    ...['--directory', at('run'), '--registries', at('registries'), '--secrets', at('secrets')],
-  ]
-  const before = gateway.log().length
-  const { output, exitCode } = await startClient(program, args, {
-    env: { PATH: `${toolsBin}:${process.env['PATH'] ?? ''}` },
-  }).ended
-  const text = await readFile(at('outcome'), 'utf8')
-  return {
-    outcome: JSON.parse(text) as Outcome,
-    output,
-    exitCode,
-    seen: `${output}${text}${gateway.log().slice(before)}`,
-  }
-}
-
+const runBuild = (recipe: Recipe, secrets: PodInputs['secrets'] = {}): Promise<Ran> => pods.run(recipe, { secrets })
 const source = (url: string, more: object = {}): Recipe => ({ source: { git: { url, ...more } } })
 const password = () => ({ s: { username: git.user, password: git.password } })
 
@@ -165,7 +101,7 @@ describe('HTTP with a password', () => {
     // Provenance of every build is in the daemon's history.
     const history = await startClient('buildctl', [
       '--addr',
-      door.daemon.address,
+      pods.daemon.address,
       'debug',
       'histories',
       '--format',

@@ -103,9 +103,9 @@ export async function workOff(builds: Builds, { count, limits, id, timeout, prog
   const begun = Date.now()
   const controller = await builds.controller({ limits, identity: id })
   const play = new Map(namespaces.map((namespace) => [namespace, createJobs(admin, namespace)]))
-  let stopped = false
+  const stop = new AbortController()
   const player = async (): Promise<void> => {
-    while (!stopped) {
+    while (!stop.signal.aborted) {
       // The newest first: the order of turns does not depend on the order of ends.
       const job = todo.pop()
       if (job === undefined) await new Promise((resolve) => setTimeout(resolve, 20))
@@ -127,7 +127,7 @@ export async function workOff(builds: Builds, { count, limits, id, timeout, prog
       timeout,
     )
   } finally {
-    stopped = true
+    stop.abort(new Error('all have ended'))
     await players
     await controller.stop()
     await Promise.all([watched.stop(), watchedJobs.stop()])

@@ -3,7 +3,7 @@ import { type GatewayIdentity, gatewayIdentity } from '../../../src/gateway/cert
 import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
 import { createLogger } from '../../../src/kernel/log.ts'
 import { type Buildkitd, startBuildkitd } from '../fixtures/buildkitd.ts'
-import { startGateway, type TestGateway } from '../fixtures/gateway.ts'
+import { startGateway, type TestGateway, type TestGatewayOptions } from '../fixtures/gateway.ts'
 import { type Installed, namespace } from './installed.ts'
 
 /** A gateway of an installation in front of one daemon, to which nobody comes without a certificate of its CA. */
@@ -16,10 +16,10 @@ export interface CertifiedGateway {
   stop(): Promise<void>
 }
 
-/** @param options.lookAgain milliseconds between two looks at the CA. */
+/** @param options.lookAgain milliseconds between two looks at the CA; `config`: more of the gateway's. */
 export async function startCertifiedGateway(
   { pod, admin }: Installed,
-  options: { readonly lookAgain?: number } = {},
+  { config = {}, ...options }: { readonly lookAgain?: number; readonly config?: TestGatewayOptions['config'] } = {},
 ): Promise<CertifiedGateway> {
   const daemon = await startBuildkitd()
   const client = await (await pod('gateway-1', serviceAccounts.gateway, 'node-1')).client()
@@ -28,7 +28,7 @@ export async function startCertifiedGateway(
     nodes: { one: daemon },
     tls: identity.tls,
     httpHandlers: identity.httpHandlers,
-    config: { plaintext: { loopback: false, namespaces: [], cidrs: [] } },
+    config: { plaintext: { loopback: false, namespaces: [], cidrs: [] }, ...config },
   })
   return {
     ...{ gateway, identity, daemon },
