@@ -1,5 +1,6 @@
 import { apiVersion, type Build, buildResources } from '../../../src/api/builds/builds.ts'
 import { buildUidLabel } from '../../../src/api/builds/work.ts'
+import { isAlreadyExists } from '../../../src/kernel/k8s/failure.ts'
 import { resources } from '../../../src/kernel/k8s/resources.ts'
 import { watchResource } from '../../../src/kernel/k8s/watch.ts'
 import { createLogger } from '../../../src/kernel/log.ts'
@@ -56,7 +57,10 @@ export async function workOff(builds: Builds, { count, limits, id, timeout, prog
           metadata: { name },
           spec: { source, cleanUp: { pod: '1h' }, ...hint },
         }
-        return admin.create<Build>(buildResources.builds, { namespace }, object)
+        // Admission policies of a server that has just started may not know their parameters yet.
+        return until(`Build ${name} to be taken`, () =>
+          admin.create<Build>(buildResources.builds, { namespace }, object).then(() => true, isAlreadyExists),
+        )
       }),
     )
   }
