@@ -342,3 +342,43 @@ test('the API server refuses what makes no sense', async () => {
   const change = { spec: { trigger: 'Now' } }
   await expect(admin.patch(buildResources.builds, { namespace, name: 'once' }, change)).rejects.toThrow('cannot change')
 })
+
+test.each(['before', 'after'] as const)(
+  'a controller that dies %s it makes the Build of a pull leaves one',
+  async (moment) => {
+    const name = `orphan-${moment}`
+    await wait(name)
+    await claimed(name)
+    await controller.stop()
+    const client = await builds.client()
+    const death = Promise.withResolvers<void>()
+    let died = false
+    const mortal = <A extends readonly unknown[], R>(call: (...args: A) => Promise<R>) => {
+      return async (...args: A): Promise<R> => {
+        if (died) throw new Error('this controller is dead')
+        return call(...args)
+      }
+    }
+    const others = mortal(client.create.bind(client)) as KubernetesClient['create']
+    const create: KubernetesClient['create'] = async (resource, ref, body, options) => {
+      if (died || resource.plural !== 'builds') return others(resource, ref, body, options)
+      died = true
+      if (moment === 'after') await client.create(resource, ref, body, options)
+      death.resolve()
+      throw new Error('it died')
+    }
+    const patch = mortal(client.patch.bind(client)) as KubernetesClient['patch']
+    const first = await builds.controller({
+      client: { ...client, create, patch, replace: mortal(client.replace.bind(client)) },
+      identity: moment,
+      now: () => new Date(now()),
+    })
+    const held = pull(one, `h.test/${name}:1`)
+    await death.promise
+    await first.stop()
+    controller = await builds.controller({ identity: `after-${moment}`, now: () => new Date(now()) })
+    await jobs.end(await jobOf(name), { result: 'failed', message: 'the only one' })
+    expect(await held).toMatchObject({ reason: expect.stringContaining('the only one') as string })
+    expect(await begun(name)).toHaveLength(1)
+  },
+)
