@@ -5,6 +5,8 @@ import { run } from '../../../src/kernel/process/run.ts'
 import { debianClosure } from '../../lab/images/packages.ts'
 import { debianUserland } from '../../lab/images/userland.ts'
 import { startAgent, type TestAgent } from '../fixtures/agent.ts'
+import { startBuildkitd } from '../fixtures/buildkitd.ts'
+import { buildctl } from '../fixtures/clients.ts'
 import { type Inside, type Output, startNode, type TestNode } from '../fixtures/containerd.ts'
 
 /** What the first of these builds makes, the later ones have from the cache. */
@@ -140,6 +142,19 @@ it('Node runs there too, with its compiler and its event loop', async () => {
   const { code, stderr } = await build(agent, 'scripts')
   expect(code, stderr).toBe(0)
   expect(stderr).toContain('node says arm 75')
+}, 600_000)
+
+it('without a handler it is broken: what the daemon emulates by itself starts nothing in turn', async () => {
+  const daemon = await startBuildkitd({ emulatesItself: true })
+  try {
+    const arm = ['--opt=platform=linux/arm/v7', '--opt=target=packages']
+    const { exitCode, output } = await buildctl(daemon.address, context, arm).ended
+    expect(exitCode).not.toBe(0)
+    // The first program runs, and is the shell.
+    expect(output).toMatch(/\/bin\/sh: 1: dpkg: Exec format error/)
+  } finally {
+    await daemon.stop()
+  }
 }, 600_000)
 
 it('setuid programs run with the rights of their caller, and with their own where insitu.toml wants it', async () => {
