@@ -72,7 +72,8 @@ async function create(writer: Writer, { resource, object, status }: Item): Promi
   await writer.write('POST', resourcePath(resource, { namespace }), object)
   if (!status) return
   const ref = resourcePath(resource, { namespace, name, subresource: 'status' })
-  await writer.write('PUT', ref, { metadata: { name, namespace }, status })
+  // Labels and annotations that are not in it would be taken away.
+  await writer.write('PUT', ref, { metadata: object.metadata, status })
 }
 
 function stored({ resource, kind, object, status }: Item): { key: string; value: string } {
