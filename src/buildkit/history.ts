@@ -28,6 +28,9 @@ export const historyEvent = { started: 0, complete: 1, deleted: 2 } as const
 /** Header of a ListenBuildHistory answer: the daemon's clock (RFC 3339), against which clients tell ages. */
 export const timestampHeader = 'buildkit-current-timestamp'
 
+/** Header of a ListenBuildHistory call, for who knows where a build was: the only node to be asked. */
+export const nodeHeader = `${optionPrefix}node`
+
 export const decodeHistoryRequest = (message: Uint8Array): BuildHistoryRequest =>
   fromBinary(BuildHistoryRequestSchema, message)
 

@@ -16,6 +16,7 @@ import { logsCommand } from './logs.ts'
 import { nodesCommand } from './nodes.ts'
 import { pruneCommand } from './prune.ts'
 import { policyCommand } from './policy.ts'
+import { rebuildCommand } from './rebuild.ts'
 import { runBuildCommand } from './run-build.ts'
 import { statusCommand } from './status.ts'
 import { uninstallCommand } from './uninstall.ts'
@@ -31,6 +32,7 @@ const forPeople: readonly (() => Command)[] = [
   pruneCommand,
   explainCommand,
   logsCommand,
+  rebuildCommand,
   connectCommand,
   policyCommand,
   convertCommand,

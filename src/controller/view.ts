@@ -164,8 +164,20 @@ function checkedOutcome(value: unknown): Outcome | undefined {
     result,
     ...(known.length === 0 ? {} : { names: (known as string[]).slice(0, 16) }),
     ...{ digest: text('digest', 128), node: text('node', 253), platform: text('platform', 1024) },
+    ...(basesOf(fields['bases']) ?? {}),
     ...{ commit: text('commit', 64), message: text('message', 4096), note: text('note', 2048) },
   }
+}
+
+/** Undefined when they are not what they should be: then they are not known. */
+function basesOf(value: unknown): Pick<Outcome, 'bases'> | undefined {
+  if (!Array.isArray(value)) return undefined
+  const bases = (value as readonly unknown[]).flatMap((one) => {
+    const { name, digest, pinned } = (one ?? {}) as Readonly<Record<string, unknown>>
+    if (typeof name !== 'string' || typeof digest !== 'string' || name.length > 512 || digest.length > 128) return []
+    return [{ name, digest, ...(pinned === true ? { pinned } : {}) }]
+  })
+  return bases.length === value.length && bases.length <= 64 ? { bases } : undefined
 }
 
 function waitingFor(statuses: readonly RawContainerStatus[]): string | undefined {

@@ -10,6 +10,8 @@ export interface BenchOptions {
   readonly pods: number
   /** Objects of kind Build. */
   readonly builds: number
+  /** Of a mass rebuild. */
+  readonly images: number
   /** Objects are written into etcd instead of through the API. */
   readonly direct: boolean
   /** Parts of a benchmark to run; none: all. */
@@ -51,6 +53,10 @@ export const benches: Record<
     what: 'a compilation for two platforms: split, whole with emulation, buildx with two nodes; context bytes; --only compile | context (needs root)',
     load: async () => (await import('./platforms.ts')).benchPlatforms,
   },
+  rebuild: {
+    what: 'a mass rebuild in the lab, in three levels; --images 200 --nodes 3 (needs root; uses the lab)',
+    load: async () => (await import('./rebuild.ts')).benchRebuild,
+  },
   relay: {
     what: 'the relay beside a direct connection, nginx and haproxy: upload, export, unary, builds, idle (needs root)',
     load: async () => (await import('./relay.ts')).benchRelay,
@@ -65,6 +71,7 @@ export const benchFlags = {
   nodes: { type: 'string', default: '5000' },
   pods: { type: 'string', default: '150000' },
   builds: { type: 'string', default: '1000' },
+  images: { type: 'string', default: '200' },
   direct: { type: 'boolean', default: false },
   only: { type: 'string', multiple: true, default: [] as string[] },
   help: { type: 'boolean', short: 'h' },

@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { benches, benchFlags } from './benches.ts'
 import { table } from './report.ts'
 
-const usage = `Usage: npm run -s bench -- NAME [--runs N] [--size MIB] [--nodes N] [--pods N] [--builds N] [--direct] [--only PART]... [--json FILE]
+const usage = `Usage: npm run -s bench -- NAME [--runs N] [--size MIB] [--nodes N] [--pods N] [--builds N] [--images N] [--direct] [--only PART]... [--json FILE]
 
 Prints a table; --json also writes it to FILE. Ratios are against the reference named in the case, in the same run.
 
@@ -34,6 +34,7 @@ if (values.help) {
     nodes: Number(values.nodes),
     pods: Number(values.pods),
     builds: Number(values.builds),
+    images: Number(values.images),
     direct: values.direct,
     only: values.only,
     progress: (text) => console.error(`[${((Date.now() - started) / 1000).toFixed(0).padStart(4)}s] ${text}`),

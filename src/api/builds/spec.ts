@@ -102,6 +102,16 @@ export const recipe = {
   dockerfile: string('Path of the Dockerfile in the context. Default Dockerfile.', { max: 1024, pattern: below }),
   target: string('The stage that is built. Default: the last.', { max: 128, pattern: identifier }),
   args: listBy('Build arguments.', 'name', nameAndValue('A build argument.', 'Its value.'), 128),
+  bases: listBy(
+    'What names of images in the Dockerfile stand for: these digests, whatever their tags point to by now.',
+    'name',
+    object('An image.', {
+      name: required(
+        string('Its full name, such as docker.io/library/debian:12.', { min: 1, max: 512, pattern: imageName }),
+      ),
+      digest: required(string('sha256:…', { max: 71, pattern: '^sha256:[0-9a-f]{64}$' })),
+    }),
+  ),
   platforms: list(
     'Platforms such as linux/arm64. Default: that of the node.',
     string('A platform.', { max: 64, pattern: '^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$' }),

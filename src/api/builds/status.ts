@@ -57,6 +57,14 @@ export const status = object('What became of it.', {
   platform: string('What was built for, with commas.', { max: 1024 }),
   digest: string('Of the image: sha256:…', { max: 128 }),
   names: list('What the image is called.', string('A name.', { max: 512 }), 16),
+  bases: list(
+    'Images that it was built from, as its provenance says. Absent: not known.',
+    object('An image.', {
+      name: required(string('Its name, without digest.', { max: 512 })),
+      digest: required(string('What the name stood for: sha256:…', { max: 128 })),
+      pinned: boolean('The Dockerfile names the digest.'),
+    }),
+  ),
   commit: string('The commit of the git source.', { max: 64 }),
   former: listBy('Attempts that were lost, the oldest first.', 'attempt', former, 16),
   startTime: time('When its turn came. From then on the spec cannot change.'),

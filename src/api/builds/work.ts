@@ -1,4 +1,4 @@
-import type { Recipe } from './builds.ts'
+import type { BuildStatus, Recipe } from './builds.ts'
 
 /** Where things are in the pod of a Build. */
 export const paths = {
@@ -58,6 +58,8 @@ export interface Outcome {
   readonly node?: string | undefined
   readonly platform?: string | undefined
   readonly commit?: string | undefined
+  /** Images that it was built from; undefined: not known. */
+  readonly bases?: BuildStatus['bases'] | undefined
   /** Of a failure: the last lines. */
   readonly message?: string | undefined
   /** What was amiss whether or not it failed, for whoever made the Build. */

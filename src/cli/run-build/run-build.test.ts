@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Recipe } from '../../api/builds/builds.ts'
 import type { Work } from '../../api/builds/work.ts'
 import type { InsituError } from '../../kernel/errors.ts'
-import { buildArguments, gitContext } from './arguments.ts'
+import { buildArguments, gitContext, sourcePolicy } from './arguments.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
 import { checkSsh, sshHost } from './git-ssh.ts'
 import { dockerConfig, type RegistrySecret, unreadNote } from './registries.ts'
@@ -17,6 +17,7 @@ const work = (recipe: Recipe): Work => ({
 })
 const files = {
   ...{ tls: '/t/tls', metadata: '/t/metadata.json', context: '/t/context' },
+  ...{ ref: '/t/ref', policy: '/t/policy.json' },
   git: new Map([['GIT_AUTH_HEADER', '/t/git-header']]),
   sshKey: undefined,
 }
@@ -49,12 +50,31 @@ describe('the arguments of buildctl', () => {
       { ssh: [{ id: 'default', secretName: 's', key: 'key' }] },
       ['--ssh', 'default=/var/run/insitu/secrets/s/key'],
     ],
+    bases: [
+      { bases: [{ name: 'debian:12', digest: `sha256:${'a'.repeat(64)}` }] },
+      ['--source-policy-file', '/t/policy.json'],
+    ],
     node: [{ node: 'node-1' }, ['--opt', 'insitu.node=node-1']],
     for: [{ for: 'deploy/web' }, ['--opt', 'insitu.for=deploy/web']],
   }
   it.each(Object.entries(changes))('%s', (_, [change, expected]) => {
     const args = buildArguments(work({ ...base, ...change }), files).join('\n')
     expect(args).toContain(expected.join('\n'))
+  })
+
+  it('give names of images the digests that they shall stand for', () => {
+    const bases = [{ name: 'debian:12', digest: `sha256:${'a'.repeat(64)}` }]
+    const identifier = 'docker-image://docker.io/library/debian:12'
+    expect(sourcePolicy({ bases })).toEqual({
+      version: 1,
+      rules: [
+        {
+          action: 'CONVERT',
+          selector: { identifier, match_type: 'EXACT' },
+          updates: { identifier: `${identifier}@${bases[0]?.digest}` },
+        },
+      ],
+    })
   })
 
   it('say where a secret is and not what it is', () => {

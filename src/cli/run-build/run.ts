@@ -11,7 +11,8 @@ import { terminationSignal } from '../../kernel/process/termination.ts'
 import type { TlsMaterial } from '../../kernel/tls/material.ts'
 import { requestCertificate } from '../../kernel/tls/request.ts'
 import { projectedToken } from '../connect/token.ts'
-import { buildArguments, type Files, type GitCredentials, imageArguments } from './arguments.ts'
+import { buildArguments, type Files, type GitCredentials, imageArguments, sourcePolicy } from './arguments.ts'
+import { basesOf } from './bases.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
 import { checkSsh, hostKeyPolicy, wrongHostKey } from './git-ssh.ts'
 import { nativePlatform } from './platform.ts'
@@ -64,7 +65,11 @@ export function outcomeText(outcome: Outcome): string {
     const text = JSON.stringify(message === '' ? { ...outcome, message: undefined } : { ...outcome, message })
     if (Buffer.byteLength(text) <= 4096) return text
     // Names without a message are too many: the controller knows those of the Build.
-    if (message === '') return JSON.stringify({ ...outcome, message: undefined, names: undefined, platform: undefined })
+    if (message === '') {
+      const short = { ...outcome, message: undefined, names: undefined, platform: undefined }
+      const kept = JSON.stringify(short)
+      return Buffer.byteLength(kept) <= 4096 ? kept : JSON.stringify({ ...short, bases: undefined })
+    }
     message = message.slice(Math.ceil(message.length / 10))
   }
 }
@@ -130,7 +135,9 @@ async function build(
   if (!(await buildctl(buildArguments(work, { ...files, workspace: options.workspace }, options.secrets))))
     return failed()
   const metadata = await readMetadata(files.metadata)
+  const { platforms = [] } = work.recipe
   return {
+    bases: await basesOf(work, files, platforms.length > 1 ? undefined : followed.node, say),
     ...{ result: 'succeeded', ...(await known()) },
     digest: metadata['containerimage.digest'],
     names: metadata['image.name']?.split(',') ?? work.recipe.output?.names,
@@ -153,10 +160,13 @@ async function prepare(
   for (const name of ['tls', 'docker', 'context']) await mkdir(at(name), { recursive: true, mode: 0o700 })
   await writeFile(at('docker/config.json'), JSON.stringify(dockerConfig(secrets)), { mode: 0o600 })
   const { source } = work.recipe
+  const policy = at('source-policy.json')
+  await writeFile(policy, JSON.stringify(sourcePolicy(work.recipe)))
   const text = source?.dockerfile ?? (source?.image && `FROM ${source.image.name}\n`)
   if (text !== undefined) await writeFile(at(`context/${inlineName(work)}`), text)
   return {
     ...{ tls: at('tls'), metadata: at('metadata.json'), context: at('context') },
+    ...{ ref: at('ref'), policy },
     git: credentials ? await gitSecretFiles(credentials, directory) : new Map(),
     sshKey: credentials?.sshKey === undefined ? undefined : at('git-key'),
   }

@@ -82,8 +82,8 @@ export function lastPod(pods: readonly PodView[]): {
 
 /** What a pod knew, as fields of the status; what stands there already and is not contradicted stays. */
 export function knownOf(outcome: Outcome | undefined, { status }: Build): Partial<BuildStatus> {
-  const { digest, names, node, platform, commit } = outcome ?? {}
-  const all = { digest, names, node, platform, commit }
+  const { digest, names, node, platform, commit, bases } = outcome ?? {}
+  const all = { digest, names, node, platform, commit, bases }
   const said = Object.entries(all).filter(([field, value]) => value ?? status?.[field as keyof typeof all])
   return Object.fromEntries(said.map(([field, value]) => [field, value ?? status?.[field as keyof typeof all]]))
 }

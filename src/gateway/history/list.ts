@@ -6,6 +6,7 @@ import {
   encodeHistoryEvent,
   historyEvent,
   newestFirst,
+  nodeHeader,
   provenanceWithProxies,
   recordBlobs,
   recordOwner,
@@ -14,7 +15,9 @@ import {
 import type { BuildHistoryEvent, BuildHistoryRequest } from '../../buildkit/gen/control_pb.ts'
 import { paths } from '../../buildkit/methods.ts'
 import { readBody, unframe } from '../../kernel/grpc/framing.ts'
+import type { BuildNode } from '../directory/directory.ts'
 import type { Call, RelayContext } from '../relay/context.ts'
+import { header } from '../relay/headers.ts'
 import { messagesFrom } from '../relay/messages.ts'
 import { askNodes, type Answers } from './ask.ts'
 import { type Deliver, followNodes } from './follow.ts'
@@ -68,6 +71,13 @@ export async function answerHistory(context: RelayContext, call: Call): Promise<
   await following.ended
 }
 
+/** In a large cluster it matters: every Build asks for its record at its end. */
+function askedNode(context: RelayContext, call: Call): { readonly nodes?: readonly BuildNode[] } {
+  const name = header(call.raw, nodeHeader)
+  const node = name === undefined ? undefined : context.directory.node(name)
+  return node === undefined ? {} : { nodes: [node] }
+}
+
 /** What is there now. With a limit the newest of all nodes, else as they come. @returns how many events each node had. */
 async function listNow(
   context: RelayContext,
@@ -96,7 +106,7 @@ async function listNow(
       }
       return events
     },
-    { patience: context.patience ?? historyPatience },
+    { patience: context.patience ?? historyPatience, ...askedNode(context, call) },
   )
   for (const { event, node } of newest) await deliver(event, node)
   return result

@@ -1,5 +1,6 @@
 import { type ClientHttp2Session, connect as connectHttp2, constants } from 'node:http2'
 import { connect as connectSocket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { grpcStatus, type GrpcStatus, InsituError } from '../errors.ts'
 import { frame, framePrefix } from './framing.ts'
 
@@ -13,7 +14,14 @@ export interface GrpcCall {
   readonly timeout?: number
 }
 
-/** A connection to a gRPC server on a unix socket, for many calls in a row. */
+/** A gRPC server that is reached otherwise than by a unix socket. */
+export interface GrpcServer {
+  /** For errors. */
+  readonly name: string
+  readonly connect: () => Duplex
+}
+
+/** A connection to a gRPC server, for many calls in a row. */
 export interface GrpcConnection {
   /**
    * One call with one request and any number of answers, each given to `onMessage` as it comes. Settles at its end.
@@ -30,13 +38,15 @@ const nameOf = (code: number): GrpcStatus =>
 
 /**
  * Connects with the first call. Protocol: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
- * @param socket path of a unix socket.
+ * @param server path of a unix socket, or what connects.
  */
-export function grpcConnection(socket: string): GrpcConnection {
+export function grpcConnection(server: string | GrpcServer): GrpcConnection {
+  const { name: socket, connect } =
+    typeof server === 'string' ? { name: server, connect: () => connectSocket(server) } : server
   let session: ClientHttp2Session | undefined
   const open = (): ClientHttp2Session => {
     if (session && !session.destroyed && !session.closed) return session
-    session = connectHttp2('http://localhost', { createConnection: () => connectSocket(socket) })
+    session = connectHttp2('http://localhost', { createConnection: connect })
     // Each call listens for itself; without a listener here an idle connection that breaks would end the process.
     session.on('error', () => undefined)
     return session

@@ -1,0 +1,40 @@
+import { expect, test } from 'vitest'
+import { imagesInProvenance } from './bases.ts'
+
+const [a, b, c] = ['a', 'b', 'c'].map((letter) => letter.repeat(64)) as [string, string, string]
+const material = (uri: string, sha256: string) => ({ uri, digest: { sha256 } })
+
+test('images of SLSA v1 provenance, each once whatever the platforms, with what was pinned', () => {
+  const resolvedDependencies = [
+    material('pkg:docker/debian@12?platform=linux%2Famd64', a),
+    material('pkg:docker/debian@12?platform=linux%2Farm64', a),
+    material(`pkg:docker/127.0.0.1%3A5000/team/base@v1?digest=sha256:${b}&platform=linux%2Famd64`, b),
+    material('https://git.example.com/a.git', c),
+    material('pkg:oci/layout@1?platform=linux%2Famd64', c),
+    material(`pkg:docker/blobs@1?ref_type=blob`, c),
+  ]
+  expect(imagesInProvenance({ buildDefinition: { resolvedDependencies } })).toEqual([
+    { name: 'docker.io/library/debian:12', digest: `sha256:${a}`, pinned: false },
+    { name: '127.0.0.1:5000/team/base:v1', digest: `sha256:${b}`, pinned: true },
+  ])
+})
+
+test('SLSA v0.2, and the image of a frontend is no base', () => {
+  const document = {
+    invocation: { parameters: { args: { source: 'docker/dockerfile:1' } } },
+    materials: [material('pkg:docker/docker/dockerfile@1', a), material('pkg:docker/busybox@latest', b)],
+  }
+  expect(imagesInProvenance(document).map(({ name }) => name)).toEqual(['docker.io/library/busybox:latest'])
+})
+
+test('two digests of one name are both told', () => {
+  const materials = [material('pkg:docker/busybox@1', a), material('pkg:docker/busybox@1', b)]
+  expect(imagesInProvenance({ materials })).toHaveLength(2)
+})
+
+test.each([undefined, null, 'text', {}, { materials: 'no list' }, { materials: [{}, { uri: 'pkg:docker/@' }] }])(
+  'nothing is read from %j',
+  (document) => {
+    expect(imagesInProvenance(document)).toEqual([])
+  },
+)

@@ -1,0 +1,119 @@
+import { describe, expect, it } from 'vitest'
+import type { Build } from '../../api/builds/builds.ts'
+import { beyondKept } from './history.ts'
+import { type Image, readImages } from './images.ts'
+import { rebuildOn } from './rebuild-one.ts'
+import { labelOf, type RebuildOn, successorOf } from './successor.ts'
+import { builtOn, sha, sketchBuild } from '../../../test/unit/rebuild-sketch.ts'
+
+const imageOf = (...builds: readonly Build[]): Image => readImages(builds, new Map())[0]!
+const on: RebuildOn = { pins: [{ name: 'r.io/os:1', digest: sha('1') }], released: [], attempt: 1 }
+const kept = 'kubectl.kubernetes.io/last-applied-configuration'
+
+describe('the Build that does another one again', () => {
+  it('has its spec, owners and labels, the new bases, and says whose rebuild it is', () => {
+    const build = builtOn(
+      'app',
+      sha('a'),
+      { os: sha('0') },
+      {
+        ...{ labels: { team: 'a' }, annotations: { note: 'x', [kept]: '{}' } },
+        spec: { trigger: 'OnPull', bases: [{ name: 'r.io/tools:1', digest: sha('2') }] },
+      },
+    )
+    const next = successorOf(imageOf(build), on)
+    expect(next.metadata?.name).toMatch(/^app-[0-9a-f]{10}$/)
+    expect(next.metadata?.labels).toEqual({ team: 'a', 'insitu.build/rebuild-of': 'app' })
+    expect(next.metadata?.annotations).toEqual({
+      ...{ note: 'x', 'insitu.build/rebuild-of': 'app', 'insitu.build/rebuilt-on': 'r.io/os:1' },
+    })
+    expect(next.spec).toEqual({
+      ...{ source: { dockerfile: 'FROM scratch' }, output: { names: ['r.io/app:1'], push: true } },
+      bases: [{ name: 'r.io/tools:1', digest: sha('2') }, ...on.pins],
+    })
+  })
+
+  it('is the same one for the same work, and another for other bases or after a failure', () => {
+    const image = imageOf(builtOn('app', sha('a'), { os: sha('0') }))
+    const name = (more: Partial<RebuildOn>) => successorOf(image, { ...on, ...more }).metadata?.name
+    expect(name({})).toBe(name({}))
+    expect(name({ attempt: 2 })).toBe(`${name({})}-2`)
+    expect(name({ pins: [{ name: 'r.io/os:1', digest: sha('2') }] })).not.toBe(name({}))
+  })
+
+  it('may be rebuilt itself: its own pins are no author’s', () => {
+    const first = builtOn('app', sha('a'), { os: sha('0') })
+    const second = { ...successorOf(imageOf(first), on) }
+    const stands = imageOf(first, {
+      ...second,
+      metadata: { ...second.metadata, uid: 'u', creationTimestamp: '2026-01-02T00:00:00Z' },
+      status: { phase: 'Succeeded', digest: sha('b'), bases: [{ name: 'r.io/os:1', digest: sha('1') }] },
+    })
+    expect(stands).toMatchObject({ digest: sha('b'), bases: [{ name: 'r.io/os:1', pinned: false }] })
+    const third = successorOf(stands, { ...on, pins: [{ name: 'r.io/os:1', digest: sha('3') }] })
+    expect(third.spec.bases).toEqual([{ name: 'r.io/os:1', digest: sha('3') }])
+    expect(third.metadata?.annotations?.['insitu.build/rebuild-of']).toBe('app')
+    expect(third.metadata?.name).toMatch(/^app-[0-9a-f]{10}$/)
+  })
+
+  it('takes the commit that was built, whatever the branch is now', () => {
+    const git = { url: 'https://h/a.git', revision: 'main', subPath: 'x' }
+    const build = builtOn('app', sha('a'), {}, { spec: { source: { git } }, status: { commit: 'c0ffee' } })
+    expect(successorOf(imageOf(build), on).spec.source).toEqual({ git: { ...git, revision: 'c0ffee' } })
+  })
+
+  it('goes to the node that has a base which is in no registry', () => {
+    const base = builtOn('tool', sha('a'), {}, { spec: { output: { names: ['r.io/tool:1'] } } })
+    const made = new Map([['r.io/tool:1', { image: imageOf(base), digest: sha('b'), node: 'node-2' }]])
+    const moved = [{ name: 'r.io/tool:1', from: sha('a'), to: sha('b') }]
+    expect(rebuildOn(moved, made)).toEqual({ pins: [], released: ['r.io/tool:1'], node: 'node-2' })
+    const user = imageOf(builtOn('report', sha('c'), { tool: sha('a') }))
+    expect(successorOf(user, { ...rebuildOn(moved, made), attempt: 1 }).spec).toMatchObject({ node: 'node-2' })
+    const said = imageOf(builtOn('report', sha('c'), { tool: sha('a') }, { spec: { for: 'deploy/web' } }))
+    expect(successorOf(said, { ...rebuildOn(moved, made), attempt: 1 }).spec.node).toBeUndefined()
+  })
+
+  it('has a label whatever the name is', () => {
+    expect(labelOf('a'.repeat(63))).toHaveLength(63)
+    expect(labelOf(`${'a'.repeat(51)}.${'b'.repeat(60)}`)).toMatch(/^a{51}-[0-9a-f]{10}$/)
+  })
+})
+
+describe('which Build stands for an image', () => {
+  it('is the newest that succeeded; rebuilds that failed never do', () => {
+    const label = { 'insitu.build/rebuild-of': 'app' }
+    const names = { output: { names: ['r.io/app:1'] } }
+    const builds = [
+      builtOn('app', sha('a'), { os: sha('0') }),
+      builtOn('app-1', sha('b'), { os: sha('1') }, { second: 1, labels: label, spec: names }),
+      sketchBuild('app-2', { second: 2, labels: label, spec: names, status: { phase: 'Failed', completionTime: 'x' } }),
+    ]
+    expect(readImages(builds, new Map()).map(({ id }) => id)).toEqual(['n/app-1'])
+    expect(readImages(builds.slice(2), new Map())).toEqual([])
+  })
+
+  it('knows of bases from the Dockerfile where nothing was built, and nothing of a repository', () => {
+    const inline = { source: { dockerfile: 'ARG V=1\nFROM r.io/os:$V' }, args: [{ name: 'V', value: '2' }] }
+    expect(imageOf(sketchBuild('a', { spec: inline })).bases).toEqual([
+      { name: 'r.io/os:2', digest: undefined, pinned: false },
+    ])
+    expect(imageOf(sketchBuild('a', { spec: { source: { git: { url: 'https://h/a' } } } })).bases).toBeUndefined()
+  })
+})
+
+describe('rebuilds that go', () => {
+  const rebuild = (name: string, second: number, phase: 'Succeeded' | 'Failed') =>
+    sketchBuild(name, {
+      ...{ second, labels: { 'insitu.build/rebuild-of': 'app' }, annotations: { 'insitu.build/rebuild-of': 'app' } },
+      status: { phase, completionTime: '2026-01-01T00:00:09Z' },
+    })
+  it('are the oldest, never the newest that succeeded, never what somebody wrote, never what runs', () => {
+    const builds = [
+      builtOn('app', sha('a'), {}),
+      ...[rebuild('r1', 1, 'Succeeded'), rebuild('r2', 2, 'Succeeded'), rebuild('r3', 3, 'Failed')],
+      ...[rebuild('r4', 4, 'Failed'), { ...rebuild('r5', 5, 'Failed'), status: { phase: 'Running' } as const }],
+    ]
+    expect(beyondKept(builds, 2).map(({ metadata }) => metadata?.name)).toEqual(['r1'])
+    expect(beyondKept(builds, 1).map(({ metadata }) => metadata?.name)).toEqual(['r3', 'r1'])
+  })
+})

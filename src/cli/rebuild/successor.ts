@@ -1,0 +1,76 @@
+import { createHash } from 'node:crypto'
+import { apiVersion, type Build, type BuildSpec } from '../../api/builds/builds.ts'
+import { normalizeReference } from '../../buildkit/reference.ts'
+import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
+import type { Image } from './images.ts'
+import { originOf, pinsAnnotation, pinsOf, rebuildOfAnnotation, rebuildOfLabel } from './lineage.ts'
+
+export interface Pin {
+  readonly name: string
+  readonly digest: string
+}
+
+export interface RebuildOn {
+  /** What names of bases stand for. */
+  readonly pins: readonly Pin[]
+  /** Names of bases that are taken as the node has them: they are in no registry. */
+  readonly released: readonly string[]
+  /** Where such a base is. */
+  readonly node?: string | undefined
+  /** 1 for the first try; a rebuild that failed is in the way of its name. */
+  readonly attempt: number
+}
+
+const kept = 'kubectl.kubernetes.io/last-applied-configuration'
+
+/**
+ * The Build that does another's work again on other bases: same spec, same commit, same owners. Its name follows from
+ * what it is to do, so that who begins again after an interruption finds it instead of making a second one.
+ */
+export function successorOf({ build, recipe }: Image, { pins, released, node, attempt }: RebuildOn): Build {
+  const { metadata, status } = build
+  const origin = originOf(build)
+  const { cancelled: _, trigger: _trigger, bases: _bases, ...spec } = build.spec
+  const placed = node === undefined || recipe.node || recipe.for ? {} : { node }
+  const key = digestOf([origin, metadata?.uid, pins, placed])
+  const git = recipe.source?.git
+  const set = new Map(pins.map((pin) => [pin.name, pin.digest]))
+  const before = (recipe.bases ?? []).map(({ name, digest }) => ({ name: normalizeReference(name), digest }))
+  const others = before.filter(({ name }) => !set.has(name) && !released.includes(name))
+  const bases = [...others, ...[...set].map(([name, digest]) => ({ name, digest }))]
+  const ours = [...new Set([...pinsOf(build), ...set.keys()])]
+  const { [kept]: _kept, ...annotations } = metadata?.annotations ?? {}
+  const next: BuildSpec = {
+    ...spec,
+    ...placed,
+    ...(bases.length === 0 ? {} : { bases }),
+    // The same sources on another base: a branch may have moved on since.
+    ...(git && status?.commit !== undefined ? { source: { git: { ...git, revision: status.commit } } } : {}),
+  }
+  return {
+    apiVersion,
+    kind: 'Build',
+    metadata: {
+      name: `${stem(origin)}-${key}${attempt === 1 ? '' : `-${attempt}`}`,
+      namespace: metadata?.namespace,
+      labels: { ...metadata?.labels, [rebuildOfLabel]: labelOf(origin) },
+      annotations: {
+        ...annotations,
+        [rebuildOfAnnotation]: origin,
+        ...(ours.length === 0 ? {} : { [pinsAnnotation]: ours.join(',') }),
+      },
+      ...(metadata?.ownerReferences === undefined ? {} : { ownerReferences: metadata.ownerReferences }),
+    },
+    spec: next,
+  } as Build & KubernetesObject
+}
+
+const digestOf = (value: unknown): string =>
+  createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 10)
+
+/** Room for the key and the number of a try. */
+const stem = (name: string): string => name.slice(0, 230).replace(/[^a-z0-9]+$/, '')
+
+/** Labels have 63 characters. */
+export const labelOf = (name: string): string =>
+  name.length <= 63 ? name : `${name.slice(0, 52).replace(/[^a-z0-9]+$/, '')}-${digestOf(name)}`

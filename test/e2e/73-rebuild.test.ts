@@ -1,0 +1,169 @@
+import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Build } from '../../src/api/builds/builds.ts'
+import { image as insituImage, namespace as ours } from '../../src/api/names.ts'
+import type { RebuildReport } from '../../src/cli/rebuild/report.ts'
+import { run } from '../../src/kernel/process/run.ts'
+import { pushRegistry } from '../lab/layout.ts'
+import { waitFor } from '../lab/wait.ts'
+import { ensureInstalled, type Installed, repository } from './fixtures/insitu.ts'
+
+const namespace = `rebuild-${randomBytes(3).toString('hex')}`
+/** Other content for every run under names of its own: kubelets remember which name they pulled a content under. */
+const os = `${pushRegistry}/${namespace}/base/os:1`
+let insitu: Installed
+
+const kubectl = (...args: string[]) => insitu.kubectl(['-n', namespace, ...args])
+const apply = (text: string) => insitu.kubectl(['-n', namespace, 'apply', '-f', '-'], text)
+const example = async (name: string) =>
+  (await readFile(join(repository, 'config/examples', name), 'utf8'))
+    .replaceAll('registry.example.com/', `${pushRegistry}/${namespace}/`)
+    .replaceAll('images.internal/', `images.internal/${namespace}/`)
+
+const build = (name: string, dockerfile: string, more: object = {}) =>
+  JSON.stringify({
+    ...{ apiVersion: 'insitu.build/v1alpha1', kind: 'Build', metadata: { name } },
+    spec: { serviceAccountName: 'builder', source: { dockerfile }, ...more },
+  })
+const get = async (name: string) => JSON.parse(await kubectl('get', 'build', name, '-o', 'json')) as Build
+const succeeded = async (...names: string[]): Promise<void> => {
+  await kubectl('wait', '--for=condition=Succeeded', ...names.map((name) => `build/${name}`), '--timeout=170s')
+}
+
+/** The base is an image that nobody's Build makes: pushed, and its Build taken away. */
+async function base(release: string): Promise<void> {
+  const name = `base-${release}`
+  const output = { names: [os], push: true }
+  await apply(build(name, `FROM busybox\nRUN echo ${release} of ${namespace} > /release\n`, { output }))
+  await succeeded(name)
+  await kubectl('delete', 'build', name)
+}
+
+interface Ran extends RebuildReport {
+  readonly code: number | undefined
+}
+async function rebuild(...args: string[]): Promise<Ran> {
+  const registry = `${pushRegistry}=http://${pushRegistry}`
+  const { stdout, exitCode } = await run(
+    join(repository, 'bin/insitu'),
+    ['rebuild', '-n', namespace, '--registry', registry, '--output', 'json', ...args],
+    { env: { KUBECONFIG: insitu.lab.kubeconfig }, allow: [1], timeout: 240_000 },
+  )
+  return { ...(JSON.parse(stdout) as RebuildReport), code: exitCode }
+}
+const levels = ({ images }: RebuildReport) =>
+  Object.fromEntries(images.map(({ image, level }) => [image.replace(/^.*\//, ''), level]))
+
+/** Runs an image by its name and gives what it says. */
+async function runs(name: string, image: string): Promise<string> {
+  await kubectl('run', name, `--image=${image}`, '--restart=Never', '--image-pull-policy=Always')
+  await waitFor(
+    `pod ${name} to end`,
+    async () =>
+      (await kubectl('get', 'pod', name, '-o', 'jsonpath={.status.phase}')) === 'Succeeded' ? true : undefined,
+    { timeout: 120_000 },
+  )
+  return (await kubectl('logs', name)).trim()
+}
+
+beforeAll(async () => {
+  insitu = await ensureInstalled()
+  await insitu.kubectl(['create', 'namespace', namespace])
+  // Every pod that builds or rebuilds is held to it; only those at the end run as images say.
+  await insitu.kubectl(['label', 'namespace', namespace, 'pod-security.kubernetes.io/enforce=restricted'])
+  await insitu.kubectl(['-n', ours, 'rollout', 'status', 'deployment/insitu-controller', '--timeout=120s'])
+  await apply(await example('builds/account.yaml'))
+  await apply(await example('rebuild/account.yaml'))
+  await base('first')
+  const images = (await example('rebuild/images.yaml')).split('\n---\n')
+  const which = (...names: string[]) =>
+    apply(images.filter((one) => names.some((name) => one.includes(`\n  name: ${name}\n`))).join('\n---\n'))
+  await which('runtime', 'service', 'tool')
+  await succeeded('runtime', 'tool')
+  // What stays on a node is built on where it is.
+  const { status } = await get('tool')
+  await which('orders', 'payments')
+  const report = images.find((one) => one.includes('\n  name: report\n')) ?? ''
+  await apply(report.replace('\nspec:\n', `\nspec:\n  node: ${status?.node}\n`))
+  for (const i of [1, 2, 3, 4, 5, 6]) {
+    const output = { names: [`${pushRegistry}/${namespace}/team/part-${i}:1`], push: true }
+    const from = i < 4 ? os : `${pushRegistry}/${namespace}/team/runtime:1`
+    await apply(build(`part-${i}`, `FROM ${from}\nRUN echo part ${i} > /part\n`, { output }))
+  }
+  await succeeded('orders', 'payments', 'report', ...[1, 2, 3, 4, 5, 6].map((i) => `part-${i}`))
+})
+afterAll(async () => {
+  await insitu?.kubectl(['delete', 'namespace', namespace, '--wait=false', '--ignore-not-found'])
+})
+
+describe('a base image that changed', () => {
+  it('brings every image that is built on it anew, level by level, over the nodes, and pods run them', async () => {
+    expect((await rebuild('--changed')).counts).toEqual({ current: 11 })
+    await base('second')
+    const planned = await rebuild('--base', os, '--dry-run')
+    const first = { 'runtime:1': 0, 'tool:1': 0, 'part-1:1': 0, 'part-2:1': 0, 'part-3:1': 0 }
+    const then = { 'orders:1': 1, 'payments:1': 1, 'report:1': 1, 'part-4:1': 1, 'part-5:1': 1, 'part-6:1': 1 }
+    expect(levels(planned)).toEqual({ ...first, ...then })
+
+    const done = await rebuild('--base', os)
+    expect(done, JSON.stringify(done)).toMatchObject({ code: 0, counts: { rebuilt: 11 } })
+    expect(Object.keys(done.nodes).length).toBeGreaterThan(1)
+    expect((await rebuild('--changed')).counts).toEqual({ current: 11 })
+    await insitu.kubectl([
+      'label',
+      'namespace',
+      namespace,
+      'pod-security.kubernetes.io/enforce=baseline',
+      '--overwrite',
+    ])
+    const release = `second of ${namespace}`
+    expect(await runs('orders', `${pushRegistry}/${namespace}/team/orders:1`)).toBe(`orders, runtime on ${release}`)
+    expect(await runs('tool', `images.internal/${namespace}/tool:1`)).toBe(`tool on ${release}`)
+    expect(await runs('report', `images.internal/${namespace}/report:1`)).toBe(`report with tool on ${release}`)
+  })
+
+  it('is noticed by the schedule, whose pod has the rights of its example and no others', async () => {
+    await insitu.kubectl([
+      'label',
+      'namespace',
+      namespace,
+      'pod-security.kubernetes.io/enforce=restricted',
+      '--overwrite',
+    ])
+    await base('third')
+    const text = await example('rebuild/cronjob.yaml')
+    const image = await insitu.kubectl([
+      ...['-n', ours, 'get', 'deployment', 'insitu-controller', '-o'],
+      'jsonpath={.spec.template.spec.containers[0].image}',
+    ])
+    expect(image.startsWith(insituImage)).toBe(true)
+    await kubectl('label', 'builds', '--all', 'every-night=no')
+    await kubectl('label', 'builds', '-l', 'insitu.build/rebuild-of in (tool,report)', 'every-night=yes', '--overwrite')
+    await apply(
+      text.replace('--parallel=8]', `--selector=every-night=yes, --registry=${pushRegistry}=http://${pushRegistry}]`),
+    )
+    await kubectl('create', 'job', '--from=cronjob/rebuild', 'rebuild-now')
+    const log = await waitFor(
+      'the job to end',
+      async () => {
+        const status = await kubectl('get', 'job', 'rebuild-now', '-o', 'jsonpath={.status.succeeded}{.status.failed}')
+        return status === '' ? undefined : await kubectl('logs', 'job/rebuild-now')
+      },
+      { timeout: 200_000 },
+    )
+    expect(log).toContain('2 rebuilt')
+    expect(await kubectl('get', 'job', 'rebuild-now', '-o', 'jsonpath={.status.succeeded}')).toBe('1')
+    await insitu.kubectl([
+      'label',
+      'namespace',
+      namespace,
+      'pod-security.kubernetes.io/enforce=baseline',
+      '--overwrite',
+    ])
+    expect(await runs('report-third', `images.internal/${namespace}/report:1`)).toBe(
+      `report with tool on third of ${namespace}`,
+    )
+  })
+})
