@@ -1,7 +1,5 @@
-import type { Recipe } from '../../api/builds/builds.ts'
 import { paths, type Work } from '../../api/builds/work.ts'
 import { group, optionPrefix } from '../../api/names.ts'
-import { normalizeReference } from '../../buildkit/reference.ts'
 
 /** Files that were put down for buildctl. */
 export interface Files {
@@ -10,8 +8,6 @@ export interface Files {
   readonly metadata: string
   /** Gets the ref of the build. */
   readonly ref: string
-  /** A source policy, where the recipe says what bases stand for. */
-  readonly policy: string
   /** Holds a Dockerfile, for a source without a context; or an image's files. */
   readonly context: string
   /** Secrets for git: id → file. */
@@ -40,7 +36,6 @@ export function buildArguments(work: Work, files: Files, secrets: string = paths
     ...connection(work, files.tls),
     ...['build', '--progress', 'plain', '--frontend', 'dockerfile.v0', '--metadata-file', files.metadata],
     ...['--ref-file', files.ref],
-    ...(recipe.bases?.length ? ['--source-policy-file', files.policy] : []),
     ...contextArguments(work, files),
     ...(recipe.dockerfile === undefined ? [] : option('filename', recipe.dockerfile)),
     ...(recipe.target === undefined ? [] : option('target', recipe.target)),
@@ -66,19 +61,6 @@ export const workerArguments = (work: Work, { tls }: Pick<Files, 'tls'>, node: s
   ...['debug', 'workers', '--format', '{{json .}}'],
   ...(node === undefined ? [] : ['--filter', `labels."${group}/node"==${JSON.stringify(node)}`]),
 ]
-
-/** BuildKit's source policy (v0.33.1, sourcepolicy/pb/policy.proto) that gives names the digests of the recipe. */
-export const sourcePolicy = ({ bases = [] }: Recipe): object => ({
-  version: 1,
-  rules: bases.map(({ name, digest }) => {
-    const identifier = `docker-image://${normalizeReference(name)}`
-    return {
-      action: 'CONVERT',
-      selector: { identifier, match_type: 'EXACT' },
-      updates: { identifier: `${identifier}@${digest}` },
-    }
-  }),
-})
 
 /** First an image's files are fetched; then they are the context. */
 export const imageArguments = (work: Work, files: Files, archive: string): string[] => [

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Recipe } from '../../api/builds/builds.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { GitCredentials } from './arguments.ts'
+import type { SourceRule } from './source-policy.ts'
 
 type Git = NonNullable<NonNullable<Recipe['source']>['git']>
 
@@ -57,17 +58,17 @@ export const wrongHostKey = ({ url }: Pick<Git, 'url'>): InsituError =>
 /**
  * Puts down what makes the daemon check host keys: a source policy that gives every git source over ssh the lines of
  * known_hosts, over those that BuildKit would take from whoever answers (moby/buildkit client/llb/source.go).
- * @returns the file, undefined when every host key is accepted.
+ * @returns its rules; none when every host key is accepted.
  */
-export async function hostKeyPolicy(
+export async function hostKeyRules(
   git: Git | undefined,
   knownHosts: string | undefined,
   directory: string,
-): Promise<string | undefined> {
-  if (git === undefined || knownHosts === undefined || git.hostKeys === 'AcceptAny') return undefined
+): Promise<SourceRule[]> {
+  if (git === undefined || knownHosts === undefined || git.hostKeys === 'AcceptAny') return []
   const lines = `${knownHosts}\n`
   await writeFile(join(directory, 'known_hosts'), lines)
-  const rule = {
+  const rule: SourceRule = {
     action: 'CONVERT',
     selector: {
       identifier: '^git://(.*)$',
@@ -76,7 +77,5 @@ export async function hostKeyPolicy(
     },
     updates: { identifier: 'git://${1}', attrs: { 'git.knownsshhosts': lines } },
   }
-  const file = join(directory, 'source-policy.json')
-  await writeFile(file, JSON.stringify({ version: 1, rules: [rule] }))
-  return file
+  return [rule]
 }

@@ -2,10 +2,11 @@ import { describe, expect, it } from 'vitest'
 import type { Recipe } from '../../api/builds/builds.ts'
 import type { Work } from '../../api/builds/work.ts'
 import type { InsituError } from '../../kernel/errors.ts'
-import { buildArguments, gitContext, sourcePolicy } from './arguments.ts'
+import { buildArguments, gitContext } from './arguments.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
 import { checkSsh, sshHost } from './git-ssh.ts'
 import { dockerConfig, type RegistrySecret, unreadNote } from './registries.ts'
+import { baseRules } from './source-policy.ts'
 import { outcomeText } from './run.ts'
 
 const work = (recipe: Recipe): Work => ({
@@ -17,7 +18,7 @@ const work = (recipe: Recipe): Work => ({
 })
 const files = {
   ...{ tls: '/t/tls', metadata: '/t/metadata.json', context: '/t/context' },
-  ...{ ref: '/t/ref', policy: '/t/policy.json' },
+  ref: '/t/ref',
   git: new Map([['GIT_AUTH_HEADER', '/t/git-header']]),
   sshKey: undefined,
 }
@@ -50,10 +51,6 @@ describe('the arguments of buildctl', () => {
       { ssh: [{ id: 'default', secretName: 's', key: 'key' }] },
       ['--ssh', 'default=/var/run/insitu/secrets/s/key'],
     ],
-    bases: [
-      { bases: [{ name: 'debian:12', digest: `sha256:${'a'.repeat(64)}` }] },
-      ['--source-policy-file', '/t/policy.json'],
-    ],
     node: [{ node: 'node-1' }, ['--opt', 'insitu.node=node-1']],
     for: [{ for: 'deploy/web' }, ['--opt', 'insitu.for=deploy/web']],
   }
@@ -65,16 +62,13 @@ describe('the arguments of buildctl', () => {
   it('give names of images the digests that they shall stand for', () => {
     const bases = [{ name: 'debian:12', digest: `sha256:${'a'.repeat(64)}` }]
     const identifier = 'docker-image://docker.io/library/debian:12'
-    expect(sourcePolicy({ bases })).toEqual({
-      version: 1,
-      rules: [
-        {
-          action: 'CONVERT',
-          selector: { identifier, match_type: 'EXACT' },
-          updates: { identifier: `${identifier}@${bases[0]?.digest}` },
-        },
-      ],
-    })
+    expect(baseRules({ bases })).toEqual([
+      {
+        action: 'CONVERT',
+        selector: { identifier, match_type: 'EXACT' },
+        updates: { identifier: `${identifier}@${bases[0]?.digest}` },
+      },
+    ])
   })
 
   it('say where a secret is and not what it is', () => {

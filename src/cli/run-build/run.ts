@@ -11,11 +11,12 @@ import { terminationSignal } from '../../kernel/process/termination.ts'
 import type { TlsMaterial } from '../../kernel/tls/material.ts'
 import { requestCertificate } from '../../kernel/tls/request.ts'
 import { projectedToken } from '../connect/token.ts'
-import { buildArguments, type Files, type GitCredentials, imageArguments, sourcePolicy } from './arguments.ts'
+import { buildArguments, type Files, type GitCredentials, imageArguments } from './arguments.ts'
 import { basesOf } from './bases.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
-import { checkSsh, hostKeyPolicy, wrongHostKey } from './git-ssh.ts'
+import { checkSsh, hostKeyRules, wrongHostKey } from './git-ssh.ts'
 import { nativePlatform } from './platform.ts'
+import { baseRules, writeSourcePolicy } from './source-policy.ts'
 import { gitCredentials, gitSecretFiles, lookAtGit, lfsMessage } from './git.ts'
 import { dockerConfig, readRegistrySecrets, type RegistrySecret, unreadNote } from './registries.ts'
 
@@ -87,7 +88,8 @@ async function build(
     git?.secretName === undefined ? undefined : await gitCredentials(join(options.secrets, git.secretName))
   checkSsh(work.recipe, credentials)
   if (credentials?.sshKey !== undefined) await ownKey(credentials.sshKey, directory)
-  const sourcePolicy = await hostKeyPolicy(git, credentials?.knownHosts, directory)
+  const hostKeys = await hostKeyRules(git, credentials?.knownHosts, directory)
+  const sourcePolicy = await writeSourcePolicy([...hostKeys, ...baseRules(work.recipe)], directory)
   const look = git && git.lfs !== 'Ignore' ? await lookAtGit(git, credentials, directory, signal) : undefined
   if (look && look.lfs.length > 0) {
     throw new InsituError('GIT_LFS', lfsMessage(look.lfs), { status: 'FAILED_PRECONDITION' })
@@ -160,13 +162,11 @@ async function prepare(
   for (const name of ['tls', 'docker', 'context']) await mkdir(at(name), { recursive: true, mode: 0o700 })
   await writeFile(at('docker/config.json'), JSON.stringify(dockerConfig(secrets)), { mode: 0o600 })
   const { source } = work.recipe
-  const policy = at('source-policy.json')
-  await writeFile(policy, JSON.stringify(sourcePolicy(work.recipe)))
   const text = source?.dockerfile ?? (source?.image && `FROM ${source.image.name}\n`)
   if (text !== undefined) await writeFile(at(`context/${inlineName(work)}`), text)
   return {
     ...{ tls: at('tls'), metadata: at('metadata.json'), context: at('context') },
-    ...{ ref: at('ref'), policy },
+    ref: at('ref'),
     git: credentials ? await gitSecretFiles(credentials, directory) : new Map(),
     sshKey: credentials?.sshKey === undefined ? undefined : at('git-key'),
   }
