@@ -73,33 +73,38 @@ async function base(insitu: Installed): Promise<void> {
   await insitu.kubectl(['-n', namespace, 'delete', 'build', 'hello'])
 }
 
-/** Builds as they would be after a first round: they wait for a pull that never comes, so that none starts before. */
+/** Builds as they would be after a first round: they wait for a template that comes when all have ended. */
 async function before(insitu: Installed, images: number): Promise<void> {
+  const kubectl = (args: readonly string[], input?: string) => insitu.kubectl(['-n', namespace, ...args], input)
+  const apiVersion = 'insitu.build/v1alpha1'
   const [one, two] = [Math.ceil(images / 10), Math.ceil((images * 4) / 10)]
   const from = (i: number): string => (i < one ? os : i < two ? imageOf(i % one) : imageOf(one + (i % (two - one))))
-  const builds = Array.from({ length: images }, (_, i) => ({
-    ...{ apiVersion: 'insitu.build/v1alpha1', kind: 'Build', metadata: { name: name(i) } },
-    spec: {
-      ...{ serviceAccountName: 'builder', trigger: 'OnPull', output: { names: [imageOf(i)], push: true } },
-      source: { dockerfile: `FROM ${from(i)}\nRUN echo ${i} of ${namespace} > /app-${i}\n` },
-    },
+  const argumentsOf = (i: number) => [
+    { name: 'FROM', value: from(i) },
+    { name: 'APP', value: name(i) },
+  ]
+  const items = Array.from({ length: images }, (_, i) => ({
+    ...{ apiVersion, kind: 'Build', metadata: { name: name(i) } },
+    spec: { template: { name: 'app', arguments: argumentsOf(i) } },
   }))
-  await insitu.kubectl(
-    ['-n', namespace, 'create', '-f', '-'],
-    JSON.stringify({ apiVersion: 'v1', kind: 'List', items: builds }),
-  )
+  await kubectl(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }))
   for (let i = 0; i < images; i++) {
     const bases = [{ name: from(i), digest: old }]
-    const status = {
-      phase: 'Succeeded',
-      digest: old,
-      names: [imageOf(i)],
-      completionTime: '2026-01-01T00:00:00Z',
-      bases,
-    }
+    const ended = { phase: 'Succeeded', digest: old, completionTime: '2026-01-01T00:00:00Z' }
+    const status = { ...ended, names: [imageOf(i)], bases }
     const patch = ['patch', 'build', name(i), '--subresource=status', '--type=merge', '-p', JSON.stringify({ status })]
-    await insitu.kubectl(['-n', namespace, ...patch])
+    await kubectl(patch)
   }
+  const template = {
+    ...{ apiVersion, kind: 'BuildTemplate', metadata: { name: 'app' } },
+    spec: {
+      parameters: [{ name: 'FROM' }, { name: 'APP' }],
+      serviceAccountName: 'builder',
+      source: { dockerfile: `FROM \${FROM}\nRUN echo \${APP} of ${namespace} > /\${APP}\n` },
+      output: { names: [`${pushRegistry}/${namespace}/\${APP}:1`], push: true },
+    },
+  }
+  await kubectl(['create', '-f', '-'], JSON.stringify(template))
 }
 
 /** @returns the most pods that ran at once. */

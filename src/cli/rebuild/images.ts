@@ -34,7 +34,10 @@ export const buildId = ({ metadata }: Build): string => `${metadata?.namespace}/
 
 /** @param templates by `BuildTemplate/NAMESPACE/NAME` and `ClusterBuildTemplate/NAME`. */
 export function readImages(builds: readonly Build[], templates: ReadonlyMap<string, BuildTemplate>): Image[] {
-  const there = builds.filter(({ metadata }) => metadata?.deletionTimestamp === undefined)
+  // One that waits for pulls builds nothing itself: what it was pulled for are Builds of their own.
+  const there = builds.filter(
+    ({ metadata, spec }) => metadata?.deletionTimestamp === undefined && spec.trigger !== 'OnPull',
+  )
   const known = there.map((build) => ({ build, ...readRecipe(build, templates) })).toSorted(newestFirst)
   const byName = new Map<string, (typeof known)[number][]>()
   for (const one of known) {
@@ -62,10 +65,7 @@ export function readImages(builds: readonly Build[], templates: ReadonlyMap<stri
   }))
 }
 
-const whyNotYet = (build: Build): string =>
-  build.spec.trigger === 'OnPull' && build.status?.startTime === undefined
-    ? `Build ${buildId(build)} waits for the first pull`
-    : `Build ${buildId(build)} of this image is under way`
+const whyNotYet = (build: Build): string => `Build ${buildId(build)} of this image is under way`
 
 function readRecipe(
   build: Build,

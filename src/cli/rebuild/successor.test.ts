@@ -18,7 +18,7 @@ describe('the Build that does another one again', () => {
       { os: sha('0') },
       {
         ...{ labels: { team: 'a' }, annotations: { note: 'x', [kept]: '{}' } },
-        spec: { trigger: 'OnPull', bases: [{ name: 'r.io/tools:1', digest: sha('2') }] },
+        spec: { trigger: 'Now', bases: [{ name: 'r.io/tools:1', digest: sha('2') }] },
       },
     )
     const next = successorOf(imageOf(build), on)
@@ -90,6 +90,8 @@ describe('which Build stands for an image', () => {
     ]
     expect(readImages(builds, new Map()).map(({ id }) => id)).toEqual(['n/app-1'])
     expect(readImages(builds.slice(2), new Map())).toEqual([])
+    const waits = builtOn('waits', sha('a'), { os: sha('0') }, { spec: { trigger: 'OnPull' } })
+    expect(readImages([waits], new Map())).toEqual([])
   })
 
   it('knows of bases from the Dockerfile where nothing was built, and nothing of a repository', () => {
