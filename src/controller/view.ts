@@ -164,7 +164,7 @@ function checkedOutcome(value: unknown): Outcome | undefined {
     result,
     ...(known.length === 0 ? {} : { names: (known as string[]).slice(0, 16) }),
     ...{ digest: text('digest', 128), node: text('node', 253), platform: text('platform', 1024) },
-    ...(basesOf(fields['bases']) ?? {}),
+    ...basesOf(fields['bases']),
     ...{ commit: text('commit', 64), message: text('message', 4096), note: text('note', 2048) },
   }
 }
