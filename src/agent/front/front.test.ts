@@ -220,6 +220,37 @@ describe('the port for gateways', () => {
     }
   })
 
+  it('cuts off a gateway from whose host nothing comes any more, for daemons do not notice', async () => {
+    const waiting = createServer((socket) => socket.on('error', () => undefined).resume())
+    const path = join(directory, 'waiting.sock')
+    waiting.listen(path)
+    const watching = await startFront({
+      ...{ host: '127.0.0.1', port: 0, tls: source, client: gateway, socket: path, handlers: () => table },
+      ...{ log: createLogger({ level: 'silent' }), vanished: { interval: 100, patience: 20 } },
+    })
+    const at = (localAddress: string, protocol: string): ConnectionOptions & { localAddress: string } => ({
+      ...{ port: watching.port, localAddress, ALPNProtocols: [protocol] },
+    })
+    const from = (host: string) => open(at(host, 'h2'))
+    const [silent, asks, sends] = await Promise.all([from('127.0.0.2'), from('127.0.0.3'), from('127.0.0.4')])
+    const life = setInterval(() => {
+      sends.write('x')
+      request({ ...options(at('127.0.0.3', 'http/1.1')), path: '/v1/proxy', agent: false }, (answer) => answer.resume())
+        .on('error', () => undefined)
+        .end()
+    }, 200)
+    try {
+      await cut(silent)
+      expect([asks.destroyed, sends.destroyed]).toEqual([false, false])
+      clearInterval(life)
+      await Promise.all([cut(asks), cut(sends)])
+    } finally {
+      clearInterval(life)
+      await watching.close()
+      waiting.close()
+    }
+  })
+
   it('takes a new certificate without ending connections', async () => {
     const running = await open({ ALPNProtocols: ['h2'] })
     const before = running.getPeerX509Certificate()?.serialNumber

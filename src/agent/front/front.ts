@@ -4,6 +4,7 @@ import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import type { Logger } from '../../kernel/log.ts'
 import type { TlsMaterial, TlsSource } from '../../kernel/tls/material.ts'
 import { dispatch, type Handler, type Identity } from './handlers.ts'
+import { createVanished, type VanishedOptions } from './vanished.ts'
 
 export interface FrontOptions {
   readonly host?: string
@@ -21,6 +22,8 @@ export interface FrontOptions {
   readonly log: Logger
   /** Milliseconds for which a connection waits for a daemon that is just being started again. Default 10,000. */
   readonly patience?: number
+  /** When a gateway counts as gone. */
+  readonly vanished?: Omit<VanishedOptions, 'onVanished'>
 }
 
 export interface Front {
@@ -37,6 +40,11 @@ export interface Front {
 export async function startFront(options: FrontOptions): Promise<Front> {
   const open = new Set<Socket>()
   const identities = new WeakMap<Socket, Identity>()
+  const vanished = createVanished({
+    ...options.vanished,
+    onVanished: (from, connections) =>
+      options.log.warn({ from, connections }, 'nothing comes from a gateway any more: what it had begun is cut off'),
+  })
   // Agents that read from each other keep their connections from one image to the next.
   const api = createHttpServer({ keepAliveTimeout: 60_000 }, (request, response) => {
     const identity = identities.get(request.socket)
@@ -52,7 +60,7 @@ export async function startFront(options: FrontOptions): Promise<Front> {
       ALPNProtocols: ['h2', 'http/1.1'],
       allowHalfOpen: true,
       noDelay: true,
-      // A gateway whose node vanished leaves no FIN: the kernel notices within a few minutes.
+      // For idle connections of agents; for gateways see vanished.ts.
       keepAlive: true,
       keepAliveInitialDelay: 60_000,
     },
@@ -67,8 +75,12 @@ export async function startFront(options: FrontOptions): Promise<Front> {
         return
       }
       identities.set(socket, identity)
+      if (identity === 'gateway') vanished.heard(socket.remoteAddress)
       if (http) api.emit('connection', socket)
-      else toDaemon(socket, options.socket, performance.now() + (options.patience ?? 10_000))
+      else {
+        vanished.watch(socket)
+        toDaemon(socket, options.socket, performance.now() + (options.patience ?? 10_000))
+      }
     },
   )
   server.on('connection', (socket) => {
