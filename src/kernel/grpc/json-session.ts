@@ -9,6 +9,8 @@ export interface JsonSessionOptions {
   /** The name that the server's certificate must carry. */
   readonly serverName: string
   readonly tls: TlsMaterial
+  /** Milliseconds until the handshake must be over. Default 10,000. */
+  readonly patience?: number
 }
 
 /** A warm HTTP/2 connection over mutual TLS for many small questions. */
@@ -25,7 +27,7 @@ export interface JsonSession {
 const maxAnswer = 1 << 20
 
 /** Connects at once. */
-export function jsonSession({ host, port, serverName, tls }: JsonSessionOptions): JsonSession {
+export function jsonSession({ host, port, serverName, tls, patience = 10_000 }: JsonSessionOptions): JsonSession {
   const fail = (message: string, cause?: unknown): InsituError =>
     new InsituError('HTTP_FAILED', `${host}:${port}: ${message}`, { status: 'UNAVAILABLE', cause })
   const { cert, key, ca } = tls
@@ -40,7 +42,16 @@ export function jsonSession({ host, port, serverName, tls }: JsonSessionOptions)
     session.once('error', (error) => reject(fail(error.message, error)))
     session.once('close', () => reject(fail('the connection was closed')))
   })
-  connected.catch(() => undefined)
+  /** A session does not end a socket that is still connecting: to a host that is gone it would go on for two minutes. */
+  const close = (): void => {
+    session.destroy()
+    socket.destroy()
+  }
+  const late = setTimeout(close, patience).unref()
+  connected.then(
+    () => clearTimeout(late),
+    () => clearTimeout(late),
+  )
   socket.on('error', () => undefined)
   session.on('error', () => undefined)
   // An idle connection keeps no process alive.
@@ -82,6 +93,6 @@ export function jsonSession({ host, port, serverName, tls }: JsonSessionOptions)
           }
         })
       }),
-    close: () => session.destroy(),
+    close,
   }
 }
