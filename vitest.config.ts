@@ -31,6 +31,16 @@ export default defineConfig({
         },
       },
       {
+        // Minutes long, on the lab, and only when somebody asks for it by name.
+        test: {
+          name: 'by-hand',
+          include: ['test/by-hand/**/*.test.ts'],
+          testTimeout: 900_000,
+          hookTimeout: 900_000,
+          fileParallelism: false,
+        },
+      },
+      {
         test: {
           name: 'cluster',
           include: ['test/e2e/**/*.test.ts'],
