@@ -1,4 +1,3 @@
-import { readdirSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
@@ -7,6 +6,7 @@ import { buildctl, type Client, type ClientResult, startClient } from './fixture
 import { createWorkspace, type Workspace } from './fixtures/context.ts'
 import { startGateway, type TestGateway } from './fixtures/gateway.ts'
 import { type HttpProxy, startHttpProxy } from './fixtures/http-proxy.ts'
+import { sleepers } from './fixtures/processes.ts'
 import { type Registry, startRegistry } from './fixtures/registry.ts'
 import { until } from './fixtures/until.ts'
 
@@ -62,18 +62,6 @@ async function architectures(repository: string, tag: string): Promise<string[]>
   const index = (await registry.manifest(repository, tag)) as
     { readonly manifests?: readonly { readonly platform: { readonly architecture: string } }[] } | undefined
   return (index?.manifests ?? []).map(({ platform }) => platform.architecture).filter((name) => name !== 'unknown')
-}
-
-/** Steps of this machine's daemons that sleep for so many seconds. */
-function sleepers(seconds: number): number {
-  const commands = readdirSync('/proc').map((pid) => {
-    try {
-      return /^\d+$/.test(pid) ? readFileSync(`/proc/${pid}/cmdline`, 'utf8') : ''
-    } catch {
-      return ''
-    }
-  })
-  return commands.filter((command) => command.endsWith(`sleep\0${seconds}\0`)).length
 }
 
 test('a target of bake that is built upon another one gets that one’s image of its own platform', async () => {

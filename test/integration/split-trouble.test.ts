@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { createServer as createHttpServer, type Server } from 'node:http'
 import { type AddressInfo, connect as connectTo, createServer, type Socket } from 'node:net'
@@ -9,6 +9,7 @@ import { type Buildkitd, startBuildkitd } from './fixtures/buildkitd.ts'
 import { buildctl, type ClientResult, startClient } from './fixtures/clients.ts'
 import { createWorkspace, type Workspace } from './fixtures/context.ts'
 import { startGateway, type TestGateway } from './fixtures/gateway.ts'
+import { sleepers } from './fixtures/processes.ts'
 import { type Registry, startRegistry } from './fixtures/registry.ts'
 import { until } from './fixtures/until.ts'
 
@@ -73,18 +74,6 @@ async function openTokens(): Promise<number> {
 const ok = (result: ClientResult): ClientResult => {
   expect(result.exitCode, result.output).toBe(0)
   return result
-}
-
-/** Steps of this machine's daemons that sleep for so many seconds. */
-function sleepers(seconds: number): number {
-  const commands = readdirSync('/proc').map((pid) => {
-    try {
-      return /^\d+$/.test(pid) ? readFileSync(`/proc/${pid}/cmdline`, 'utf8') : ''
-    } catch {
-      return ''
-    }
-  })
-  return commands.filter((command) => command.endsWith(`sleep\0${seconds}\0`)).length
 }
 
 const dockerConfig = async (password: string): Promise<string> => {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { parseReference } from '../../buildkit/reference.ts'
 import { readChallenge } from '../../kernel/http/challenge.ts'
+import { readToken } from '../../kernel/http/token.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { Credentials } from './credentials.ts'
 import type { Current } from './plan.ts'
@@ -92,7 +93,6 @@ async function authorize(
     signal: signalOf(options),
   })
   if (!answer.ok) return undefined
-  const { token, access_token: other } = (await answer.json()) as Readonly<Record<string, unknown>>
-  const found = token ?? other
-  return typeof found === 'string' ? `Bearer ${found}` : undefined
+  const found = readToken(await answer.text())
+  return found && `Bearer ${found.token}`
 }

@@ -1,9 +1,11 @@
 import { parseReference } from '../../buildkit/reference.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { ClientCredentials } from './ask-client.ts'
+import type { HttpAnswer } from '../../kernel/http/answer.ts'
 import { readChallenge } from '../../kernel/http/challenge.ts'
+import { readToken } from '../../kernel/http/token.ts'
 import type { ImageIndex } from './image-index.ts'
-import { askRegistry, type RegistryAnswer } from './registry-request.ts'
+import { askRegistry } from './registry-request.ts'
 
 export interface PushOptions {
   /** Normalised names. */
@@ -44,7 +46,7 @@ async function put(
   const { domain, path } = parseReference(name)
   const host = domain === 'docker.io' ? 'registry-1.docker.io' : domain
   const repository = `${host}/${path}`
-  const send = (scheme: string): Promise<RegistryAnswer> => {
+  const send = (scheme: string): Promise<HttpAnswer> => {
     const authorization = authorizations.get(repository)
     return askRegistry(new URL(`${scheme}://${host}/v2/${path}/manifests/${reference}`), {
       method: 'PUT',
@@ -91,7 +93,7 @@ async function schemeOf(host: string, { plainHttp, insecure, signal }: PushOptio
 async function authorize(
   host: string,
   path: string,
-  { headers }: RegistryAnswer,
+  { headers }: HttpAnswer,
   { credentials, insecure, signal }: PushOptions,
 ): Promise<string | undefined> {
   const challenge = readChallenge(headers['www-authenticate'])
@@ -116,22 +118,11 @@ async function authorize(
     insecure,
     signal,
   })
-  const found = tokenOf(answer.body)
-  return found === undefined ? undefined : `Bearer ${found}`
+  const found = readToken(answer.body)
+  return found && `Bearer ${found.token}`
 }
 
-/** The parser's own error would quote the answer, and with it perhaps half a token. */
-function tokenOf(body: string): string | undefined {
-  try {
-    const { token, access_token } = JSON.parse(body) as Record<string, unknown>
-    const found = token ?? access_token
-    return typeof found === 'string' ? found : undefined
-  } catch {
-    return undefined
-  }
-}
-
-function refused(name: string, { status, body }: RegistryAnswer): InsituError {
+function refused(name: string, { status, body }: HttpAnswer): InsituError {
   const denied = status === 401 || status === 403
   const why = /"message"\s*:\s*"([^"]{1,200})"/.exec(body)?.[1]
   const text = `the registry of ${name} answers ${status} to its index${why === undefined ? '' : `: ${why}`}`

@@ -1,15 +1,9 @@
-import { Agent as PlainAgent, type IncomingHttpHeaders, request as plain } from 'node:http'
+import { Agent as PlainAgent, request as plain } from 'node:http'
 import { Agent as SecureAgent, request as secure } from 'node:https'
 import type { ProxyVariables } from '../../../buildkit/proxy.ts'
+import { type HttpAnswer, readAnswer } from '../../../kernel/http/answer.ts'
 import type { OriginHost } from './origin-hosts.ts'
 import { proxyFor } from './proxy-for.ts'
-
-export interface OriginAnswer {
-  readonly status: number
-  readonly headers: IncomingHttpHeaders
-  /** The first bytes. */
-  readonly body: string
-}
 
 export interface OriginRequest {
   readonly method: 'HEAD' | 'GET'
@@ -20,11 +14,9 @@ export interface OriginRequest {
 /** Requests to registries and their token servers, on connections that are used again. */
 export interface OriginClient {
   /** Follows no redirect. Rejects with the network's error. */
-  ask(url: URL, host: Pick<OriginHost, 'ca' | 'insecure'>, request: OriginRequest): Promise<OriginAnswer>
+  ask(url: URL, host: Pick<OriginHost, 'ca' | 'insecure'>, request: OriginRequest): Promise<HttpAnswer>
   close(): void
 }
-
-const mostRead = 256 << 10
 
 /**
  * @param proxies containerd's variables.
@@ -51,20 +43,7 @@ export function originClient(proxies: ProxyVariables, authorities: string | unde
         const tls = { rejectUnauthorized: !insecure, ...(trusted.length === 0 ? {} : { ca: trusted }) }
         const outgoing = url.protocol === 'https:' ? secure(url, { ...common, ...tls }) : plain(url, common)
         outgoing.once('error', reject)
-        outgoing.once('response', (response) => {
-          const { statusCode: status = 0, headers: given } = response
-          const chunks: Buffer[] = []
-          let size = 0
-          const done = (): void => resolve({ status, headers: given, body: Buffer.concat(chunks).toString('utf8') })
-          response.on('data', (chunk: Buffer) => {
-            size += chunk.length
-            if (size <= mostRead) return void chunks.push(chunk)
-            done()
-            response.destroy()
-          })
-          response.once('error', reject)
-          response.once('end', done)
-        })
+        outgoing.once('response', (response) => resolve(readAnswer(response)))
         outgoing.end()
       }),
     close() {

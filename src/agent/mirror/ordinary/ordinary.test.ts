@@ -2,8 +2,9 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { HttpAnswer } from '../../../kernel/http/answer.ts'
 import { createLogger } from '../../../kernel/log.ts'
-import type { OriginAnswer, OriginClient, OriginRequest } from './ask-origin.ts'
+import type { OriginClient, OriginRequest } from './ask-origin.ts'
 import { createOrdinary } from './ordinary.ts'
 import { nodeAuthorities, type OriginHost, originHosts } from './origin-hosts.ts'
 import { proxyFor } from './proxy-for.ts'
@@ -84,12 +85,12 @@ describe('the servers of a registry', () => {
 describe('what a registry gives to everybody', () => {
   const host: OriginHost = { base: 'https://r.test/v2', ca: undefined, insecure: false }
   const found = { 'docker-content-digest': digest, 'content-type': 'a/b; charset=x', 'content-length': '5' }
-  const answer = (status: number, headers: OriginAnswer['headers'] = {}, body = ''): OriginAnswer => ({
+  const answer = (status: number, headers: HttpAnswer['headers'] = {}, body = ''): HttpAnswer => ({
     ...{ status, headers, body },
   })
   const bearer = answer(401, { 'www-authenticate': 'Bearer realm="https://t.test/token",service="r"' })
 
-  function registry(respond: (url: URL, request: OriginRequest) => OriginAnswer | Error, hosts = [host]) {
+  function registry(respond: (url: URL, request: OriginRequest) => HttpAnswer | Error, hosts = [host]) {
     const asked: string[] = []
     const state = { now: 0 }
     const client: OriginClient = {
@@ -140,7 +141,7 @@ describe('what a registry gives to everybody', () => {
 
   it('is asked at the next server only for what the first one does not have', async () => {
     const other = { ...host, base: 'https://second.test/v2' }
-    const at = (first: OriginAnswer) =>
+    const at = (first: HttpAnswer) =>
       registry((url) => (url.host === 'r.test' ? first : answer(200, found)), [host, other])
     expect(await at(answer(404)).head()).toMatchObject({ digest })
     expect(await at(answer(403)).head()).toBeUndefined()

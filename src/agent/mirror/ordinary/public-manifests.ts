@@ -1,7 +1,9 @@
 import { describeError } from '../../../kernel/errors.ts'
+import type { HttpAnswer } from '../../../kernel/http/answer.ts'
 import { readChallenge } from '../../../kernel/http/challenge.ts'
+import { readToken } from '../../../kernel/http/token.ts'
 import type { Logger } from '../../../kernel/log.ts'
-import type { OriginAnswer, OriginClient } from './ask-origin.ts'
+import type { OriginClient } from './ask-origin.ts'
 import type { OriginHost } from './origin-hosts.ts'
 
 /** A manifest or an index that a registry gives to everybody. */
@@ -33,8 +35,6 @@ export interface PublicManifestsOptions {
 /** Milliseconds for which a registry that did not answer is not asked again: each pull would wait for it. */
 const silence = 60_000
 const redirects = 5
-/** Milliseconds; the least that the token specification gives a token whose answer does not say. */
-const tokenLife = 60_000
 
 const digestSyntax = /^sha256:[0-9a-f]{64}$|^sha512:[0-9a-f]{128}$/
 
@@ -43,7 +43,7 @@ export function publicManifests(options: PublicManifestsOptions): PublicManifest
   const silent = new Map<string, number>()
   const tokens = new Map<string, { readonly token: string; readonly until: number }>()
 
-  const tokenFor = async (host: OriginHost, path: string, answer: OriginAnswer, signal: AbortSignal) => {
+  const tokenFor = async (host: OriginHost, path: string, answer: HttpAnswer, signal: AbortSignal) => {
     const challenge = readChallenge(answer.headers['www-authenticate'])
     if (challenge?.scheme !== 'bearer') return undefined
     const url = new URL(challenge.realm)
@@ -102,22 +102,11 @@ export function publicManifests(options: PublicManifestsOptions): PublicManifest
   }
 }
 
-function readManifest({ headers }: OriginAnswer, reference: string): PublicManifest | undefined {
+function readManifest({ headers }: HttpAnswer, reference: string): PublicManifest | undefined {
   const digest = headers['docker-content-digest'] ?? (digestSyntax.test(reference) ? reference : undefined)
   const [mediaType = ''] = (headers['content-type'] ?? '').split(';')
   const size = Number(headers['content-length'])
   if (typeof digest !== 'string' || !digestSyntax.test(digest) || !Number.isSafeInteger(size)) return undefined
   if (digestSyntax.test(reference) && reference !== digest) return undefined
   return { digest, mediaType, size }
-}
-
-function readToken(body: string): { token: string; life: number } | undefined {
-  try {
-    const { token, access_token, expires_in } = JSON.parse(body) as Record<string, unknown>
-    const found = token ?? access_token
-    const life = typeof expires_in === 'number' && expires_in > 0 ? expires_in * 1000 : tokenLife
-    return typeof found === 'string' && found !== '' ? { token: found, life } : undefined
-  } catch {
-    return undefined
-  }
 }
