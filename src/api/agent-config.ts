@@ -2,6 +2,8 @@ import { bool, count, duration, percent, section, size, texts, wrong } from './c
 
 /** The `[agent.disk]` table. All optional: absent follows the kubelet. */
 export interface DiskConfig {
+  /** False: no kubelet deletes images or evicts pods of this machine, so that it may be filled further. */
+  readonly followKubelet?: boolean
   /** Percent of the bytes that may be used before something is removed. */
   readonly highPercent?: number
   /** Percent at which removing stops. */
@@ -66,7 +68,7 @@ export function agentConfig(table: Readonly<Record<string, unknown>>): AgentConf
   const agent = section(table['agent'], 'agent', ['disk', 'images', 'mirror', 'emulators'])
   const images = section(agent['images'], 'agent.images', ['keep', 'keepFor'])
   const mirror = section(agent['mirror'], 'agent.mirror', ['serve'])
-  const disk = section(agent['disk'], 'agent.disk', [...percentages, 'maxCacheBytes'])
+  const disk = section(agent['disk'], 'agent.disk', [...percentages, 'followKubelet', 'maxCacheBytes'])
   const maxCacheBytes = size(disk['maxCacheBytes'], 'agent.disk.maxCacheBytes')
   const emulators = section(agent['emulators'], 'agent.emulators', ['platforms', 'credentials'])
   const shares = percentages.map((key) => [key, percent(disk[key], `agent.disk.${key}`)] as const)
@@ -86,6 +88,7 @@ export function agentConfig(table: Readonly<Record<string, unknown>>): AgentConf
     mirror: { serve: serveOf(mirror['serve']) },
     disk: {
       ...Object.fromEntries(shares.filter(([, value]) => value !== undefined)),
+      ...(bool(disk['followKubelet'], 'agent.disk.followKubelet', true) ? {} : { followKubelet: false }),
       ...(maxCacheBytes === undefined ? {} : { maxCacheBytes }),
     },
   }

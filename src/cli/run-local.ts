@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path'
 import { type Agent, createAgent } from '../agent/agent.ts'
 import { proxyVariables } from '../buildkit/proxy.ts'
 import { type OwnContainerd, startOwnContainerd } from '../agent/local/containerd.ts'
+import { defaultAgentConfig } from '../api/agent-config.ts'
 import { clusterGateway } from '../api/config.ts'
 import { createActivity } from '../gateway/correlate/activity.ts'
 import { createFixedDirectory } from '../gateway/directory/fixed.ts'
@@ -75,6 +76,8 @@ export async function runLocal(options: LocalOptions): Promise<void> {
       root: join(root, 'buildkit'),
       runDirectory: join(root, 'run'),
       containerdAddress: address,
+      // Nothing of a cluster is to be kept clear of a kubelet here: a machine that is rather full builds all the same.
+      config: { ...defaultAgentConfig, disk: { followKubelet: false } },
       // A containerd without CRI serves no kubelet; its default snapshotter is the one `ctr run` uses.
       ...(containerd ? { snapshotter: 'overlayfs' } : {}),
       ...(readConfig ? { readConfig } : {}),

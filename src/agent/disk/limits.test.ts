@@ -20,6 +20,12 @@ describe('the marks of a file system', () => {
       inodes: { limit: 700, high: 650, low: 550 },
     })
   })
+  it('leave room for what a build writes where no kubelet watches', () => {
+    expect(limitsOf(total, kubeletDefaults, { followKubelet: false })).toEqual({
+      bytes: { limit: 1000, high: 950, low: 850 },
+      inodes: { limit: 1000, high: 950, low: 850 },
+    })
+  })
   it('are what was configured, but never at the kubelet’s threshold', () => {
     expect(limitsOf(total, kubeletDefaults, { highPercent: 50, lowPercent: 40 }).bytes).toEqual({
       limit: 850,

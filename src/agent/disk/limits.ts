@@ -20,6 +20,9 @@ export const kubeletDefaults: KubeletThresholds = {
   freeInodes: [{ share: 0.05 }, { share: 0.05 }],
 }
 
+/** Of a machine whose disk no kubelet watches. */
+const noKubelet: KubeletThresholds = { imageGcHigh: 1, freeBytes: [], freeInodes: [] }
+
 /** Between our high mark and the kubelet's threshold, as a share of the file system: what a build may write meanwhile. */
 const margin = 0.05
 /** Between high and low, so that one collection lasts a while. */
@@ -35,10 +38,11 @@ export function limitsOf(
   kubelet: KubeletThresholds,
   config: DiskConfig,
 ): FileSystemLimits {
-  const gc = { share: 1 - kubelet.imageGcHigh }
+  const { imageGcHigh, freeBytes, freeInodes } = config.followKubelet === false ? noKubelet : kubelet
+  const gc = { share: 1 - imageGcHigh }
   return {
-    bytes: marks(total.bytes, [...kubelet.freeBytes, gc], config.highPercent, config.lowPercent),
-    inodes: marks(total.inodes, kubelet.freeInodes, config.inodesHighPercent, config.inodesLowPercent),
+    bytes: marks(total.bytes, [...freeBytes, gc], config.highPercent, config.lowPercent),
+    inodes: marks(total.inodes, freeInodes, config.inodesHighPercent, config.inodesLowPercent),
   }
 }
 

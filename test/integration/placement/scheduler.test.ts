@@ -2,6 +2,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { processEnv } from '../../../src/kernel/config/env.ts'
 import { watchCluster, type LiveView } from '../../../src/gateway/placement/view.ts'
 import { fitOf, refusal, takes } from '../../../src/gateway/placement/rules/template.ts'
+import { hostPorts } from '../../../src/gateway/placement/scheduling/demand.ts'
+import type { RawPodSpec } from '../../../src/gateway/placement/scheduling/pod-spec.ts'
 import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
 import { KubernetesError } from '../../../src/kernel/k8s/failure.ts'
 import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
@@ -14,10 +16,11 @@ import { makeCandidate, makeNode, makeResident, makeVolumes, namespaces, type Ma
 import { createRandom, type Random } from '../../random.ts'
 
 /**
- * Which nodes a pod can go to: ours against kube-scheduler's, in made-up clusters. INSITU_SEED repeats a run;
- * INSITU_CASES is how many pods are compared.
+ * Which nodes a pod can go to: ours against kube-scheduler's, in made-up clusters. INSITU_SEED is where they come from
+ * (`random` for new ones), INSITU_CASES how many pods are compared.
  */
-const seed = Number(processEnv()['INSITU_SEED'] ?? Math.floor(Math.random() * 2 ** 32))
+const given = processEnv()['INSITU_SEED'] ?? '244548548'
+const seed = given === 'random' ? Math.floor(Math.random() * 2 ** 32) : Number(given)
 const wanted = Number(processEnv()['INSITU_CASES'] ?? 1000)
 const perWorld = 50
 const nodeCount = 16
@@ -65,6 +68,28 @@ async function create(pod: MadePod): Promise<RawPod | undefined> {
   }
 }
 
+/**
+ * Two pods of one node never have the same host port: a kubelet does not run the second one. kube-scheduler keeps a set
+ * of ports, so when one of two such pods ends it takes the port for free while the other one is still there.
+ */
+function withoutClashes(pods: readonly MadePod[]): MadePod[] {
+  const taken = new Set<string>()
+  return pods.map((pod) => {
+    const ports = hostPorts(pod.spec as RawPodSpec).map(
+      (p) => `${String(pod.spec['nodeName'])} ${p.protocol} ${p.port}`,
+    )
+    const clashes = ports.some((port) => taken.has(port)) || new Set(ports).size < ports.length
+    for (const port of ports) taken.add(port)
+    return clashes ? { ...pod, spec: { ...pod.spec, ...portless(pod.spec) } } : pod
+  })
+}
+
+function portless(spec: MadePod['spec']): Partial<MadePod['spec']> {
+  const strip = (containers: unknown): object[] =>
+    ((containers ?? []) as object[]).map((container) => ({ ...container, ports: [] }))
+  return { containers: strip(spec['containers']), initContainers: strip(spec['initContainers']) }
+}
+
 /** Nodes, and pods on them: running, resized, being deleted, over. */
 async function settle(r: Random): Promise<string[]> {
   const names = Array.from({ length: nodeCount }, (_, i) => `n${i}`)
@@ -78,7 +103,9 @@ async function settle(r: Random): Promise<string[]> {
         await client.patch(resources.nodes, { name: metadata.name, subresource: 'status' }, { status })
       }),
   )
-  const residents = Array.from({ length: 40 }, (_, i) => makeResident(r, `resident-${i}`, r.pick(names)))
+  const residents = withoutClashes(
+    Array.from({ length: 40 }, (_, i) => makeResident(r, `resident-${i}`, r.pick(names))),
+  )
   const fates = residents.map(() => r.pick(['runs', 'runs', 'runs', 'runs', 'resized', 'ends', 'over'] as const))
   await Promise.all(
     residents.map(async (made, i) => {

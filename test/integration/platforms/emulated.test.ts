@@ -163,7 +163,7 @@ it('setuid programs run with the rights of their caller, and with their own wher
   expect(caller.stderr).toMatch(/rights 65534 65534/)
   expect(await agent.stop()).toBe(0)
   const file = join(node.directory, 'insitu.toml')
-  await writeFile(file, '[agent.emulators]\ncredentials = true\n')
+  await writeFile(file, '[agent.disk]\nfollowKubelet = false\n[agent.emulators]\ncredentials = true\n')
   const own = await build(await start('--insitu-config', file), 'rights', '--opt', 'build-arg:TRY=2')
   expect(own.stderr).toMatch(/rights 65534 0/)
   expect([caller.code, own.code]).toEqual([0, 0])
