@@ -18,7 +18,7 @@ export function agentParts(options: AgentOptions): readonly Part[] {
   const images = options.front ? [part] : []
   const interpreters = options.emulators ?? '/usr/libexec/insitu'
   return [
-    ...[binfmtPart({ interpreters }), ...images, diskPart({ built: names }), proxyPart(options)],
+    ...[binfmtPart({ interpreters }), ...images, diskPart({ built: names, origins: () => built.origins() }), proxyPart(options)],
     ...mirrorParts(options, built),
   ]
 }

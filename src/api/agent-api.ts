@@ -24,6 +24,8 @@ export const agentPaths = {
   retract: '/v1/retract',
   /** GET: a NodeUsage. On the agent's unix socket only, see agentSocket. */
   usage: '/v1/usage',
+  /** GET: NodeOrigins. On the agent's unix socket only. */
+  origins: '/v1/origins',
   /** POST a PruneRequest; JSON lines of PruneProgress. On the agent's unix socket only. */
   prune: '/v1/prune',
   /** POST a WantedRequest: what templates of workloads that may run here name, as of now. For gateways. */
@@ -44,5 +46,5 @@ export const gatewayPaths = {
   lookup: '/v1/lookup',
 } as const
 
-/** Name of the unix socket in the agent's run directory that serves `usage` and `prune` to root on the node. */
+/** Name of the unix socket in the agent's run directory that serves `usage`, `origins` and `prune` to root on the node. */
 export const agentSocket = 'insitu.sock'

@@ -49,6 +49,8 @@ export interface BuiltRequest {
   readonly images: readonly BuiltImage[]
   /** What the names should point to where this node has built only some platforms of it: the images' digest. */
   readonly index?: SharedIndex | undefined
+  /** Of the daemon's record of the build, which says what the images were built on. */
+  readonly ref?: string | undefined
 }
 
 /** An index whose platforms are on several nodes. */

@@ -147,6 +147,33 @@ async function importImage(name: string, what: string): Promise<string> {
   return (await ctrImage(name))?.digest ?? digest
 }
 
+it('knows what an image was built on, and who did, for as long as the node has it', async () => {
+  const [base, name] = [`${registry}/origin:base`, `${registry}/origin:v1`]
+  const digest = await build(base, 'a base')
+  const [context, ref] = [join(node.directory, 'origin'), join(node.directory, 'origin-ref')]
+  await mkdir(context)
+  await writeFile(join(context, 'Dockerfile'), `FROM ${base}\nLABEL on=it\n`)
+  const { code, stderr } = await buildctl([
+    ...['build', '--frontend', 'dockerfile.v0', '--local', `context=${context}`, '--local', `dockerfile=${context}`],
+    ...['--opt', 'image-resolve-mode=local', '--opt', 'insitu.owner=service-account team/ci', '--ref-file', ref],
+    ...['--output', `type=image,name=${name}`],
+  ])
+  expect(code, stderr).toBe(0)
+  const own = (await ctrImage(name))?.digest ?? ''
+  const origin = { name, digest: own, owner: 'service-account team/ci', bases: [{ name: base, digest, pinned: false }] }
+  await built.built([{ name, digest: own, version: ++version }], undefined, (await readFile(ref, 'utf8')).trim())
+  expect(await built.origins()).toContainEqual(origin)
+  await part?.stop()
+  await startImages()
+  await until('the images to be known again', async () =>
+    [base, name].every((known) => built.find(known) !== undefined),
+  )
+  expect(await built.origins()).toContainEqual(origin)
+  expect(await built.origins()).toContainEqual({ name: base, digest })
+  await removeImage(name)
+  await until('the image to be gone', async () => !(await built.origins()).some((one) => one.name === name))
+})
+
 describe('an image whose platforms are on several nodes', () => {
   const index = async (name: string, what: string) => {
     await buildPast(name, what)

@@ -4,26 +4,39 @@ import type { PruneProgress } from '../../api/disk.ts'
 import { readPruneRequest } from '../../api/prune-request.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import { readBody } from '../../kernel/grpc/framing.ts'
+import type { NodeOrigins } from '../../api/built-on.ts'
 import type { NodeDisk } from './node.ts'
 import { prune } from './prune.ts'
 
 const maxRequest = 1 << 20
 
+/** What the socket tells of besides the disk. */
+export interface SocketAnswers {
+  origins(): Promise<NodeOrigins>
+}
+
 /**
- * Answers `GET /v1/usage` and `POST /v1/prune`. Failures before the first byte are a status with the sentence and its
+ * Answers `GET /v1/usage`, `GET /v1/origins` and `POST /v1/prune`. Failures before the first byte are a status with the sentence and its
  * fix as JSON; later ones are the last line.
  */
-export async function answerDisk(disk: NodeDisk, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const method = { [agentPaths.usage]: 'GET', [agentPaths.prune]: 'POST' }[request.url ?? '']
+export async function answerDisk(
+  disk: NodeDisk,
+  { origins }: SocketAnswers,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const method = { [agentPaths.usage]: 'GET', [agentPaths.origins]: 'GET', [agentPaths.prune]: 'POST' }[
+    request.url ?? ''
+  ]
   if (method === undefined || request.method !== method) {
     response.writeHead(method === undefined ? 404 : 405).end()
     return
   }
   try {
     if (method === 'GET') {
-      const usage = await disk.usage()
+      const answer = request.url === agentPaths.origins ? await origins() : await disk.usage()
       response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
-      response.end(JSON.stringify(usage))
+      response.end(JSON.stringify(answer))
       return
     }
     const text = (await readBody(request, maxRequest)).toString('utf8')

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { agentSocket } from '../../api/agent-api.ts'
+import type { ImageOrigin } from '../../api/built-on.ts'
 import type { Part } from '../part.ts'
 import { startKeeper } from './keeper.ts'
 import { kubeletThresholds } from './kubelet.ts'
@@ -10,6 +11,8 @@ import { serveDisk } from './socket.ts'
 export interface DiskPartOptions {
   /** Names of the images that insitu built, as they are known now: no other image is ever removed. */
   readonly built: () => ReadonlySet<string> | Promise<ReadonlySet<string>>
+  /** What they were built on, for who asks on the node's socket. */
+  readonly origins?: () => Promise<readonly ImageOrigin[]>
   /** Milliseconds between two looks. */
   readonly interval?: number
 }
@@ -40,7 +43,10 @@ export const diskPart = (options: DiskPartOptions): Part => ({
       onFindings: () => context.changed(),
       ...(options.interval === undefined ? {} : { interval: options.interval }),
     })
-    const socket = await serveDisk(join(context.runDirectory, agentSocket), disk)
+    const { origins = () => Promise.resolve([]) } = options
+    const socket = await serveDisk(join(context.runDirectory, agentSocket), disk, {
+      origins: async () => ({ node: context.node, images: await origins() }),
+    })
     return {
       findings: () => keeper.findings(),
       metrics: () => diskMetrics(keeper.fileSystems(), keeper.reclaimed()),

@@ -1,7 +1,7 @@
 import { chmod, mkdir, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { dirname } from 'node:path'
-import { answerDisk } from './api.ts'
+import { answerDisk, type SocketAnswers } from './api.ts'
 import type { NodeDisk } from './node.ts'
 
 export interface DiskSocket {
@@ -14,10 +14,10 @@ export interface DiskSocket {
  * node itself or in the agent's pod, where Kubernetes' own right to exec decides who may.
  * @param path replaced when an agent that was killed has left it.
  */
-export async function serveDisk(path: string, disk: NodeDisk): Promise<DiskSocket> {
+export async function serveDisk(path: string, disk: NodeDisk, others: SocketAnswers): Promise<DiskSocket> {
   await mkdir(dirname(path), { recursive: true })
   await rm(path, { force: true })
-  const server = createServer((request, response) => void answerDisk(disk, request, response))
+  const server = createServer((request, response) => void answerDisk(disk, others, request, response))
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(path, resolve)

@@ -1,7 +1,9 @@
+import type { ImageOrigin } from '../../api/built-on.ts'
 import type { BuiltImage, RetractRequest, SharedIndex } from '../../api/images.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { ContainerdImages } from './containerd-images.ts'
 import type { Keeper } from './keeper.ts'
+import type { Origins } from './origins.ts'
 import type { ImageRecord } from './record.ts'
 import { retractNames } from './retract.ts'
 import { nameIndex } from './shared-index.ts'
@@ -18,12 +20,16 @@ export interface BuiltImages {
   /**
    * Records and pins what was just built here.
    * @param index what the names should point to where only a part of it was built here.
+   * @param ref of the daemon's record of the build.
    * @returns names that may not be built, and why.
    */
   built(
     images: readonly BuiltImage[],
     index?: SharedIndex,
+    ref?: string,
   ): Promise<readonly { readonly name: string; readonly reason: string }[]>
+  /** What the built images of this node were built on. */
+  origins(): Promise<readonly ImageOrigin[]>
   /** A delivery or the mirror brings this image: it is recorded as soon as containerd has the name. */
   arriving(image: BuiltImage): Promise<void>
   /** Takes names away whose copy here is older. @returns those. */
@@ -39,13 +45,15 @@ export interface BuiltImages {
 export interface BuiltImagesOptions {
   readonly keeper: Keeper
   readonly images: ContainerdImages
+  readonly origins: Origins
   readonly log: Logger
   readonly revision: () => number
   /** Names that builds in progress will write. */
   readonly building: () => Promise<ReadonlySet<string>>
 }
 
-export function builtImages({ keeper, images, log, revision, building }: BuiltImagesOptions): BuiltImages {
+export function builtImages(options: BuiltImagesOptions): BuiltImages {
+  const { keeper, images, origins, log, revision, building } = options
   const { memory, current } = keeper
   const isHere = (record: ImageRecord): boolean => current.get(record.name)?.digest === record.digest
   const plain = ({ name, digest, version }: ImageRecord): BuiltImage => ({ name, digest, version })
@@ -77,7 +85,8 @@ export function builtImages({ keeper, images, log, revision, building }: BuiltIm
     },
     revision,
     isProtected,
-    async built(list, index) {
+    origins: () => origins.list(),
+    async built(list, index, ref) {
       const refused: { name: string; reason: string }[] = []
       for (const image of list) {
         const reason = await keeper.change(() => record(image, index))
@@ -87,6 +96,7 @@ export function builtImages({ keeper, images, log, revision, building }: BuiltIm
         }
         await keeper.note(image.name)
       }
+      if (ref !== undefined) origins.note(list, ref)
       return refused
     },
     async arriving(image) {

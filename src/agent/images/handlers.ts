@@ -24,7 +24,8 @@ export function imageHandlers(node: string, images: BuiltImages): readonly Handl
       async handle(request, response) {
         const body = await readJson(request)
         const index = parseSharedIndex(isObject(body) ? body['index'] : undefined)
-        const answer: BuiltAnswer = { refused: await images.built(imagesOf(body), index) }
+        const ref = isObject(body) && typeof body['ref'] === 'string' ? body['ref'] : undefined
+        const answer: BuiltAnswer = { refused: await images.built(imagesOf(body), index, ref) }
         sendJson(response, 200, answer)
       },
     },

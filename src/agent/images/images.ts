@@ -13,6 +13,8 @@ import { createLosses } from './losses.ts'
 import { memoryFile, readMemory, writeMemory } from './memory-file.ts'
 import { missingOf } from './missing.ts'
 import { followOrdinary } from './ordinary-digests.ts'
+import { createOrigins } from './origins.ts'
+import { readProvenance } from './provenance.ts'
 import { createPutBacks } from './put-backs.ts'
 import { watchImages } from './watch.ts'
 
@@ -30,7 +32,8 @@ export function createImages(): Images {
       find: (name) => running?.find(name),
       list: () => running?.list() ?? [],
       revision: () => running?.revision() ?? 0,
-      built: async (images, index) => running?.built(images, index) ?? [],
+      built: async (images, index, ref) => running?.built(images, index, ref) ?? [],
+      origins: async () => running?.origins() ?? [],
       arriving: async (image) => running?.arriving(image),
       drop: async (images) => running?.drop(images) ?? [],
       retract: async (request) => running?.retract(request) ?? [],
@@ -100,7 +103,8 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
   })
   const ordinary = context.config.mirror.serve === 'all' ? followOrdinary({ keeper, onChange: revise }) : undefined
   const unwatch = watchImages({ images, keeper, losses, log })
-  const own = builtImages({ keeper, images, log, revision: () => revision, building })
+  const origins = createOrigins({ keeper, log, read: (ref) => readProvenance(context.socket, ref) })
+  const own = builtImages({ keeper, images, origins, log, revision: () => revision, building })
   const built = { ...own, ordinary: ordinary?.list }
   return {
     built,

@@ -49,6 +49,7 @@ function parse(text: string): Memory {
     arrival: entry['arrival'] === 'delivered' ? 'delivered' : 'built',
     since: number(entry['since']),
     lastUsed: number(entry['lastUsed']),
+    ...readOrigin(entry['origin']),
   }))
   const known = list(data['known']).map((entry): KnownImage => ({ ...base(entry), built: entry['built'] === true }))
   const wanted = data['wanted']
@@ -67,6 +68,20 @@ const base = (entry: Plain): { name: string; digest: string; target: Uint8Array 
   digest: readText(entry['digest']),
   target: Buffer.from(readText(entry['target']), 'base64'),
 })
+
+/** What an agent before this one did not write, or wrote otherwise, is not known. */
+function readOrigin(value: unknown): Pick<ImageRecord, 'origin'> {
+  if (value === undefined) return {}
+  const { owner, bases } = object(value)
+  return {
+    origin: {
+      owner: typeof owner === 'string' ? owner : undefined,
+      bases: list(bases).map(({ name, digest, pinned }) => ({
+        ...{ name: readText(name), digest: readText(digest), pinned: pinned === true },
+      })),
+    },
+  }
+}
 
 function object(value: unknown): Plain {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError('an object is missing')

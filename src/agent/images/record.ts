@@ -1,4 +1,5 @@
 import type { BuiltImage } from '../../api/images.ts'
+import type { Provenance } from './provenance.ts'
 
 /** An image name as containerd has it now. */
 export interface NodeImage {
@@ -21,6 +22,8 @@ export interface ImageRecord extends BuiltImage {
   /** When this node got it, and when a container last used it; this node's clock, milliseconds since 1970. */
   readonly since: number
   readonly lastUsed: number
+  /** Who built it and on what, once that is read. */
+  readonly origin?: Provenance | undefined
 }
 
 /** A name that insitu did not build, as it was when it was last changed by somebody who may. */

@@ -8,6 +8,7 @@ const noImages: BuiltImages = {
   list: () => [],
   revision: () => 0,
   built: () => Promise.resolve([]),
+  origins: () => Promise.resolve([]),
   arriving: () => Promise.resolve(),
   drop: () => Promise.resolve([]),
   retract: () => Promise.resolve([]),

@@ -5,7 +5,7 @@ import { InsituError } from '../../kernel/errors.ts'
 /** Where an agent's socket is in its pod, and on its node. */
 export const usualSocket = `/run/buildkit/${agentSocket}`
 
-export type Question = 'usage' | 'prune'
+export type Question = 'usage' | 'origins' | 'prune'
 
 /**
  * Asks the agent of this machine and hands out the lines of its answer as they come.
@@ -18,7 +18,7 @@ export async function askAgent(
   body: string | undefined,
   onLine: (line: string) => void,
 ): Promise<void> {
-  const method = question === 'usage' ? 'GET' : 'POST'
+  const method = question === 'prune' ? 'POST' : 'GET'
   await new Promise<void>((resolve, reject) => {
     const absent = (cause: Error): void =>
       reject(

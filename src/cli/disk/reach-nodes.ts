@@ -13,6 +13,8 @@ export interface NodeOptions extends ClusterOptions {
 /** An agent that can be asked. */
 export interface ReachableNode {
   readonly node: string
+  /** Its agent has no store that it shares with the node. */
+  readonly rootless: boolean
   /** @throws InsituError when it cannot be reached or refuses. */
   ask(question: Question, body: string | undefined, onLine: (line: string) => void): Promise<void>
 }
@@ -25,7 +27,7 @@ export interface ReachableNode {
 export async function reachNodes(options: NodeOptions): Promise<ReachableNode[]> {
   const { socket } = options
   if (socket !== undefined) {
-    return [{ node: 'this machine', ask: (question, body, onLine) => askAgent(socket, question, body, onLine) }]
+    return [{ node: 'this machine', rootless: false, ask: (question, body, onLine) => askAgent(socket, question, body, onLine) }]
   }
   const { agents } = await withCluster(options, (client) => readInstallation(client, options.namespace))
   if (agents.length === 0) {
@@ -41,8 +43,9 @@ export async function reachNodes(options: NodeOptions): Promise<ReachableNode[]>
   const endpoint: EndpointOptions = { kubeconfig: options.kubeconfig, context: options.context }
   return agents
     .filter(({ node }) => node !== undefined && (options.node.length === 0 || options.node.includes(node)))
-    .map(({ node = '', name }) => ({
+    .map(({ node = '', name, report }) => ({
       node,
+      rootless: report?.mode === 'rootless',
       ask: (question, body, onLine) =>
         askPod({ endpoint, namespace: options.namespace, pod: name }, question, body, onLine),
     }))

@@ -4,6 +4,7 @@ import { createKubernetesClient } from '../../kernel/k8s/client.ts'
 import { terminationSignal } from '../../kernel/process/termination.ts'
 import { digestSyntax, parseBase } from './base-query.ts'
 import { readCredentials } from './credentials.ts'
+import { readOrigins } from './read-origins.ts'
 import type { RebuildFlags } from './flags.ts'
 import type { RebuildOptions } from './run.ts'
 
@@ -27,6 +28,7 @@ export async function rebuildOptions(
       namespace: flags.allNamespaces ? undefined : (flags.namespace ?? client.namespace),
       dryRun: flags.dryRun === true,
       failFast: flags.failFast === true,
+      origins: () => readOrigins({ kubeconfig, context }, say),
       signal: terminationSignal(),
     },
     close: () => client.close(),

@@ -51,9 +51,13 @@ export const makersOf = (images: readonly Image[]): ReadonlyMap<string, Image> =
   new Map(images.flatMap((image) => image.names.map((name) => [name, image] as const)))
 
 /** Names of bases that a registry has to be asked about. */
-export function askedNames(images: readonly Image[], base: BaseQuery | undefined): string[] {
+export function askedNames(
+  images: readonly Image[],
+  base: BaseQuery | undefined,
+  others: readonly Pick<Image, 'bases'>[] = [],
+): string[] {
   const makers = makersOf(images)
-  const used = images.flatMap((image) => image.bases ?? [])
+  const used = [...images, ...others].flatMap((image) => image.bases ?? [])
   return [
     ...new Set(
       used.filter((one) => !makers.has(one.name) && (!base || matchesBase(base, one))).map(({ name }) => name),
@@ -86,8 +90,9 @@ export function planRebuild(images: readonly Image[], question: Question): Rebui
   }
 }
 
-function lookAt(
-  image: Image,
+/** What of an image's bases has moved, as far as the question is about them. */
+export function lookAt(
+  image: Pick<Image, 'bases' | 'cannot'>,
   query: BaseQuery | undefined,
   makers: ReadonlyMap<string, Image>,
   digests: ReadonlyMap<string, Current>,

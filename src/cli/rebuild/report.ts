@@ -1,4 +1,5 @@
 import { table } from '../cluster/table.ts'
+import type { HandMadeResult } from './by-hand.ts'
 import type { Executed, Result, ResultKind } from './execute.ts'
 import type { Image } from './images.ts'
 import type { Moved, RebuildPlan } from './plan.ts'
@@ -22,12 +23,14 @@ export interface ReportedImage {
   readonly image: string
   readonly result: ResultKind | 'planned'
   readonly level?: number | undefined
-  /** The Build that stood for the image before, and the one that was made. */
-  readonly of: string
+  /** The Build that stood for the image before, and the one that was made. Absent: it was built by hand. */
+  readonly of?: string | undefined
   readonly build?: string | undefined
   readonly from?: string | undefined
   readonly to?: string | undefined
   readonly node?: string | undefined
+  /** That have it, of one that was built by hand. */
+  readonly nodes?: readonly string[] | undefined
   readonly seconds?: number | undefined
   readonly reason?: string | undefined
   readonly bases: readonly Moved[]
@@ -39,6 +42,7 @@ const nameOf = (image: Image): string => image.names.join(', ')
 export function reportOf(
   plan: RebuildPlan,
   executed: Executed | undefined,
+  byHand: readonly HandMadeResult[],
   { seconds, interrupted }: { readonly seconds: number; readonly interrupted: boolean },
 ): RebuildReport {
   const done = executed
@@ -53,6 +57,9 @@ export function reportOf(
     ...done,
     ...plan.skipped.map(({ image, reason }) => still(image, 'skipped', reason)),
     ...plan.current.map((image) => still(image, 'current')),
+    ...byHand.map(({ image: { name, digest, nodes }, result, reason, because }): ReportedImage => ({
+      ...{ image: name, result, from: digest, to: digest, nodes, reason, bases: because },
+    })),
   ]
   return {
     ...{ dryRun: executed === undefined, interrupted, peak: executed?.peak ?? 0, seconds, images },
@@ -86,8 +93,8 @@ export function reportText(report: RebuildReport): string {
     .filter(({ result }) => result !== 'current')
     .toSorted((a, b) => order.indexOf(a.result) - order.indexOf(b.result) || (a.level ?? 0) - (b.level ?? 0))
     .map((one) => [
-      ...[one.result, String(one.level ?? '-'), one.image, one.build ?? one.of, short(one.from), short(one.to)],
-      ...[one.node ?? '-', one.reason ?? because(one.bases)],
+      ...[one.result, String(one.level ?? '-'), one.image, one.build ?? one.of ?? '-', short(one.from), short(one.to)],
+      ...[one.node ?? one.nodes?.join(',') ?? '-', why(one)],
     ])
   const header = ['RESULT', 'LEVEL', 'IMAGE', 'BUILD', 'WAS', 'IS', 'NODE', 'WHY']
   const counts = order.flatMap((kind) => {
@@ -104,6 +111,9 @@ export function reportText(report: RebuildReport): string {
 
 const short = (digest: string | undefined): string =>
   digest === undefined ? '-' : digest.replace(/^sha256:/, '').slice(0, 12)
+
+const why = ({ of, reason, bases }: ReportedImage): string =>
+  of === undefined ? [because(bases), reason].filter(Boolean).join('; ') : (reason ?? because(bases))
 
 const because = (bases: readonly Moved[]): string =>
   bases.map(({ name, from, to }) => `${name} ${short(from)} → ${to === undefined ? 'rebuilt' : short(to)}`).join(', ')

@@ -2,7 +2,9 @@ import { buildResources, type Build } from '../../api/builds/builds.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import { createLogger } from '../../kernel/log.ts'
+import type { NodeOrigins } from '../../api/built-on.ts'
 import { type BaseQuery, matchesBase } from './base-query.ts'
+import { type HandMade, handMade, planByHand } from './by-hand.ts'
 import { currentDigest, type RegistryOptions } from './digests.ts'
 import { watchEndings } from './endings.ts'
 import { execute, type Executed } from './execute.ts'
@@ -27,6 +29,8 @@ export interface RebuildOptions extends Omit<RegistryOptions, 'signal'> {
   readonly failFast: boolean
   /** Ended rebuilds of a Build that stay. */
   readonly keep: number
+  /** What agents know of the images on their nodes. Never rejects: what it does not know it says. */
+  readonly origins: () => Promise<readonly NodeOrigins[]>
   readonly signal: AbortSignal
   /** Told what happens. */
   readonly say: (line: string) => void
@@ -36,13 +40,16 @@ export interface RebuildOptions extends Omit<RegistryOptions, 'signal'> {
 export async function rebuild(options: RebuildOptions): Promise<RebuildReport> {
   const started = Date.now()
   const cluster = await readCluster(options)
-  const plan = planRebuild(cluster.images, {
-    ...{ base: options.base, selected: cluster.selected },
-    digests: await ask(cluster, options),
-  })
+  const made = new Set(cluster.images.flatMap(({ names }) => names))
+  // They have no labels.
+  const reports = options.selector === undefined ? await options.origins() : []
+  const byHand = handMade(reports, made, options.namespace)
+  const digests = await ask(cluster, byHand, options)
+  const question = { base: options.base, selected: cluster.selected, digests }
+  const plan = planRebuild(cluster.images, question)
   const executed = options.dryRun ? undefined : await work(plan, cluster, options)
   if (executed && !options.signal.aborted) await tidy(options)
-  return reportOf(plan, executed, {
+  return reportOf(plan, executed, planByHand(byHand, plan, cluster.images, question), {
     seconds: (Date.now() - started) / 1000,
     interrupted: options.signal.aborted,
   })
@@ -51,10 +58,14 @@ export async function rebuild(options: RebuildOptions): Promise<RebuildReport> {
 /** Registries asked at a time. */
 const atOnce = 8
 
-async function ask({ images, selected }: ReadCluster, options: RebuildOptions): Promise<Map<string, Current>> {
+async function ask(
+  { images, selected }: ReadCluster,
+  byHand: readonly HandMade[],
+  options: RebuildOptions,
+): Promise<Map<string, Current>> {
   const { base, to } = options
   const digests = new Map<string, Current>()
-  const names = askedNames(images.filter(selected), base)
+  const names = askedNames(images.filter(selected), base, byHand)
   const makers = new Set(images.flatMap((image) => image.names))
   const queue = names.filter((name) => !makers.has(name)).values()
   const one = async (): Promise<void> => {

@@ -8,7 +8,6 @@ import type {
   PullProgress,
   PullRequest,
   RetractRequest,
-  SharedIndex,
   WantedRequest,
 } from '../../api/images.ts'
 import { InsituError } from '../../kernel/errors.ts'
@@ -22,7 +21,7 @@ export interface AgentCalls {
     node: string,
     images: readonly BuiltImage[],
     signal: AbortSignal,
-    index?: SharedIndex,
+    of?: Pick<BuiltRequest, 'index' | 'ref'>,
   ): Promise<BuiltAnswer['refused']>
   /** A node loses its copies of these names that are older. */
   drop(node: string, images: readonly BuiltImage[]): Promise<void>
@@ -73,8 +72,8 @@ export function createAgentCalls({
     })
   }
   return {
-    async built(node, images, signal, index) {
-      const body: BuiltRequest = { images, index }
+    async built(node, images, signal, of) {
+      const body: BuiltRequest = { images, ...of }
       const answer = await askAgent(reach(node), tls, { method: 'POST', path: agentPaths.built, body, timeout, signal })
       return (answer as Partial<BuiltAnswer> | undefined)?.refused ?? []
     },

@@ -22,6 +22,8 @@ export interface FinishedBuild {
   readonly names: readonly string[]
   /** What they name; undefined when the daemon did not say. */
   readonly digest: string | undefined
+  /** Of the daemons' records of the build. */
+  readonly ref?: string | undefined
   readonly wish: DeliveryWish
   readonly progress: Progress
   /** Aborts when the client is gone. */
@@ -89,7 +91,7 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
     images: readonly BuiltImage[],
   ): Promise<BuiltAnswer['refused']> {
     try {
-      return await agents.built(node, images, build.signal, build.shared)
+      return await agents.built(node, images, build.signal, { index: build.shared, ref: build.ref })
     } catch (error) {
       if (build.signal.aborted) return []
       const said = `the agent of node ${node} was not told of the image: ${describeError(error)}`

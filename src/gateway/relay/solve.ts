@@ -153,7 +153,8 @@ async function imagesBuilt(
   }
   const { targets: placed } = placement
   const digest = namedDigest(response)
-  return images.finish({ node: node.name, placed, names, digest, wish, progress, signal }, inProgress)
+  const { ref } = request
+  return images.finish({ node: node.name, placed, names, digest, ref, wish, progress, signal }, inProgress)
 }
 
 const failureOf = (end: PumpEnd): string | undefined => {

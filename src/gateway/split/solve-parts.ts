@@ -101,7 +101,7 @@ export async function solveParts(
 async function imagesBuilt(
   { images, placer }: RelayContext,
   { signal }: Call,
-  { build, split }: SplitSolve,
+  { build, split, request }: SplitSolve,
   index: ImageIndex | undefined,
   inProgress: BuildInProgress | undefined,
 ): Promise<void> {
@@ -119,7 +119,7 @@ async function imagesBuilt(
       others: parts.slice(1).map(({ node }) => node.name),
       shared: { digest, mediaType, content: bytes.toString('utf8') },
       placed: [...new Set(parts.flatMap(({ placement }) => placement.targets))],
-      ...{ names, digest, wish: build.delivery, progress: build.progress, signal },
+      ...{ names, digest, ref: request.ref, wish: build.delivery, progress: build.progress, signal },
     },
     inProgress,
   )

@@ -3,7 +3,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Build, buildResources } from '../../../src/api/builds/builds.ts'
-import { serviceAccounts } from '../../../src/api/names.ts'
+import { readProvenance } from '../../../src/agent/images/provenance.ts'
+import type { NodeOrigins } from '../../../src/api/built-on.ts'
+import { serviceAccounts, tokenAudience } from '../../../src/api/names.ts'
 import { parseBase } from '../../../src/cli/rebuild/base-query.ts'
 import { credentialsIn } from '../../../src/cli/rebuild/credentials.ts'
 import type { RebuildReport } from '../../../src/cli/rebuild/report.ts'
@@ -19,6 +21,7 @@ import { type Buildkitd, startBuildkitd } from '../fixtures/buildkitd.ts'
 import { buildctl, startClient } from '../fixtures/clients.ts'
 import { createWorkspace, type Workspace } from '../fixtures/context.ts'
 import { startGateway, type TestGateway } from '../fixtures/gateway.ts'
+import { tool } from '../fixtures/paths.ts'
 import { type Registry, startRegistry } from '../fixtures/registry.ts'
 import { until } from '../fixtures/until.ts'
 import { type BoundPod, namespace as ours } from '../install/installed.ts'
@@ -40,6 +43,7 @@ let controller: Controller
 let kubelet: ReturnType<typeof runJobs>
 let kubeconfig: string
 let rebuilder: BoundPod
+let builder: BoundPod
 
 beforeAll(async () => {
   ;[builds, daemon, registry, space] = await Promise.all([
@@ -60,9 +64,9 @@ beforeAll(async () => {
   await apply('builds/account.yaml')
   await apply('rebuild/account.yaml')
   rebuilder = await builds.installed.pod('rebuild-1', 'rebuilder', 'node-1', namespace)
-  const pod = await builds.installed.pod('build-1', 'builder', 'node-1', namespace)
+  builder = await builds.installed.pod('build-1', 'builder', 'node-1', namespace)
   kubelet = runJobs({
-    ...{ admin, namespace, pod, directory: await space.directory() },
+    ...{ admin, namespace, pod: builder, directory: await space.directory() },
     gateway: { port: gateway.port, ca: identity.tls.current().ca },
   })
   controller = await builds.controller()
@@ -147,6 +151,7 @@ async function report(base: string | undefined, more: Partial<RebuildOptions> = 
     return await rebuild({
       ...{ client, namespace, selector: undefined, base: base === undefined ? undefined : parseBase(base) },
       ...{ to: undefined, dryRun: false, parallel: 2, failFast: false, keep: 2, say: () => undefined },
+      origins: () => Promise.resolve([]),
       registries: new Map([[registry.address, `http://${registry.address}`]]),
       credentials: credentialsIn([]),
       signal: new AbortController().signal,
@@ -179,6 +184,52 @@ const digestOf = async (repository: string): Promise<string | null> =>
       headers: { accept: 'application/vnd.oci.image.manifest.v1+json' },
     })
   ).headers.get('docker-content-digest')
+
+test('an image that was built by hand is in the report: where it is, on what it was built, how to build it again', async () => {
+  const directory = await space.directory()
+  const [token, ca, ref, metadata] = ['token', 'ca.crt', 'ref', 'metadata'].map((name) => join(directory, name)) as [
+    ...[string, string, string, string],
+  ]
+  await writeFile(token, await builder.token(tokenAudience))
+  await writeFile(ca, identity.tls.current().ca)
+  const context = await space.context(`FROM ${os()}\nRUN touch /by-hand\n`)
+  const image = `${registry.address}/team/by-hand:1`
+  const built = await startClient(program, [
+    ...['connect', '--address', `127.0.0.1:${gateway.port}`, '--token-file', token, '--ca-file', ca],
+    ...['--directory', join(directory, 'tls'), '--', tool('buildctl'), 'build', '--frontend=dockerfile.v0'],
+    ...[`--local=context=${context}`, `--local=dockerfile=${context}`, `--output=type=image,name=${image},push=true`],
+    ...[`--ref-file=${ref}`, `--metadata-file=${metadata}`],
+  ]).ended
+  expect(built, built.output).toMatchObject({ exitCode: 0 })
+  // What the agent of a node keeps, read as it reads it.
+  const origin = await readProvenance(daemon.socket, (await readFile(ref, 'utf8')).trim())
+  const first = (await digestOf('base/os')) ?? ''
+  expect(origin).toEqual({
+    owner: `service-account ${namespace}/builder`,
+    bases: [{ name: os(), digest: first, pinned: false }],
+  })
+  const { 'containerimage.digest': digest = '' } = JSON.parse(await readFile(metadata, 'utf8')) as Record<
+    string,
+    string
+  >
+  const reports: NodeOrigins[] = [{ node: 'node-1', images: [{ name: image, digest, ...origin }] }]
+  const origins = () => Promise.resolve(reports)
+  expect((await report(undefined, { origins })).counts).toEqual({ current: 3 })
+  const to = `sha256:${'5'.repeat(64)}`
+  for (const base of [os(), `${os()}@${first}`]) {
+    const { images, counts } = await report(base, { origins, to, dryRun: true })
+    expect(counts).toEqual({ planned: 2, skipped: 1 })
+    expect(images.find((one) => one.image === image)).toEqual({
+      ...{ image, result: 'skipped', nodes: ['node-1'], from: digest, to: digest },
+      reason: expect.stringMatching(/^built by hand: .*buildctl build .*team\/by-hand:1$/) as string,
+      bases: [{ name: os(), from: first, to }],
+    })
+  }
+  expect((await report(os(), { origins, to, dryRun: true, selector: 'no=such' })).images).toEqual([])
+  // Who may not look into the agents is told what the report lacks.
+  const { output } = await insitu('--base', os(), '--dry-run').ended
+  expect(output).toContain('images that were built by hand are not in the report')
+})
 
 test('a base that moved is followed through the levels; what fails, and what is built on that, is told apart', async () => {
   await make('fragile', 'FROM REGISTRY/base/os:1\nRUN grep first /release\n')
