@@ -12,7 +12,7 @@ const maxRequest = 1 << 20
 
 /** What the socket tells of besides the disk. */
 export interface SocketAnswers {
-  origins(): Promise<NodeOrigins>
+  readonly origins: () => Promise<NodeOrigins>
 }
 
 /**
