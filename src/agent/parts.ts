@@ -18,7 +18,12 @@ export function agentParts(options: AgentOptions): readonly Part[] {
   const images = options.front ? [part] : []
   const interpreters = options.emulators ?? '/usr/libexec/insitu'
   return [
-    ...[binfmtPart({ interpreters }), ...images, diskPart({ built: names, origins: () => built.origins() }), proxyPart(options)],
+    ...[
+      binfmtPart({ interpreters }),
+      ...images,
+      diskPart({ built: names, origins: () => built.origins() }),
+      proxyPart(options),
+    ],
     ...mirrorParts(options, built),
   ]
 }

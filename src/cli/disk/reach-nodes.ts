@@ -27,7 +27,13 @@ export interface ReachableNode {
 export async function reachNodes(options: NodeOptions): Promise<ReachableNode[]> {
   const { socket } = options
   if (socket !== undefined) {
-    return [{ node: 'this machine', rootless: false, ask: (question, body, onLine) => askAgent(socket, question, body, onLine) }]
+    return [
+      {
+        node: 'this machine',
+        rootless: false,
+        ask: (question, body, onLine) => askAgent(socket, question, body, onLine),
+      },
+    ]
   }
   const { agents } = await withCluster(options, (client) => readInstallation(client, options.namespace))
   if (agents.length === 0) {
