@@ -7,6 +7,9 @@ export async function countedProxy(target: string) {
   const open = new Set<Socket>()
   const server = createServer((client) => {
     const upstream = connect(Number(port), host)
+    // A proxy that keeps small packets back costs 40 ms wherever somebody writes two of them in turn.
+    client.setNoDelay(true)
+    upstream.setNoDelay(true)
     for (const [side, other] of [
       [client, upstream],
       [upstream, client],
