@@ -27,7 +27,7 @@ beforeAll(async () => {
   ;[red, blue, registry, proxy] = await Promise.all([
     startBuildkitd({ config: '[worker.oci]\nplatforms = ["linux/amd64"]\n' }),
     startBuildkitd({ config: '[worker.oci]\nplatforms = ["linux/arm64"]\n' }),
-    startRegistry(),
+    startRegistry({ memory: true }),
     startHttpProxy({ hosts: {} }),
   ])
   gateway = await startGateway({

@@ -37,7 +37,7 @@ beforeAll(async () => {
   ;[red, blue, registry] = await Promise.all([
     startBuildkitd({ config: '[worker.oci]\nplatforms = ["linux/amd64"]\n' }),
     startBlue(),
-    startRegistry({ tokens: `http://127.0.0.1:${await openTokens()}/token` }),
+    startRegistry({ tokens: `http://127.0.0.1:${await openTokens()}/token`, memory: true }),
   ])
   gateway = await open()
 })

@@ -24,7 +24,7 @@ beforeAll(async () => {
   ;[red, blue, registry] = await Promise.all([
     startBuildkitd({ config: '[worker.oci]\nplatforms = ["linux/amd64"]\n' }),
     startBuildkitd({ config: '[worker.oci]\nplatforms = ["linux/arm64"]\n' }),
-    startRegistry(),
+    startRegistry({ memory: true }),
   ])
   gateway = await startGateway({
     nodes: {
