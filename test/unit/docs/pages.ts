@@ -26,7 +26,8 @@ export const files: readonly string[] = readdirSync(repository)
   )
   .filter((file) => !made.test(file))
 
-const fence = /^```(\w*)\n([\s\S]*?)^```/gm
+// Of a list they are indented.
+const fence = /^ *```(\w*)\n([\s\S]*?)^ *```/gm
 
 function readPage(file: string): Page {
   const text = readFileSync(join(repository, file), 'utf8')
