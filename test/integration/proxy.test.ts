@@ -27,6 +27,8 @@ let direct: string
 let port: number
 /** What red's agent has in its environment. Tests change it. */
 const proxy: Record<string, string> = {}
+/** What the ConfigMap of the namespace `team` has. */
+const ofTeam: Record<string, string> = {}
 
 beforeAll(async () => {
   registry = await startRegistry()
@@ -44,6 +46,10 @@ beforeAll(async () => {
   door = await openFrontDoor({
     config: { proxy: true, defaults: true },
     proxy,
+    proxies: {
+      sources: (namespace) => (namespace === 'team' ? [{ name: 'the ConfigMap of team', variables: ofTeam }] : []),
+      exceptions: () => [],
+    },
     daemons: {
       config: `[registry."registry.only.test:${registryPort}"]\nhttp = true\n`,
       // As an agent whose environment has it starts it.
@@ -102,6 +108,24 @@ describe('a step reaches through the proxy what it can reach only there, and NO_
     const lost = await alice.buildctl(dockerfile(await contextOf(`RUN probe get ${direct} # own\n`), own))
     expect(lost.exitCode).not.toBe(0)
     expect(open.requests()).toContain(`GET ${direct}`)
+  })
+
+  test('that of the caller’s namespace', async () => {
+    Object.assign(ofTeam, { HTTP_PROXY: open.url, FTP_PROXY: 'http://ftp.test:1', ALL_PROXY: 'http://all.test:1' })
+    const context = await contextOf(`RUN probe get ${hidden}?team && env | grep -i _proxy= | sort\n`)
+    const before = [open, locked].map((one) => one.requests().length)
+    const builder = await door.account('team', 'builder')
+    const result = await builder.buildctl(dockerfile(context))
+    expect(result, result.output).toMatchObject({ exitCode: 0 })
+    expect(open.requests().slice(before[0])).toContain(`GET ${hidden}?team`)
+    expect(locked.requests().slice(before[1])).not.toContain(`GET ${hidden}?team`)
+    for (const [name, value] of Object.entries({ ...proxy, ...ofTeam })) {
+      for (const either of [name.toUpperCase(), name.toLowerCase()])
+        expect(result.output).toContain(`${either}=${value}\n`)
+    }
+    // Alice is of no namespace; her build has the cache of the other one, whose proxy was another.
+    const other = await alice.buildctl(dockerfile(context))
+    expect(other.output).toMatch(/RUN probe get[^\n]*\n#\d+ CACHED/)
   })
 
   test('buildx bake', async () => {
