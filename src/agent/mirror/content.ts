@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
+import { type FileHandle, open, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 
@@ -11,7 +11,14 @@ export interface ContentStore {
   read(digest: string): Promise<Buffer>
   /** Bytes from `start` to `end`, both included. */
   stream(digest: string, start: number, end: number): Readable
+  /**
+   * The same in pieces, in memory that is used again: a piece is valid until the next but one is asked for. New memory for
+   * each piece is a third of what sending it costs.
+   */
+  pieces(digest: string, start: number, end: number): AsyncGenerator<Buffer>
 }
+
+const pieceSize = 256 << 10
 
 /** containerd takes no larger manifests either (`MaxManifestSize`). */
 export const maxManifest = 8 << 20
@@ -33,6 +40,27 @@ export function contentStore(root: string): ContentStore {
       if (bytes === undefined || bytes > maxManifest) throw new Error(`${digest} is not a manifest of this node`)
       return readFile(file(digest))
     },
-    stream: (digest, start, end) => createReadStream(file(digest), { start, end, highWaterMark: 256 << 10 }),
+    stream: (digest, start, end) => createReadStream(file(digest), { start, end, highWaterMark: pieceSize }),
+    async *pieces(digest, start, end) {
+      const handle = await open(file(digest))
+      try {
+        yield* readPieces(handle, start, end)
+      } finally {
+        await handle.close()
+      }
+    },
+  }
+}
+
+async function* readPieces(handle: FileHandle, start: number, end: number): AsyncGenerator<Buffer> {
+  const size = Math.min(pieceSize, end - start + 1)
+  const buffers = [Buffer.allocUnsafeSlow(size), Buffer.allocUnsafeSlow(size)] as const
+  let at = start
+  for (let turn = 0; at <= end; turn += 1) {
+    const buffer = buffers[turn % 2 === 0 ? 0 : 1]
+    const { bytesRead } = await handle.read(buffer, 0, Math.min(size, end - at + 1), at)
+    if (bytesRead === 0) throw new Error('a blob is shorter than it was')
+    at += bytesRead
+    yield buffer.subarray(0, bytesRead)
   }
 }

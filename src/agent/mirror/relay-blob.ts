@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { pipeline } from 'node:stream/promises'
 import { InsituError } from '../../kernel/errors.ts'
 import { contentHeaders, parseRange, sendError } from './answer.ts'
 import type { RemoteContent } from './source.ts'
 import { readVerified, smallBlob, verifiedBytes, type VerifiedOptions } from './verified.ts'
+import { writeAll } from './write.ts'
 
 export interface RelayOptions extends VerifiedOptions {
   /** Told that a blob arrived wrong and containerd has the most of it. */
@@ -54,9 +54,10 @@ export async function relayBlob(
     })
   } else response.writeHead(200, headers)
   try {
-    await pipeline(count(verifiedBytes(content, opened, offset, options), end - offset, options.onBytes), response)
+    await writeAll(count(verifiedBytes(content, opened, offset, options), end - offset, options.onBytes), response)
+    response.end()
   } catch (error) {
-    // The pipeline has cut the connection: the end must not look like an end.
+    // The connection is cut by now: the end must not look like an end.
     if (error instanceof InsituError && error.code === 'DIGEST_MISMATCH') options.onCorrupt(digest)
     throw error
   }

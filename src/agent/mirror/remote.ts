@@ -20,6 +20,8 @@ export interface Remote {
   blob(repository: string, digest: string): Promise<RemoteContent | undefined>
   /** Bytes of configs and layers of an image whose manifests came through here; of an index, of the platforms that came. */
   readonly sizeOf: (digest: string) => number | undefined
+  /** Where a layer stands in the image whose manifest came through here: images share layers, so one of them. */
+  position(digest: string): { readonly image: string; readonly index: number } | undefined
   /** Nobody has a name of this repository: its blobs need no question for a moment. */
   unknown(repository: string): void
 }
@@ -124,6 +126,13 @@ export function createRemote(options: RemoteOptions): Remote {
       return undefined
     },
     sizeOf,
+    position(digest) {
+      for (const [image, { children }] of manifests) {
+        const index = children.findIndex((child) => child.digest === digest)
+        if (index !== -1) return { image, index }
+      }
+      return undefined
+    },
     unknown: note,
   }
 }

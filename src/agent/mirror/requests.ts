@@ -11,6 +11,7 @@ import { serveContent } from './serve-content.ts'
 import { createFailures } from './failures.ts'
 import type { Ordinary } from './ordinary/ordinary.ts'
 import { nextHop, parseTarget, type Target } from './target.ts'
+import { createTurns } from './turns.ts'
 
 export interface RequestsOptions extends NamesOptions, Omit<RelayOptions, 'onCorrupt' | 'onBytes'> {
   readonly built: BuiltContent
@@ -34,6 +35,7 @@ export function createRequests(options: RequestsOptions) {
   const { built, store, remote, ordinary, log, hold = 27_000, mostHops = 9 } = options
   const corrupt = new Set<string>()
   const failures = createFailures()
+  const turns = createTurns()
 
   const tag = async (
     request: IncomingMessage,
@@ -115,7 +117,13 @@ export function createRequests(options: RequestsOptions) {
       setTimeout(() => void options.discard(wrong), 1000).unref()
     }
     const onBytes = (bytes: number): void => options.count?.(repository, bytes)
-    await relayBlob(request, response, content, { ...options, onCorrupt, onBytes })
+    const place = request.method === 'GET' ? remote.position(digest) : undefined
+    const end = place && (await turns.begin(place.image, place.index))
+    try {
+      if (!response.destroyed) await relayBlob(request, response, content, { ...options, onCorrupt, onBytes })
+    } finally {
+      end?.()
+    }
   }
 
   return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {

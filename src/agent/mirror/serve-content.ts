@@ -4,6 +4,7 @@ import { contentHeaders, notFound, parseRange, sendError } from './answer.ts'
 import { compressor, worthCompressing } from './compress.ts'
 import type { ContentStore } from './content.ts'
 import { type Descriptor, isPlainLayer } from './manifest.ts'
+import { writeAll } from './write.ts'
 
 /** Bytes of the blob itself, where `content-length` is that of its compressed form or absent. */
 export const sizeHeader = 'insitu-size'
@@ -53,6 +54,7 @@ export async function serveContent(
       'content-range': `bytes ${start}-${end}/${size}`,
     })
   } else response.writeHead(200, headers)
-  await pipeline(store.stream(digest, start, end), response)
+  await writeAll(store.pieces(digest, start, end), response)
+  response.end()
   return end - start + 1
 }

@@ -3,6 +3,7 @@ import type { Peer } from '../../api/images.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { Links } from './links.ts'
+import { piecesOf } from './pieces.ts'
 import type { Opened, RemoteContent, Source } from './source.ts'
 
 export interface VerifiedOptions {
@@ -17,12 +18,11 @@ const mostBreaks = 20
 /** Blobs up to this size are checked before their first byte is given on, so that another peer can be used instead. */
 export const smallBlob = 4 << 20
 
-/** TLS gives 16 KiB at a time; written on in larger pieces a transfer costs the processor a sixth less. */
 const pieceSize = 256 << 10
 
 /**
  * The bytes of a blob from an offset on, out of one peer after the other: one that breaks off is replaced by another
- * at the very byte. From offset 0 on they are hashed while they flow, and the last piece is held back until the digest is proved.
+ * at the very byte. A piece is valid until the next but one is asked for. From offset 0 on they are hashed while they flow, and the last piece is held back until the digest is proved.
  * @param first what `source.open` gave.
  * @throws InsituError DIGEST_MISMATCH (DATA_LOSS) instead of the last piece; what `source.open` throws.
  */
@@ -37,8 +37,6 @@ export async function* verifiedBytes(
   const used = new Map<string, Peer>()
   let at = offset
   let held: Buffer | undefined
-  let gathered: Buffer[] = []
-  let gatheredBytes = 0
   let current = first
   try {
     for (let breaks = 0; ; breaks += 1) {
@@ -46,18 +44,12 @@ export async function* verifiedBytes(
       const begun = performance.now()
       const from = at
       try {
-        for await (const piece of current.body) {
-          const chunk = piece as Buffer
-          at += chunk.length
-          hash?.update(chunk)
+        for await (const piece of piecesOf(current.body, Math.min(pieceSize, Math.max(first.size - at, 1)))) {
+          at += piece.length
           if (at > first.size) throw new Error('more bytes than the blob has')
-          gathered.push(chunk)
-          gatheredBytes += chunk.length
-          if (gatheredBytes < pieceSize) continue
+          hash?.update(piece)
           if (held) yield held
-          held = Buffer.concat(gathered, gatheredBytes)
-          gathered = []
-          gatheredBytes = 0
+          held = piece
         }
         if (at < first.size) throw new Error('the connection ended early')
         // Held back by a slow reader it measures that one; then it only costs a little compression.
@@ -78,7 +70,6 @@ export async function* verifiedBytes(
       throw new InsituError('DIGEST_MISMATCH', `what came for ${digest} is something else`, { status: 'DATA_LOSS' })
     }
     if (held) yield held
-    if (gathered.length > 0) yield Buffer.concat(gathered, gatheredBytes)
   } finally {
     current.body.destroy()
   }
@@ -98,7 +89,7 @@ export async function readVerified(
     const chunks: Buffer[] = []
     opened ??= await options.source.open(content, kind, 0)
     try {
-      for await (const chunk of verifiedBytes(content, opened, 0, options)) chunks.push(chunk)
+      for await (const chunk of verifiedBytes(content, opened, 0, options)) chunks.push(Buffer.from(chunk))
       return Buffer.concat(chunks)
     } catch (error) {
       // The one who sent it is blamed by now and is not asked again.
