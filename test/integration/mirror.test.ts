@@ -125,6 +125,16 @@ describe('a pull through containerd', () => {
     await pull(`${name.slice(0, name.lastIndexOf(':'))}@${image.digest}`)
   })
 
+  it('gets one layer after the other, so that containerd unpacks while others still come', async () => {
+    const name = fresh()
+    const image = await sketchImage(node.directory, name, { layers: [2 * MiB, 2 * MiB, 2 * MiB, 2 * MiB] })
+    const [peer] = await publish(name, image, 1)
+    await pull(name)
+    const layers = (peer?.transfers() ?? []).filter(({ digest }) => image.layers.includes(digest))
+    expect(layers.map(({ what }) => what)).toEqual(image.layers.flatMap(() => ['begin', 'end']))
+    expect(new Set(layers.map(({ digest }) => digest))).toEqual(new Set(image.layers))
+  })
+
   it('gets its own platform from the node that has it, whoever else has the name', async () => {
     const name = fresh()
     const image = await sketchImage(node.directory, name, { layers: [300_000, 5 * MiB], index: true })

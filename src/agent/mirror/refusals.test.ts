@@ -1,0 +1,78 @@
+import { afterEach, expect, test } from 'vitest'
+import { createLogger } from '../../kernel/log.ts'
+import type { Gateways } from './gateways.ts'
+import { type Mirror, startMirror } from './mirror.ts'
+
+// How soon a pull goes on to its registry: one question to all gateways at a time, and none that waits for a dead one.
+
+let mirror: Mirror | undefined
+afterEach(async () => mirror?.close())
+
+interface Question {
+  readonly gateway: string
+  readonly path: string
+  readonly answer: () => void
+}
+
+/** A mirror of a node that has nothing, and what it asks gateways; those that are `dead` never answer. */
+async function open(names: readonly string[], dead: readonly string[] = []) {
+  const asked: Question[] = []
+  let arrived: () => void = () => {}
+  const gateways: Gateways = {
+    connected: () => names,
+    get: (gateway, path) =>
+      new Promise((resolve) => {
+        asked.push({ gateway, path, answer: () => dead.includes(gateway) || resolve({ state: 'none' }) })
+        arrived()
+      }),
+    close() {},
+  }
+  mirror = await startMirror({
+    ...{ containerdRoot: '/nowhere', containerd: () => Promise.reject(new Error('not asked')), gateways },
+    ...{ tls: new Promise(() => {}), port: 0, host: '127.0.0.1', log: createLogger({ level: 'silent' }) },
+    records: { find: () => undefined, list: () => [], revision: () => 0 },
+  })
+  const base = `http://127.0.0.1:${mirror.server.port}/v2/library/app`
+  return {
+    asked,
+    status: async (path: string) => (await fetch(`${base}/${path}?ns=docker.io`, { method: 'HEAD' })).status,
+    /** When so many questions are open. */
+    questions: async (count: number) => {
+      while (asked.length < count) await new Promise<void>((resolve) => (arrived = resolve))
+    },
+  }
+}
+
+const digest = `sha256:${'a'.repeat(64)}`
+
+test('a name that nobody has costs one question to all gateways at once, and the blobs of its pull none', async () => {
+  const { asked, status, questions } = await open(['one', 'two', 'three'])
+  const answered = status('manifests/v1')
+  // None of them has answered: nobody waits for another.
+  await questions(3)
+  expect(asked.map(({ gateway }) => gateway)).toEqual(['one', 'two', 'three'])
+  for (const { answer } of asked) answer()
+  expect(await answered).toBe(404)
+  expect(await status(`blobs/${digest}`)).toBe(404)
+  expect(asked).toHaveLength(3)
+})
+
+test('a gateway that does not answer delays one pull by the patience with late ones, and is not waited for again', async () => {
+  const { asked, status, questions } = await open(['one', 'dead'], ['dead'])
+  const answered = status('manifests/v1')
+  await questions(2)
+  for (const { answer } of asked) answer()
+  expect(await answered).toBe(404)
+  const again = status('manifests/v2')
+  await questions(3)
+  expect(asked.map(({ gateway }) => gateway)).toEqual(['one', 'dead', 'one'])
+  asked[2]?.answer()
+  expect(await again).toBe(404)
+})
+
+test('without any gateway nothing is waited for', async () => {
+  const { asked, status } = await open([])
+  expect(await status('manifests/v1')).toBe(404)
+  expect(await status(`manifests/${digest}`)).toBe(404)
+  expect(asked).toEqual([])
+})
