@@ -8,10 +8,11 @@ import type { AgentOptions } from './options.ts'
 import type { Part } from './part.ts'
 import { proxyPart } from './proxy/part.ts'
 import { rootlessPart } from './rootless/part.ts'
+import { turnsPart } from './turns/part.ts'
 
 /** What an agent consists of besides the supervision of buildkitd. Parts that need each other are joined here. */
 export function agentParts(options: AgentOptions): readonly Part[] {
-  if (options.rootless) return [rootlessPart]
+  if (options.rootless) return [rootlessPart, turnsPart]
   const { part, built } = createImages()
   const names = (): Set<string> => new Set(built.list().map(({ name }) => name))
   // Who built what is known from gateways: without them (`insitu local`) every build would look like one past the door.
@@ -23,6 +24,7 @@ export function agentParts(options: AgentOptions): readonly Part[] {
       ...images,
       diskPart({ built: names, origins: () => built.origins() }),
       proxyPart(options),
+      turnsPart,
     ],
     ...mirrorParts(options, built),
   ]

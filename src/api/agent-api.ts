@@ -28,6 +28,11 @@ export const agentPaths = {
   origins: '/v1/origins',
   /** POST a PruneRequest; JSON lines of PruneProgress. On the agent's unix socket only. */
   prune: '/v1/prune',
+  /**
+   * POST `?limit=N`; JSON lines of TurnLine. A turn to build on this node, while fewer than N have one; it lasts as long as
+   * the request, whose body is a byte now and then. For gateways.
+   */
+  turn: '/v1/turn',
   /** POST a WantedRequest: what templates of workloads that may run here name, as of now. For gateways. */
   wanted: '/v1/wanted',
   /** GET `?name=…&name=…`: a ProtectedAnswer; to be asked before a build writes these names. For gateways. */
@@ -35,6 +40,9 @@ export const agentPaths = {
   /** GET, HEAD: OCI distribution, read-only, as the mirror serves it (`?ns=` names the registry). For other agents. */
   registry: '/v2/',
 } as const
+
+/** One line of the answer to `agentPaths.turn`: the place of one who waits, then its turn. */
+export type TurnLine = { readonly place: number } | { readonly turn: true }
 
 /** Requests over the gateways' TLS port for clients, for agents. */
 export const gatewayPaths = {

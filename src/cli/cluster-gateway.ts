@@ -11,6 +11,8 @@ import type { Env } from '../kernel/config/env.ts'
 import { createKubernetesClient } from '../kernel/k8s/client.ts'
 import { ports } from '../api/names.ts'
 import { askAgent } from '../gateway/directory/agent-request.ts'
+import { holdTurn } from '../gateway/directory/agent-turn.ts'
+import { unreachable } from '../gateway/directory/agent-connection.ts'
 import { askProtectedNames } from '../gateway/policy/ask-protected.ts'
 import { policyParts } from './gateway-policy.ts'
 import { watchProxyConfigMaps } from '../gateway/proxy/config-maps.ts'
@@ -98,6 +100,12 @@ export async function clusterParts(
   const policy = await policyParts({
     ...{ file: policyFile, directory, logger },
     leaving: (node) => view.nodes.get(node)?.leaving,
+    holdTurn(node, wish) {
+      const host = directory.agents.get(node)?.ip
+      if (host === undefined)
+        return Promise.reject(unreachable({ node, host: '-', port: ports.agent }, 'it has no address'))
+      return holdTurn({ node, host, port: ports.agent }, identity.tls, wish)
+    },
     protectedNames: askProtectedNames({
       ask: (node, path, signal) => {
         const host = directory.agents.get(node)?.ip

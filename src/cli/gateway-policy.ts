@@ -6,7 +6,9 @@ import { tenantOf } from '../gateway/policy/match.ts'
 import { createPolicyMetrics } from '../gateway/policy/metrics.ts'
 import type { ProtectedNames } from '../gateway/policy/protected.ts'
 import { policyFromFile } from '../gateway/policy/source.ts'
-import { createQueue } from '../gateway/queue/queue.ts'
+import type { TurnWish } from '../gateway/directory/agent-turn.ts'
+import { createNodeTurns } from '../gateway/queue/node-turns.ts'
+import { createQueue, leaving as nodeLeaves } from '../gateway/queue/queue.ts'
 import type { Logger } from '../kernel/log.ts'
 
 /** Where the ConfigMap of the policy is mounted in a cluster. */
@@ -34,31 +36,44 @@ export async function policyParts(options: {
   readonly protectedNames?: ProtectedNames | undefined
   /** Why a node will be gone soon, as Kubernetes says. */
   readonly leaving?: ((node: string) => string | undefined) | undefined
+  /** Asks the agent of a node for a turn; absent: each gateway counts for itself. */
+  readonly holdTurn?: ((node: string, wish: TurnWish) => Promise<() => void>) | undefined
   readonly logger: Logger
 }): Promise<PolicyParts> {
-  const { file, directory, protectedNames, leaving, logger } = options
+  const { file, directory, protectedNames, leaving, holdTurn, logger } = options
   const source = await policyFromFile({ file, logger })
   const counters = createPolicyMetrics()
+  const trouble = (name: string): string | undefined => {
+    const node = directory.node(name)
+    if (!node) return 'is gone'
+    if (node.report?.state === 'draining') return 'is being stopped'
+    const why = leaving?.(name)
+    return why && `is going away: ${why}`
+  }
   const queue = createQueue({
     perNode: () => source.current().buildsPerNode,
     tenant(caller) {
       const tenant = tenantOf(source.current(), caller)
       return { name: tenant?.name ?? '', weight: tenant?.rights.weight ?? 1, builds: tenant?.rights.builds ?? 0 }
     },
-    trouble(name) {
-      const node = directory.node(name)
-      if (!node) return 'is gone'
-      if (node.report?.state === 'draining') return 'is being stopped'
-      const why = leaving?.(name)
-      return why && `is going away: ${why}`
-    },
+    trouble,
   })
+  const turns = holdTurn
+    ? createNodeTurns({
+        ...{ own: queue, hold: holdTurn, logger },
+        limit: (request) => queue.limit(request),
+        check(node) {
+          const why = trouble(node)
+          if (why !== undefined) throw nodeLeaves(node, why)
+        },
+      })
+    : queue
   const { onRefusal } = counters
   const refusalOf = (decision: Decision | undefined): string | undefined =>
     decision?.allowed === false ? `${decision.why} (rule: ${decision.rule})` : undefined
   return {
     admission: createAdmission({ policy: () => source.current(), protectedNames, logger, onRefusal }),
-    turns: queue,
+    turns,
     refusesName(namespace, serviceAccount, name) {
       const caller = { kind: 'service-account', namespace, serviceAccount } as const
       return refusalOf(decideName(source.current(), caller, name))

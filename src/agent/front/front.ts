@@ -46,7 +46,8 @@ export async function startFront(options: FrontOptions): Promise<Front> {
       options.log.warn({ from, connections }, 'nothing comes from a gateway any more: what it had begun is cut off'),
   })
   // Agents that read from each other keep their connections from one image to the next.
-  const api = createHttpServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+  // A turn is a request without end.
+  const api = createHttpServer({ keepAliveTimeout: 60_000, requestTimeout: 0 }, (request, response) => {
     const identity = identities.get(request.socket)
     if (!identity) return void response.destroy()
     void dispatch(request, response, { identity, handlers: options.handlers(), log: options.log })

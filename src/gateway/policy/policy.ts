@@ -4,7 +4,7 @@ export interface Policy {
   readonly name: string
   /** In the order of the file: the first that fits a caller decides. A caller whom none fits may do nothing. */
   readonly tenants: readonly Tenant[]
-  /** Client connections that build on one node at the same time, for each gateway; 0 is no limit. */
+  /** Client connections that build on one node at the same time, over all gateways where its agent counts them; 0 is no limit. */
   readonly buildsPerNode: number
 }
 

@@ -17,6 +17,8 @@ export interface QueueOptions {
 export interface Queue extends Turns {
   /** Builds that wait, by node. For metrics. */
   waiting(): ReadonlyMap<string, number>
+  /** How many connections may build on the request's node at the same time; undefined: any number. */
+  limit(request: Pick<TurnRequest, 'perNode'>): number | undefined
 }
 
 interface Entry extends Waiting {
@@ -36,7 +38,7 @@ interface Node {
 
 /**
  * A queue for each node. Turns go round the tenants by weight, so that who has asked for a hundred builds does not keep
- * the others waiting. Of this gateway only: gateways share nothing, so with two of them a node may get twice the limit.
+ * the others waiting. Of this gateway only: what builds on a node over all gateways its agent counts (node-turns.ts).
  */
 export function createQueue(options: QueueOptions): Queue {
   const { perNode, tenant, trouble = () => undefined, lookAgain = 1000 } = options
@@ -52,10 +54,13 @@ export function createQueue(options: QueueOptions): Queue {
     nodes.set(name, node)
     return node
   }
+  const limit: Queue['limit'] = ({ perNode: own }) => {
+    const least = Math.min(perNode() || Infinity, own ?? Infinity)
+    return least === Infinity ? undefined : least
+  }
   const mayStart = (node: Node, entry: Entry): boolean => {
-    const { group, perNode: own } = entry.request
-    const limit = Math.min(perNode() || Infinity, own ?? Infinity)
-    const free = node.running.has(group) || node.running.size < limit
+    const { group } = entry.request
+    const free = node.running.has(group) || node.running.size < (limit(entry.request) ?? Infinity)
     const theirs = busy.get(entry.tenant)
     return free && (entry.builds === 0 || theirs === undefined || theirs.has(group) || theirs.size < entry.builds)
   }
@@ -132,6 +137,7 @@ export function createQueue(options: QueueOptions): Queue {
         turn()
       })
     },
+    limit,
     waiting: () => new Map([...nodes].map(([name, node]) => [name, node.entries.length])),
   }
 }
@@ -142,7 +148,8 @@ function count(counts: Map<object, number>, key: object, by: number): void {
   else counts.delete(key)
 }
 
-const leaving = (node: string, why: string): InsituError =>
+/** For one who waits while its node goes. */
+export const leaving = (node: string, why: string): InsituError =>
   new InsituError('NODE_DRAINING', `node ${node}, where this build waited for its turn, ${why}`, {
     status: 'UNAVAILABLE',
     fix: 'run the build again, it goes to another node',
