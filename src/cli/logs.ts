@@ -1,4 +1,4 @@
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { InsituError, UsageError } from '../kernel/errors.ts'
 import { say } from './cluster/connect.ts'
 
@@ -9,6 +9,7 @@ interface Options {
   readonly previous?: boolean
   readonly tail?: string
   readonly timestamps?: boolean
+  readonly output: 'text' | 'json'
   readonly kubeconfig?: string
   readonly context?: string
 }
@@ -25,16 +26,23 @@ export const logsCommand = (): Command =>
     .option('-p, --previous', 'the last lines of attempts that were lost')
     .option('--tail <lines>', 'so many lines from the end of each container')
     .option('--timestamps', 'begin each line with its time')
+    .addOption(
+      new Option('-o, --output <format>', 'json: an object for each line, with its pod and container')
+        .choices(['text', 'json'])
+        .default('text'),
+    )
     .option('--kubeconfig <file>', 'the cluster and the account (default: $KUBECONFIG, then ~/.kube/config)')
     .option('--context <name>', 'a context of the kubeconfig (default: its current one)')
     .action(async (name: string, { namespace, follow = false, previous, kubeconfig, context, ...options }: Options) => {
       const { createKubernetesClient } = await import('../kernel/k8s/client.ts')
       const { writeBuildLogs, writeFormerAttempts } = await import('./cluster/build-logs.ts')
+      const { jsonWriter, textWriter } = await import('./cluster/log-writer.ts')
       const client = await createKubernetesClient({ kubeconfig, context, userAgent: 'insitu-cli' })
       try {
         const where = { client, namespace: namespace ?? client.namespace, name }
         const { container, timestamps } = options
-        const what = { ...where, follow, container, timestamps, tail: lines(options.tail), out: process.stdout, say }
+        const out = (options.output === 'json' ? jsonWriter : textWriter)(process.stdout)
+        const what = { ...where, follow, container, timestamps, tail: lines(options.tail), out, say }
         if (previous === true) return void (await writeFormerAttempts(what))
         const { status } = await writeBuildLogs(what)
         if (!follow || status?.phase === 'Succeeded') return

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { Build, BuildStatus } from '../../api/builds/builds.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import { writeBuildLogs, writeFormerAttempts } from './build-logs.ts'
+import { jsonWriter, textWriter } from './log-writer.ts'
 
 const over = { completionTime: '2026-01-01T00:00:00Z', startTime: '2026-01-01T00:00:00Z' }
 const pod = {
@@ -28,9 +29,10 @@ function logsOf(states: readonly BuildStatus[], there: object | undefined = pod)
       return Promise.resolve(Readable.from([Buffer.from(`${options.container} speaks\n`)]))
     },
   } as unknown as KubernetesClient
-  const options = { client, namespace: 'n', name: 'b', follow: false, out, say: (line: string) => said.push(line) }
+  const say = (line: string) => said.push(line)
+  const options = { client, namespace: 'n', name: 'b', follow: false, out: textWriter(out), say }
   return {
-    ...{ asked, said, options: { ...options, interval: 1 } },
+    ...{ asked, said, out, options: { ...options, interval: 1 } },
     text: () => String((out.read() as Buffer | null) ?? ''),
   }
 }
@@ -61,6 +63,30 @@ describe('insitu logs', () => {
     expect(followed.text()).toBe('build speaks\ntell speaks\n')
     expect(followed.said[0]).toBe('Build n/b is Queued: waits: 4 Builds run already')
     expect(followed.said.filter((line) => line.includes('Queued'))).toHaveLength(1)
+  })
+
+  it('prints JSON, a line each, with where it is from', async () => {
+    const objects = (text: string): unknown[] =>
+      text
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as unknown)
+    const all = logsOf([{ ...over, pod: 'p' }])
+    await writeBuildLogs({ ...all.options, out: jsonWriter(all.out) })
+    expect(objects(all.text())).toEqual([
+      { pod: 'p', container: 'build', line: 'build speaks' },
+      { pod: 'p', container: 'tell', line: 'tell speaks' },
+    ])
+    const split = new PassThrough()
+    const cut = Buffer.from('t1 grün\nt2 rest')
+    await jsonWriter(split).stream({ pod: 'p' }, Readable.from([cut.subarray(0, 6), cut.subarray(6)]), true)
+    expect(objects(String(split.read()))).toEqual([
+      { pod: 'p', time: 't1', line: 'grün' },
+      { pod: 'p', time: 't2', line: 'rest' },
+    ])
+    const former = logsOf([{ phase: 'Running', former: [{ attempt: 1, pod: 'p-1', message: 'lost' }] }])
+    await writeFormerAttempts({ ...former.options, out: jsonWriter(former.out) })
+    expect(objects(former.text())).toEqual([{ pod: 'p-1', attempt: 1, line: 'lost' }])
   })
 
   it('follows over attempts', async () => {

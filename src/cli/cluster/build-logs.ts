@@ -1,10 +1,10 @@
-import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Build, buildResources } from '../../api/builds/builds.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import { resources } from '../../kernel/k8s/resources.ts'
+import type { LogWriter } from './log-writer.ts'
 
 export interface BuildLogsOptions {
   readonly client: KubernetesClient
@@ -17,7 +17,7 @@ export interface BuildLogsOptions {
   /** Lines from the end of each container. */
   readonly tail?: number | undefined
   readonly timestamps?: boolean | undefined
-  readonly out: NodeJS.WritableStream
+  readonly out: LogWriter
   /** Told what is waited for, and which container speaks. */
   readonly say: (line: string) => void
   /** Milliseconds between two looks. Default 1000. */
@@ -83,7 +83,7 @@ function writeLastLines(build: Build, { out, say, tail }: BuildLogsOptions): boo
   const { message, pod = 'its pod' } = build.status ?? {}
   if (!hasEnded(build) || message === undefined) return false
   say(`--- ${pod} is gone; its last lines, from the status of the Build:`)
-  writeLines(out, message, tail)
+  out.lines({ pod: build.status?.pod }, lastOf(message, tail))
   return true
 }
 
@@ -98,14 +98,14 @@ export async function writeFormerAttempts(options: BuildLogsOptions): Promise<Bu
   for (const { attempt, pod, node, message, completionTime } of former) {
     const where = [pod, node && `node ${node}`, completionTime].filter(Boolean).join(', ')
     say(`--- attempt ${attempt}${where === '' ? '' : ` (${where})`}: its last lines`)
-    writeLines(out, message ?? '', tail)
+    out.lines({ pod, attempt }, lastOf(message ?? '', tail))
   }
   return build
 }
 
-const writeLines = (out: NodeJS.WritableStream, text: string, tail: number | undefined): void => {
+function lastOf(text: string, tail: number | undefined): string[] {
   const lines = text.split('\n')
-  for (const line of tail === undefined ? lines : lines.slice(Math.max(0, lines.length - tail))) out.write(`${line}\n`)
+  return tail === undefined ? lines : lines.slice(Math.max(0, lines.length - tail))
 }
 
 /** @returns false when the pod is not there, or nothing of it has started. */
@@ -138,7 +138,7 @@ async function writeContainer(options: BuildLogsOptions, pod: string, container:
   const { client, namespace, follow, tail, timestamps, out, say } = options
   say(`--- ${pod}: ${container}`)
   const log = await client.openLog({ namespace, name: pod }, { container, follow, tail, timestamps })
-  for await (const chunk of log) if (!out.write(chunk as Buffer)) await once(out, 'drain')
+  await out.stream({ pod, container }, log, timestamps === true)
 }
 
 /** In the order in which they run: before the last come those that run one after the other. */
