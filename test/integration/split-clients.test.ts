@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type Buildkitd, startBuildkitd } from './fixtures/buildkitd.ts'
+import { startBusyRegistry } from './fixtures/busy-registry.ts'
 import { buildctl, type Client, type ClientResult, startClient } from './fixtures/clients.ts'
 import { createWorkspace, type Workspace } from './fixtures/context.ts'
 import { startGateway, type TestGateway } from './fixtures/gateway.ts'
@@ -103,6 +104,26 @@ test('a frontend that is named in Solve itself: each part on its node, one index
   const digest = /^digest (\S+)$/m.exec(output)?.[1] ?? ''
   expect(await registry.manifest('team/solve', digest)).toEqual(await registry.manifest('team/solve', 'v1'))
 })
+
+test.for(['buildctl', 'a frontend in Solve'])(
+  'a registry that refuses a manifest while another node pushes a layer of it is asked again: %s',
+  async (client) => {
+    const tag = client === 'buildctl' ? 'bridge' : 'solve'
+    await using busy = await startBusyRegistry(registry.address)
+    const context = await work.context(`ARG TARGETARCH\nRUN echo ${tag} on $TARGETARCH | tee /arch\n`)
+    const name = `${busy.address}/team/busy:${tag}`
+    const { output } = ok(
+      await (
+        client === 'buildctl'
+          ? buildctl(gateway.address, context, [`--opt=platform=${both}`, `--output=type=image,name=${name},push=true`])
+          : probe('solve', [`-context=${context}`, `-image=${name}`, '-push', `platform=${both}`])
+      ).ended,
+    )
+    expect(busy.refused()).toBe(1)
+    expect(output).toMatch(/\[insitu\] node (red|blue) pushes again: /)
+    expect(await architectures('team/busy', tag)).toEqual(['amd64', 'arm64'])
+  },
+)
 
 describe('a client that puts platforms together itself is served by one node, which says why', () => {
   const why =

@@ -62,9 +62,10 @@ export async function relaySplitBridgeSolve(
       const message = partRequest(request, part)
       const { defaults } = context.config
       const proxy = await bridgeProxy(context, { ...build, node: part.node })
-      const changed = rewriteBridgeSolve(message, { defaults, proxy })
+      const own = rewriteBridgeSolve(message, { defaults, proxy }) ?? message
+      results.asked.set(part, own)
       const upstream = await call.upstreams.to(part.node)
-      const response = await exchange(upstream, call.raw, frame(changed ?? message), signal)
+      const response = await exchange(upstream, call.raw, frame(own), signal)
       return { part, response: fromBinary(SolveResponseSchema, unframe(response)) }
     })
     const made = answers.flatMap(({ part, response: { result } }) => (result ? [{ part, result }] : []))

@@ -17,12 +17,15 @@ import { clientCredentials } from './ask-client.ts'
 import { endWith } from './end-part.ts'
 import { everyPart } from './every-part.ts'
 import { DaemonRefusal, exchange } from './exchange.ts'
+import { exportPart } from './export-again.ts'
 import { unlessTaken } from './fallback.ts'
 import { assembleIndex, type ImageIndex } from './image-index.ts'
 import { partAttributes } from './output.ts'
 import { pushIndex } from './push-index.ts'
 import { mergedResponse, readPartImage } from './results.ts'
 import type { BuildPart, SplitBuild } from './split-build.ts'
+
+const halfWritten = 'the registry was just writing down a layer that another node has too'
 
 type Responses = readonly Readonly<Record<string, string>>[]
 
@@ -134,13 +137,18 @@ async function solveAll(context: RelayContext, call: Call, solve: SplitSolve): P
     said ||= sayProvenance(build, proxy, solve.request)
     sayUnreachable({ node: part.node, progress: build.progress }, proxy)
     await reach(call, part.node)
-    return frame(partMessage(context, call, solve, part, proxy))
+    return partMessage(context, call, solve, part, proxy)
   })
   const bodies = new Map(split.parts.map((part, i) => [part, messages[i] ?? Buffer.alloc(0)]))
   const asked = everyPart(split.parts, call.signal, async (part, signal) => {
     const upstream = await call.upstreams.to(part.node)
     const ask = (until: AbortSignal): Promise<Buffer> =>
-      exchange(upstream, call.raw, bodies.get(part) ?? Buffer.alloc(0), until)
+      exportPart({
+        message: bodies.get(part) ?? Buffer.alloc(0),
+        asked: () => split.results.asked.get(part),
+        solve: (message) => exchange(upstream, call.raw, frame(message), until),
+        onAgain: () => build.progress.step(`[insitu] node ${part.node.name} pushes again: ${halfWritten}`).done(),
+      })
     const body = await unlessTaken(build.fallback, ask, { call, ref: solve.request.ref, part, signal })
     if (!body) return {}
     return fromBinary(SolveResponseSchema, unframe(body)).exporterResponse

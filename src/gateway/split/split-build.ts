@@ -27,6 +27,8 @@ export type SplitOutput =
 export interface PartResults {
   /** LLBBridge's Result, encoded, for a client that returns it. */
   readonly own: Map<BuildPart, Uint8Array>
+  /** What they were asked for: LLBBridge's Solve, encoded. */
+  readonly asked: Map<BuildPart, Uint8Array>
   /** Whose they are, by the id that the client knows. */
   readonly refs: Map<string, BuildPart>
   /** Names of the metadata that the client was given. */
@@ -35,7 +37,10 @@ export interface PartResults {
   begun: boolean
 }
 
-export const noResults = (): PartResults => ({ own: new Map(), refs: new Map(), metadata: new Set(), begun: false })
+export const noResults = (): PartResults => ({
+  ...{ own: new Map(), asked: new Map(), refs: new Map() },
+  ...{ metadata: new Set(), begun: false },
+})
 
 /** A build of several platforms whose parts run on several nodes. */
 export interface SplitBuild {
