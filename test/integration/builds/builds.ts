@@ -2,6 +2,7 @@ import { apiVersion, type Build, buildResources } from '../../../src/api/builds/
 import { configMaps, serviceAccounts } from '../../../src/api/names.ts'
 import { type Controller, createController } from '../../../src/controller/controller.ts'
 import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
+import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
 import { resources } from '../../../src/kernel/k8s/resources.ts'
 import { createLogger } from '../../../src/kernel/log.ts'
 import { createCluster } from '../fixtures/cluster.ts'
@@ -26,12 +27,7 @@ export async function startBuilds() {
   const identity = await installed.pod('controller-1', serviceAccounts.controller, 'node-1')
   const { builds } = buildResources
   const template = { source: { dockerfile: 'FROM scratch' } }
-  await until('Builds are taken', () =>
-    admin
-      .create(builds, { namespace: 'default' }, object('probe', template), { dryRun: true })
-      .then(() => true)
-      .catch(() => false),
-  )
+  await policiesHold(admin, template)
 
   return {
     installed,
@@ -66,6 +62,37 @@ export async function startBuilds() {
       await installed.server.close()
     },
   }
+}
+
+/**
+ * Waits until Builds are taken and refused as they are to be. Admission policies are watched, and so are the templates
+ * that they look into: a policy that holds and has not seen them yet refuses every Build.
+ */
+async function policiesHold(admin: KubernetesClient, template: object): Promise<void> {
+  const { builds, buildTemplates, clusterBuildTemplates } = buildResources
+  const spec = { ...template, parameters: [{ name: 'NEEDED' }] }
+  const probe = { apiVersion, metadata: { name: 'probe' }, spec }
+  const said = (body: object): Promise<string> =>
+    admin.create(builds, { namespace: 'default' }, object('probe', body), { dryRun: true }).then(
+      () => 'taken',
+      (error: unknown) => String(error),
+    )
+  const kinds = ['BuildTemplate', 'ClusterBuildTemplate'] as const
+  const served = (object: KubernetesObject): Promise<unknown> =>
+    until(`${object.kind} is served`, () =>
+      admin.apply(object).then(
+        () => true,
+        () => false,
+      ),
+    )
+  await served({ ...probe, kind: kinds[0], metadata: { name: 'probe', namespace: 'default' } } as KubernetesObject)
+  await served({ ...probe, kind: kinds[1] } as KubernetesObject)
+  await until('the policies to see templates, and Builds to be taken', async () => {
+    const refusals = await Promise.all(kinds.map((kind) => said({ template: { kind, name: 'probe' } })))
+    return refusals.every((text) => text.includes('NEEDED')) && (await said(template)) === 'taken'
+  })
+  await admin.delete(buildTemplates, { namespace: 'default', name: 'probe' })
+  await admin.delete(clusterBuildTemplates, { name: 'probe' })
 }
 
 const object = (name: string, spec: object): object => ({ apiVersion, kind: 'Build', metadata: { name }, spec })
