@@ -19,6 +19,7 @@ import { createOrdinaryImages } from '../gateway/images/ordinary-images.ts'
 import { askingNode } from '../gateway/on-pull/asking.ts'
 import { followOrders } from '../gateway/on-pull/orders.ts'
 import { createPulls } from '../gateway/on-pull/pulls.ts'
+import { unmirroredPulls } from '../gateway/on-pull/unmirrored.ts'
 import { tellWanted } from '../gateway/images/wanted.ts'
 import { lookupHandler } from '../gateway/images/lookup-handler.ts'
 import type { LiveView } from '../gateway/placement/view.ts'
@@ -85,7 +86,10 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
     createPulls({
       ...{ client, orders, index, logger, metrics },
       asking: (node, of) =>
-        askingNode(node, { agents, view, refusal: (at) => policy().refusesNode(of.namespace, of.serviceAccount, at) }),
+        askingNode(node, of.pushes, {
+          ...{ agents, view, refusal: (at) => policy().refusesNode(of.namespace, of.serviceAccount, at) },
+        }),
+      unmirrored: () => unmirroredPulls(view(), agents()),
       refusal: (...of) => policy().refusesName(...of),
       // A node that never answers is not waited for.
       unsure: () => !orders.synced || (inventories.pending > 0 && Date.now() - started < inventoriesWithin),

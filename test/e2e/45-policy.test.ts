@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { apiVersion } from '../../src/api/builds/builds.ts'
 import { annotations, configMaps, labels, namespace, tokenAudience } from '../../src/api/names.ts'
 import { defaultOptions } from '../../src/cli/manifests/options.ts'
 import { run } from '../../src/kernel/process/run.ts'
@@ -25,6 +26,13 @@ match = { serviceAccounts = ["${red}/dev"] }
 names = ["reg.example.com/dev/"]
 
 [[tenant]]
+name = "lazy"
+match = { serviceAccounts = ["${red}/lazy"] }
+names = ["reg.example.com/{namespace}/lazy/"]
+nodes = ["node1"]
+cacheTo = []
+
+[[tenant]]
 name = "teams"
 match = { namespaces = ["e2e-red-*"] }
 names = ["reg.example.com/{namespace}/"]
@@ -40,10 +48,15 @@ beforeAll(async () => {
       { apiVersion: 'v1', kind: 'Namespace', metadata: { name } },
       { apiVersion: 'v1', kind: 'ServiceAccount', ...meta({ name: 'builder' }) },
       { apiVersion: 'v1', kind: 'ServiceAccount', ...meta({ name: 'dev' }) },
+      { apiVersion: 'v1', kind: 'ServiceAccount', ...meta({ name: 'lazy' }) },
       {
         ...{ apiVersion: `${rbac}/v1`, kind: 'RoleBinding', ...meta({ name: 'builders' }) },
         roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'insitu-builder' },
-        subjects: ['builder', 'dev'].map((account) => ({ kind: 'ServiceAccount', name: account, namespace: name })),
+        subjects: ['builder', 'dev', 'lazy'].map((account) => ({
+          kind: 'ServiceAccount',
+          name: account,
+          namespace: name,
+        })),
       },
       {
         ...{ apiVersion: 'v1', kind: 'ConfigMap', ...meta({ name: 'context' }) },
@@ -176,6 +189,50 @@ describe('a pod that connects with its service account', () => {
     expect(phase).toBe('Failed')
     expect(log).toContain('rule: administrator')
   })
+})
+
+it('a build that a pull starts has the rights of the account of its Build: names, nodes, caches', async () => {
+  const image = (name: string): string => `reg.example.com/${red}/lazy/${name}:v1`
+  const names = { there: image('there'), cached: image('cached'), foreign: `reg.example.com/${blue}/lazy:v1` }
+  const kubectl = (...args: string[]) => insitu.kubectl(['-n', red, ...args])
+  const apply = (items: readonly object[]) =>
+    insitu.kubectl(['-n', red, 'apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }))
+  const build = (name: keyof typeof names, more: object = {}) => {
+    const dockerfile = `FROM busybox\nRUN echo ${id} > /of\nLABEL of=${name}\nCMD ["cat", "/of"]\n`
+    const account = { trigger: 'OnPull', serviceAccountName: 'lazy', retries: 0 }
+    const spec = { ...account, source: { dockerfile }, output: { names: [names[name]] }, ...more }
+    return { apiVersion, kind: 'Build', metadata: { name }, spec }
+  }
+  const pod = (name: 'there' | 'cached') => {
+    const containers = [{ name: 'main', image: names[name], imagePullPolicy: 'IfNotPresent' }]
+    const spec = { nodeName: 'node2', restartPolicy: 'Never', terminationGracePeriodSeconds: 0, containers }
+    return { apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec }
+  }
+  const cache = { to: ['type=registry,ref=reg.example.com/cache'] }
+  await apply([build('there'), build('cached', { cache }), build('foreign')])
+  const accepted = (name: string) => ['-o', 'jsonpath={.status.conditions[?(@.type=="Accepted")].message}', name]
+  await kubectl('wait', '--for=condition=Accepted', 'build/there', 'build/cached', '--timeout=120s')
+  await kubectl('wait', '--for=condition=Accepted=false', 'build/foreign', '--timeout=120s')
+  expect(await kubectl('get', 'build', ...accepted('foreign'))).toContain('rule: tenant "lazy": names')
+
+  await apply([pod('there'), pod('cached')])
+  const events = (name: string) =>
+    kubectl('get', 'events', '--field-selector', `involvedObject.name=${name}`, '-o', 'jsonpath={.items[*].message}')
+  const refused = waitFor(
+    'the kubelet to say why',
+    async () => ((await events('cached')).includes('rule: tenant "lazy": cacheTo') ? true : undefined),
+    { timeout: 120_000 },
+  )
+  const done = waitFor(
+    'the pod to end',
+    async () => (await kubectl('get', 'pod', 'there', '-o', 'jsonpath={.status.phase}')) === 'Succeeded' || undefined,
+    { timeout: 120_000 },
+  )
+  await Promise.all([refused, done])
+  expect((await kubectl('logs', 'there')).trim()).toBe(id)
+  await kubectl('wait', '--for=condition=Succeeded', 'build/there', '--timeout=60s')
+  expect(await kubectl('get', 'build', 'there', '-o', 'jsonpath={.status.node}')).toBe('node1')
+  expect(await events('there')).toContain('not there, because')
 })
 
 it('an administrator prunes', async () => {

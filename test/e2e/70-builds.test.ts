@@ -240,6 +240,7 @@ describe('the end of a Build leaves nothing', () => {
       ...{ apiVersion: 'v1', kind: 'PersistentVolume', metadata: { name: other } },
       spec: {
         ...{ capacity: { storage: '1Gi' }, accessModes: ['ReadWriteOnce'], storageClassName: other },
+        persistentVolumeReclaimPolicy: 'Retain',
         local: { path: `/var/lib/${other}` },
         nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions: [node] }] } },
       },
@@ -303,6 +304,14 @@ describe('the end of a Build leaves nothing', () => {
     expect((await directories()).some((one) => one.startsWith('endless-'))).toBe(true)
     await insitu.kubectl(['delete', 'namespace', other, '--timeout=120s'])
     await stepGone(6004)
+    // The claim went with it. What becomes of its files the volume says: this one is to be kept.
+    await waitFor(
+      'the volume to be let go',
+      async () =>
+        (await insitu.kubectl(['get', 'pv', other, '-o', 'jsonpath={.status.phase}'])) === 'Released' || undefined,
+      { timeout: 60_000 },
+    )
+    expect(await directories()).toEqual([expect.stringMatching(/^endless-/)])
     await insitu.kubectl(['delete', 'pv', other, '--wait=false'])
   })
 })

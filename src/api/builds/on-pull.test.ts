@@ -10,6 +10,7 @@ import {
   pullPrefix,
   readPull,
   refusedAnnotation,
+  unservedAnnotation,
   retryAfter,
 } from './on-pull.ts'
 
@@ -60,6 +61,7 @@ describe('demands', () => {
       [`${pullPrefix}broken`]: '{',
       [`${pullPrefix}shell`]: JSON.stringify({ ...demand, asked: '$(id)' }),
       [refusedAnnotation]: 'no',
+      [unservedAnnotation]: 'no',
       other: JSON.stringify(demand),
     })
     expect([...found.keys()]).toEqual([key, `${pullPrefix}broken`, `${pullPrefix}shell`])

@@ -13,6 +13,10 @@ export const revisionPlaceholder = '${REVISION}'
 export const pullPrefix = 'pull.insitu.build/'
 /** Why the policy does not let the Build have its names. Written by gateways, which know the policy. */
 export const refusedAnnotation = `${pullPrefix}refused`
+/** On a Build whose image stays on the nodes: which node wants it and has no mirror to get it from. Written by gateways. */
+export const unservedAnnotation = `${pullPrefix}unserved`
+/** What gateways say in sentences; all other annotations of theirs are demands. */
+const sentences: readonly string[] = [refusedAnnotation, unservedAnnotation]
 /** On a Build that a pull began: the UID of the Build that waited for it. */
 export const pulledByLabel = 'insitu.build/pulled-by'
 /** On it: what of the Build that waited it was made for, a Pull as JSON. */
@@ -60,7 +64,7 @@ export const demandKey = (name: string, platform: string | undefined): string =>
 export function demandsOf(annotations: Readonly<Record<string, string>> = {}): Map<string, Demand | undefined> {
   const found = new Map<string, Demand | undefined>()
   for (const [key, text] of Object.entries(annotations)) {
-    if (key.startsWith(pullPrefix) && key !== refusedAnnotation) found.set(key, readDemand(text))
+    if (key.startsWith(pullPrefix) && !sentences.includes(key)) found.set(key, readDemand(text))
   }
   return found
 }

@@ -24,6 +24,7 @@ export const reasons = {
   accepted: 'NamesClaimed',
   nameTaken: 'NameTaken',
   notAllowed: 'NotAllowed',
+  notServed: 'NotServed',
 } as const
 
 const condition = object('As in every Kubernetes object.', {

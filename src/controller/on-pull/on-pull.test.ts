@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Build, BuildSpec, BuildStatus, BuildTemplate } from '../../api/builds/builds.ts'
-import { type Demand, demandKey, demandsOf, refusedAnnotation } from '../../api/builds/on-pull.ts'
+import { type Demand, demandKey, demandsOf, refusedAnnotation, unservedAnnotation } from '../../api/builds/on-pull.ts'
 import type { Action } from '../build/actions.ts'
 import { plan } from '../plan.ts'
 import type { View } from '../view.ts'
@@ -286,6 +286,22 @@ describe('a Build that waits for a pull', () => {
       reason: 'NotAllowed',
       message: 'the name is not allowed',
     })
+  })
+
+  it('says which node cannot have its image, once, and no more when that is over', () => {
+    const world = simulate()
+    world.add('a/app', {})
+    const say = (annotations: Readonly<Record<string, string>>) => {
+      world.change('a/app', (build) => ({ ...build, metadata: { ...build.metadata, annotations } }))
+      for (let i = 0; i < 2; i += 1) world.look()
+      return world.condition('a/app', 'Accepted')
+    }
+    const message = 'node n1 wants it and builds rootless'
+    expect(say({ [unservedAnnotation]: message })).toMatchObject({ status: 'True', reason: 'NotServed', message })
+    expect(world.events).toEqual([`NotServed: ${message}`])
+    expect(say({})).toMatchObject({ status: 'True', reason: 'NamesClaimed' })
+    expect(world.events).toHaveLength(1)
+    expect(world.own()).toEqual([])
   })
 
   it('takes what its template says, and its Builds need the template no more', () => {

@@ -1,5 +1,5 @@
 import type { Build, BuildStatus, Recipe } from '../../api/builds/builds.ts'
-import { gist, refusedAnnotation } from '../../api/builds/on-pull.ts'
+import { gist, refusedAnnotation, unservedAnnotation } from '../../api/builds/on-pull.ts'
 import { reasons } from '../../api/builds/status.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { Action, BuildEvent } from '../build/actions.ts'
@@ -68,7 +68,11 @@ function accepted(build: Build, { names }: ReturnType<typeof pullsOf>, view: Vie
   const said = build.metadata?.annotations?.[refusedAnnotation]
   if (said !== undefined) return refused(reasons.notAllowed, said.slice(0, 1000))
   const other = takenBy(build, names, view.builds)
-  if (!other) return { status: 'True', reason: reasons.accepted, message: names.join(', ').slice(0, 1000) }
+  if (!other) {
+    const unserved = build.metadata?.annotations?.[unservedAnnotation]
+    if (unserved !== undefined) return { status: 'True', reason: reasons.notServed, message: unserved.slice(0, 1000) }
+    return { status: 'True', reason: reasons.accepted, message: names.join(', ').slice(0, 1000) }
+  }
   const { namespace, name } = other.metadata ?? {}
   return refused(reasons.nameTaken, `the older Build ${namespace}/${name} has a name of this one: pulls of it go there`)
 }
@@ -105,12 +109,13 @@ const write = (build: Build, status: BuildStatus, event?: BuildEvent): Action[] 
 /** Told once each: which pull began a build, and that it has failed. */
 function eventOf(build: Build, status: BuildStatus, made: readonly Made[]): BuildEvent | undefined {
   const last = made.at(-1)
-  if (last === undefined) {
-    const condition = status.conditions?.find(({ type }) => type === 'Accepted')
-    const before = build.status?.conditions?.find(({ type }) => type === 'Accepted')
-    if (condition?.status !== 'False' || before?.reason === condition.reason) return undefined
+  const condition = status.conditions?.find(({ type }) => type === 'Accepted')
+  const before = build.status?.conditions?.find(({ type }) => type === 'Accepted')
+  const warning = condition?.reason === reasons.notServed || (last === undefined && condition?.status === 'False')
+  if (condition && warning && before?.reason !== condition.reason) {
     return { type: 'Warning', reason: condition.reason, message: condition.message ?? '' }
   }
+  if (last === undefined) return undefined
   const { name } = last.build.metadata ?? {}
   const { pull } = last
   if (status.phase === 'Failed' && build.status?.phase !== 'Failed') {

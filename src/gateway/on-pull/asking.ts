@@ -9,14 +9,14 @@ export interface AskingOptions {
   readonly refusal: (node: string) => string | undefined
 }
 
-/** What a node that asks for a name is, and why it could not build it itself. */
-export function askingNode(node: string, { agents, view, refusal }: AskingOptions): Asking {
+/** What a node that asks for a name is, and why it could not build it itself. `pushes`: what is built need not stay. */
+export function askingNode(node: string, pushes: boolean, { agents, view, refusal }: AskingOptions): Asking {
   const agent = agents().get(node)
   const facts = view().nodes.get(node)
   const cannotBuild =
     agent === undefined
       ? 'has no agent'
-      : agent.rootless === true
+      : agent.rootless === true && !pushes
         ? 'builds rootless: no image can stay there'
         : !agent.ready
           ? (agent.trouble ?? 'is not ready')

@@ -10,7 +10,7 @@ const start = Date.parse('2026-01-01T00:00:00Z')
 const order = (own: Partial<Order> = {}): Order => ({
   ...{ namespace: 'a', name: 'app', uid: 'u', generation: 1, created: '2026-01-01T00:00:00Z', names: [name] },
   ...{ serviceAccount: 'builder', platforms: undefined, revisions: 'Commits', atOnce: 2, pushes: false },
-  ...{ demands: new Set<string>(), refused: undefined, ...own },
+  ...{ demands: new Set<string>(), refused: undefined, unserved: undefined, ...own },
 })
 const begun = (own: Partial<Begun> = {}): Begun => ({
   ...{ namespace: 'a', by: 'u', image: name, platforms: ['linux/amd64'], generation: 1, failures: 0 },
@@ -67,6 +67,10 @@ describe('a pull', () => {
   it('of another platform has it built for that too, unless the Build says for which', () => {
     const asking = { node: 'n3', platform: 'linux/arm64', cannotBuild: undefined }
     expect(ask({ asking, found: digest, list: [begun()] })).toMatchObject({ kind: 'demand' })
+    // What is there is no answer before its Build has said that it is this.
+    const going = begun({ ended: undefined, digest: undefined })
+    expect(ask({ asking, found: digest, list: [going] })).toEqual({ kind: 'pending' })
+    expect(ask({ found: digest, list: [going] })).toEqual({ kind: 'none' })
     const orders = [order({ platforms: ['linux/amd64'] })]
     expect(ask({ asking, found: digest, list: [begun()], orders })).toEqual({ kind: 'none' })
     expect(ask({ asking, orders })).toMatchObject({

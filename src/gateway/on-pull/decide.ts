@@ -44,12 +44,16 @@ export type PullVerdict =
 /** Milliseconds after a build within which every gateway has heard which node has its image. */
 const settle = 30_000
 
-/** What a pull of a name means to Builds that wait for one. Pure. */
-export function decidePull({ name, asking, orders, begun, refusal, found, now }: PullQuestion): PullVerdict {
-  const claimed = orders.flatMap((order) => {
+/** The Build whose name it is: the oldest that the policy lets have it. */
+export const claimedBy = ({ name, orders, refusal }: Pick<PullQuestion, 'name' | 'orders' | 'refusal'>) =>
+  orders.flatMap((order) => {
     const match = matchName(order.names, name)
     return match && refusal(order, name) === undefined ? [{ order, revision: match.revision }] : []
   })[0]
+
+/** What a pull of a name means to Builds that wait for one. Pure. */
+export function decidePull({ name, asking, orders, begun, refusal, found, now }: PullQuestion): PullVerdict {
+  const claimed = claimedBy({ name, orders, refusal })
   if (!claimed) return { kind: 'none' }
   const { order, revision } = claimed
   const same = begun(order)
@@ -57,8 +61,9 @@ export function decidePull({ name, asking, orders, begun, refusal, found, now }:
     .toSorted((a, b) => byEnd(a) - byEnd(b))
   const { platform } = asking
   if (found !== undefined) {
-    // Of an image that something else has built under this name nothing is known: it is what there is.
-    const built = same.findLast(({ digest }) => digest === found)
+    // The image is there a moment before its Build says which it is. Of one that something else has built under this
+    // name nothing is known: it is what there is.
+    const built = same.findLast(({ digest }) => digest === found) ?? same.findLast(({ ended }) => ended === undefined)
     if (built === undefined || coversPlatform(built.platforms, platform)) return { kind: 'none' }
     if (order.platforms && !coversPlatform(order.platforms, platform)) return { kind: 'none' }
   }

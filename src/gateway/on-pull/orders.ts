@@ -7,6 +7,7 @@ import {
   readPull,
   refusedAnnotation,
   revisionPlaceholder,
+  unservedAnnotation,
 } from '../../api/builds/on-pull.ts'
 import { repositoryOf } from '../../buildkit/reference.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
@@ -32,6 +33,8 @@ export interface Order {
   readonly demands: ReadonlySet<string>
   /** What it says of the policy's refusal now. */
   readonly refused: string | undefined
+  /** What it says now of a node that cannot get its image. */
+  readonly unserved: string | undefined
 }
 
 /** A Build that a pull began. */
@@ -125,6 +128,7 @@ export function pickBuild({ metadata, spec, status }: Build): Picked | undefined
     const order: Order = {
       ...{ namespace, name, uid, generation, created, names, platforms, pushes, revisions, atOnce },
       ...{ serviceAccount: serviceAccountName, refused: annotations[refusedAnnotation] },
+      unserved: annotations[unservedAnnotation],
       demands: new Set(demandsOf(annotations).keys()),
     }
     return { order }

@@ -1,13 +1,14 @@
 import { buildResources } from '../../api/builds/builds.ts'
-import { refusedAnnotation, revisionPlaceholder } from '../../api/builds/on-pull.ts'
+import { refusedAnnotation, revisionPlaceholder, unservedAnnotation } from '../../api/builds/on-pull.ts'
 import type { BuiltImage, Lookup } from '../../api/images.ts'
 import { repositoryOf } from '../../buildkit/reference.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { Metrics } from '../../kernel/metrics.ts'
-import { type Asking, decidePull, type PullVerdict } from './decide.ts'
+import { type Asking, claimedBy, decidePull, type PullVerdict } from './decide.ts'
 import type { Order, Orders } from './orders.ts'
+import { type UnmirroredPull, unservedBecause } from './unmirrored.ts'
 
 /** Pulls of names that Builds wait for. */
 export interface Pulls {
@@ -29,7 +30,9 @@ export interface PullsOptions {
     onChange(listener: (name: string) => void): () => void
   }
   /** What a node is. */
-  readonly asking: (node: string, order: { readonly namespace: string; readonly serviceAccount: string }) => Asking
+  readonly asking: (node: string, order: Pick<Order, 'namespace' | 'serviceAccount' | 'pushes'>) => Asking
+  /** Pulls of nodes that have no mirror. Default: there are none. */
+  readonly unmirrored?: () => readonly UnmirroredPull[]
   /** The images of some nodes are not known yet: one of them may have what is asked for. */
   readonly unsure: () => boolean
   /** Why the policy does not let an account of a namespace have a name. */
@@ -51,15 +54,17 @@ export function createPulls(options: PullsOptions): Pulls {
   const count = (outcome: string): void => metrics.count('insitu_on_pull_total', help, { outcome })
   for (const outcome of ['demanded', 'refused', 'failed']) metrics.count('insitu_on_pull_total', help, { outcome }, 0)
 
+  const refusalOf = ({ namespace, serviceAccount }: Order, name: string): string | undefined =>
+    refusal(namespace, serviceAccount, name)
   const decide = (name: string, node: string, found: BuiltImage | undefined): PullVerdict => {
     const claiming = orders.claiming(repositoryOf(name))
-    const [first] = claiming
-    if (first === undefined) return { kind: 'none' }
+    if (claiming.length === 0) return { kind: 'none' }
+    const question = { name, orders: claiming, refusal: refusalOf }
+    const order = claimedBy(question)?.order
+    if (order === undefined) return { kind: 'none' }
     const verdict = decidePull({
-      ...{ name, orders: claiming, found: found?.digest, now: now() },
-      asking: options.asking(node, first),
-      begun: (order) => orders.begun(order),
-      refusal: (order) => refusal(order.namespace, order.serviceAccount, name),
+      ...{ ...question, found: found?.digest, now: now(), asking: options.asking(node, order) },
+      begun: (one) => orders.begun(one),
     })
     return verdict.kind === 'demand' && options.unsure() ? { kind: 'pending' } : verdict
   }
@@ -92,19 +97,40 @@ export function createPulls(options: PullsOptions): Pulls {
 
   /** Says on each Build whether the policy lets it have its names, before anybody pulls one. */
   const look = async (): Promise<void> => {
+    const unserved = await lookAtUnmirrored()
     for (const order of orders.all()) {
+      const unable = unserved.get(order.uid)
+      if (unable !== order.unserved) await tell(order, unservedAnnotation, unable)
       const said = order.names
-        .map((name) => refusal(order.namespace, order.serviceAccount, name.replace(revisionPlaceholder, 'x')))
+        .map((name) => refusalOf(order, name.replace(revisionPlaceholder, 'x')))
         .find((one) => one !== undefined)
       if (said === order.refused) continue
       if (said !== undefined) count('refused')
-      const build = `${order.namespace}/${order.name}`
-      await annotate(order, refusedAnnotation, said ?? null).then(
-        () =>
-          logger.warn({ build, refusal: said }, 'what the policy says to the names of a Build that waits for pulls'),
-        (error: unknown) => logger.debug({ build, err: describeError(error) }, 'a refusal could not be made known'),
-      )
+      await tell(order, refusedAnnotation, said)
     }
+  }
+  const tell = async (order: Order, key: string, sentence: string | undefined): Promise<void> => {
+    const build = `${order.namespace}/${order.name}`
+    await annotate(order, key, sentence ?? null).then(
+      () => logger.warn({ build, [key]: sentence }, 'what is said to a Build that waits for pulls'),
+      (error: unknown) => logger.debug({ build, err: describeError(error) }, 'that could not be made known'),
+    )
+  }
+  /** Has built for nodes without a mirror what is pushed. @returns what is to be said where it is not, by UID. */
+  const lookAtUnmirrored = async (): Promise<ReadonlyMap<string, string>> => {
+    const unserved = new Map<string, string>()
+    for (const pull of options.unmirrored?.() ?? []) {
+      const { name, node } = pull
+      const order = claimedBy({ name, orders: orders.claiming(repositoryOf(name)), refusal: refusalOf })?.order
+      if (order === undefined) continue
+      if (!order.pushes) {
+        if (!unserved.has(order.uid)) unserved.set(order.uid, unservedBecause(pull))
+        continue
+      }
+      const verdict = decide(name, node, index.newest(name))
+      if (verdict.kind === 'demand') await write(verdict)
+    }
+    return unserved
   }
   const unknown = (error: unknown): void =>
     logger.debug({ err: describeError(error) }, 'what the policy says to Builds that wait for pulls is not known')

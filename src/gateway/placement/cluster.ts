@@ -13,6 +13,8 @@ export interface ClusterView {
   readonly world: PodWorld
   /** Pods on a node with a container that waits for this normalised name, in no order. */
   waitingFor(image: string): ReadonlySet<PodFacts>
+  /** The normalised names that such pods wait for. */
+  waitingImages(): Iterable<string>
   /** Pods that run an image of this repository and whose successors will be on the same nodes. */
   rollingOf(repository: string): RollingPods
   /** Workloads whose template names an image of this repository, in no order. */

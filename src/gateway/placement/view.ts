@@ -167,6 +167,7 @@ export function watchCluster(options: ViewOptions): LiveView {
       return model.busy
     },
     waitingFor: (image) => model.waitingFor(image),
+    waitingImages: () => model.waitingImages(),
     rollingOf: (repository) => model.rollingOf(repository),
     templatesOf: (repository) => model.templatesOf(repository),
     podByIp,

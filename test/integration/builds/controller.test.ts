@@ -8,7 +8,9 @@ import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
 import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
 import { resources } from '../../../src/kernel/k8s/resources.ts'
 import { parseYaml } from '../../../src/kernel/k8s/yaml.ts'
+import { run } from '../../../src/kernel/process/run.ts'
 import { createJobs, type JobObject } from '../fixtures/jobs.ts'
+import { toolsBin } from '../fixtures/paths.ts'
 import { until } from '../fixtures/until.ts'
 import { type Builds, startBuilds } from './builds.ts'
 
@@ -65,6 +67,46 @@ test('a Build becomes one Job, runs, and ends with what was built', async () => 
   expect(events.filter((e) => e.involvedObject.name === 'plain').map((e) => e.reason)).toEqual(
     expect.arrayContaining(['Started', 'BuildSucceeded']),
   )
+})
+
+test('kubectl waits for it, and shows it and templates by their short names with the columns that matter', async () => {
+  const kubectl = async (...args: string[]): Promise<string[][]> => {
+    const { kubeconfig } = builds.installed.server
+    const all = ['--kubeconfig', kubeconfig, '-n', namespace, ...args]
+    const { stdout } = await run(join(toolsBin, 'kubectl'), all, { timeout: 120_000 })
+    return stdout
+      .trim()
+      .split('\n')
+      .map((line) => line.trim().split(/\s+/))
+  }
+  const names = ['docker.io/a/shown:1']
+  const build = await builds.make('shown', { source: { dockerfile: 'FROM scratch' }, output: { names } })
+  const waits = kubectl('wait', '--for=condition=Succeeded', 'build/shown', '--timeout=110s')
+  const job = await jobOf(build)
+  // The deadline is that of nobody who said another: half an hour, of which a little has gone.
+  expect(job.spec.activeDeadlineSeconds).toBeGreaterThan(1600)
+  expect(job.spec.activeDeadlineSeconds).toBeLessThanOrEqual(1800)
+  await jobs.end(job, { result: 'succeeded', digest, names, node: 'node-1' })
+  expect((await waits).flat().join(' ')).toContain('condition met')
+  const [head, row] = await kubectl('get', 'bld', 'shown')
+  expect(head).toEqual(['NAME', 'PHASE', 'REASON', 'NODE', 'IMAGE', 'AGE'])
+  expect(row?.slice(0, -1)).toEqual(['shown', 'Succeeded', 'BuildSucceeded', 'node-1', ...names])
+  const [wide] = await kubectl('get', 'bld', 'shown', '-o', 'wide')
+  expect(wide?.slice(5)).toEqual(['DIGEST', 'POD', 'STARTED', 'ENDED', 'AGE'])
+  for (const [kind, short] of [
+    ['BuildTemplate', 'bt'],
+    ['ClusterBuildTemplate', 'cbt'],
+  ] as const) {
+    const parameters = [{ name: 'TAG', default: 'latest', description: 'Of the image.' }]
+    const place = kind === 'BuildTemplate' ? { namespace } : {}
+    await admin.apply({
+      ...{ apiVersion: 'insitu.build/v1alpha1', kind, metadata: { name: 'shown', ...place } },
+      ...{ spec: { parameters, source: { dockerfile: 'FROM scratch' } } },
+    })
+    const [columns, line] = await kubectl('get', short, 'shown')
+    expect(columns).toEqual(['NAME', 'PARAMETERS', 'AGE'])
+    expect(line?.slice(0, 2)).toEqual(['shown', 'TAG'])
+  }
 })
 
 test('the Job is what pod security "restricted" takes, with the account of the Build and no Secret but its own', async () => {
@@ -281,7 +323,7 @@ test('a template is waited for, and then its fields hold where the Build says no
       ...{ apiVersion: 'insitu.build/v1alpha1', kind: 'BuildTemplate', metadata: { name: 'late' } },
       spec: {
         ...{ parameters: [{ name: 'IMAGE' }], source: { dockerfile: 'FROM theirs' }, output: { names: ['${IMAGE}'] } },
-        history: { succeeded: 1 },
+        history: { succeeded: 1, failed: 1 },
       },
     },
   )
@@ -300,6 +342,19 @@ test('a template is waited for, and then its fields hold where the Build says no
   await until('the older Build is gone', () =>
     admin.find(buildResources.builds, { namespace, name: 'of-template' }).then((found) => found === undefined),
   )
+  expect((await builds.get('of-template-2')).status?.phase).toBe('Succeeded')
+  // Failed ones are counted for themselves.
+  for (const tag of ['3', '4']) {
+    const failed = await builds.make(`of-template-${tag}`, {
+      template: { name: 'late', arguments: [{ name: 'IMAGE', value: `docker.io/a/late:${tag}` }] },
+    })
+    await jobs.end(await jobOf(failed), { result: 'failed', message: 'no' })
+    await builds.seen(`of-template-${tag}`, 'has failed', (b) => b.status?.phase === 'Failed')
+  }
+  await until('the older failure is gone', () =>
+    admin.find(buildResources.builds, { namespace, name: 'of-template-3' }).then((found) => found === undefined),
+  )
+  expect((await builds.get('of-template-4')).status?.phase).toBe('Failed')
   expect((await builds.get('of-template-2')).status?.phase).toBe('Succeeded')
 })
 

@@ -1,19 +1,34 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Build, buildResources } from '../../../src/api/builds/builds.ts'
-import { demandsOf, pulledByLabel, pullPrefix, refusedAnnotation } from '../../../src/api/builds/on-pull.ts'
+import {
+  demandsOf,
+  pullAnnotation,
+  pulledByLabel,
+  pullPrefix,
+  refusedAnnotation,
+  unservedAnnotation,
+} from '../../../src/api/builds/on-pull.ts'
 import type { BuiltImage, Lookup } from '../../../src/api/images.ts'
-import { serviceAccounts } from '../../../src/api/names.ts'
+import { namespace as ours, serviceAccounts } from '../../../src/api/names.ts'
+import { type PolicyParts, policyParts } from '../../../src/cli/gateway-policy.ts'
 import type { Controller } from '../../../src/controller/controller.ts'
+import { createKubernetesDirectory, type KubernetesDirectory } from '../../../src/gateway/directory/kubernetes.ts'
 import { createInProgress } from '../../../src/gateway/images/in-progress.ts'
 import { createImageIndex } from '../../../src/gateway/images/index.ts'
 import { createLookups, type Lookups } from '../../../src/gateway/images/lookup.ts'
+import { askingNode } from '../../../src/gateway/on-pull/asking.ts'
 import { followOrders, type Orders } from '../../../src/gateway/on-pull/orders.ts'
 import { createPulls, type Pulls } from '../../../src/gateway/on-pull/pulls.ts'
+import { unmirroredPulls, unservedBecause } from '../../../src/gateway/on-pull/unmirrored.ts'
+import { type LiveView, watchCluster } from '../../../src/gateway/placement/view.ts'
 import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
 import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
 import { resources } from '../../../src/kernel/k8s/resources.ts'
 import { createLogger } from '../../../src/kernel/log.ts'
 import { createMetrics } from '../../../src/kernel/metrics.ts'
+import { createWorkspace, type Workspace } from '../fixtures/context.ts'
 import { createJobs, type JobObject } from '../fixtures/jobs.ts'
 import { until } from '../fixtures/until.ts'
 import { type Builds, startBuilds } from './builds.ts'
@@ -27,6 +42,10 @@ let controller: Controller
 let gatewayClient: KubernetesClient
 let one: Gateway
 let two: Gateway
+let policy: PolicyParts
+let space: Workspace
+let directory: KubernetesDirectory
+let view: LiveView
 /** Milliseconds that everybody's clock is ahead. */
 let ahead = 0
 const now = (): number => Date.now() + ahead
@@ -39,6 +58,8 @@ interface Gateway {
   readonly index: ReturnType<typeof createImageIndex>
 }
 
+/** A node with a rootless agent. */
+const bare = 'bare-1'
 const platforms: Readonly<Record<string, string>> = { arm: 'linux/arm64' }
 
 function startGateway(client: KubernetesClient): Gateway {
@@ -47,12 +68,15 @@ function startGateway(client: KubernetesClient): Gateway {
   const orders = followOrders({ client, logger })
   const pulls = createPulls({
     ...{ client, orders, index, logger, now, metrics: createMetrics(), interval: 200, unsure: () => !orders.synced },
-    asking: (node) => ({
-      ...{ node, platform: platforms[node] ?? 'linux/amd64' },
-      cannotBuild: node === 'cordoned' ? 'is cordoned' : undefined,
-    }),
-    refusal: (of, account, name) =>
-      of === 'tenant' && !name.includes('/tenant/') ? `the name ${name} is not allowed to ${account}` : undefined,
+    asking(node, of) {
+      const refusal = (at: string) => policy.refusesNode(of.namespace, of.serviceAccount, at)
+      if (node === bare)
+        return askingNode(node, of.pushes, { agents: () => directory.agents, view: () => view, refusal })
+      const cannotBuild = node === 'cordoned' ? 'is cordoned' : refusal(node)
+      return { node, platform: platforms[node] ?? 'linux/amd64', cannotBuild }
+    },
+    unmirrored: () => unmirroredPulls(view, directory.agents),
+    refusal: (...of) => policy.refusesName(...of),
   })
   const lookups = createLookups({
     ...{ index, pulls, inProgress: createInProgress(), load: () => 0 },
@@ -61,13 +85,38 @@ function startGateway(client: KubernetesClient): Gateway {
   return { orders, pulls, lookups, index }
 }
 
+const policyText = `
+[[tenant]]
+name = "tenants"
+match = { namespaces = ["tenant"] }
+names = ["h.test/{namespace}/"]
+nodes = ["node-2"]
+
+[[tenant]]
+name = "all others"
+match = { anybody = true }
+names = ["*"]
+`
+
 beforeAll(async () => {
+  space = await createWorkspace()
+  const file = join(await space.directory(), 'policy.toml')
+  await writeFile(file, policyText)
+  const logger = createLogger({ level: 'silent' })
+  policy = await policyParts({ file, directory: { nodes: () => [], node: () => undefined }, logger })
   builds = await startBuilds()
   admin = builds.admin
   jobs = createJobs(admin, namespace)
   await builds.namespace('tenant')
   const gateway = await builds.installed.pod('gateway-1', serviceAccounts.gateway, 'node-1')
   gatewayClient = await gateway.client()
+  await builds.cluster.node(bare)
+  await builds.cluster.agent(bare, { mode: 'rootless' })
+  const seen = { client: gatewayClient, logger }
+  const tls = { current: () => ({ cert: '', key: '', ca: '' }), onChange: () => () => {} }
+  directory = createKubernetesDirectory({ ...seen, namespace: ours, tls })
+  view = watchCluster({ ...seen, agents: () => directory.agents })
+  await Promise.all([directory.whenSynced(), view.whenSynced()])
   one = startGateway(gatewayClient)
   two = startGateway(gatewayClient)
   controller = await builds.controller({ now: () => new Date(now()) })
@@ -78,7 +127,11 @@ afterAll(async () => {
     await gateway?.orders.stop()
   }
   await controller?.stop()
+  await view?.stop()
+  await directory?.stop()
   gatewayClient?.close()
+  policy?.close()
+  await space?.remove()
   await builds?.stop()
 })
 
@@ -261,7 +314,9 @@ describe('names', () => {
       (b) => condition(b, 'Accepted')?.reason === 'NotAllowed',
       'tenant',
     )
-    expect(condition(squatter, 'Accepted')?.message).toContain(`the name ${image} is not allowed to default`)
+    expect(condition(squatter, 'Accepted')?.message).toContain(
+      `the name ${image} is not allowed (rule: tenant "tenants": names)`,
+    )
     expect(await one.lookups.lookup({ name: image }, 'node-1', 1000, signal, true)).toEqual({ state: 'none' })
     await wait('owner', { output: { names: [image] } })
     await builds.seen('owner', 'has its name', (b) => condition(b, 'Accepted')?.status === 'True')
@@ -270,6 +325,20 @@ describe('names', () => {
     await jobs.end(await jobOf('owner'), { result: 'failed', message: 'of the owner' })
     expect(await held).toMatchObject({ reason: expect.stringContaining('of the owner') as string })
     expect(await begun('squatter', 'tenant')).toEqual([])
+  })
+
+  test('of a namespace are its own, and what is built for them is built where its policy lets it', async () => {
+    const image = 'h.test/tenant/app:1'
+    await wait('rightful', { output: { names: [image] } }, 'tenant')
+    await claimed('rightful', 'tenant')
+    const stopped = new AbortController()
+    const held = one.lookups.lookup({ name: image }, 'node-1', 60_000, stopped.signal, true)
+    const own = await until('its Build', async () => (await begun('rightful', 'tenant'))[0])
+    stopped.abort(new Error('seen'))
+    await held
+    expect(own.spec).not.toHaveProperty('node')
+    const why = 'node node-1 is not allowed (rule: tenant "tenants": nodes)'
+    expect(own.metadata?.annotations?.[pullAnnotation]).toContain(JSON.stringify(why).slice(1, -1))
   })
 
   test('that an older Build has are its own, and the other says so', async () => {
@@ -288,15 +357,48 @@ describe('names', () => {
   })
 })
 
+describe('a node that has no mirror', () => {
+  test('gets what is pushed: the pod whose pull failed has it built', async () => {
+    const image = 'h.test/bare:1'
+    await wait('bare', { output: { names: [image], push: true } })
+    await claimed('bare')
+    await builds.cluster.pod('bare', { image, node: bare, waiting: 'ErrImagePull' })
+    const job = await jobOf('bare')
+    const [own] = await begun('bare')
+    expect(own?.spec).toMatchObject({ node: bare, output: { names: [image], push: true } })
+    await jobs.end(job, { result: 'succeeded', digest: built(image, 'f').digest, names: [image] })
+    await builds.seen('bare', 'has ended', (b) => b.status?.phase === 'Succeeded')
+    // The kubelet goes on by its back-off, and finds it in the registry.
+    ahead += 60_000
+    await wait('bare-later')
+    await builds.seen('bare-later', 'is looked at', (b) => b.status?.pulls !== undefined)
+    await builds.cluster.pod('bare', { image, node: bare, waiting: 'ImagePullBackOff' })
+    expect(await begun('bare')).toHaveLength(1)
+    await builds.cluster.pod('bare', { image, node: bare })
+  })
+
+  test('gets nothing that stays on other nodes: the Build says so while it is wanted', async () => {
+    const pull = { name: 'h.test/stays:1', node: bare }
+    await wait('stays')
+    await claimed('stays')
+    await builds.cluster.pod('stays', { image: pull.name, node: bare, waiting: 'ImagePullBackOff' })
+    const told = await builds.seen('stays', 'says so', (b) => condition(b, 'Accepted')?.reason === 'NotServed')
+    expect(condition(told, 'Accepted')).toMatchObject({ status: 'True', message: unservedBecause(pull) })
+    expect(await begun('stays')).toEqual([])
+    await admin.delete(resources.pods, { namespace, name: 'stays' }, { gracePeriodSeconds: 0 })
+    await builds.seen('stays', 'says nothing', (b) => condition(b, 'Accepted')?.reason === 'NamesClaimed')
+  })
+})
+
 describe('a gateway on a Build', () => {
-  const patch = (body: object) => gatewayClient.patch(buildResources.builds, { namespace, name: 'once' }, body)
+  const patch = (body: object) => gatewayClient.patch<Build>(buildResources.builds, { namespace, name: 'once' }, body)
   const annotate = (key: string, value: string | null) => ({ metadata: { annotations: { [key]: value } } })
 
   test('writes that it was pulled and that it is refused, and takes it away', async () => {
-    for (const key of [`${pullPrefix}0123`, refusedAnnotation]) {
-      await patch(annotate(key, 'x'))
-      expect((await builds.get('once')).metadata?.annotations).toHaveProperty([key])
-      await patch(annotate(key, null))
+    for (const key of [`${pullPrefix}0123`, refusedAnnotation, unservedAnnotation]) {
+      // Whoever it is for may take it away again at once: the answer says what was written.
+      expect((await patch(annotate(key, 'x'))).metadata?.annotations).toHaveProperty([key])
+      expect((await patch(annotate(key, null))).metadata?.annotations ?? {}).not.toHaveProperty([key])
     }
   })
 

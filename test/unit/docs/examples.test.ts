@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { agentConfig } from '../../../src/api/agent-config.ts'
 import { clusterGateway, gatewayConfig } from '../../../src/api/config.ts'
@@ -6,7 +8,7 @@ import { readHints } from '../../../src/buildkit/hints.ts'
 import { manifests } from '../../../src/cli/manifests/manifests.ts'
 import { defaultOptions } from '../../../src/cli/manifests/options.ts'
 import { parseToml } from '../../../src/kernel/config/toml.ts'
-import { pages } from './pages.ts'
+import { files, pages, repository } from './pages.ts'
 
 const blocks = pages.flatMap(({ file, text }) =>
   [...text.matchAll(/^```toml\n([\s\S]*?)^```/gm)].map(([, toml = '']) => ({ file, toml })),
@@ -19,6 +21,23 @@ describe('examples of the documentation', () => {
   it.each(ours)('of insitu.toml are read by those they are for ($file)', ({ file, toml }) => {
     const table = parseToml(toml, file)
     expect(() => [gatewayConfig(table, clusterGateway), agentConfig(table), controllerConfig(table)]).not.toThrow()
+  })
+
+  it('of Builds are applied by tests on the lab, by their files or by the blocks of the pages that run them', () => {
+    const tests = files
+      .filter((file) => /^test\/e2e\/[^/]+\.test\.ts$/.test(file))
+      .map((file) => readFileSync(join(repository, file), 'utf8'))
+    const ran = tests
+      .flatMap((text) => [...text.matchAll(/shellBlocks\('([^']+)'\)/g)].map(([, page]) => page))
+      .map((page) => pages.find(({ file }) => file === page)?.text.split(/^```sh\n/m)[1] ?? '')
+    const examples = files.flatMap((file) => /^config\/examples\/builds\/(.*)$/.exec(file)?.[1] ?? [])
+    expect(examples.length).toBeGreaterThan(5)
+    const idle = examples.filter(
+      (name) =>
+        !tests.some((text) => text.includes(`example('${name}')`)) &&
+        !ran.some((block) => block.includes(`config/examples/builds/${name}`)),
+    )
+    expect(idle).toEqual([])
   })
 
   it('use options of builds that exist', () => {

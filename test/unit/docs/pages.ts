@@ -33,7 +33,12 @@ function readPage(file: string): Page {
   const text = readFileSync(join(repository, file), 'utf8')
   const shell = [...text.matchAll(fence)]
     .filter(([, language = '']) => ['', 'sh', 'console'].includes(language))
-    .flatMap(([, , code = '']) => code.replaceAll('\\\n', ' ').split('\n'))
+    .flatMap(([, , code = '']) =>
+      code
+        .replaceAll('\\\n', ' ')
+        .split('\n')
+        .map((line) => line.trimStart()),
+    )
   const spans = [...text.replaceAll(fence, '').matchAll(/`([^`]+)`/g)].map(([, span = '']) => span.replace(/\s+/g, ' '))
   return { file, text, shell, spans }
 }

@@ -61,6 +61,7 @@ export function createModel({ images, agents, busy }: ModelOptions): Model {
       return busy()
     },
     waitingFor: (image) => pods.waitingFor(image),
+    waitingImages: () => pods.waitingImages(),
     rollingOf: (repository) => pods.rollingOf(repository),
     templatesOf: (repository) => templates.get(repository) ?? noWorkloads,
     byIp: (ip) => pods.byIp(ip),

@@ -8,6 +8,7 @@ export interface PodIndex {
   /** Replaces `previous` by `pod`; either may be undefined. */
   update(pod: PodFacts | undefined, previous: PodFacts | undefined): void
   waitingFor(image: string): ReadonlySet<PodFacts>
+  waitingImages(): Iterable<string>
   rollingOf(repository: string): RollingPods
   byIp(ip: string): PodFacts | undefined
 }
@@ -61,6 +62,7 @@ export function createPodIndex(names: ImageNames): PodIndex {
       if (pod) add(pod)
     },
     waitingFor: (image) => waiting.get(image) ?? noPods,
+    waitingImages: () => waiting.keys(),
     rollingOf(repository) {
       const entry = rolling.get(repository)
       return entry ? (entry.oldest ??= oldestByNode(entry.pods)) : noNodes
