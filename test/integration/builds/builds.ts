@@ -85,8 +85,8 @@ async function policiesHold(admin: KubernetesClient, template: object): Promise<
         () => false,
       ),
     )
-  await served({ ...probe, kind: kinds[0], metadata: { name: 'probe', namespace: 'default' } } as KubernetesObject)
-  await served({ ...probe, kind: kinds[1] } as KubernetesObject)
+  await served({ ...probe, kind: kinds[0], metadata: { name: 'probe', namespace: 'default' } })
+  await served({ ...probe, kind: kinds[1] })
   await until('the policies to see templates, and Builds to be taken', async () => {
     const refusals = await Promise.all(kinds.map((kind) => said({ template: { kind, name: 'probe' } })))
     return refusals.every((text) => text.includes('NEEDED')) && (await said(template)) === 'taken'
