@@ -23,9 +23,9 @@ const day = 24 * 3600 * 1000
 const ahead = 365 * day
 /**
  * So long a new CA is trusted before it signs. Everybody fetches the bundle with each certificate, that is within a
- * day; three leave room for an agent that could not renew.
+ * day; three leave room for an agent that could not renew. The fourth lies before it was made, see ca.ts.
  */
-const settle = 3 * day
+const settle = 4 * day
 
 /**
  * Decides what to do with the CA. Rotation takes two steps, so that at no time anybody meets a certificate of a CA it

@@ -25,8 +25,11 @@ export interface Authority {
 }
 
 const day = 24 * 3600 * 1000
-/** Clocks of nodes differ a little: certificates are valid since a few minutes before they were made. */
-const skew = 5 * 60 * 1000
+/**
+ * Clocks of nodes differ, also by hours where somebody has set one to local time: certificates are valid since a day before
+ * they were made. A node whose clock is behind would take no connection otherwise.
+ */
+const skew = day
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
 
 export interface AuthorityOptions {

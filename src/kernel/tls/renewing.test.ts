@@ -57,6 +57,18 @@ describe('renewingTls', () => {
     tls.close()
   })
 
+  it('renews in time for the others by a clock that is half a day behind them', async () => {
+    const clock = manualClock()
+    const issuer = (): number => clock.now() + 12 * hour
+    const prepared = [await material(issuer()), await material(issuer() + 16 * hour)]
+    const tls = await renewingTls({ obtain: () => Promise.resolve(prepared.shift()!), clock })
+    const first = tls.current()
+    expect(tls.notAfter().getTime()).toBe(clock.now() + 36 * hour)
+    await clock.advance(16 * hour)
+    expect(tls.current()).not.toBe(first)
+    tls.close()
+  })
+
   it('keeps the old certificate while renewing fails, tries again and succeeds', async () => {
     const clock = manualClock()
     const [one, two] = [await material(clock.now()), await material(clock.now() + 17 * hour)]

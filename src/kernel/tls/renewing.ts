@@ -50,6 +50,9 @@ export const systemClock: Clock = {
   random: Math.random,
 }
 
+/** Milliseconds that a certificate of ours is good for at most, see ca.ts. */
+const longestLife = 24 * 3600 * 1000
+
 interface Held {
   readonly material: TlsMaterial
   /** Milliseconds since 1970. */
@@ -96,7 +99,9 @@ export async function renewingTls(options: RenewingOptions): Promise<RenewingTls
         const notAfter = Date.parse(new X509Certificate(material.cert).validTo)
         backoff.reset()
         // A little before two thirds, at random, so that the agents of a big cluster do not all come at once.
-        const renewAt = clock.now() + Math.max(1000, (notAfter - clock.now()) * (2 / 3) * (1 - 0.1 * clock.random()))
+        // To a clock that is behind a life seems longer than it is for the others.
+        const life = Math.min(notAfter - clock.now(), longestLife)
+        const renewAt = clock.now() + Math.max(1000, life * (2 / 3) * (1 - 0.1 * clock.random()))
         return { material, notAfter, renewAt }
       } catch (error) {
         if (signal.aborted) throw error
