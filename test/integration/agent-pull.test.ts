@@ -127,7 +127,7 @@ it('the hosts that k3s and rke2 write for registries.yaml stay, and containerd a
   expect(await readFile(join(directory, 'hosts.toml'), 'utf8')).toContain(generated.slice(generated.indexOf('[host]')))
 })
 
-it('a containerd that reads no directory of hosts is told in a finding, and images come by a transfer all the same', async () => {
+it('a containerd that reads no directory of hosts is told in a finding, and images come by a transfer all the same, until it is set right', async () => {
   const file = join(node.directory, 'containerd.toml')
   const config = await readFile(file, 'utf8')
   const mirrors =
@@ -138,7 +138,8 @@ it('a containerd that reads no directory of hosts is told in a finding, and imag
   const own = join(node.directory, 'own-2')
   const registration = await register({
     ...{ containerd: socket, containerdPid: undefined, hostRoot: `/proc/${node.pid}/root`, ownDirectory: own },
-    ...{ host: new URL(host.url).hostname, port: mirror.server.port, token, env: {}, log: silent, changed: () => {} },
+    ...{ host: new URL(host.url).hostname, port: mirror.server.port, token, log: silent, changed: () => {} },
+    ...{ env: { PATH: process.env['PATH'] ?? '' }, again: 100 },
   })
   try {
     expect(registration.findings().map(({ code }) => code)).toEqual(['MIRROR_CONFIG_PATH'])
@@ -148,6 +149,13 @@ it('a containerd that reads no directory of hosts is told in a finding, and imag
     await expect(pullers['cri']?.(name, signal)).rejects.toThrow('registry.example.test')
     await transferPuller({ socket, namespace: 'k8s.io', hostsDirectory: own, snapshotter: 'overlayfs' })(name, signal)
     expect(await node.ctr(['images', 'ls', `name==${name}`])).toContain(digest)
+    await node.stopContainerd()
+    await writeFile(file, config)
+    await node.startContainerd()
+    await until('the mirror to be registered', () => registration.registered && registration.findings().length === 0)
+    const later = await publish([100_000])
+    await pullers['cri']?.(later.name, signal)
+    expect(await node.ctr(['images', 'ls', `name==${later.name}`])).toContain(later.digest)
   } finally {
     await registration.stop()
   }

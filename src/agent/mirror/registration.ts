@@ -26,6 +26,8 @@ export interface RegistrationOptions {
   readonly log: Logger
   /** Told that `findings` have changed. */
   readonly changed: () => void
+  /** Milliseconds between two tries where it is not possible. Default half a minute. */
+  readonly again?: number
 }
 
 export interface Registration {
@@ -83,11 +85,11 @@ export async function register(options: RegistrationOptions): Promise<Registrati
     if (settled) await own(reachable ? options.host : (options.otherHost ?? options.host))
     if (found.length === 0) say([configPathFinding])
     else if (settled && !reachable) say([unreachableFinding(options.host, port)])
-    if (!settled || (!reachable && found.length > 0)) {
-      timer = setTimeout(() => void safely(begin), settled ? 30_000 : 1000)
-      timer.unref()
+    if (!reachable || found.length === 0) {
+      // Whoever follows the finding's advice restarts containerd or changes the network, not the agent.
+      later(settled ? (options.again ?? 30_000) : 1000)
+      return
     }
-    if (!reachable || found.length === 0) return
     directories = found
     let beats = 0
     // Before the files: containerd must not be told of a mirror whose hanging nobody would notice.
@@ -103,7 +105,17 @@ export async function register(options: RegistrationOptions): Promise<Registrati
     await put()
     log.info({ directories }, 'containerd asks the mirror of this node first')
   }
-  await safely(begin)
+  /** containerd may just be starting. */
+  const attempt = (): Promise<void> =>
+    begin().catch((error: unknown) => {
+      log.error(`registering the mirror failed: ${describeError(error)}`)
+      if (watchdog === undefined) later(1000)
+    })
+  const later = (milliseconds: number): void => {
+    timer = setTimeout(() => void safely(attempt), milliseconds)
+    timer.unref()
+  }
+  await safely(attempt)
   return {
     findings: () => findings,
     get registered() {
