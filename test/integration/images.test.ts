@@ -325,6 +325,37 @@ describe('images that insitu built', () => {
   })
 })
 
+describe('builds and deliveries of one name at once', () => {
+  it('are all known as built, in whatever order they come, and the newest has the name in the end', async () => {
+    const name = `${registry}/crowd:1`
+    await build(name, 'c1')
+    const others = [2, 3].map((n) => `${registry}/crowd-elsewhere:${n}`) as [string, string]
+    const [second, third] = [await buildPast(others[0], 'c2'), await buildPast(others[1], 'c3')]
+    // As containerd leaves what it has pulled.
+    for (const digest of [second, third]) {
+      await node.ctr(['content', 'label', digest, 'containerd.io/distribution.source.registry.test=team/crowd'])
+    }
+    await built.arriving({ name, digest: second, version: ++version })
+    await built.arriving({ name, digest: third, version: ++version })
+    const newest = version
+    for (const [other, digest] of [[others[0], second] as const, [others[1], third] as const]) {
+      await node.ctr(['images', 'tag', '--force', other, name])
+      await until(`the record of ${digest}`, () => built.find(name)?.digest === digest)
+      expect(built.isProtected(name)).toBe(false)
+    }
+    // A pull of the older one that ends late, and a build that was given an older version.
+    await node.ctr(['images', 'tag', '--force', others[0], name])
+    await pointsTo(name, third)
+    const late = await buildPast(name, 'c4')
+    expect(await built.built([{ name, digest: late, version: newest - 1 }])).toEqual([])
+    await pointsTo(name, third)
+    expect(built.find(name)).toEqual({ name, digest: third, version: newest })
+    // And a later build of the name is recorded.
+    const last = await build(name, 'c5')
+    expect(built.find(name)).toMatchObject({ digest: last })
+  })
+})
+
 describe('names on the node', () => {
   it('that a build past the door or a tag overwrites are put back within a second, and it is reported', async () => {
     const name = 'registry.k8s.test/pause:3'

@@ -62,7 +62,11 @@ export function builtImages(options: BuiltImagesOptions): BuiltImages {
   const record = async (image: BuiltImage, index: SharedIndex | undefined): Promise<string | undefined> => {
     const { name, digest, version } = image
     const old = memory.records.get(name)
-    if (old && old.version > version) return undefined
+    if (old && old.version > version) {
+      // The name goes back to the newer one as soon as this one is seen.
+      keeper.announce(image, 'built')
+      return undefined
+    }
     if (isProtected(name) && memory.known.get(name)?.digest !== digest) {
       return 'the node had it before, and insitu did not build it'
     }

@@ -66,10 +66,13 @@ export interface Keeper {
 const announcementLife = 15 * 60_000
 const disputeLife = 60_000
 
+const announcementKey = (name: string, digest: string): string => `${name} ${digest}`
+
 export function createKeeper(options: KeeperOptions): Keeper {
   const { images, holds, memory, log } = options
   const now = options.now ?? Date.now
   const current = new Map<string, NodeImage>()
+  /** By name and digest: builds and deliveries of one name may be under way together. */
   const announced = new Map<string, { image: BuiltImage; arrival: Arrival; until: number }>()
   const disputes = new Map<string, { target: Uint8Array; until: number }>()
   /** Digests that insitu built and that lost their name: a container may still use them. */
@@ -95,8 +98,8 @@ export function createKeeper(options: KeeperOptions): Keeper {
     if (list) options.onRevision()
   }
   const announcementOf = (name: string, digest: string) => {
-    const found = announced.get(name)
-    return found && found.image.digest === digest && found.until > now() ? found : undefined
+    const found = announced.get(announcementKey(name, digest))
+    return found && found.until > now() ? found : undefined
   }
   const isWanted = (name: string, digest: string): boolean => memory.wanted.has(name) || used.has(digest)
 
@@ -148,6 +151,21 @@ export function createKeeper(options: KeeperOptions): Keeper {
     if (restored) current.set(name, restored)
   }
 
+  /** An older build of the name, or its delivery, has ended after the newer one came. */
+  const isOvertaken = ({ name, digest }: NodeImage): boolean => {
+    const [record, news] = [memory.records.get(name), announcementOf(name, digest)]
+    return record !== undefined && news !== undefined && record.version > news.image.version
+  }
+  const takeBack = async ({ name, digest }: NodeImage): Promise<void> => {
+    const record = memory.records.get(name)
+    if (!record) return
+    if ((await images.contentLabels(record.digest)) === undefined) return pullBack(name)
+    await images.setTarget(name, record.target)
+    log.info({ name, digest, newer: record.digest }, 'a built image that was overtaken gave the name back')
+    const restored = await images.get(name)
+    if (restored) current.set(name, restored)
+  }
+
   /** Its content is gone too: containerd asks the mirror, which asks the other nodes. */
   const pullBack = (name: string): void => {
     const record = memory.records.get(name)
@@ -182,6 +200,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
       timers.clear(name)
       return accept(image, before.as === 'unrecorded')
     }
+    if (isOvertaken(image)) return takeBack(image)
     const content = (await images.contentLabels(image.digest)) ?? {}
     const origin = originOf(image, content, (other) => current.has(other))
     const verdict = judge({
@@ -204,7 +223,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
 
   const apply = async (): Promise<void> => {
     for (const [digest, { until }] of disputes) if (until < now()) disputes.delete(digest)
-    for (const [name, { until }] of announced) if (until < now()) announced.delete(name)
+    for (const [key, { until }] of announced) if (until < now()) announced.delete(key)
     for (const digest of former) if (!used.has(digest)) former.delete(digest)
     const records = [...memory.records.values()]
     const ours = new Set([...records.map(({ digest }) => digest), ...former])
@@ -245,7 +264,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
     })
 
   const announce = (image: BuiltImage, arrival: Arrival): void => {
-    announced.set(image.name, { image, arrival, until: now() + announcementLife })
+    announced.set(announcementKey(image.name, image.digest), { image, arrival, until: now() + announcementLife })
   }
 
   return {
