@@ -116,14 +116,18 @@ export function mustRun(node: string, daemon: Daemon, state: StateStore): void {
 }
 
 /**
- * Switches a node off, as a power cut does, and on again: disks and /etc stay; processes, namespaces, mounts, /run, /tmp
- * and the rest of what was in memory are gone.
+ * Switches a node off, as a power cut does: disks and /etc stay; processes, namespaces, mounts, /run, /tmp and the rest of
+ * what was in memory are gone.
  */
-export async function rebootNode(node: string, context: NodeContext): Promise<void> {
-  const { machine, state } = context
-  const init = state.get().processes[key(node, 'init')]
+export async function powerOff(node: string, context: NodeContext): Promise<void> {
+  const init = context.state.get().processes[key(node, 'init')]
   if (init && alive(init)) await run('cp', ['-a', `/proc/${init.pid}/root/etc/.`, join(nodeDir(node), 'etc')])
   await switchOff(node, context)
+}
+
+/** Switches a node on again. */
+export async function powerOn(node: string, context: NodeContext): Promise<void> {
+  const { machine } = context
   await ensureNetns(nodeNetns(node), nodeIP(node), machine.mtu)
   await startInit(node, context)
   await ensureNode(node, context)

@@ -98,6 +98,32 @@ test('a Deployment that names the repository draws the build to a node that take
   await ruleBecomes('anywhere')
 })
 
+test('so does any other workload that has a template, until it is gone', async () => {
+  const pod = {
+    metadata: { labels: { app: 'web' } },
+    spec: {
+      nodeSelector: { disk: 'ssd' },
+      restartPolicy: 'Never',
+      containers: [{ name: 'main', image: 'team/web:v1' }],
+    },
+  }
+  const always = { ...pod, spec: { ...pod.spec, restartPolicy: 'Always' } }
+  const selector = { matchLabels: { app: 'web' } }
+  await cluster.node('n3', { labels: { disk: 'ssd' } })
+  for (const [resource, spec] of [
+    [resources.statefulSets, { selector, serviceName: 'web', template: always }],
+    [resources.daemonSets, { selector, template: always }],
+    [resources.replicaSets, { selector, template: always }],
+    [resources.jobs, { template: pod }],
+    [resources.cronJobs, { schedule: '0 0 1 1 *', jobTemplate: { spec: { template: pod } } }],
+  ] as const) {
+    await client.create(resource, { namespace: 'default' }, { metadata: { name: 'web', namespace: 'default' }, spec })
+    expect(await ruleBecomes('template'), resource.plural).toMatchObject({ node: 'n3', targets: ['n3'] })
+    await client.delete(resource, { namespace: 'default', name: 'web' })
+    await ruleBecomes('anywhere')
+  }
+})
+
 test('insitu.for finds the pods of a Deployment, and asks the server for what is not in the view', async () => {
   const hash = { 'pod-template-hash': '5f7c' }
   await cluster.pod('web-1', { node: 'n3', image: 'x:1', owner: ['ReplicaSet', 'web-5f7c'], labels: hash })
