@@ -61,6 +61,7 @@ export function createAgent(options: AgentOptions): Agent {
   })
   const lastEnd = createLastEnd()
   let lock: Lock | undefined
+  let daemonPid: number | undefined
   let network: Awaited<ReturnType<typeof rememberNetwork>> | undefined
   let unclamp: (() => Promise<void>) | undefined
   let last: Plan | undefined
@@ -100,7 +101,7 @@ export function createAgent(options: AgentOptions): Agent {
   }
 
   /** What an agent does to a host before its first daemon starts; after a lost lock the lock is taken again. */
-  const prepare = async (plan: Plan): Promise<Lock> => {
+  const prepare = async (plan: Plan): Promise<{ lost: Promise<void>; toml: string }> => {
     lock ??= await takeLockFor(plan)
     const held = lock
     last = plan
@@ -117,9 +118,10 @@ export function createAgent(options: AgentOptions): Agent {
       ...{ containerd: plan.host.distribution.address, namespace, root: plan.root, runDirectory: place.run },
       tmpdir: plan.rendered.tmpdir,
       socket: place.socket,
+      daemonPid: () => daemonPid,
       changed: () => state.refresh(),
     })
-    return held
+    return { lost: held.lost, toml: parts.configure(plan.rendered.toml) }
   }
 
   const run = async (): Promise<void> => {
@@ -127,11 +129,15 @@ export function createAgent(options: AgentOptions): Agent {
     try {
       await supervise({
         ...{ agent: options, intervals, state, stopping: stopping.signal, prepare },
+        onStarted: (pid) => void (daemonPid = pid),
         onReady: () => {
           lastEnd.running()
           ready.resolve()
         },
-        onEnded: ({ cause, reason }) => lastEnd.ended({ cause, reason }),
+        onEnded: ({ cause, reason }) => {
+          daemonPid = undefined
+          lastEnd.ended({ cause, reason })
+        },
         onRefused: (error) => ready.reject(error),
       })
     } finally {

@@ -25,6 +25,8 @@ export interface PartContext {
   readonly runDirectory: string
   /** buildkitd's unix socket. Nobody listens there while it restarts. */
   readonly socket: string
+  /** buildkitd's process id as this process sees it, while one runs. */
+  readonly daemonPid: () => number | undefined
   /** Tells that `findings()` or `report()` of the part have changed. */
   changed(): void
 }
@@ -38,6 +40,8 @@ export interface RunningPart {
   report?(own: NodeReport): Partial<NodeReport>
   /** Text for /metrics, in the Prometheus format. */
   metrics?(): string
+  /** Adds to a rendered buildkitd.toml, before each start of the daemon. @throws anything: then it is used without. */
+  configure?(toml: string): string
   /** Ends it and puts back what it changed on the host, unless that has to outlive the agent. */
   stop(): Promise<void>
 }
@@ -57,6 +61,8 @@ export interface Parts {
   findings(): readonly Finding[]
   report(own: NodeReport): Partial<NodeReport>
   metrics(): string
+  /** What buildkitd gets, with the additions of all parts. */
+  configure(toml: string): string
   stop(): Promise<void>
 }
 
@@ -91,6 +97,15 @@ export function createParts(parts: readonly Part[], log: Logger): Parts {
     findings: () => [...failed, ...running.flatMap(({ part }) => part.findings?.() ?? [])],
     report: (own) => Object.assign({}, ...running.map(({ part }) => part.report?.(own) ?? {})) as Partial<NodeReport>,
     metrics: () => running.map(({ part }) => part.metrics?.() ?? '').join(''),
+    configure: (toml) =>
+      running.reduce((text, { name, part }) => {
+        try {
+          return part.configure?.(text) ?? text
+        } catch (error) {
+          log.error({ err: error, part: name }, 'buildkitd is configured without what a part adds')
+          return text
+        }
+      }, toml),
     async stop() {
       await started
       handlers = []

@@ -49,6 +49,7 @@ export const gatewayPaths = {
   /**
    * GET `?name=` or `?repository=&digest=`, and `&wait=` milliseconds: a Lookup. Ask every gateway and join the answers.
    * With a digest and `&ordinary=1` images that insitu did not build are looked for, too.
+   * With a name and `&finished=1` builds that are under way do not count.
    * `&demand=1`, to one gateway: the name is pulled, so a Build that waits for that is to be built.
    */
   lookup: '/v1/lookup',

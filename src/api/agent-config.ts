@@ -35,6 +35,11 @@ export interface EmulatorsConfig {
 export interface MirrorConfig {
   /** What a node's containerd gets from other nodes: images that insitu built, or what registries give to everybody as well. */
   readonly serve: 'built' | 'all'
+  /**
+   * Registries for whose names builds on this node ask the cluster first, besides those of images that it has. Empty: FROM
+   * finds built images on their own nodes only.
+   */
+  readonly bases: readonly string[]
 }
 
 /** The `[agent]` table of insitu.toml. */
@@ -54,7 +59,7 @@ export const emulatedPlatforms = [
 export const defaultAgentConfig: AgentConfig = {
   disk: {},
   images: { keep: 3, keepFor: 7 * 24 * 3600 },
-  mirror: { serve: 'built' },
+  mirror: { serve: 'built', bases: ['docker.io'] },
   emulators: { platforms: emulatedPlatforms, credentials: false },
 }
 
@@ -67,7 +72,7 @@ const percentages = ['highPercent', 'lowPercent', 'inodesHighPercent', 'inodesLo
 export function agentConfig(table: Readonly<Record<string, unknown>>): AgentConfig {
   const agent = section(table['agent'], 'agent', ['disk', 'images', 'mirror', 'emulators'])
   const images = section(agent['images'], 'agent.images', ['keep', 'keepFor'])
-  const mirror = section(agent['mirror'], 'agent.mirror', ['serve'])
+  const mirror = section(agent['mirror'], 'agent.mirror', ['serve', 'bases'])
   const disk = section(agent['disk'], 'agent.disk', [...percentages, 'followKubelet', 'maxCacheBytes'])
   const maxCacheBytes = size(disk['maxCacheBytes'], 'agent.disk.maxCacheBytes')
   const emulators = section(agent['emulators'], 'agent.emulators', ['platforms', 'credentials'])
@@ -85,7 +90,13 @@ export function agentConfig(table: Readonly<Record<string, unknown>>): AgentConf
       keep: count(images['keep'], 'agent.images.keep', defaultAgentConfig.images.keep),
       keepFor: duration(images['keepFor'], 'agent.images.keepFor', defaultAgentConfig.images.keepFor),
     },
-    mirror: { serve: serveOf(mirror['serve']) },
+    mirror: {
+      serve: serveOf(mirror['serve']),
+      bases: texts(mirror['bases'], 'agent.mirror.bases', defaultAgentConfig.mirror.bases, {
+        test: (text) => registryHost.test(text),
+        what: 'registries as names of images have them, such as "docker.io" or "registry.example:5000"',
+      }),
+    },
     disk: {
       ...Object.fromEntries(shares.filter(([, value]) => value !== undefined)),
       ...(bool(disk['followKubelet'], 'agent.disk.followKubelet', true) ? {} : { followKubelet: false }),
@@ -93,6 +104,9 @@ export function agentConfig(table: Readonly<Record<string, unknown>>): AgentConf
     },
   }
 }
+
+/** What makes the first element of a name a host (distribution's reference grammar): a dot, a port, or localhost. */
+const registryHost = /^(?:[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::\d+)?|[a-z0-9-]+:\d+|localhost)$/
 
 function serveOf(value: unknown): MirrorConfig['serve'] {
   if (value === undefined || value === 'built' || value === 'all') return value ?? defaultAgentConfig.mirror.serve

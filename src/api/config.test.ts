@@ -59,12 +59,19 @@ describe('[agent.disk]', () => {
     expect(agentConfig({ agent: { disk: { ...disk, maxCacheBytes: '20GB' } }, gateway: { x: 1 } })).toEqual({
       disk: { ...disk, maxCacheBytes: 20e9 },
       images: { keep: 3, keepFor: 7 * 86_400 },
-      mirror: { serve: 'built' },
+      mirror: { serve: 'built', bases: ['docker.io'] },
       emulators: defaultAgentConfig.emulators,
     })
     expect(agentConfig({})).toEqual(defaultAgentConfig)
     expect(agentConfig({ agent: { images: { keep: 1, keepFor: '2h' } } }).images).toEqual({ keep: 1, keepFor: 7200 })
-    expect(agentConfig({ agent: { mirror: { serve: 'all' } } }).mirror).toEqual({ serve: 'all' })
+    const mirror = { serve: 'all', bases: ['registry.example:5000', 'localhost', 'ghcr.io'] }
+    expect(agentConfig({ agent: { mirror } }).mirror).toEqual(mirror)
+    expect(agentConfig({ agent: { mirror: { bases: [] } } }).mirror).toEqual({ serve: 'built', bases: [] })
+    for (const host of ['team', 'https://ghcr.io', 'ghcr.io/team', '']) {
+      expect(() => agentConfig({ agent: { mirror: { bases: [host] } } })).toThrow(
+        'agent.mirror.bases must be a list of',
+      )
+    }
     expect(() => agentConfig({ agent: { mirror: { serve: 'some' } } })).toThrow('agent.mirror.serve must be "built" or')
     const emulators = { platforms: ['linux/arm/v7'], credentials: true }
     expect(agentConfig({ agent: { emulators } }).emulators).toEqual(emulators)

@@ -30,6 +30,10 @@ export interface LifeOptions {
   readonly stopping: AbortSignal
   /** Settles when this agent may no longer run a daemon on this node. */
   readonly lost: Promise<void>
+  /** The daemon's configuration. */
+  readonly toml: string
+  /** Called when its process runs. */
+  readonly onStarted: (pid: number) => void
   /** Called when the daemon takes calls. */
   readonly onReady: () => void
 }
@@ -47,7 +51,7 @@ export async function live(plan: Plan, failures: number, options: LifeOptions): 
   }
   await mkdir(paths(agent).run, { recursive: true })
   await mkdir(rendered.tmpdir, { recursive: true })
-  await writeFileAtomic(configFile, rendered.toml, 0o600)
+  await writeFileAtomic(configFile, options.toml, 0o600)
   const killsBefore = await memoryKills()
   const started = performance.now()
   const daemon = await startDaemon({
@@ -58,6 +62,7 @@ export async function live(plan: Plan, failures: number, options: LifeOptions): 
     env: daemonEnvironment(agent.env, rendered.tmpdir, await daemonProxies(agent, await remembered(paths(agent).run))),
     log: log.child({ daemon: 'buildkitd' }),
   })
+  options.onStarted(daemon.pid)
   const end = (): void => {
     const ready = state.current().state === 'ready'
     if (ready) state.enter('draining')

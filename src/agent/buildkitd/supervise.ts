@@ -17,10 +17,12 @@ export interface SuperviseOptions {
   readonly stopping: AbortSignal
   /**
    * Before a daemon starts on a plan without fatal findings.
-   * @returns `lost` settles when no daemon may run here any longer.
+   * @returns `lost` settles when no daemon may run here any longer; `toml` is what the daemon gets as its configuration.
    * @throws what stands in the way; it becomes a fatal finding.
    */
-  readonly prepare: (plan: Plan) => Promise<{ readonly lost: Promise<void> }>
+  readonly prepare: (plan: Plan) => Promise<{ readonly lost: Promise<void>; readonly toml: string }>
+  /** A daemon runs as this process; it does not take calls yet. */
+  readonly onStarted: (pid: number) => void
   /** The daemon takes calls. Called at each start. */
   readonly onReady: () => void
   /** The daemon has ended. */
@@ -46,13 +48,15 @@ export async function supervise(options: SuperviseOptions): Promise<void> {
       continue
     }
     try {
-      const { lost } = await options.prepare(plan)
+      const { lost, toml } = await options.prepare(plan)
       const verdict = await live(plan, failures, {
         agent,
         intervals: options.intervals,
         state,
         stopping,
         lost,
+        toml,
+        onStarted: options.onStarted,
         onReady: options.onReady,
       })
       options.onEnded(verdict)

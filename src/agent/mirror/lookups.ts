@@ -3,9 +3,13 @@ import { gatewayPaths } from '../../api/agent-api.ts'
 import type { BuiltImage, Lookup, Peer } from '../../api/images.ts'
 import type { Gateways } from './gateways.ts'
 
-/** A name, or a digest in a repository; both normalised. `ordinary`: also of images that insitu did not build. */
+/**
+ * A name, or a digest in a repository; both normalised. `finished`: whatever is being built, what there is; `ordinary`: also
+ * of images that insitu did not build.
+ */
 export type Wanted =
-  { readonly name: string } | { readonly repository: string; readonly digest: string; readonly ordinary?: '1' }
+  | { readonly name: string; readonly finished?: '1' }
+  | { readonly repository: string; readonly digest: string; readonly ordinary?: '1' }
 
 /** What all gateways together say. */
 export type Joined =

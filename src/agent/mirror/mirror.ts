@@ -2,6 +2,7 @@ import type { Logger } from '../../kernel/log.ts'
 import type { TlsSource } from '../../kernel/tls/material.ts'
 import type { ContainerdCall } from '../host/containerd-call.ts'
 import type { Handler } from '../front/handlers.ts'
+import { startBases } from './bases/server.ts'
 import { builtContent, type BuiltRecords } from './built-content.ts'
 import { contentStore } from './content.ts'
 import type { Gateways } from './gateways.ts'
@@ -38,10 +39,14 @@ export interface MirrorOptions {
   readonly registries?: PublicManifests | undefined
   /** Most nodes that read from this one at a time. */
   readonly uploads?: number
+  /** The process id of the daemon that may ask for bases, while one runs. Without it there is no port for that. */
+  readonly daemon?: () => number | undefined
 }
 
 export interface Mirror {
   readonly server: MirrorServer
+  /** For the build daemon, on this loopback. */
+  readonly bases: MirrorServer | undefined
   /** For other agents, on the mTLS port. */
   readonly handler: Handler
   /** Bytes of content that came from other nodes since the start. */
@@ -71,6 +76,11 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
       ...{ registries, lookups: asked },
       remote: createRemote({ source, links, lookups: asked, planned: () => [], log }),
     })
+  const discard = async (digest: string): Promise<void> => {
+    await discardIngest(options.containerd, digest).catch((error: unknown) =>
+      log.warn({ err: error, digest }, 'what containerd has of a damaged layer could not be discarded'),
+    )
+  }
   let received = 0
   const server = await startMirrorServer({
     ...{ port: options.port, token: options.token },
@@ -78,20 +88,25 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
     handle: createRequests({
       ...{ records, store, lookups, built, remote, ordinary, source, links, log },
       ...(options.hold === undefined ? {} : { hold: options.hold }),
-      discard: async (digest) => {
-        await discardIngest(options.containerd, digest).catch((error: unknown) =>
-          log.warn({ err: error, digest }, 'what containerd has of a damaged layer could not be discarded'),
-        )
-      },
+      discard,
       count(repository, bytes) {
         received += bytes
         deliveries.count(repository, bytes)
       },
     }),
   })
+  const { daemon } = options
+  const bases =
+    daemon &&
+    (await startBases({
+      ...{ store, built, source, links, log, gateways, daemon, discard },
+      // A record of the node's is for what its containerd has under the name.
+      records: { find: (name) => records.find(name), list: () => records.list(), revision: () => records.revision() },
+    }))
   const uploads = createUploads(options.uploads === undefined ? {} : { most: options.uploads })
   return {
     server,
+    bases,
     handler: peerHandler({
       ...{ records, built, store, uploads },
       pulled: registries && labelledContent(options.containerd),
@@ -100,7 +115,7 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
     deliveries,
     sizeOf: remote.sizeOf,
     async close() {
-      await server.close()
+      await Promise.all([server.close(), bases?.close()])
       client.close()
       gateways.close()
     },

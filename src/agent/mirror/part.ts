@@ -3,6 +3,7 @@ import type { TlsSource } from '../../kernel/tls/material.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { containerdCall } from '../host/containerd-call.ts'
 import type { Part } from '../part.ts'
+import { basesHosts, withBases } from './bases/registries.ts'
 import type { BuiltRecords } from './built-content.ts'
 import type { Delivery } from './deliveries.ts'
 import type { Gateways } from './gateways.ts'
@@ -51,6 +52,7 @@ export const mirrorPart = ({ port, gateways, records, tls, hostRoot, onAccess }:
     const mirror = await startMirror({
       ...{ containerdRoot: host.distribution.root, containerd: containerdCall(containerd, namespace) },
       ...{ records, gateways: gateways(log), tls, port, token, log, registries },
+      ...(context.config.mirror.bases.length === 0 ? {} : { daemon: context.daemonPid }),
     })
     const registration = await register({
       ...{
@@ -73,6 +75,15 @@ export const mirrorPart = ({ port, gateways, records, tls, hostRoot, onAccess }:
     return {
       handlers: [mirror.handler],
       findings: () => registration.findings(),
+      configure(toml) {
+        if (!mirror.bases) return toml
+        const names = records.list().map(({ name }) => name)
+        const hosts = basesHosts(context.config.mirror.bases, names)
+        const { toml: configured, left } = withBases(toml, hosts, `127.0.0.1:${mirror.bases.port}`)
+        log.info({ registries: hosts.filter((host) => !left.includes(host)) }, 'FROM asks the cluster for these first')
+        if (left.length > 0) log.warn({ registries: left }, 'FROM does not: buildkitd.toml has TLS settings for these')
+        return configured
+      },
       async stop() {
         onAccess?.(undefined)
         // First containerd asks no more, then nobody answers.

@@ -10,6 +10,8 @@ export interface MirrorServerOptions {
   readonly port: number
   /** What containerd shows; everybody else is refused. Undefined: no one is. */
   readonly token: string | undefined
+  /** Who may use a connection; refused ones get a 403. Default everybody. */
+  readonly admits?: (socket: Socket) => Promise<boolean>
   readonly handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>
 }
 
@@ -18,18 +20,24 @@ export interface MirrorServer {
   close(): Promise<void>
 }
 
-/** The registry for this node's containerd, plain HTTP. Other pods may reach its port, so it asks for the secret of hosts.toml. */
+/**
+ * The registry for this node's containerd, plain HTTP. Other pods may reach its port, so it asks for the secret of hosts.toml;
+ * or, where a client cannot show one, for who it is.
+ */
 export async function startMirrorServer(options: MirrorServerOptions): Promise<MirrorServer> {
-  const open = new Set<Socket>()
+  const { admits = () => Promise.resolve(true) } = options
+  const open = new Map<Socket, Promise<boolean>>()
   const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
-    if (options.token !== undefined && !same(request.headers[tokenHeader], options.token)) {
+    void (async () => {
+      const known = options.token === undefined || same(request.headers[tokenHeader], options.token)
+      if (known && (await open.get(request.socket)) === true) return options.handle(request, response)
       return sendError(response, 403, 'DENIED', 'this registry is for the containerd of its node')
-    }
-    void options.handle(request, response)
+    })()
   })
   server.on('connection', (socket) => {
     socket.setNoDelay(true)
-    open.add(socket)
+    const admitted = admits(socket).catch(() => false)
+    open.set(socket, admitted)
     socket.on('close', () => open.delete(socket))
   })
   await new Promise<void>((resolve, reject) => {
@@ -41,7 +49,7 @@ export async function startMirrorServer(options: MirrorServerOptions): Promise<M
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())
-        for (const socket of open) socket.destroy()
+        for (const socket of open.keys()) socket.destroy()
       }),
   }
 }

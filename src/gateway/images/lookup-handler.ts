@@ -21,7 +21,7 @@ export function lookupHandler(lookups: Lookups, namespace: string): HttpHandler 
 function parse(query: URLSearchParams): Wanted | undefined {
   const [name, repository, digest] = ['name', 'repository', 'digest'].map((key) => query.get(key))
   try {
-    if (name) return { name: normalizeReference(name) }
+    if (name) return { name: normalizeReference(name), finished: query.get('finished') === '1' }
     if (repository && digest && /^[a-z0-9]+:[a-f0-9]{32,}$/.test(digest))
       return { repository, digest, ordinary: query.get('ordinary') === '1' }
   } catch {

@@ -6,7 +6,8 @@ import type { OrdinaryImages } from './ordinary-images.ts'
 
 /** What is looked for: a name, or a digest in a repository. Normalised. */
 export type Wanted =
-  | { readonly name: string }
+  /** `finished`: what there is now, whatever is being built or could be. */
+  | { readonly name: string; readonly finished?: boolean }
   /** `ordinary`: also of images that insitu did not build; their registry has let the asking node have it. */
   | { readonly repository: string; readonly digest: string; readonly ordinary?: boolean }
 
@@ -80,7 +81,8 @@ export function createLookups(options: LookupOptions): Lookups {
         if (peers.length === 0) return { state: 'none' }
         return { state: 'here', image: { name: `${repository}@${digest}`, digest, version: 0 }, peers }
       }
-      const { name } = wanted
+      const { name, finished = false } = wanted
+      if (finished) return here(index.newest(name), asking)
       if (!inProgress.of(name)) {
         const said = await pulled(name, asking, demand ? wait : 0, signal)
         if (said) return said
