@@ -54,7 +54,7 @@ beforeAll(async () => {
     ...{ records: testRecords(), gateways, tls: agentTls(authority, 'b'), host: '127.0.0.1', port: 0, log: silent },
     daemon: () => daemon,
   })
-  const hosts = basesHosts([host, registry.address], [])
+  const hosts = basesHosts([host, registry.address, '127.0.0.1:1'], [])
   const own = `[registry."${registry.address}"]\nhttp = true\n`
   b = await startBuildkitd({ config: withBases(own, hosts, `127.0.0.1:${mirror.bases?.port}`).toml })
   daemon = await b.pid()
@@ -151,6 +151,10 @@ test('a name that nobody has is not found, as its registry says', async () => {
   const { text, output } = await buildOnB(name)
   expect(text).toBeUndefined()
   expect(output).toContain(`${name}: not found`)
+  // Where the registry has another reason, it is in the daemon's log.
+  const closed = await buildOnB('127.0.0.1:1/team/nowhere:v1')
+  expect(closed.output).toContain('nowhere:v1: not found')
+  expect(b.log()).toContain('connect: connection refused')
 })
 
 test('nobody but the daemon is answered', async () => {

@@ -140,6 +140,15 @@ test('a name that its node has put back fails the build, and nobody is sent ther
   expect(index.newest('docker.io/a/guarded:1')).toBeUndefined()
 })
 
+test('a build that fails for want of a base of another node says so', async () => {
+  const name = '127.0.0.1:1/a/base:v1'
+  index.add('n5', { name, digest: `sha256:${'b'.repeat(64)}`, version: 1 })
+  const context = await work.context(`FROM ${name}\n`)
+  const failed = await buildctl(gateway.address, context, ['--output=type=image,name=a/app:1']).ended
+  expect(failed.exitCode).toBe(1)
+  expect(failed.output).toContain(`[insitu] ${name} was built on node n5, and node n1 did not get it from there`)
+})
+
 test('a wrong wish refuses the build with a sentence', async () => {
   const result = await (await build('a/wrong:1', '--opt=insitu.deliver=some')).ended
   expect(result.exitCode).toBe(1)

@@ -45,6 +45,8 @@ export interface ImageWork {
    * @param age milliseconds since the build began. Never rejects.
    */
   retract(node: string, names: readonly string[], age: number): Promise<void>
+  /** Nodes that have the newest image of a normalised name. */
+  holders(name: string): readonly string[]
 }
 
 export interface ImageWorkOptions {
@@ -216,6 +218,10 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
 
   return {
     begin: (names) => options.inProgress.begin(names),
+    holders(name) {
+      const newest = index.newest(name)
+      return newest ? index.holders(newest) : []
+    },
     async retract(node, names, age) {
       try {
         await agents.retract(node, names, age)

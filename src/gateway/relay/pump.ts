@@ -17,7 +17,7 @@ export interface PumpOptions {
   /** Sees every byte of the answer on its way. */
   readonly onData?: (chunk: Buffer) => void
   /** Runs after the daemon's last message and before the client learns the status. @returns another one to end with. */
-  readonly beforeTrailers?: (status: number) => Promise<Status | void>
+  readonly beforeTrailers?: (status: number, message: string) => Promise<Status | void>
   /** Why the daemon's connection ended, when it has. */
   readonly lost: () => InsituError | undefined | Promise<InsituError | undefined>
 }
@@ -66,7 +66,7 @@ export function pump(down: Http2Stream, up: Http2Stream, options: PumpOptions): 
 
     const complete = (raw: RawHeaders, send: () => void): void => {
       const code = Number(header(raw, 'grpc-status') ?? 2)
-      const end: PumpEnd = { kind: 'status', code, message: header(raw, 'grpc-message') }
+      const end = { kind: 'status' as const, code, message: header(raw, 'grpc-message') }
       const conclude = (): void => {
         send()
         finish(end)
@@ -77,7 +77,7 @@ export function pump(down: Http2Stream, up: Http2Stream, options: PumpOptions): 
         endCall(down, instead)
         finish({ kind: 'status', ...instead })
       }
-      options.beforeTrailers(code).then(decided, conclude)
+      options.beforeTrailers(code, end.message ?? '').then(decided, conclude)
     }
 
     const endWithTrailers = (raw: RawHeaders): void => {

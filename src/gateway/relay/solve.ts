@@ -17,6 +17,7 @@ import { identityOf } from '../listener/caller.ts'
 import { solveParts } from '../split/solve-parts.ts'
 import type { Outcome } from '../telemetry/build-record.ts'
 import { sayEnd } from './say-end.ts'
+import { baseHint } from './base-hint.ts'
 import { askPolicy, type Asked } from './admit.ts'
 import { bindBuild, bindToOne } from './bind.ts'
 import type { Build, Call, RelayContext } from './context.ts'
@@ -109,10 +110,10 @@ async function relayTo(
     const end = await pump(call.stream, upstream.request(call.raw), {
       body: changed ? frame(changed) : asked.encodeAnew ? frame(encodeSolve(request)) : body,
       onData: (chunk) => response.push(chunk),
-      beforeTrailers: async (code) => {
+      beforeTrailers: async (code, message) => {
         try {
           release()
-          if (code !== grpcStatus.OK) return undefined
+          if (code !== grpcStatus.OK) return sayMissingBase(build, context, message)
           if (placement && !facts.exports) build.progress.step(keepHint).done()
           const error = await imagesBuilt(build, context, call, request, unframe(Buffer.concat(response)), inProgress)
           return error && statusOf(error)
@@ -132,6 +133,11 @@ async function relayTo(
     release()
     ended()
   }
+}
+
+function sayMissingBase({ node, placement, progress }: Build, { images }: RelayContext, message: string): undefined {
+  const hint = placement && images && baseHint(message, node.name, (name) => images.holders(name))
+  if (hint !== undefined) progress.step(hint).done()
 }
 
 /** Everybody who waits for the images is told, and the nodes that want them get them. */
