@@ -34,8 +34,8 @@ const patience = 500
  * configuration for a secret of ours, so the kernel is asked who is at the other end.
  */
 export function startBases(options: BasesOptions): Promise<MirrorServer> {
-  const { records, store, built, source, links, daemon, discard, log } = options
-  const lookups = finished(createLookups({ gateways: options.gateways, first, patience }))
+  const { records, store, built, source, links, gateways, daemon, discard, log } = options
+  const lookups = finished(createLookups({ gateways, first, patience }), gateways)
   const remote = createRemote({ source, links, lookups, planned: () => [], log })
   return startMirrorServer({
     ...{ host: '127.0.0.1', port: 0, token: undefined },
