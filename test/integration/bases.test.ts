@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { basesHosts, withBases } from '../../src/agent/mirror/bases/registries.ts'
@@ -15,7 +15,7 @@ import { startNode, type TestNode } from './fixtures/containerd.ts'
 import { createWorkspace, type Workspace } from './fixtures/context.ts'
 import { startGateway, type TestGateway } from './fixtures/gateway.ts'
 import { agentTls, silent, startPeer, type TestPeer, testGateways, testRecords } from './fixtures/mirror-peers.ts'
-import { type Registry, startRegistry } from './fixtures/registry.ts'
+import { type Registry, registryUser, startRegistry } from './fixtures/registry.ts'
 
 // Node A has a containerd, and its agent builds into it. Node B has a daemon, the mirror of an agent, and nothing else.
 
@@ -26,6 +26,8 @@ let b: Buildkitd
 let mirror: Mirror
 let gateway: TestGateway
 let registry: Registry
+let closed: Registry
+let login: { readonly env: Readonly<Record<string, string>> }
 let work: Workspace
 let version = 0
 const host = 'registry.example.test'
@@ -34,7 +36,16 @@ const inProgress = createInProgress()
 const gateways = testGateways()
 
 beforeAll(async () => {
-  ;[work, a, registry] = await Promise.all([createWorkspace(), startNode(), startRegistry()])
+  ;[work, a, registry, closed] = await Promise.all([
+    createWorkspace(),
+    startNode(),
+    startRegistry(),
+    startRegistry({ user: registryUser }),
+  ])
+  const docker = await work.directory()
+  const auth = Buffer.from(`${registryUser.name}:${registryUser.password}`).toString('base64')
+  await writeFile(join(docker, 'config.json'), JSON.stringify({ auths: { [closed.address]: { auth } } }))
+  login = { env: { DOCKER_CONFIG: docker } }
   const pod = await a.pod()
   agent = startAgent(a, pod)
   await agent.ready()
@@ -54,7 +65,7 @@ beforeAll(async () => {
     ...{ records: testRecords(), gateways, tls: agentTls(authority, 'b'), host: '127.0.0.1', port: 0, log: silent },
     daemon: () => daemon,
   })
-  const hosts = basesHosts([host, registry.address, '127.0.0.1:1'], [])
+  const hosts = basesHosts([host, registry.address, closed.address, '127.0.0.1:1'], [])
   const own = `[registry."${registry.address}"]\nhttp = true\n`
   b = await startBuildkitd({ config: withBases(own, hosts, `127.0.0.1:${mirror.bases?.port}`).toml })
   daemon = await b.pid()
@@ -67,7 +78,7 @@ afterAll(async () => {
   await mirror?.close()
   await peer?.close()
   await agent?.stop()
-  await Promise.all([a?.stop(), registry?.stop()])
+  await Promise.all([a?.stop(), registry?.stop(), closed?.stop()])
   await work?.remove()
 })
 
@@ -92,7 +103,7 @@ async function buildOnA(name: string, text: string): Promise<string> {
 async function buildOnB(from: string, address = gateway.address): Promise<{ text?: string; output: string }> {
   const context = await work.context(`FROM ${from}\nRUN cat /text >/copy\nFROM scratch\nCOPY --from=1 /copy /copy\n`)
   const to = await work.directory()
-  const { exitCode, output } = await buildctl(address, context, [`--output=type=local,dest=${to}`]).ended
+  const { exitCode, output } = await buildctl(address, context, [`--output=type=local,dest=${to}`], login).ended
   return exitCode === 0 ? { text: (await readFile(join(to, 'copy'), 'utf8')).trim(), output } : { output }
 }
 
@@ -100,7 +111,7 @@ async function buildOnB(from: string, address = gateway.address): Promise<{ text
 async function push(name: string, text: string): Promise<void> {
   const context = await work.context(`RUN echo ${text} >/text\n`)
   const to = `--output=type=image,name=${name},push=true`
-  const { exitCode, output } = await buildctl(b.address, context, [to]).ended
+  const { exitCode, output } = await buildctl(b.address, context, [to], login).ended
   expect(exitCode, output).toBe(0)
 }
 
@@ -146,14 +157,21 @@ test('an ordinary image comes from its registry; what is built in the cluster is
   expect(built.text, built.output).toBe('cluster')
 })
 
+test('a registry that wants a password gets it as before', async () => {
+  const name = `${closed.address}/team/private:v1`
+  await push(name, 'private')
+  const { text, output } = await buildOnB(name)
+  expect(text, output).toBe('private')
+})
+
 test('a name that nobody has is not found, as its registry says', async () => {
   const name = `${registry.address}/team/nowhere:v1`
   const { text, output } = await buildOnB(name)
   expect(text).toBeUndefined()
   expect(output).toContain(`${name}: not found`)
   // Where the registry has another reason, it is in the daemon's log.
-  const closed = await buildOnB('127.0.0.1:1/team/nowhere:v1')
-  expect(closed.output).toContain('nowhere:v1: not found')
+  const refused = await buildOnB('127.0.0.1:1/team/nowhere:v1')
+  expect(refused.output).toContain('nowhere:v1: not found')
   expect(b.log()).toContain('connect: connection refused')
 })
 
