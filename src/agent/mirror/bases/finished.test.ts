@@ -11,7 +11,8 @@ const answering = (answer: Joined, connected: () => readonly string[] = () => ['
     change: () => Promise.reject(new Error('a build is not waited for')),
     demand: () => Promise.reject(new Error('none is begun')),
   }
-  return { asked, ask: finished(lookups, { connected }).ask }
+  const inFront = finished(lookups, { connected })
+  return { asked, ask: (wanted: Wanted) => inFront.ask(wanted) }
 }
 
 test('a name is asked for as it is, whatever is being built', async () => {
