@@ -47,7 +47,15 @@ beforeAll(async () => {
   startImages = async () => {
     const images = createImages()
     part = await images.part.start({
-      ...{ node: 'n1', env: {}, config: defaultAgentConfig, namespace: 'k8s.io', changed: () => {}, daemonPid: () => undefined, log: silent },
+      ...{
+        node: 'n1',
+        env: {},
+        config: defaultAgentConfig,
+        namespace: 'k8s.io',
+        changed: () => {},
+        daemonPid: () => undefined,
+        log: silent,
+      },
       host: { snapshotter: 'overlayfs', distribution: { root: containerdRoot } } as Preflight,
       ...{ containerd: socket, root, tmpdir: root, runDirectory: root, socket: '/nowhere' },
     })

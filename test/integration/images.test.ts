@@ -35,7 +35,15 @@ async function startImages(): Promise<void> {
       config: { ...defaultAgentConfig, images: { keep: 1, keepFor: 3600 } },
       host: { snapshotter: 'overlayfs', distribution: { root: join(node.directory, 'containerd') } } as Preflight,
     },
-    ...{ containerd: socket, namespace: 'k8s.io', root, tmpdir: root, runDirectory: root, changed: () => {}, daemonPid: () => undefined },
+    ...{
+      containerd: socket,
+      namespace: 'k8s.io',
+      root,
+      tmpdir: root,
+      runDirectory: root,
+      changed: () => {},
+      daemonPid: () => undefined,
+    },
     socket: buildkit(),
     log: createLogger({ level: 'silent' }),
   })

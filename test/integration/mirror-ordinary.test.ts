@@ -238,7 +238,11 @@ it('a gateway learns from a node what it has', async () => {
   const images = createImages()
   let revised = 0
   const part = await images.part.start({
-    ...{ node: 'first', env: {}, config: { ...defaultAgentConfig, mirror: { ...defaultAgentConfig.mirror, serve: 'all' } } },
+    ...{
+      node: 'first',
+      env: {},
+      config: { ...defaultAgentConfig, mirror: { ...defaultAgentConfig.mirror, serve: 'all' } },
+    },
     host: { distribution: { root: join(first.node.directory, 'containerd') } } as Preflight,
     ...{ containerd: first.socket, namespace: 'k8s.io', root, tmpdir: root, runDirectory: root, socket: '/nowhere' },
     ...{ log: silent, daemonPid: () => undefined, changed: () => (revised += 1) },
