@@ -86,7 +86,7 @@ describe('a controller that dies', () => {
         deaths += 1
         death.resolve()
       })
-      const first = await builds.controller({ client, identity: `first-${i}` })
+      const first = await builds.controller({ client, identity: `first-${i}`, leaseDuration: 900 })
       await until('it leads', () => first.leads())
       // A directory on a claim makes more writes: a finalizer before, and a Job after.
       const { metadata } = await builds.make(
@@ -111,7 +111,7 @@ describe('a controller that dies', () => {
       const gone = async (): Promise<boolean> => (await play()) && (await jobs.list()).length === 0
       await until('an end or a death', async () => (await gone()) || dead)
       // It is gone without a word: its Lease is not given back.
-      const second = dead ? await builds.controller({ identity: `second-${i}` }) : first
+      const second = dead ? await builds.controller({ identity: `second-${i}`, leaseDuration: 900 }) : first
       await until('it to come to its end', gone)
       const { status } = await builds.get('b', namespace)
       expect(status, `${write} ${moment}`).toMatchObject({ phase: 'Succeeded', attempt: 1, digest: 'sha256:x' })
