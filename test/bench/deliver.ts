@@ -7,6 +7,7 @@ import { ensureLab } from '../lab/lab.ts'
 import { netnsRun } from '../lab/network.ts'
 import type { BenchOptions } from './benches.ts'
 import { forgetImages, needSpace } from './deliver-disk.ts'
+import { watchProcessors } from './processors.ts'
 import { type Measurement, type Report, summarize } from './report.ts'
 import { allowPlaintext, bench, ours, peer, removeBench, type Subject, theirs } from './subjects.ts'
 
@@ -100,7 +101,8 @@ async function measureSpread(insitu: Installed, mb: number, runs: number, progre
     await theirs(insitu, builder),
   ]
   const values = new Map<string, number[]>(subjects.map((s) => [s.name, []]))
-  const share: number[] = []
+  const [share, busy]: [number[], number[]] = [[], []]
+  const processors = await watchProcessors()
   const until = performance.now() + patience
   for (let round = 0; round <= runs && (round < 2 || performance.now() < until); round++) {
     for (const subject of subjects) {
@@ -114,7 +116,11 @@ async function measureSpread(insitu: Installed, mb: number, runs: number, progre
       const seconds = (last - begun) / 1000
       const delivery = longestDelivery(said)
       const use = delivery === undefined ? undefined : ((nodes.length - 1) * mb * 8 * 100) / (delivery * link)
-      const detail = use === undefined ? '' : `, delivery ${delivery} s, ${use.toFixed(0)} % of the builder's link`
+      const work = delivery === undefined ? undefined : processors.busy(built - delivery * 1000, built)
+      const detail =
+        use === undefined || work === undefined
+          ? ''
+          : `, delivery ${delivery} s, ${use.toFixed(0)} % of the builder's link, processors ${work.toFixed(0)} % busy`
       progress(
         `${mb} MB: ${subject.name} ${seconds.toFixed(2)} s, ${((last - built) / 1000).toFixed(2)} s of it after the build${detail}`,
       )
@@ -123,13 +129,20 @@ async function measureSpread(insitu: Installed, mb: number, runs: number, progre
       if (round === 0) continue
       values.get(subject.name)?.push(seconds)
       if (use !== undefined) share.push(use)
+      if (work !== undefined) busy.push(work)
     }
   }
+  processors.stop()
   const rows: Measurement[] = [...values].map(([subject, v]) => ({
     ...{ case: `three nodes, ${mb} MB`, unit: 's', values: v, subject },
   }))
   if (share.length > 0) {
     rows.push({ case: `three nodes, ${mb} MB, builder's link`, subject: 'insitu', unit: '%', values: share })
+    // All nodes share the processors here: when these have no time left, neither link nor disk is the limit.
+    rows.push({
+      case: `three nodes, ${mb} MB, processors while its link is used`,
+      ...{ subject: 'insitu', unit: '%', values: busy },
+    })
   }
   return rows
 }
