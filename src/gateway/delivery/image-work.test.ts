@@ -1,0 +1,82 @@
+import { expect, test } from 'vitest'
+import type { GatewayConfig } from '../../api/config.ts'
+import { createLogger } from '../../kernel/log.ts'
+import { createInProgress } from '../images/in-progress.ts'
+import { createImageIndex } from '../images/index.ts'
+import { createProgress } from '../progress/progress.ts'
+import type { AgentCalls } from './agent-calls.ts'
+import { createImageWork } from './image-work.ts'
+import type { DeliveryWish } from './targets.ts'
+
+const digest = `sha256:${'a'.repeat(64)}`
+const name = 'docker.io/library/app:1'
+
+/** A build on n1 whose pods will run on n2 and n3. */
+async function finish(config: Partial<GatewayConfig['delivery']>, wish: DeliveryWish, pull: AgentCalls['pull']) {
+  const index = createImageIndex()
+  const inProgress = createInProgress()
+  const progress = createProgress()
+  const said: string[] = []
+  progress.follow((message) => said.push(Buffer.from(message).toString('latin1')))
+  const metrics = { delivered: 0, failed: 0, bytes: 0, running: 0 }
+  const work = createImageWork({
+    ...{ index, inProgress, metrics, logger: createLogger({ level: 'silent' }) },
+    config: { to: 'targets', required: false, timeout: 600, perSource: 2, ...config },
+    agents: {
+      built: () => Promise.resolve([]),
+      drop: () => Promise.resolve(),
+      retract: () => Promise.resolve(),
+      pull,
+    },
+    able: () => ['n1', 'n2', 'n3', 'n4'],
+    wake: () => Promise.resolve(),
+    stuck: () => Promise.resolve([]),
+  })
+  const placed = ['n1', 'n2', 'n3']
+  const { signal } = new AbortController()
+  const error = await work.finish(
+    { node: 'n1', placed, names: [name], digest, wish, progress, signal },
+    work.begin([name]),
+  )
+  const nodes = ['n1', 'n2', 'n3', 'n4'].filter((node) => index.of(node).length > 0)
+  return { error, metrics, nodes, said: said.join('\n') }
+}
+
+const hangsAtThree: AgentCalls['pull'] = (node, _image, _peers, onBytes, signal) => {
+  onBytes(40, 100)
+  if (node !== 'n3') return Promise.resolve(100)
+  return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
+}
+
+test('a node that does not get it within the time is named, and the build succeeds by the default policy', async () => {
+  const { error, metrics, nodes, said } = await finish({ timeout: 0.05 }, {}, hangsAtThree)
+  expect(error).toBeUndefined()
+  expect(nodes).toEqual(['n1', 'n2'])
+  expect(metrics).toEqual({ delivered: 1, failed: 1, bytes: 100, running: 0 })
+  expect(said).toContain(`[insitu] deliver ${name} to node n2`)
+  expect(said).toContain(`[insitu] deliver ${name} to node n3`)
+  expect(said).toContain('[insitu] delivery is not complete')
+  expect(said).toContain('could not be delivered to n3')
+})
+
+const sentence = `${name} is on node n1 and could not be delivered to n3`
+
+test.each([
+  ['the configuration', { required: true }, {}, [sentence]],
+  ['the client', { required: false }, { required: true }, [sentence]],
+  ['the client, against the configuration', { required: true }, { required: false }, []],
+])('whether the build fails then is said by %s', async (_, config, wish, expected) => {
+  const { error } = await finish({ ...config, timeout: 0.05 }, wish, hangsAtThree)
+  expect(error ? [error.code] : []).toEqual(expected.map(() => 'DELIVERY'))
+  expect(error ? [error.message] : []).toEqual(expected.map((one) => expect.stringContaining(one) as string))
+})
+
+test.each([
+  ['targets', ['n1', 'n2', 'n3']],
+  ['none', ['n1']],
+  ['all', ['n1', 'n2', 'n3', 'n4']],
+  [2, ['n1', 'n2']],
+] as const)('deliver = %s in the configuration holds for builds that say nothing', async (to, expected) => {
+  const { nodes } = await finish({ to }, {}, () => Promise.resolve(1))
+  expect(nodes).toEqual(expected)
+})
