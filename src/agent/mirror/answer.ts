@@ -7,7 +7,11 @@ export function sendError(response: ServerResponse, status: number, code: string
   response.end(body)
 }
 
-export const notFound = (response: ServerResponse): void => sendError(response, 404, 'NOT_FOUND', 'not here')
+/**
+ * Without a body: containerd never reads that of a 404 (core/remotes/docker/resolver.go, withErrorCheck), and Go uses a
+ * connection again only when nothing is left in it. An ordinary pull asks here once for each of its blobs.
+ */
+export const notFound = (response: ServerResponse): void => void response.writeHead(404, { 'content-length': 0 }).end()
 
 /** Headers of content: containerd takes name → digest from `docker-content-digest`. */
 export const contentHeaders = (digest: string, mediaType: string, size: number): Record<string, string | number> => ({

@@ -35,6 +35,7 @@ async function open(names: readonly string[], dead: readonly string[] = []) {
   const base = `http://127.0.0.1:${mirror.server.port}/v2/library/app`
   return {
     asked,
+    base,
     status: async (path: string) => (await fetch(`${base}/${path}?ns=docker.io`, { method: 'HEAD' })).status,
     /** When so many questions are open. */
     questions: async (count: number) => {
@@ -55,6 +56,12 @@ test('a name that nobody has costs one question to all gateways at once, and the
   expect(await answered).toBe(404)
   expect(await status(`blobs/${digest}`)).toBe(404)
   expect(asked).toHaveLength(3)
+})
+
+test('a refusal has nothing to read, so that containerd asks for the next blob on the same connection', async () => {
+  const { base } = await open([])
+  const refused = await fetch(`${base}/blobs/${digest}?ns=docker.io`)
+  expect([refused.status, refused.headers.get('content-length'), await refused.text()]).toEqual([404, '0', ''])
 })
 
 test('a gateway that does not answer delays one pull by the patience with late ones, and is not waited for again', async () => {
