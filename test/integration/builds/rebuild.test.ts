@@ -316,6 +316,17 @@ test('an interrupted run is gone on with by the next, which makes no Build twice
 test('what cannot be rebuilt is told with its reason, and a registry that is silent with exit code 1', async () => {
   await make('never', 'FROM REGISTRY/base/os:1\nRUN false\n')
   await builds.seen('never', 'has failed', ({ status }) => status?.phase === 'Failed')
+  const dockerfile = `FROM ${os()}\nRUN touch /shared\n`
+  await admin.apply({
+    ...{ apiVersion: 'insitu.build/v1alpha1', kind: 'ClusterBuildTemplate', metadata: { name: 'everywhere' } },
+    spec: {
+      serviceAccountName: 'builder',
+      source: { dockerfile },
+      output: { names: [`${registry.address}/team/every:1`], push: true },
+    },
+  } as KubernetesObject)
+  await builds.make('every', { template: { kind: 'ClusterBuildTemplate', name: 'everywhere' } })
+  await succeeded('every')
   await base('fourth')
   await admin.delete(buildResources.buildTemplates, { namespace, name: 'service' })
   expect((await report(undefined, { dryRun: true, selector: 'no=such' })).images).toEqual([])
@@ -324,6 +335,13 @@ test('what cannot be rebuilt is told with its reason, and a registry that is sil
     'runtime:1': 'planned',
     'orders:1': 'BuildTemplate service does not exist',
     'never:1': `it names ${os()} and was never built`,
+    'every:1': 'ClusterBuildTemplate everywhere does not exist',
+  })
+  const access = await readFile(join(examples, 'rebuild/cluster-templates.yaml'), 'utf8')
+  for (const object of parseYaml(access) as KubernetesObject[]) await admin.apply(object)
+  await until('the account to see templates of the cluster', async () => {
+    const { images } = await report(undefined, { dryRun: true })
+    return images.some(({ image, result }) => image.endsWith('every:1') && result === 'planned')
   })
   const { exitCode, output } = await insitu(
     '--changed',

@@ -68,7 +68,9 @@ describe('what the documentation points at', () => {
     const isTest = (span: string): boolean =>
       tests.some((file) => `/${file}`.endsWith(`/${span}.ts`) || `/${file}`.endsWith(`/${span}.test.ts`))
     for (const [page, least] of [
-      ...['security', 'front-door', 'platforms', 'proxy', 'builds'].map((name) => [`docs/${name}.md`, 20] as const),
+      ...['security', 'front-door', 'flows', 'platforms', 'proxy', 'builds'].map(
+        (name) => [`docs/${name}.md`, 20] as const,
+      ),
       ...['placement', 'mirror', 'images', 'disk'].map((name) => [`docs/${name}.md`, 9] as const),
     ] as const) {
       const named = pages
