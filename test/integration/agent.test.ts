@@ -99,6 +99,12 @@ describe('a node with an agent', () => {
     expect((await build('third')).code).toBe(0)
   })
 
+  it('is asked by a program in its pod what its images were built on', async () => {
+    const said = await pod.ok(program, ['ask-agent', 'origins', '--socket', '/run/buildkit/insitu.sock'])
+    // Who built what is known from gateways, of which there is none here.
+    expect(JSON.parse(said)).toEqual({ node: 'test', images: [] })
+  })
+
   it('is no finding of a doctor on the same node', async () => {
     const args = ['doctor', '--root', node.buildkitRoot, '--config', join(node.directory, 'none.toml')]
     // It says what would keep the mirror from being asked.
