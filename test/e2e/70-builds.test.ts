@@ -10,6 +10,7 @@ import { run } from '../../src/kernel/process/run.ts'
 import { waitFor } from '../lab/wait.ts'
 import { ensureInstalled, type Installed, repository } from './fixtures/insitu.ts'
 import { pageShell, shellBlocks } from './fixtures/page.ts'
+import { enforce, runToEnd, saysAtEnd } from './fixtures/pods.ts'
 
 const namespace = `builds-${randomBytes(3).toString('hex')}`
 let insitu: Installed
@@ -41,19 +42,7 @@ const ended = (name: string) =>
     { timeout: 180_000 },
   )
 /** Runs an image by its name and gives what it says. */
-async function runs(name: string, image: string): Promise<string> {
-  await kubectl('run', name, `--image=${image}`, '--restart=Never', '--image-pull-policy=IfNotPresent')
-  return saysAtEnd(name)
-}
-async function saysAtEnd(name: string): Promise<string> {
-  await waitFor(
-    `pod ${name} to end`,
-    async () =>
-      (await kubectl('get', 'pod', name, '-o', 'jsonpath={.status.phase}')) === 'Succeeded' ? true : undefined,
-    { timeout: 90_000 },
-  )
-  return (await kubectl('logs', name)).trim()
-}
+const runs = (pod: string, image: string) => runToEnd(insitu, namespace, { pod, image })
 const nothingLeft = (name: string) =>
   waitFor(
     `nothing to be left of ${name}`,
@@ -67,7 +56,7 @@ const nothingLeft = (name: string) =>
 beforeAll(async () => {
   insitu = await ensureInstalled()
   await insitu.kubectl(['create', 'namespace', namespace])
-  await insitu.kubectl(['label', 'namespace', namespace, 'pod-security.kubernetes.io/enforce=restricted'])
+  await enforce(insitu, namespace, 'restricted')
   await insitu.kubectl(['-n', ours, 'rollout', 'status', 'deployment/insitu-controller', '--timeout=120s'])
   shell = await pageShell(insitu, namespace, 'config/examples/builds', unique)
 })
@@ -90,15 +79,9 @@ describe('a Build', () => {
     expect(status?.platform).toBe(platforms?.[0])
     expect(await kubectl('logs', `job/${status?.job}`)).toContain(`[insitu] node ${status?.node}`)
     expect(await kubectl('get', 'build', 'hello')).toMatch(/hello\s+Succeeded\s+BuildSucceeded/)
-    await insitu.kubectl([
-      'label',
-      'namespace',
-      namespace,
-      'pod-security.kubernetes.io/enforce=baseline',
-      '--overwrite',
-    ])
+    await enforce(insitu, namespace, 'baseline')
     await shell.run(pod)
-    expect(await saysAtEnd('hello')).toBe('hello, world')
+    expect(await saysAtEnd(insitu, namespace, 'hello')).toBe('hello, world')
   })
 
   it('takes a template with its arguments', async () => {

@@ -1,14 +1,15 @@
 import { randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Build } from '../../src/api/builds/builds.ts'
 import { image as insituImage, namespace as ours } from '../../src/api/names.ts'
 import type { RebuildReport } from '../../src/cli/rebuild/report.ts'
 import { run } from '../../src/kernel/process/run.ts'
-import { pushRegistry } from '../lab/layout.ts'
+import { pushRegistry, standInRegistry } from '../lab/layout.ts'
 import { waitFor } from '../lab/wait.ts'
-import { ensureInstalled, type Installed, repository } from './fixtures/insitu.ts'
+import { buildArguments, ensureInstalled, type Installed, repository, temporary } from './fixtures/insitu.ts'
+import { enforce, runToEnd } from './fixtures/pods.ts'
 
 const namespace = `rebuild-${randomBytes(3).toString('hex')}`
 /** Other content for every run under names of its own: kubelets remember which name they pulled a content under. */
@@ -46,9 +47,11 @@ interface Ran extends RebuildReport {
 }
 async function rebuild(...args: string[]): Promise<Ran> {
   const registry = `${pushRegistry}=http://${pushRegistry}`
+  // What the base is built on is asked about, too: nobody's Build makes it any more.
+  const hub = `docker.io=http://${standInRegistry}`
   const { stdout, exitCode } = await run(
     join(repository, 'bin/insitu'),
-    ['rebuild', '-n', namespace, '--registry', registry, '--output', 'json', ...args],
+    ['rebuild', '-n', namespace, '--registry', registry, '--registry', hub, '--output', 'json', ...args],
     { env: { KUBECONFIG: insitu.lab.kubeconfig }, allow: [1], timeout: 240_000 },
   )
   return { ...(JSON.parse(stdout) as RebuildReport), code: exitCode }
@@ -57,22 +60,35 @@ const levels = ({ images }: RebuildReport) =>
   Object.fromEntries(images.map(({ image, level }) => [image.replace(/^.*\//, ''), level]))
 
 /** Runs an image by its name and gives what it says. */
-async function runs(name: string, image: string): Promise<string> {
-  await kubectl('run', name, `--image=${image}`, '--restart=Never', '--image-pull-policy=Always')
-  await waitFor(
-    `pod ${name} to end`,
-    async () =>
-      (await kubectl('get', 'pod', name, '-o', 'jsonpath={.status.phase}')) === 'Succeeded' ? true : undefined,
-    { timeout: 120_000 },
-  )
-  return (await kubectl('logs', name)).trim()
+const runs = (pod: string, image: string) => runToEnd(insitu, namespace, { pod, image, policy: 'Always' })
+
+/** What a report says of images of Builds. */
+function ofBuilds({ images }: RebuildReport): Record<string, number> {
+  const counts: Record<string, number> = {}
+  for (const { of, result } of images) if (of !== undefined) counts[result] = (counts[result] ?? 0) + 1
+  return counts
+}
+
+const handMade = `images.internal/${namespace}/by-hand:1`
+const ofHand = ({ images }: RebuildReport) => images.find(({ image }) => image === handMade)
+
+/** As a developer does it, without a Build. */
+async function buildByHand(): Promise<void> {
+  await using context = await temporary()
+  await writeFile(join(context.path, 'Dockerfile'), `FROM ${os}\nRUN echo by hand > /by-hand\n`)
+  const connect = ['connect', '--kubeconfig', insitu.lab.kubeconfig, '--service-account', `${namespace}/builder`]
+  const args = buildArguments({ addr: 'unset', context: context.path, name: handMade }).slice(2)
+  const directory = join(context.path, 'tls')
+  await run(join(repository, 'bin/insitu'), [...connect, '--directory', directory, '--', 'buildctl', ...args], {
+    timeout: 170_000,
+  })
 }
 
 beforeAll(async () => {
   insitu = await ensureInstalled()
   await insitu.kubectl(['create', 'namespace', namespace])
   // Every pod that builds or rebuilds is held to it; only those at the end run as images say.
-  await insitu.kubectl(['label', 'namespace', namespace, 'pod-security.kubernetes.io/enforce=restricted'])
+  await enforce(insitu, namespace, 'restricted')
   await insitu.kubectl(['-n', ours, 'rollout', 'status', 'deployment/insitu-controller', '--timeout=120s'])
   await apply(await example('builds/account.yaml'))
   await apply(await example('rebuild/account.yaml'))
@@ -92,6 +108,7 @@ beforeAll(async () => {
     const from = i < 4 ? os : `${pushRegistry}/${namespace}/team/runtime:1`
     await apply(build(`part-${i}`, `FROM ${from}\nRUN echo part ${i} > /part\n`, { output }))
   }
+  await buildByHand()
   await succeeded('orders', 'payments', 'report', ...[1, 2, 3, 4, 5, 6].map((i) => `part-${i}`))
 })
 afterAll(async () => {
@@ -100,7 +117,9 @@ afterAll(async () => {
 
 describe('a base image that changed', () => {
   it('brings every image that is built on it anew, level by level, over the nodes, and pods run them', async () => {
-    expect((await rebuild('--changed')).counts).toEqual({ current: 11 })
+    const before = await rebuild('--changed')
+    expect(ofBuilds(before)).toEqual({ current: 11 })
+    expect(ofHand(before)).toMatchObject({ result: 'current' })
     await base('second')
     const planned = await rebuild('--base', os, '--dry-run')
     const first = { 'runtime:1': 0, 'tool:1': 0, 'part-1:1': 0, 'part-2:1': 0, 'part-3:1': 0 }
@@ -108,16 +127,15 @@ describe('a base image that changed', () => {
     expect(levels(planned)).toEqual({ ...first, ...then })
 
     const done = await rebuild('--base', os)
-    expect(done, JSON.stringify(done)).toMatchObject({ code: 0, counts: { rebuilt: 11 } })
+    expect(done, JSON.stringify(done)).toMatchObject({ code: 0, counts: { rebuilt: 11, skipped: 1 } })
     expect(Object.keys(done.nodes).length).toBeGreaterThan(1)
-    expect((await rebuild('--changed')).counts).toEqual({ current: 11 })
-    await insitu.kubectl([
-      'label',
-      'namespace',
-      namespace,
-      'pod-security.kubernetes.io/enforce=baseline',
-      '--overwrite',
-    ])
+    expect(ofBuilds(await rebuild('--changed'))).toEqual({ current: 11 })
+    // What nobody made a Build for is behind now, and the report says where it is and how it is built.
+    expect(ofHand(done)).toMatchObject({
+      ...{ result: 'skipped', nodes: [expect.stringMatching(/^node\d$/)], bases: [{ name: os }] },
+      reason: expect.stringMatching(/^built by hand: .*buildctl build /) as string,
+    })
+    await enforce(insitu, namespace, 'baseline')
     const release = `second of ${namespace}`
     expect(await runs('orders', `${pushRegistry}/${namespace}/team/orders:1`)).toBe(`orders, runtime on ${release}`)
     expect(await runs('tool', `images.internal/${namespace}/tool:1`)).toBe(`tool on ${release}`)
@@ -125,13 +143,7 @@ describe('a base image that changed', () => {
   })
 
   it('is noticed by the schedule, whose pod has the rights of its example and no others', async () => {
-    await insitu.kubectl([
-      'label',
-      'namespace',
-      namespace,
-      'pod-security.kubernetes.io/enforce=restricted',
-      '--overwrite',
-    ])
+    await enforce(insitu, namespace, 'restricted')
     await base('third')
     const text = await example('rebuild/cronjob.yaml')
     const image = await insitu.kubectl([
@@ -155,13 +167,7 @@ describe('a base image that changed', () => {
     )
     expect(log).toContain('2 rebuilt')
     expect(await kubectl('get', 'job', 'rebuild-now', '-o', 'jsonpath={.status.succeeded}')).toBe('1')
-    await insitu.kubectl([
-      'label',
-      'namespace',
-      namespace,
-      'pod-security.kubernetes.io/enforce=baseline',
-      '--overwrite',
-    ])
+    await enforce(insitu, namespace, 'baseline')
     expect(await runs('report-third', `images.internal/${namespace}/report:1`)).toBe(
       `report with tool on third of ${namespace}`,
     )
