@@ -1,13 +1,16 @@
 import { randomBytes } from 'node:crypto'
-import { writeFile } from 'node:fs/promises'
+import { copyFile, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { namespace } from '../../src/api/names.ts'
+import { run } from '../../src/kernel/process/run.ts'
 import { type HttpProxy, startHttpProxy } from '../integration/fixtures/http-proxy.ts'
 import { type HttpTarget, startHttpTarget } from '../integration/fixtures/http-target.ts'
+import { tool } from '../integration/fixtures/paths.ts'
 import { net } from '../lab/lab.ts'
+import { pushRegistry } from '../lab/layout.ts'
 import { waitFor } from '../lab/wait.ts'
-import { buildctl, ensureInstalled, type Installed, restartAgents, temporary } from './fixtures/insitu.ts'
+import { buildctl, ensureInstalled, type Installed, repository, restartAgents, temporary } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 // Nobody listens there (the lab's registry is in NO_PROXY, for buildkitd itself uses the proxy too), and no step opens a connection: it is about who sees the variables. The password must show
@@ -90,13 +93,35 @@ RUN env | grep -qi proxy
     expect((await build('http://two.test:2')).stderr).toMatch(/RUN head -c 8[^\n]*\n#\d+ CACHED/)
   })
 
-  it('are in no log of ours', async () => {
+  it('are named in the progress when nobody can reach them, without their passwords', async () => {
+    await using context = await temporary()
+    await writeFile(join(context.path, 'Dockerfile'), 'FROM busybox\nRUN true\n')
+    const said = await waitFor(
+      'the finding to be said',
+      async () => {
+        const { stderr } = await buildctl({ addr: door.addr, context: context.path, opt: { 'insitu.node': 'node1' } })
+        if (!stderr.includes('cannot be reached from this node')) throw new Error(stderr)
+        return stderr
+      },
+      { timeout: 120_000, interval: 1000 },
+    )
+    expect(said).toMatch(/\[insitu\] node node1: the proxy \S*proxy\.corp\.test:3128 cannot be reached from this node/)
+    expect(said).not.toContain('s3cr3t')
+  })
+
+  it('are in no log of ours, and in nothing that commands show', async () => {
     for (const role of ['agent', 'gateway']) {
       const logs = await insitu.kubectl(['-n', namespace, 'logs', '-l', `insitu.build/role=${role}`, '--tail=-1'])
       expect(logs.length).toBeGreaterThan(0)
       expect(logs).not.toContain('s3cr3t-of-the-proxy')
     }
     expect(JSON.stringify([...(await insitu.agents()).values()])).not.toContain('s3cr3t-of-the-proxy')
+    const env = { KUBECONFIG: insitu.lab.kubeconfig }
+    for (const args of [['explain', `example.test/${id}/proxy:v1`], ['nodes'], ['status']]) {
+      const { stdout, stderr } = await run(join(repository, 'bin/insitu'), args, { env, allow: [1] })
+      expect(stdout).toContain('node1')
+      expect(stdout + stderr).not.toContain('s3cr3t-of-the-proxy')
+    }
   })
 })
 
@@ -136,6 +161,57 @@ describe('a real proxy, for names that only it knows', () => {
     for (const entry of ['.corp.test', '.svc', '.cluster.local', net.services, '10.77.0.11', '10.244.1.0/24']) {
       expect(result.stderr).toMatch(new RegExp(`except .*${entry.replaceAll('.', '\\.')}`))
     }
+  })
+
+  /** A step that asks several servers, with Go's client: busybox knows no NO_PROXY. */
+  const asks = async (urls: readonly string[], opt: Readonly<Record<string, string>> = {}, node = 'node1') => {
+    await using context = await temporary()
+    await copyFile(tool('probe'), join(context.path, 'probe'))
+    await writeFile(
+      join(context.path, 'Dockerfile'),
+      `FROM busybox\nCOPY --chmod=755 probe /bin/probe\nRUN probe get ${urls.join(' ')} # ${id}\n`,
+    )
+    const { stderr } = await buildctl({ addr: door.addr, context: context.path, opt: { 'insitu.node': node, ...opt } })
+    return stderr
+  }
+
+  it('what NO_PROXY says is reached without it: by name, by address, and in the ranges of the cluster', async () => {
+    const pods = await insitu.kubectl([
+      ...['-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns'],
+      ...['-o', 'jsonpath={.items[0].status.podIP}'],
+    ])
+    // The proxy does not know this name either, steps do.
+    const near = [`http://near.corp.test:${target.port}/x`, `http://${pushRegistry}/v2/`, `http://${pods}:8181/ready`]
+    const said = await asks([url, ...near], { 'add-hosts': `near.corp.test=${net.host}` })
+    for (const one of [url, ...near]) expect(said).toContain(`${one}: 200 OK`)
+    expect(real.requests()).toContain(`GET ${url}`)
+    for (const one of near) expect(real.requests().join(' ')).not.toContain(new URL(one).host)
+  })
+
+  it('one that wants no password, of the client; with another one the same build is fully cached', async () => {
+    const open = await startHttpProxy({ hosts: { 'only.test': net.host }, address: net.host })
+    try {
+      const there = `${url}/open`
+      const own = { 'build-arg:HTTP_PROXY': open.url }
+      expect(await asks([there], own)).toContain(`${there}: 200 OK from-behind-the-proxy`)
+      expect(open.requests()).toContain(`GET ${there}`)
+      expect(real.requests()).not.toContain(`GET ${there}`)
+      const again = await asks([there])
+      expect(again).toMatch(/RUN probe get[^\n]*\n#\d+ CACHED/)
+      expect(real.requests()).not.toContain(`GET ${there}`)
+    } finally {
+      await open.stop()
+    }
+  })
+
+  it('a graph that a client brings along has it too', async () => {
+    await using scratch = await temporary()
+    const graph = join(scratch.path, 'graph')
+    const script = '"$0" graph -script "env | grep -i _proxy= | sort" -salt "$1" > "$2"'
+    await run('/bin/sh', ['-c', script, tool('probe'), id, graph])
+    const args = ['--addr', door.addr, 'build', '--progress=plain', '--local=bin=/bin', '--opt=insitu.node=node1']
+    const { stderr } = await run('buildctl', args, { input: await readFile(graph), timeout: 180_000 })
+    expect(stderr).toContain(`HTTP_PROXY=${real.url}`)
   })
 
   it('doctor shows them with the password masked, and a proxy that nobody can reach is a finding', async () => {

@@ -2,11 +2,20 @@ import { randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { run } from '../../src/kernel/process/run.ts'
 import { ensureLab } from '../lab/lab.ts'
 import { pushRegistry } from '../lab/layout.ts'
 import { buildctl, type BuildOptions, ensureInstalled, type Installed, ready, temporary } from './fixtures/insitu.ts'
 import { podSays, runPod } from './fixtures/pods.ts'
 import { portForward } from './fixtures/port-forward.ts'
+
+interface Index {
+  readonly manifests: readonly {
+    readonly digest: string
+    readonly platform: { readonly architecture: string }
+    readonly annotations?: Readonly<Record<string, string>>
+  }[]
+}
 
 const id = randomBytes(3).toString('hex')
 const [first, second, foreign] = ['node1', 'node2', 'node3'] as const
@@ -71,13 +80,57 @@ describe('an image of two platforms that stays', () => {
 it('an image that is pushed is one index in the registry', async () => {
   const repository = `${id}/pushed`
   const output = `type=image,"name=${pushRegistry}/${repository}:v1",push=true,registry.insecure=true`
-  const { stderr, digest } = await build('pushed', { args: ['--output', output] })
+  const opt = { 'attest:provenance': 'mode=max' }
+  const { stderr, digest } = await build('pushed', { opt, args: ['--output', output] })
   expect(stderr).toContain(`[insitu] node ${foreign} builds linux/arm64`)
   const accept = 'application/vnd.oci.image.index.v1+json'
   const answer = await fetch(`http://${pushRegistry}/v2/${repository}/manifests/v1`, { headers: { accept } })
   expect(answer.headers.get('docker-content-digest')).toBe(digest)
-  const { manifests } = (await answer.json()) as { manifests: { platform: { architecture: string } }[] }
-  expect(manifests.map(({ platform }) => platform.architecture)).toEqual(['amd64', 'arm64'])
+  const { manifests } = (await answer.json()) as Index
+  expect(manifests.map(({ platform }) => platform.architecture)).toEqual(['amd64', 'arm64', 'unknown', 'unknown'])
+  const [amd, arm, ...attestations] = manifests
+  const about = attestations.map(({ annotations }) => annotations?.['vnd.docker.reference.digest'])
+  expect(about).toEqual([amd?.digest, arm?.digest])
+})
+
+describe('buildx', () => {
+  let configuration: Awaited<ReturnType<typeof temporary>>
+  const buildx = async (...args: string[]): Promise<string> =>
+    (await run('buildx', args, { env: { BUILDX_CONFIG: configuration.path }, timeout: 180_000 })).stderr
+
+  beforeAll(async () => {
+    configuration = await temporary()
+    await buildx('create', '--name=lab', '--use', '--driver=remote', door.addr)
+  })
+  afterAll(() => configuration?.[Symbol.asyncDispose]())
+
+  it('build and bake are split too, without a builder for each node', async () => {
+    await using context = await temporary()
+    await writeFile(
+      join(context.path, 'Dockerfile'),
+      `${dockerfile(`x-${id}`)}ARG WHO\nRUN echo "$WHO on $(uname -m)"\n`,
+    )
+    const split = (output: string, who: string): void => {
+      expect(output).toContain(`[insitu] node ${foreign} builds linux/arm64`)
+      for (const machine of ['x86_64', 'aarch64']) expect(output).toContain(`${who} on ${machine}\n`)
+    }
+    const build = ['build', '--progress=plain', `--platform=${both}`, '-o', 'type=cacheonly']
+    split(await buildx(...build, '--build-arg=WHO=build', context.path), 'build')
+    const target = (who: string) => ({
+      ...{ context: context.path, args: { WHO: who }, platforms: both.split(','), output: ['type=cacheonly'] },
+    })
+    const file = join(context.path, 'bake.json')
+    await writeFile(file, JSON.stringify({ target: { one: target('one'), two: target('two') } }))
+    const baked = await buildx(
+      'bake',
+      '--progress=plain',
+      `--file=${file}`,
+      `--allow=fs.read=${context.path}`,
+      'one',
+      'two',
+    )
+    for (const who of ['one', 'two']) split(baked, who)
+  })
 })
 
 describe('one platform', () => {
@@ -85,6 +138,12 @@ describe('one platform', () => {
     const { stderr } = await build('native', { opt: { platform: 'linux/arm64' } })
     expect(stderr).toContain(`[insitu] node ${foreign}: `)
     expect(stderr).not.toContain('is emulated')
+  })
+
+  it('is emulated where no node runs it natively, and the progress says so', async () => {
+    const { stderr } = await build('emulated', { opt: { platform: 'linux/arm/v7' } })
+    expect(stderr).toMatch(/\[insitu\] node node[123]: .*linux\/arm\/v7 is emulated/)
+    expect(stderr).toContain('RUN uname -m')
   })
 
   it('that nobody runs is an error, when it must not be emulated, with what the cluster has', async () => {
