@@ -24,15 +24,14 @@ afterAll(async () => {
 const image = (name: string, tag = ':v1'): string => `registry.example.test/${id}/${name}${tag}`
 
 /** Built on node1; nothing is delivered. */
-async function build(name: string, says: string, seconds = 0) {
+const build = (name: string, says: string, seconds = 0) =>
+  buildFrom('busybox', name, `sleep ${seconds}; echo ${says} > /says`, 'node1')
+
+async function buildFrom(from: string, name: string, run: string, node: string) {
   await using context = await temporary()
-  const steps = [
-    `FROM busybox`,
-    `RUN sleep ${seconds}; echo ${says} > /says`,
-    'CMD ["sh", "-c", "cat /says; sleep 3600"]',
-  ]
+  const steps = [`FROM ${from}`, `RUN ${run}`, 'CMD ["sh", "-c", "cat /says; sleep 3600"]']
   await writeFile(join(context.path, 'Dockerfile'), `${steps.join('\n')}\n`)
-  const opt = { 'insitu.node': 'node1', 'insitu.deliver': 'none' }
+  const opt = { 'insitu.node': node, 'insitu.deliver': 'none' }
   return await buildctl({ addr: door.addr, context: context.path, name, opt })
 }
 
@@ -81,6 +80,19 @@ it('gives the next pod a rebuilt tag', async () => {
   await build(image('again'), 'two')
   expect(await says(await startPod(image('again'), 'Always'))).toBe('two')
   expect(await says(await startPod(image('again'), 'IfNotPresent'))).toBe('two')
+})
+
+it('builds on another node FROM an image that stays on its own, and on the newest of its name', async () => {
+  const base = `docker.io/${id}/base:v1`
+  await build(base, 'first')
+  const app = await buildFrom(`${id}/base:v1`, image('app'), 'echo on $(cat /says) > /says', 'node2')
+  expect(app.stderr).toContain('node node2')
+  expect(await says(await startPod(image('app'), 'Never'))).toBe('on first')
+  // From here on node2 has the name itself.
+  expect(await says(await startPod(base, 'IfNotPresent'))).toBe('first')
+  await build(base, 'second')
+  await buildFrom(`${id}/base:v1`, image('app'), 'echo on $(cat /says) > /says', 'node2')
+  expect(await says(await startPod(image('app'), 'Never'))).toBe('on second')
 })
 
 it('holds a pod that is applied before its build ends, and starts it when the build is over', async () => {
