@@ -108,6 +108,14 @@ describe('a Build', () => {
       const everything = await kubectl('get', 'builds,jobs,pods,events', '-o', 'yaml')
       const logs = await kubectl('logs', `job/${status?.job}`)
       expect(everything + logs).not.toContain(git.password)
+      const name = `images.internal/${namespace}/from-git:v1`
+      const holds = async (text: string) => {
+        const script = 'ctr -n k8s.io images export - "$0" | grep -c -a -F -e "$1" || true'
+        const { stdout } = await insitu.lab.exec(status?.node ?? '', ['sh', '-c', script, name, text])
+        return Number(stdout.trim()) > 0
+      }
+      expect(await holds(`of ${namespace}`)).toBe(true)
+      expect(await holds(git.password)).toBe(false)
     } finally {
       await git.close()
     }
@@ -154,6 +162,54 @@ describe('a Build', () => {
     await build('stranger', { source: { dockerfile: 'FROM busybox' }, serviceAccountName: 'default' })
     expect((await ended('stranger')).status?.message).toContain('--clusterrole=insitu-builder')
   })
+})
+
+it('a dozen Builds at once are spread as placement says: where pods wait for their images, and over the nodes', async () => {
+  const { nodes } = insitu.lab
+  const [first = '', second = ''] = nodes
+  const image = (name: string) => `images.internal/${namespace}/spread:${name}`
+  const all = Array.from({ length: 12 }, (_, i) => `spread-${i}`)
+  const awaited = new Map(all.slice(0, 6).map((name, i) => [name, nodes[i % nodes.length] ?? '']))
+  const hints: Readonly<Record<string, object>> = { 'spread-6': { for: 'pod/spread-0' }, 'spread-7': { node: second } }
+  const placed = new Map([...awaited, ['spread-6', first], ['spread-7', second]])
+  const enforce = 'pod-security.kubernetes.io/enforce=baseline'
+  await insitu.kubectl(['label', 'namespace', namespace, enforce, '--overwrite'])
+  await apply(await example('account.yaml'))
+  const pods = [...awaited].map(([name, nodeName]) => {
+    const containers = [{ name: 'main', image: image(name), imagePullPolicy: 'Never' }]
+    const spec = { nodeName, restartPolicy: 'Never', terminationGracePeriodSeconds: 0, containers }
+    return { apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec }
+  })
+  await apply({ apiVersion: 'v1', kind: 'List', items: pods })
+  const items = all.map((name) => ({
+    ...{ apiVersion: 'insitu.build/v1alpha1', kind: 'Build', metadata: { name, labels: { crowd: namespace } } },
+    spec: {
+      serviceAccountName: 'builder',
+      source: { dockerfile: `FROM busybox\nLABEL of=${namespace}-${name}\nCMD ["echo", "${name}"]\n` },
+      output: { names: [image(name)] },
+      ...hints[name],
+    },
+  }))
+  await apply({ apiVersion: 'v1', kind: 'List', items })
+  const ends = await waitFor(
+    'all of them to end',
+    async () => {
+      const list = JSON.parse(await kubectl('get', 'builds', '-l', `crowd=${namespace}`, '-o', 'json')) as {
+        items: Build[]
+      }
+      const over = list.items.filter(({ status }) => status?.completionTime !== undefined)
+      return over.length === all.length ? over : undefined
+    },
+    { timeout: 280_000, interval: 500 },
+  )
+  for (const { metadata, status } of ends) {
+    const name = metadata?.name ?? ''
+    expect(status, name).toMatchObject({ phase: 'Succeeded', attempt: 1, names: [image(name)] })
+    expect(nodes).toContain(status?.node)
+    expect(status?.node, name).toBe(placed.get(name) ?? status?.node)
+  }
+  expect(new Set(ends.map(({ status }) => status?.node)).size).toBeGreaterThan(1)
+  expect(await Promise.all([...awaited.keys()].map(saysAtEnd))).toEqual([...awaited.keys()])
 })
 
 describe('the end of a Build leaves nothing', () => {

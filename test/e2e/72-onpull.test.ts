@@ -1,6 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { apiVersion, type Build } from '../../src/api/builds/builds.ts'
 import { pulledByLabel } from '../../src/api/builds/on-pull.ts'
@@ -8,15 +6,23 @@ import { namespace as ours } from '../../src/api/names.ts'
 import { type GitServers, startGitServers } from '../integration/fixtures/git-servers.ts'
 import { net } from '../lab/lab.ts'
 import { waitFor } from '../lab/wait.ts'
-import { ensureInstalled, type Installed, repository } from './fixtures/insitu.ts'
+import { ensureInstalled, type Installed } from './fixtures/insitu.ts'
+import { pageShell, shellBlocks } from './fixtures/page.ts'
 
 const namespace = `onpull-${randomBytes(3).toString('hex')}`
 let insitu: Installed
 let git: GitServers
+/** For the commands of the page, with images of names of this run and a git server that is there. */
+let shell: Awaited<ReturnType<typeof pageShell>>
+let commands: string
+let podOfThePage: string
 
 const kubectl = (...args: string[]) => insitu.kubectl(['-n', namespace, ...args])
 const apply = (text: string) => insitu.kubectl(['-n', namespace, 'apply', '-f', '-'], text)
-const example = (name: string) => readFile(join(repository, 'config/examples/builds', name), 'utf8')
+const unique = (text: string): string =>
+  text
+    .replaceAll('images.internal/', `images.internal/${namespace}/`)
+    .replace('https://git.example.com/team/app.git', git.daemon('app'))
 const image = (name: string): string => `images.internal/${namespace}/${name}`
 const get = async (name: string) => JSON.parse(await kubectl('get', 'build', name, '-o', 'json')) as Build
 const waiting = (name: string) =>
@@ -60,29 +66,34 @@ beforeAll(async () => {
   await insitu.kubectl(['create', 'namespace', namespace])
   await insitu.kubectl(['-n', ours, 'rollout', 'status', 'deployment/insitu-controller', '--timeout=120s'])
   git = await startGitServers(net.host)
-  await apply(await example('account.yaml'))
-  const text = (await example('onpull.yaml')).replaceAll('images.internal/', `images.internal/${namespace}/`)
-  await apply(text.replace('https://git.example.com/team/app.git', git.daemon('app')))
+  const [block = ''] = await shellBlocks('docs/on-pull.md')
+  ;[, commands = '', podOfThePage = ''] = /^([^]*)(kubectl run [^]*)$/.exec(unique(block)) ?? []
+  shell = await pageShell(insitu, namespace, 'config/examples/builds', unique)
+  await shell.run(commands)
   await Promise.all([waiting('lazy'), waiting('app')])
 })
 afterAll(async () => {
   await git?.close()
+  await shell?.[Symbol.asyncDispose]()
   await insitu?.kubectl(['delete', 'namespace', namespace, '--wait=false', '--ignore-not-found'])
 })
 
 it('builds an image when a pod first asks for it, on the node of the pod, which starts without an error', async () => {
   expect(await begun('lazy')).toEqual([])
   expect((await get('lazy')).status).toMatchObject({ phase: 'WaitingForPull' })
-  await run('first', image('lazy:v1'), 'node2')
-  expect(await says('first')).toBe('built because somebody asked')
-  expect(await events('first')).not.toMatch(/ErrImagePull|ImagePullBackOff/)
+  await shell.run(podOfThePage)
+  expect(await says('lazy')).toBe('built because somebody asked')
+  const pod = JSON.parse(await kubectl('get', 'pod', 'lazy', '-o', 'json')) as { spec: { nodeName: string } }
+  const node = pod.spec.nodeName
+  expect(await events('lazy')).not.toMatch(/ErrImagePull|ImagePullBackOff/)
   await kubectl('wait', '--for=condition=Succeeded', 'build/lazy', '--timeout=60s')
-  expect((await get('lazy')).status).toMatchObject({ phase: 'Succeeded', node: 'node2', names: [image('lazy:v1')] })
-  expect(await events('lazy')).toContain(`node node2 pulls ${image('lazy:v1')}`)
+  expect((await get('lazy')).status).toMatchObject({ phase: 'Succeeded', node, names: [image('lazy:v1')] })
+  expect(await events('lazy')).toContain(`node ${node} pulls ${image('lazy:v1')}`)
 })
 
 it('is not built again while it is there: the other node gets it from the first', async () => {
-  await run('second', image('lazy:v1'), 'node1')
+  const other = (await get('lazy')).status?.node === 'node1' ? 'node2' : 'node1'
+  await run('second', image('lazy:v1'), other)
   expect(await says('second')).toBe('built because somebody asked')
   expect(await begun('lazy')).toHaveLength(1)
 })

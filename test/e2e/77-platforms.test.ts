@@ -2,10 +2,20 @@ import { randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { apiVersion, type Build } from '../../src/api/builds/builds.ts'
+import { pulledByLabel } from '../../src/api/builds/on-pull.ts'
 import { run } from '../../src/kernel/process/run.ts'
 import { ensureLab } from '../lab/lab.ts'
 import { pushRegistry } from '../lab/layout.ts'
-import { buildctl, type BuildOptions, ensureInstalled, type Installed, ready, temporary } from './fixtures/insitu.ts'
+import {
+  buildctl,
+  type BuildOptions,
+  ensureInstalled,
+  type Installed,
+  ready,
+  repository,
+  temporary,
+} from './fixtures/insitu.ts'
 import { podSays, runPod } from './fixtures/pods.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
@@ -151,5 +161,36 @@ describe('one platform', () => {
     const { stderr, exitCode } = await build('never', { opt, allow: [1] })
     expect(exitCode).toBe(1)
     expect(stderr).toMatch(/linux\/s390x should not be emulated, and the cluster has .*linux\/amd64.*1 of linux\/arm64/)
+  })
+})
+
+describe('a Build that waits for a pull', () => {
+  const namespace = `platforms-${id}`
+  const name = `images.internal/${id}/pulled:v1`
+  const kubectl = (...args: string[]) => insitu.kubectl(['-n', namespace, ...args])
+  afterAll(async () => {
+    await insitu?.kubectl(['delete', 'namespace', namespace, '--wait=false', '--ignore-not-found'])
+  })
+
+  it('is built once for each platform of the nodes that ask at the same time, and pods of all of them start', async () => {
+    await insitu.kubectl(['create', 'namespace', namespace])
+    await kubectl('apply', '-f', join(repository, 'config/examples/builds/account.yaml'))
+    const spec = {
+      trigger: 'OnPull',
+      serviceAccountName: 'builder',
+      source: { dockerfile: dockerfile(name) },
+      output: { names: [name] },
+    }
+    const object = { apiVersion, kind: 'Build', metadata: { name: 'pulled' }, spec }
+    await insitu.kubectl(['-n', namespace, 'apply', '-f', '-'], JSON.stringify(object))
+    await kubectl('wait', '--for=condition=Accepted', 'build/pulled', '--timeout=120s')
+    const said = await Promise.all([first, second, foreign].map((node) => podOn(name, node, 'IfNotPresent')))
+    expect(said).toEqual(['x86_64', 'x86_64', 'aarch64'])
+    const list = JSON.parse(await kubectl('get', 'builds', '-l', pulledByLabel, '-o', 'json')) as { items: Build[] }
+    // Both for one, or a later one for both, where the first had begun already.
+    const platforms = list.items.map((one) => one.spec.platforms?.toSorted().join())
+    expect(platforms).toHaveLength(new Set(platforms).size)
+    expect(platforms.length).toBeLessThanOrEqual(2)
+    expect(platforms).toContain(both)
   })
 })
