@@ -172,8 +172,7 @@ it('a dozen Builds at once are spread as placement says: where pods wait for the
   const awaited = new Map(all.slice(0, 6).map((name, i) => [name, nodes[i % nodes.length] ?? '']))
   const hints: Readonly<Record<string, object>> = { 'spread-6': { for: 'pod/spread-0' }, 'spread-7': { node: second } }
   const placed = new Map([...awaited, ['spread-6', first], ['spread-7', second]])
-  const enforce = 'pod-security.kubernetes.io/enforce=baseline'
-  await insitu.kubectl(['label', 'namespace', namespace, enforce, '--overwrite'])
+  await enforce(insitu, namespace, 'baseline')
   await apply(await example('account.yaml'))
   const pods = [...awaited].map(([name, nodeName]) => {
     const containers = [{ name: 'main', image: image(name), imagePullPolicy: 'Never' }]
@@ -209,7 +208,9 @@ it('a dozen Builds at once are spread as placement says: where pods wait for the
     expect(status?.node, name).toBe(placed.get(name) ?? status?.node)
   }
   expect(new Set(ends.map(({ status }) => status?.node)).size).toBeGreaterThan(1)
-  expect(await Promise.all([...awaited.keys()].map(saysAtEnd))).toEqual([...awaited.keys()])
+  expect(await Promise.all([...awaited.keys()].map((pod) => saysAtEnd(insitu, namespace, pod)))).toEqual([
+    ...awaited.keys(),
+  ])
 })
 
 describe('the end of a Build leaves nothing', () => {
