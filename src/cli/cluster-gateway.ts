@@ -12,7 +12,7 @@ import { createKubernetesClient } from '../kernel/k8s/client.ts'
 import { ports } from '../api/names.ts'
 import { askAgent } from '../gateway/directory/agent-request.ts'
 import { holdTurn } from '../gateway/directory/agent-turn.ts'
-import { unreachable } from '../gateway/directory/agent-connection.ts'
+import { type AgentAddress, noAddress } from '../gateway/directory/agent-connection.ts'
 import { askProtectedNames } from '../gateway/policy/ask-protected.ts'
 import { policyParts } from './gateway-policy.ts'
 import { watchProxyConfigMaps } from '../gateway/proxy/config-maps.ts'
@@ -97,21 +97,22 @@ export async function clusterParts(
     onAgent: (listener) => directory.onChange(listener),
     busy: () => activity.busy,
   })
+  const agentAt = (node: string): AgentAddress | undefined => {
+    const host = directory.agents.get(node)?.ip
+    return host === undefined ? undefined : { node, host, port: ports.agent }
+  }
   const policy = await policyParts({
     ...{ file: policyFile, directory, logger },
     leaving: (node) => view.nodes.get(node)?.leaving,
-    holdTurn(node, wish) {
-      const host = directory.agents.get(node)?.ip
-      if (host === undefined)
-        return Promise.reject(unreachable({ node, host: '-', port: ports.agent }, 'it has no address'))
-      return holdTurn({ node, host, port: ports.agent }, identity.tls, wish)
+    holdTurn: (node, wish) => {
+      const agent = agentAt(node)
+      // A node without agent is refused where it is dialled, with the reason.
+      return agent ? holdTurn(agent, identity.tls, wish) : Promise.reject(noAddress(node))
     },
     protectedNames: askProtectedNames({
       ask: (node, path, signal) => {
-        const host = directory.agents.get(node)?.ip
-        // A node without agent is refused where it is dialled, with the reason.
-        if (host === undefined) return Promise.resolve(undefined)
-        return askAgent({ node, host, port: ports.agent }, identity.tls, { method: 'GET', path, signal })
+        const agent = agentAt(node)
+        return agent ? askAgent(agent, identity.tls, { method: 'GET', path, signal }) : Promise.resolve(undefined)
       },
       logger,
     }),

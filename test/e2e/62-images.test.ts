@@ -6,6 +6,7 @@ import { reboot } from '../lab/reboot.ts'
 import { silent } from '../lab/progress.ts'
 import { restartKubelet } from '../lab/kubelet.ts'
 import { waitFor } from '../lab/wait.ts'
+import { templateOnly } from './fixtures/deployments.ts'
 import { buildctl, ensureInstalled, type Installed, ready, temporary } from './fixtures/insitu.ts'
 import { podSays, runPod } from './fixtures/pods.ts'
 import { portForward } from './fixtures/port-forward.ts'
@@ -56,15 +57,7 @@ describe('the kubelet’s image collector', () => {
   it('takes the unpinned fourth-newest build, and leaves the newest three, what a template names and what runs', async () => {
     const [named, used] = [`${repository}/named:v1`, `${repository}/used:v1`]
     const container = { name: 'main', image: named }
-    const deployment = {
-      ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: `kept-${id}`, labels: { e2e: id } } },
-      spec: {
-        replicas: 0,
-        selector: { matchLabels: { app: `kept-${id}` } },
-        template: { metadata: { labels: { app: `kept-${id}` } }, spec: { containers: [container] } },
-      },
-    }
-    await insitu.kubectl(['apply', '-f', '-'], JSON.stringify(deployment))
+    await templateOnly(insitu, { name: `kept-${id}`, label: id, spec: { containers: [container] } })
     for (const name of [named, used, ...tags(1, 2, 3, 4)]) await build(name)
     expect(await says(await startPod(used, 'Never'))).toBe(used)
     // Newer ones of their repositories: only their use keeps these two.

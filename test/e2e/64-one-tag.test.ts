@@ -7,6 +7,7 @@ import { run } from '../../src/kernel/process/run.ts'
 import { waitFor } from '../lab/wait.ts'
 import { startBuild } from './fixtures/background.ts'
 import { buildctl, ensureInstalled, type Installed, ready, repository, temporary } from './fixtures/insitu.ts'
+import { templateOnly } from './fixtures/deployments.ts'
 import { holders, pruneImages } from './fixtures/node-images.ts'
 import { podSays, podStatus, runPod } from './fixtures/pods.ts'
 import { portForward } from './fixtures/port-forward.ts'
@@ -81,17 +82,7 @@ describe('insitu explain', () => {
   it('says where the build goes, and why', async () => {
     const name = image('explained')
     const spec = { nodeSelector: { 'kubernetes.io/hostname': 'node2' }, containers: [{ name: 'main', image: name }] }
-    await insitu.kubectl(
-      ['apply', '-f', '-'],
-      JSON.stringify({
-        ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: `explained-${id}`, labels: { e2e: id } } },
-        spec: {
-          replicas: 0,
-          selector: { matchLabels: { app: `explained-${id}` } },
-          template: { metadata: { labels: { app: `explained-${id}` } }, spec },
-        },
-      }),
-    )
+    await templateOnly(insitu, { name: `explained-${id}`, label: id, spec })
     const explain = async (...args: string[]): Promise<string> =>
       (
         await run(join(repository, 'bin/insitu'), ['explain', ...args], {
@@ -114,17 +105,7 @@ describe('images in use', () => {
   it('outlast buildctl prune --all and crictl rmi --prune, which take what nothing needs', async () => {
     const [used, named] = [image('used'), image('named')]
     const container = { name: 'main', image: named }
-    await insitu.kubectl(
-      ['apply', '-f', '-'],
-      JSON.stringify({
-        ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: `named-${id}`, labels: { e2e: id } } },
-        spec: {
-          replicas: 0,
-          selector: { matchLabels: { app: `named-${id}` } },
-          template: { metadata: { labels: { app: `named-${id}` } }, spec: { containers: [container] } },
-        },
-      }),
-    )
+    await templateOnly(insitu, { name: `named-${id}`, label: id, spec: { containers: [container] } })
     const idle = image('idle')
     await Promise.all([used, named, idle].map((name) => build(name, name, 'node1')))
     const pod = await startPod(used, 'Never', 'node1')

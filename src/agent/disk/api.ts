@@ -16,8 +16,8 @@ export interface SocketAnswers {
 }
 
 /**
- * Answers `GET /v1/usage`, `GET /v1/origins` and `POST /v1/prune`. Failures before the first byte are a status with the sentence and its
- * fix as JSON; later ones are the last line.
+ * Answers `GET /v1/usage`, `GET /v1/origins` and `POST /v1/prune`. Failures before the first byte are a status with the
+ * sentence and its fix as JSON; later ones are the last line.
  */
 export async function answerDisk(
   disk: NodeDisk,
@@ -25,16 +25,16 @@ export async function answerDisk(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const method = { [agentPaths.usage]: 'GET', [agentPaths.origins]: 'GET', [agentPaths.prune]: 'POST' }[
-    request.url ?? ''
-  ]
+  const path = request.url ?? ''
+  const read = { [agentPaths.usage]: () => disk.usage(), [agentPaths.origins]: origins }[path]
+  const method = read ? 'GET' : path === agentPaths.prune ? 'POST' : undefined
   if (method === undefined || request.method !== method) {
     response.writeHead(method === undefined ? 404 : 405).end()
     return
   }
   try {
-    if (method === 'GET') {
-      const answer = request.url === agentPaths.origins ? await origins() : await disk.usage()
+    if (read) {
+      const answer = await read()
       response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
       response.end(JSON.stringify(answer))
       return

@@ -7,7 +7,7 @@ import { judge, originOf } from './judge.ts'
 import { pinChanges } from './pins.ts'
 import { planPins } from './plan-pins.ts'
 import { createPullBacks } from './pull-backs.ts'
-import { type Arrival, isAlias, type Memory, type NodeImage } from './record.ts'
+import { type Arrival, type ImageRecord, isAlias, type Memory, type NodeImage } from './record.ts'
 import { createTimers } from './timers.ts'
 
 export interface KeeperOptions {
@@ -147,21 +147,22 @@ export function createKeeper(options: KeeperOptions): Keeper {
       await images.create(name, target, {})
     }
     options.onPutBack({ name, digest, instead: instead?.digest, as })
-    const restored = await images.get(name)
-    if (restored) current.set(name, restored)
+    await seeAgain(name)
   }
 
-  /** An older build of the name, or its delivery, has ended after the newer one came. */
-  const isOvertaken = ({ name, digest }: NodeImage): boolean => {
+  /** @returns the newer one, where an older build of the name, or its delivery, has ended after that came. */
+  const overtaking = ({ name, digest }: NodeImage): ImageRecord | undefined => {
     const [record, news] = [memory.records.get(name), announcementOf(name, digest)]
-    return record !== undefined && news !== undefined && record.version > news.image.version
+    return record && news && record.version > news.image.version ? record : undefined
   }
-  const takeBack = async ({ name, digest }: NodeImage): Promise<void> => {
-    const record = memory.records.get(name)
-    if (!record) return
-    if ((await images.contentLabels(record.digest)) === undefined) return pullBack(name)
-    await images.setTarget(name, record.target)
-    log.info({ name, digest, newer: record.digest }, 'a built image that was overtaken gave the name back')
+  const takeBack = async ({ name, digest }: NodeImage, newer: ImageRecord): Promise<void> => {
+    if ((await images.contentLabels(newer.digest)) === undefined) return pullBack(name)
+    await images.setTarget(name, newer.target)
+    log.info({ name, digest, newer: newer.digest }, 'a built image that was overtaken gave the name back')
+    await seeAgain(name)
+  }
+  /** What was just written there. */
+  const seeAgain = async (name: string): Promise<void> => {
     const restored = await images.get(name)
     if (restored) current.set(name, restored)
   }
@@ -200,7 +201,8 @@ export function createKeeper(options: KeeperOptions): Keeper {
       timers.clear(name)
       return accept(image, before.as === 'unrecorded')
     }
-    if (isOvertaken(image)) return takeBack(image)
+    const newer = overtaking(image)
+    if (newer) return takeBack(image, newer)
     const content = (await images.contentLabels(image.digest)) ?? {}
     const origin = originOf(image, content, (other) => current.has(other))
     const verdict = judge({

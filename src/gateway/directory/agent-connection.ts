@@ -81,3 +81,7 @@ export const unreachable = ({ node, host, port }: AgentAddress, reason: string, 
     fix: `See \`kubectl -n buildkit-system get pods -l insitu.build/role=agent --field-selector spec.nodeName=${node}\`.`,
     cause,
   })
+
+/** Its pod is there, and has not been given one. */
+export const noAddress = (node: string): InsituError =>
+  new InsituError('AGENT_UNREACHABLE', `the agent of node ${node} has no address yet`, { status: 'UNAVAILABLE' })

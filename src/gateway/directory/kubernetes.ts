@@ -1,6 +1,6 @@
 import { agentPaths } from '../../api/agent-api.ts'
 import { labels, ports } from '../../api/names.ts'
-import { describeError, InsituError } from '../../kernel/errors.ts'
+import { describeError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import { resources } from '../../kernel/k8s/resources.ts'
 import { watchResource, type WatchOptions } from '../../kernel/k8s/watch.ts'
@@ -8,7 +8,7 @@ import type { Logger } from '../../kernel/log.ts'
 import type { TlsSource } from '../../kernel/tls/material.ts'
 import type { Freshness } from '../placement/view.ts'
 import { chooseAgent, readAgent, type Agent, type RawAgentPod } from './agent.ts'
-import { dialAgent, type AgentAddress } from './agent-connection.ts'
+import { dialAgent, type AgentAddress, noAddress } from './agent-connection.ts'
 import { askAgent, fetchProxy } from './agent-request.ts'
 import { askForEnd, fateOfDaemon } from './fate.ts'
 import { createSilence } from './silence.ts'
@@ -162,11 +162,7 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     }
   }
   const addressOf = ({ node, ip }: Agent): AgentAddress => {
-    if (ip === undefined) {
-      throw new InsituError('AGENT_UNREACHABLE', `the agent of node ${node} has no address yet`, {
-        status: 'UNAVAILABLE',
-      })
-    }
+    if (ip === undefined) throw noAddress(node)
     return { node, host: ip, port }
   }
 
