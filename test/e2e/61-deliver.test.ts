@@ -10,7 +10,7 @@ import { waitFor } from '../lab/wait.ts'
 import { startBuild } from './fixtures/background.ts'
 import { buildctl, type BuildOptions, ensureInstalled, type Installed, ready, temporary } from './fixtures/insitu.ts'
 import { podSays, runPod } from './fixtures/pods.ts'
-import { portForward } from './fixtures/port-forward.ts'
+import { gatewayPod, portForward } from './fixtures/port-forward.ts'
 
 const id = randomBytes(3).toString('hex')
 const nodes = ['node1', 'node2', 'node3']
@@ -73,15 +73,6 @@ async function holders(name: string, on: readonly string[] = nodes): Promise<Map
 const startPod = (name: string, node: string, policy: string): Promise<string> =>
   runPod(insitu, { label: id, image: name, policy, node, restart: 'Always' })
 const says = (pod: string, timeout?: number): Promise<string> => podSays(insitu, pod, timeout)
-
-async function gatewayPod(): Promise<{ name: string; node: string }> {
-  const path = 'jsonpath={.items[0].metadata.name} {.items[0].spec.nodeName}'
-  const select = ['-l', `${labels.role}=gateway`, '--field-selector=status.phase=Running']
-  const [name = '', node = ''] = (await insitu.kubectl(['-n', namespace, 'get', 'pods', ...select, '-o', path])).split(
-    ' ',
-  )
-  return { name, node }
-}
 
 const gatewayLog = (): Promise<string> =>
   insitu.kubectl(['-n', namespace, 'logs', '-l', `${labels.role}=gateway`, '--tail=2000', '--prefix'])
@@ -168,7 +159,7 @@ describe('when something goes wrong', () => {
     await using context = await temporary()
     await writeFile(join(context.path, 'Dockerfile'), dockerfile(name, 'lost', 60_000_000))
     // Neither the builder nor the gateway that the client is connected to.
-    const gateway = await gatewayPod()
+    const gateway = await gatewayPod(insitu)
     const [lost, other] = gateway.node === 'node3' ? ['node2', 'node3'] : ['node3', 'node2']
     await using connected = await portForward(insitu.lab, `pod/${gateway.name}`)
     // Slow enough to be in the middle of it for some seconds.
@@ -198,6 +189,9 @@ describe('when something goes wrong', () => {
     await repair()
     repair = undefined
     await ready(insitu)
+    // It may have led to the gateway of that node.
+    await door[Symbol.asyncDispose]()
+    door = await portForward(insitu.lab)
     expect(await says(await startPod(name, lost, 'Never'), 120_000)).toBe('lost')
   })
 

@@ -9,7 +9,7 @@ import { waitFor } from '../lab/wait.ts'
 import { templateOnly } from './fixtures/deployments.ts'
 import { buildctl, ensureInstalled, type Installed, ready, temporary } from './fixtures/insitu.ts'
 import { podSays, runPod } from './fixtures/pods.ts'
-import { portForward } from './fixtures/port-forward.ts'
+import { gatewayPod, portForward } from './fixtures/port-forward.ts'
 
 const node = 'node2'
 const id = randomBytes(3).toString('hex')
@@ -44,7 +44,7 @@ const says = (pod: string): Promise<string> => podSays(insitu, pod)
 beforeAll(async () => {
   insitu = await ensureInstalled()
   await ready(insitu)
-  door = await portForward(insitu.lab)
+  door = await portForward(insitu.lab, `pod/${(await gatewayPod(insitu, node)).name}`)
 })
 afterAll(async () => {
   await insitu?.kubectl(['delete', 'deployments,pods', '-l', `e2e=${id}`, '--wait=false', '--ignore-not-found'])
