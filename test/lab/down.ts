@@ -2,7 +2,6 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { readdir, rm } from 'node:fs/promises'
 import { restoreControllers } from './cgroups.ts'
 import { stopControlPlane } from './control-plane.ts'
-import { removeHandlers } from './handlers.ts'
 import { removeBootstrap } from './images/bootstrap.ts'
 import { controlNetns, maxNodes, nodeName, stateDir } from './layout.ts'
 import { withLock } from './lock.ts'
@@ -31,7 +30,6 @@ export async function destroy(progress: Progress): Promise<void> {
   const context = { machine, options: nodeOptions(machine), state }
   const nodes = Array.from({ length: maxNodes }, (_, i) => nodeName(i + 1))
   await Promise.all(nodes.map((node) => removeNode(node, context)))
-  for (const node of nodes) await removeHandlers(node)
   progress.step('nodes removed')
   await stopControlPlane(state)
   for (const pid of processesInNetns(netnsPath(controlNetns))) await stop(track(pid), 0)

@@ -1,12 +1,19 @@
+import { constants } from 'node:fs'
 import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 const directory = '/proc/sys/fs/binfmt_misc'
 
-/** Takes out the emulators' handlers of a node: the machine's kernel keeps them when the node ends by force. */
+/**
+ * Takes out the emulators' handlers of a node that has ended by force: a node with a kernel of its own would have lost them
+ * with it.
+ */
 export async function removeHandlers(node: string): Promise<void> {
   const names = await readdir(directory).catch(() => [])
   for (const name of names.filter((one) => one.startsWith('insitu-') && one.endsWith(`@${node}`))) {
-    await writeFile(join(directory, name), '-1')
+    // An agent that still ends may have been faster.
+    await writeFile(join(directory, name), '-1', { flag: constants.O_WRONLY }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error
+    })
   }
 }

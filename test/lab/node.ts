@@ -7,6 +7,7 @@ import { run } from '../../src/kernel/process/run.ts'
 import { daemonGroups, ensureCgroups, removeCgroups, rootGroups } from './cgroups.ts'
 import { kubectl } from './control-plane.ts'
 import { foreignProgram, nodeHandler, putHandler, removeHandler } from './foreign.ts'
+import { removeHandlers } from './handlers.ts'
 import { ensureInit } from './init.ts'
 import { checkout, logFile, net, nodeDir, nodeIP, nodeNetns, toolsBin } from './layout.ts'
 import type { MachineFacts, NodeOptions } from './machine.ts'
@@ -298,6 +299,7 @@ async function switchOff(node: string, { machine, state }: NodeContext): Promise
     ...mine.map((name) => processes[name]),
     ...processesInNetns(netnsPath(nodeNetns(node))).map((pid) => track(pid)),
   ])
+  await removeHandlers(node)
   await removeNetns(nodeNetns(node))
   await removeCgroups(machine, node)
   state.update({ processes: Object.fromEntries(Object.entries(processes).filter(([name]) => !mine.includes(name))) })

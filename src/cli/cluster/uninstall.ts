@@ -154,11 +154,15 @@ async function nodesToClean(
     namespace,
     labelSelector: `${labels.role}=agent,${labels.mode}!=rootless`,
   })
-  const ran = pods.filter((pod) =>
-    pod.status?.containerStatuses?.some((c) => c.containerID || (c.restartCount ?? 0) > 0),
-  )
-  const names = new Set(ran.flatMap((pod) => pod.spec?.nodeName ?? []))
+  const names = new Set(pods.filter(mayHaveRun).flatMap((pod) => pod.spec?.nodeName ?? []))
   return [...names].toSorted().map((node) => ({ node, reachable: reachable.has(node) }))
+}
+
+/** Also where it is only about to start: another one may have run on the node before. Without an image none did. */
+function mayHaveRun(pod: Pod): boolean {
+  const [container] = pod.status?.containerStatuses ?? []
+  if (container?.containerID || (container?.restartCount ?? 0) > 0) return true
+  return !/Image/.test(container?.state?.waiting?.reason ?? '')
 }
 
 /** How the agents were told to work, read from their DaemonSet. */
