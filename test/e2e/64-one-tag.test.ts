@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { reasonLabel } from '../../src/agent/images/pins.ts'
 import { namespace } from '../../src/api/names.ts'
 import { run } from '../../src/kernel/process/run.ts'
 import { waitFor } from '../lab/wait.ts'
@@ -122,6 +123,11 @@ describe('images in use', () => {
       'the pin of the fourth-newest to go',
       async () => !(await mine('labels."io.cri-containerd.pinned"==pinned')).includes(idle) || undefined,
       { timeout: 60_000 },
+    )
+    await waitFor(
+      'the agent to have been told what the Deployment names',
+      async () => (await mine(`labels."${reasonLabel}"==wanted`)).includes(named) || undefined,
+      { timeout: 120_000 },
     )
     const agent = (await insitu.agents()).get('node1')?.name ?? ''
     await insitu.kubectl(['-n', namespace, 'exec', agent, '--', 'buildctl', 'prune', '--all'])
