@@ -62,9 +62,11 @@ export interface SharedIndex {
   readonly content: string
 }
 
-/** Answer to it: names that were not recorded because a build may not write them. The node has put them back. */
 export interface BuiltAnswer {
+  /** Names that were not recorded because a build may not write them. The node has put them back. */
   readonly refused: readonly { readonly name: string; readonly reason: string }[]
+  /** Names that mean the image of another build on this node by now, and stay so. Absent from older agents. */
+  readonly overtaken?: readonly string[] | undefined
 }
 
 /** Body of `agentPaths.wanted`: normalised names. Built images among them stay on the node although no pod uses them. */

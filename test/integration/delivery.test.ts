@@ -52,7 +52,9 @@ beforeAll(async () => {
         built: (_node, images) => {
           calls.built.push(...images)
           const guarded = images.filter(({ name }) => name.includes('/guarded'))
-          return Promise.resolve(guarded.map(({ name }) => ({ name, reason: 'it was there before insitu' })))
+          return Promise.resolve({
+            refused: guarded.map(({ name }) => ({ name, reason: 'it was there before insitu' })),
+          })
         },
         drop: (node, images) =>
           Promise.resolve(void calls.dropped.push(...images.map((i) => [node, i] as [string, BuiltImage]))),

@@ -21,6 +21,8 @@ let socket: string
 let root: string
 let built: Images['built']
 let part: RunningPart | undefined
+/** What an agent answers about builds of which nobody took the name. */
+const nothing = { refused: [], overtaken: [] }
 /** Gateways count up. */
 let version = Date.now()
 
@@ -99,7 +101,7 @@ async function buildPast(name: string, what: string, output = `type=image,name=$
 /** Builds as through the door: the gateway tells the agent at the end. */
 async function build(name: string, what: string): Promise<string> {
   const digest = await buildPast(name, what)
-  expect(await built.built([{ name, digest, version: ++version }])).toEqual([])
+  expect(await built.built([{ name, digest, version: ++version }])).toEqual(nothing)
   return digest
 }
 
@@ -196,7 +198,7 @@ describe('an image whose platforms are on several nodes', () => {
   it('is named as their index, which keeps what is here of it, and can be had from here', async () => {
     const name = `${registry}/shared:v1`
     const shared = await index(name, 'shared')
-    expect(await built.built([{ name, digest: shared.digest, version: ++version }], shared)).toEqual([])
+    expect(await built.built([{ name, digest: shared.digest, version: ++version }], shared)).toEqual(nothing)
     await pointsTo(name, shared.digest)
     expect(built.find(name)?.digest).toBe(shared.digest)
     await pinned(name)
@@ -204,7 +206,7 @@ describe('an image whose platforms are on several nodes', () => {
     const [found] = (await criImages()).filter(({ tags }) => tags.includes(name))
     expect(found?.pinned).toBe(true)
     // The same again, as after a gateway that asked twice.
-    expect(await built.built([{ name, digest: shared.digest, version: ++version }], shared)).toEqual([])
+    expect(await built.built([{ name, digest: shared.digest, version: ++version }], shared)).toEqual(nothing)
     await pointsTo(name, shared.digest)
   })
 
@@ -355,12 +357,34 @@ describe('builds and deliveries of one name at once', () => {
     await node.ctr(['images', 'tag', '--force', others[0], name])
     await pointsTo(name, third)
     const late = await buildPast(name, 'c4')
-    expect(await built.built([{ name, digest: late, version: newest - 1 }])).toEqual([])
+    expect(await built.built([{ name, digest: late, version: newest - 1 }])).toEqual({ ...nothing, overtaken: [name] })
     await pointsTo(name, third)
     expect(built.find(name)).toEqual({ name, digest: third, version: newest })
     // And a later build of the name is recorded.
     const last = await build(name, 'c5')
     expect(built.find(name)).toMatchObject({ digest: last })
+  })
+
+  it('have the name by their versions, whichever the daemon named last, and one whose image is gone is told so', async () => {
+    const name = `${registry}/moment:1`
+    const first = await buildPast(name, 'm1')
+    await node.ctr(['images', 'tag', name, `${registry}/moment:keep`])
+    const second = await buildPast(name, 'm2')
+    await built.built([{ name, digest: second, version: ++version }])
+    await pointsTo(name, second)
+    expect(await built.built([{ name, digest: first, version: ++version }])).toEqual(nothing)
+    await pointsTo(name, first)
+    expect(built.find(name)).toMatchObject({ digest: first, version })
+    // The other one's gateway speaks last, and was given the newest version: it was kept for that.
+    expect(await built.built([{ name, digest: second, version: ++version }])).toEqual(nothing)
+    await pointsTo(name, second)
+    const collected = `sha256:${'f'.repeat(64)}`
+    expect(await built.built([{ name, digest: collected, version: version + 1 }])).toEqual({
+      ...nothing,
+      overtaken: [name],
+    })
+    await pointsTo(name, second)
+    expect(built.find(name)).toMatchObject({ digest: second, version })
   })
 })
 
@@ -371,7 +395,7 @@ describe('names on the node', () => {
     await until('the name to be protected', () => built.isProtected(name) || undefined)
     const evil = await buildPast(name, 'evil')
     await pointsTo(name, digest)
-    expect(await built.built([{ name, digest: evil, version: ++version }])).toMatchObject([{ name }])
+    expect(await built.built([{ name, digest: evil, version: ++version }])).toMatchObject({ refused: [{ name }] })
     await pointsTo(name, digest)
     await buildPast(`${registry}/evil:1`, 'worse')
     // The fastest of three: the machine may be busy.
@@ -403,7 +427,7 @@ describe('names on the node', () => {
     // The gateway's word comes late: the name was put back meanwhile, and is right in the end.
     const late = await buildPast(name, 'late')
     await pointsTo(name, rebuilt)
-    expect(await built.built([{ name, digest: late, version: ++version }])).toEqual([])
+    expect(await built.built([{ name, digest: late, version: ++version }])).toEqual(nothing)
     await pointsTo(name, late)
     expect(built.find(name)).toMatchObject({ digest: late })
   })

@@ -1,10 +1,12 @@
 import type { ImageOrigin } from '../../api/built-on.ts'
-import type { BuiltImage, RetractRequest, SharedIndex } from '../../api/images.ts'
+import type { BuiltAnswer, BuiltImage, RetractRequest, SharedIndex } from '../../api/images.ts'
 import type { Logger } from '../../kernel/log.ts'
+import type { ContentStore } from '../mirror/content.ts'
 import type { ContainerdImages } from './containerd-images.ts'
 import type { Keeper } from './keeper.ts'
 import type { Origins } from './origins.ts'
 import type { ImageRecord } from './record.ts'
+import { reclaim } from './reclaim.ts'
 import { retractNames } from './retract.ts'
 import { nameIndex } from './shared-index.ts'
 
@@ -18,16 +20,11 @@ export interface BuiltImages {
   /** Digests of the images that insitu did not build; absent where they are nobody's business. */
   readonly ordinary?: (() => readonly string[]) | undefined
   /**
-   * Records and pins what was just built here.
+   * Records and pins what was just built here. A name that another build has taken meanwhile goes to the newer one.
    * @param index what the names should point to where only a part of it was built here.
    * @param ref of the daemon's record of the build.
-   * @returns names that may not be built, and why.
    */
-  built(
-    images: readonly BuiltImage[],
-    index?: SharedIndex,
-    ref?: string,
-  ): Promise<readonly { readonly name: string; readonly reason: string }[]>
+  built(images: readonly BuiltImage[], index?: SharedIndex, ref?: string): Promise<BuiltAnswer>
   /** What the built images of this node were built on. */
   origins(): Promise<readonly ImageOrigin[]>
   /** A delivery or the mirror brings this image: it is recorded as soon as containerd has the name. */
@@ -45,6 +42,8 @@ export interface BuiltImages {
 export interface BuiltImagesOptions {
   readonly keeper: Keeper
   readonly images: ContainerdImages
+  /** To read manifests. */
+  readonly store: Pick<ContentStore, 'read'>
   readonly origins: Origins
   readonly log: Logger
   readonly revision: () => number
@@ -53,10 +52,14 @@ export interface BuiltImagesOptions {
 }
 
 export function builtImages(options: BuiltImagesOptions): BuiltImages {
-  const { keeper, images, origins, log, revision, building } = options
+  const { keeper, images, store, origins, log, revision, building } = options
   const { memory, current } = keeper
   const isHere = (record: ImageRecord): boolean => current.get(record.name)?.digest === record.digest
   const plain = ({ name, digest, version }: ImageRecord): BuiltImage => ({ name, digest, version })
+  const find = (name: string): BuiltImage | undefined => {
+    const record = memory.records.get(name)
+    return record && isHere(record) ? plain(record) : undefined
+  }
   const isProtected = (name: string): boolean => memory.known.get(name)?.built === false
 
   const record = async (image: BuiltImage, index: SharedIndex | undefined): Promise<string | undefined> => {
@@ -72,36 +75,32 @@ export function builtImages(options: BuiltImagesOptions): BuiltImages {
     }
     keeper.announce(image, 'built')
     if (index) await nameIndex(images, name, index)
-    const here = await images.get(name)
-    const taken = keeper.disputed(digest)
-    // It was put back before we knew who had built it.
-    if (here && here.digest !== digest && taken) await images.setTarget(name, taken)
-    const found = await images.get(name)
-    if (found?.digest !== digest) log.info({ name, digest }, 'an image that was built is not under its name any more')
+    await reclaim({ keeper, images, store }, name, digest)
     return undefined
   }
 
   return {
     list: () => [...memory.records.values()].filter(isHere).map(plain),
-    find(name) {
-      const record = memory.records.get(name)
-      return record && isHere(record) ? plain(record) : undefined
-    },
+    find,
     revision,
     isProtected,
     origins: () => origins.list(),
     async built(list, index, ref) {
       const refused: { name: string; reason: string }[] = []
+      const overtaken: string[] = []
       for (const image of list) {
-        const reason = await keeper.change(() => record(image, index))
+        const { name, digest } = image
+        const reason = await keeper.change(() => record(image, index), name)
         if (reason !== undefined) {
-          refused.push({ name: image.name, reason })
-          log.warn({ name: image.name }, `a build wrote a protected name: ${reason}`)
+          refused.push({ name, reason })
+          log.warn({ name }, `a build wrote a protected name: ${reason}`)
+        } else if (find(name)?.digest !== digest) {
+          overtaken.push(name)
+          log.info({ name, digest, instead: current.get(name)?.digest }, 'a build was overtaken by another of its name')
         }
-        await keeper.note(image.name)
       }
       if (ref !== undefined) origins.note(list, ref)
-      return refused
+      return { refused, overtaken }
     },
     async arriving(image) {
       const record = memory.records.get(image.name)

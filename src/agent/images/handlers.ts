@@ -25,7 +25,7 @@ export function imageHandlers(node: string, images: BuiltImages): readonly Handl
         const body = await readJson(request)
         const index = parseSharedIndex(isObject(body) ? body['index'] : undefined)
         const ref = isObject(body) && typeof body['ref'] === 'string' ? body['ref'] : undefined
-        const answer: BuiltAnswer = { refused: await images.built(imagesOf(body), index, ref) }
+        const answer: BuiltAnswer = await images.built(imagesOf(body), index, ref)
         sendJson(response, 200, answer)
       },
     },

@@ -32,7 +32,7 @@ export function createImages(): Images {
       find: (name) => running?.find(name),
       list: () => running?.list() ?? [],
       revision: () => running?.revision() ?? 0,
-      built: async (images, index, ref) => running?.built(images, index, ref) ?? [],
+      built: async (images, index, ref) => (await running?.built(images, index, ref)) ?? { refused: [] },
       origins: async () => running?.origins() ?? [],
       arriving: async (image) => running?.arriving(image),
       drop: async (images) => running?.drop(images) ?? [],
@@ -104,7 +104,7 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
   const ordinary = context.config.mirror.serve === 'all' ? followOrdinary({ keeper, onChange: revise }) : undefined
   const unwatch = watchImages({ images, keeper, losses, log })
   const origins = createOrigins({ keeper, log, read: (ref) => readProvenance(context.socket, ref) })
-  const own = builtImages({ keeper, images, origins, log, revision: () => revision, building })
+  const own = builtImages({ keeper, images, store, origins, log, revision: () => revision, building })
   const built = { ...own, ordinary: ordinary?.list }
   return {
     built,

@@ -53,12 +53,14 @@ export interface Keeper {
   reconcile(): Promise<void>
   /** A name gets this digest by somebody who may: it is recorded when it is there. */
   announce(image: BuiltImage, arrival: Arrival): void
-  /** Runs a change of the memory and applies what follows from it. */
-  change<T>(work: () => Promise<T> | T): Promise<T>
+  /** Runs a change of the memory, looks at the name that it is about, and applies what follows. */
+  change<T>(work: () => Promise<T> | T, name?: string): Promise<T>
   /** The memory has changed: it is written down after this change; with `list` gateways are told to ask again. */
   revise(list: boolean): void
-  /** Content of an image that was taken from its name a moment ago. */
+  /** What a name pointed to that was taken from an image a moment ago. */
   disputed(digest: string): Uint8Array | undefined
+  /** Within a change: keeps the content of images that have lost their name, or are about to, while it may be theirs again. */
+  dispute(images: readonly Pick<NodeImage, 'digest' | 'target'>[]): Promise<void>
   stop(): Promise<void>
 }
 
@@ -223,6 +225,17 @@ export function createKeeper(options: KeeperOptions): Keeper {
     timers.set(name, options.patience ?? 600, () => quietly(look(name, true)))
   }
 
+  const hold = async (): Promise<void> => {
+    const keep = new Set([
+      ...[...memory.records.values(), ...memory.known.values()].map(({ digest }) => digest),
+      ...former,
+      ...disputes.keys(),
+    ])
+    const wanted = [...keep].toSorted().join(' ')
+    if (wanted !== held) await holds.keep(keep)
+    held = wanted
+  }
+
   const apply = async (): Promise<void> => {
     for (const [digest, { until }] of disputes) if (until < now()) disputes.delete(digest)
     for (const [key, { until }] of announced) if (until < now()) announced.delete(key)
@@ -238,10 +251,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
       const changed = await images.get(image.name)
       if (changed) current.set(image.name, changed)
     }
-    const keep = new Set([...ours, ...[...memory.known.values()].map(({ digest }) => digest), ...disputes.keys()])
-    const wanted = [...keep].toSorted().join(' ')
-    if (wanted !== held) await holds.keep(keep)
-    held = wanted
+    await hold()
     if (saved) return
     await options.save(memory)
     saved = true
@@ -292,13 +302,18 @@ export function createKeeper(options: KeeperOptions): Keeper {
         held = ''
         await apply()
       }),
-    change: (work) =>
+    change: (work, name) =>
       exclusive(async () => {
         const result = await work()
+        if (name !== undefined && !stopped) await settle(name, await images.get(name), false)
         await apply()
         return result
       }),
     disputed: (digest) => disputes.get(digest)?.target,
+    async dispute(list) {
+      for (const { digest, target } of list) disputes.set(digest, { target, until: now() + disputeLife })
+      await hold()
+    },
     async stop() {
       stopped = true
       timers.stop()

@@ -21,7 +21,7 @@ function agents() {
   const pulled: [string, readonly string[]][] = []
   let failures = 0
   const calls: AgentCalls = {
-    built: () => Promise.resolve([]),
+    built: () => Promise.resolve({ refused: [] }),
     retract: () => Promise.resolve(),
     drop: (node, images) => {
       if (failures-- > 0) return Promise.reject(new Error('no answer'))

@@ -22,7 +22,7 @@ export interface AgentCalls {
     images: readonly BuiltImage[],
     signal: AbortSignal,
     of?: Pick<BuiltRequest, 'index' | 'ref'>,
-  ): Promise<BuiltAnswer['refused']>
+  ): Promise<BuiltAnswer>
   /** A node loses its copies of these names that are older. */
   drop(node: string, images: readonly BuiltImage[]): Promise<void>
   /** A node loses names that a build may have written there in the last `age` milliseconds. */
@@ -75,7 +75,8 @@ export function createAgentCalls({
     async built(node, images, signal, of) {
       const body: BuiltRequest = { images, ...of }
       const answer = await askAgent(reach(node), tls, { method: 'POST', path: agentPaths.built, body, timeout, signal })
-      return (answer as Partial<BuiltAnswer> | undefined)?.refused ?? []
+      const { refused = [], overtaken = [] } = (answer ?? {}) as Partial<BuiltAnswer>
+      return { refused, overtaken }
     },
     async drop(node, images) {
       const body: DropRequest = { images }

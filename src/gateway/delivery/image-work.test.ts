@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { GatewayConfig } from '../../api/config.ts'
+import type { BuiltAnswer } from '../../api/images.ts'
 import { createLogger } from '../../kernel/log.ts'
 import { createInProgress } from '../images/in-progress.ts'
 import { createImageIndex } from '../images/index.ts'
@@ -12,7 +13,12 @@ const digest = `sha256:${'a'.repeat(64)}`
 const name = 'docker.io/library/app:1'
 
 /** A build on n1 whose pods will run on n2 and n3. */
-async function finish(config: Partial<GatewayConfig['delivery']>, wish: DeliveryWish, pull: AgentCalls['pull']) {
+async function finish(
+  config: Partial<GatewayConfig['delivery']>,
+  wish: DeliveryWish,
+  pull: AgentCalls['pull'],
+  answer: Promise<BuiltAnswer> = Promise.resolve({ refused: [] }),
+) {
   const index = createImageIndex()
   const inProgress = createInProgress()
   const progress = createProgress()
@@ -23,7 +29,7 @@ async function finish(config: Partial<GatewayConfig['delivery']>, wish: Delivery
     ...{ index, inProgress, metrics, logger: createLogger({ level: 'silent' }) },
     config: { to: 'targets', required: false, timeout: 600, perSource: 2, ...config },
     agents: {
-      built: () => Promise.resolve([]),
+      built: () => answer,
       drop: () => Promise.resolve(),
       retract: () => Promise.resolve(),
       pull,
@@ -79,4 +85,23 @@ test.each([
 ] as const)('deliver = %s in the configuration holds for builds that say nothing', async (to, expected) => {
   const { nodes } = await finish({ to }, {}, () => Promise.resolve(1))
   expect(nodes).toEqual(expected)
+})
+
+test.each([
+  [
+    'whose name means another build on its node',
+    () => Promise.resolve({ refused: [], overtaken: [name] }),
+    `${name}: another build that ended at the same moment has taken the name on node n1`,
+  ],
+  [
+    'whose agent cannot be told of it',
+    () => Promise.reject(new Error('no answer')),
+    'the agent of node n1 was not told of the image: no answer; other nodes cannot get it from there',
+  ],
+])('a build %s is delivered nowhere, and says so', async (_, answer, sentence) => {
+  const { error, metrics, nodes, said } = await finish({ to: 'all' }, {}, () => Promise.resolve(1), answer())
+  expect(error).toBeUndefined()
+  expect(nodes).toEqual([])
+  expect(metrics).toEqual({ delivered: 0, failed: 0, bytes: 0, running: 0 })
+  expect(said).toContain(sentence)
 })

@@ -85,23 +85,24 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
 
   /**
    * The builder's agent must know its image before anybody is sent to it.
-   * @returns names that its node put back, because a build may not write them.
+   * @returns names that its node put back, because a build may not write them, and those that another build has taken;
+   * undefined when it could not be told.
    */
   async function announce(
     build: FinishedBuild,
     node: string,
     images: readonly BuiltImage[],
-  ): Promise<BuiltAnswer['refused']> {
+  ): Promise<BuiltAnswer | undefined> {
     try {
       return await agents.built(node, images, build.signal, { index: build.shared, ref: build.ref })
     } catch (error) {
-      if (build.signal.aborted) return []
+      if (build.signal.aborted) return undefined
       const said = `the agent of node ${node} was not told of the image: ${describeError(error)}`
       logger.warn({ node, images, err: describeError(error) }, 'an agent was not told of what was built')
       const step = build.progress.step('[insitu] images')
       step.log(`${said}; other nodes cannot get it from there`)
       step.done()
-      return []
+      return undefined
     }
   }
 
@@ -181,7 +182,8 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
     }
     const images = build.names.map((name): BuiltImage => ({ name, digest, version: index.nextVersion(name) }))
     const builders = [node, ...(build.others ?? [])]
-    const refused = (await Promise.all(builders.map((builder) => announce(build, builder, images)))).flat()
+    const answers = await Promise.all(builders.map((builder) => announce(build, builder, images)))
+    const refused = answers.flatMap((answer) => answer?.refused ?? [])
     if (refused.length > 0) {
       if (build.others) for (const builder of builders) await retract(builder, images)
       return new InsituError('NAME_PROTECTED', refused.map((r) => `${r.name}: ${r.reason}`).join('; '), {
@@ -189,7 +191,11 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
         fix: 'use another name; the node has put its own image back',
       })
     }
-    for (const builder of builders) for (const image of images) index.add(builder, image)
+    const given = images.filter((image) => {
+      const under = builders.filter((_, i) => answers[i] && !answers[i].overtaken?.includes(image.name))
+      for (const builder of under) index.add(builder, image)
+      return under.length > 0
+    })
     inProgress.ended()
     const wanted = build.wish.to ?? config.to
     const able = wanted === 'all' || typeof wanted === 'number' ? [...new Set(builders.flatMap(options.able))] : []
@@ -198,9 +204,11 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
     const targets = others.filter((target) => !builders.includes(target) && keeps(target))
     const current: BuiltImage[] = []
     for (const image of images) {
-      const why = superseded(image)
-      if (why === undefined) current.push(image)
-      else say(progress, logger, why)
+      const lost = !given.includes(image)
+      const why = superseded(image) ?? (lost && answers.some(Boolean) ? overtaken(image.name, node) : undefined)
+      if (why !== undefined) say(progress, logger, why)
+      // What no agent knows of cannot be had from anywhere: who has an older one keeps it.
+      else if (!lost) current.push(image)
     }
     const [results] = await Promise.all([
       current.length > 0 && targets.length > 0 ? deliverTo(build, current, targets) : [],
@@ -263,5 +271,8 @@ function say(progress: Progress, logger: Logger, why: string): void {
   step.log(why)
   step.done()
 }
+
+const overtaken = (name: string, node: string): string =>
+  `${name}: another build that ended at the same moment has taken the name on node ${node}: nodes get that one`
 
 const short = ({ digest }: BuiltImage): string => digest.slice(0, 'sha256:'.length + 12)

@@ -27,6 +27,13 @@ describe('the newest wins', () => {
     }
   })
 
+  test('on a node, too: what is heard of an older one, late, changes nothing', () => {
+    const index = createImageIndex()
+    index.add('n1', image('b', 3))
+    index.add('n1', image('a', 2))
+    expect(index.of('n1')).toEqual([image('b', 3)])
+  })
+
   test('two images of one version are told apart the same way everywhere', () => {
     for (const order of [
       ['a', 'b'],

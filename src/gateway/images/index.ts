@@ -13,7 +13,7 @@ export interface ImageIndex {
   byDigest(repository: string, digest: string): BuiltImage | undefined
   /** A version for an image that was built now: not below the clock, above all that is known of the name, and new. */
   nextVersion(name: string): number
-  /** A node has an image as of now, whatever its inventory said before. */
+  /** A node has an image as of now, whatever its inventory said before; unless it is known to have a newer one. */
   add(node: string, image: BuiltImage): void
   /** A node does not have the name any more. */
   remove(node: string, name: string): void
@@ -123,6 +123,8 @@ export function createImageIndex({ now = Date.now }: ImageIndexOptions = {}): Im
     },
     nextVersion: (name) => (given = Math.max(now(), (newest(name)?.version ?? 0) + 1, given + 1)),
     add(node, image) {
+      const before = names.get(image.name)?.copies.get(node)
+      if (before && isNewer(before, image)) return
       for (const read of reads.get(node) ?? []) read.add(image.name)
       if (put(node, image)) changed(image.name)
     },
