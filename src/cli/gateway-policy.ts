@@ -7,7 +7,7 @@ import { createPolicyMetrics } from '../gateway/policy/metrics.ts'
 import type { ProtectedNames } from '../gateway/policy/protected.ts'
 import { policyFromFile } from '../gateway/policy/source.ts'
 import type { TurnWish } from '../gateway/directory/agent-turn.ts'
-import { createNodeTurns } from '../gateway/queue/node-turns.ts'
+import { createSharedTurns } from '../gateway/queue/shared-turns.ts'
 import { createQueue, leaving as nodeLeaves } from '../gateway/queue/queue.ts'
 import type { Logger } from '../kernel/log.ts'
 
@@ -59,7 +59,7 @@ export async function policyParts(options: {
     trouble,
   })
   const turns = holdTurn
-    ? createNodeTurns({
+    ? createSharedTurns({
         ...{ own: queue, hold: holdTurn, logger },
         limit: (request) => queue.limit(request),
         check(node) {

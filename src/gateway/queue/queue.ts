@@ -38,7 +38,7 @@ interface Node {
 
 /**
  * A queue for each node. Turns go round the tenants by weight, so that who has asked for a hundred builds does not keep
- * the others waiting. Of this gateway only: what builds on a node over all gateways its agent counts (node-turns.ts).
+ * the others waiting. Of this gateway only: what builds on a node over all gateways its agent counts (shared-turns.ts).
  */
 export function createQueue(options: QueueOptions): Queue {
   const { perNode, tenant, trouble = () => undefined, lookAgain = 1000 } = options

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { startFront } from '../../../src/agent/front/front.ts'
 import { turnHandler } from '../../../src/agent/turns/part.ts'
-import { createNodeTurns as createTurnsOfNode } from '../../../src/agent/turns/turns.ts'
+import { createNodeTurns } from '../../../src/agent/turns/turns.ts'
 import { spiffe } from '../../../src/api/certificate.ts'
 import { holdTurn } from '../../../src/gateway/directory/agent-turn.ts'
-import { createNodeTurns } from '../../../src/gateway/queue/node-turns.ts'
+import { createSharedTurns } from '../../../src/gateway/queue/shared-turns.ts'
 import { createQueue } from '../../../src/gateway/queue/queue.ts'
 import { createAuthority } from '../../../src/kernel/tls/ca.ts'
 import type { TlsSource } from '../../../src/kernel/tls/material.ts'
@@ -18,7 +18,7 @@ import { until } from '../fixtures/until.ts'
 // Two gateways in front of one node: what an agent counts holds for both.
 
 const limit = 2
-const turns = createTurnsOfNode()
+const turns = createNodeTurns()
 let daemon: Buildkitd
 let work: Workspace
 let front: Awaited<ReturnType<typeof startFront>>
@@ -48,7 +48,7 @@ function start(): Promise<TestGateway> {
   return startGateway({
     nodes: { one: daemon },
     config: { statusVertex: true },
-    turns: createNodeTurns({
+    turns: createSharedTurns({
       own: queue,
       limit: (request) => queue.limit(request),
       hold: (node, wish) => holdTurn({ node, host: '127.0.0.1', port: front.port }, tls, wish),

@@ -3,7 +3,7 @@ import type { Logger } from '../../kernel/log.ts'
 import type { TurnWish } from '../directory/agent-turn.ts'
 import type { TurnRequest, Turns } from './turns.ts'
 
-export interface NodeTurnsOptions {
+export interface SharedTurnsOptions {
   /** The turns of this gateway: their order is that of its tenants. */
   readonly own: Turns
   /** How many may build on the request's node at the same time; undefined: any number. */
@@ -29,7 +29,7 @@ interface Shared {
  * Turns that hold for all gateways: who has one of this gateway asks the agent of the node for one there. A node whose agent
  * cannot be asked counts with each gateway for itself: what is wrong with it is said where the build goes there.
  */
-export function createNodeTurns(options: NodeTurnsOptions): Turns {
+export function createSharedTurns(options: SharedTurnsOptions): Turns {
   const { own, limit, hold, check, logger, lookAgain = 1000 } = options
   const nodes = new Map<string, Map<object, Shared>>()
 
