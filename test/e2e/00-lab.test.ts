@@ -133,7 +133,7 @@ describe('the lab', () => {
         const now = await snapshotWithout(before)
         return JSON.stringify(now) === JSON.stringify({ ...before, processes: [] }) ? now : undefined
       },
-      { timeout: 10_000 },
+      { timeout: 60_000 },
     ).catch(() => snapshotWithout(before))
     expect(after).toEqual({ ...before, processes: [] })
   })

@@ -279,7 +279,7 @@ it('a name of the node that somebody tags with another image there is put back a
       await ctr('tag', '--force', defaultOptions().image, name)
       const tagged = performance.now()
       await waitFor('its digest', async () => (await digest()) === before || undefined, {
-        timeout: 10_000,
+        timeout: 30_000,
         interval: 50,
       })
       return performance.now() - tagged < 1000 || undefined

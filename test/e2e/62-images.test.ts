@@ -91,7 +91,7 @@ describe('a built image that is gone', () => {
   it('with its content comes back from another node, and a pod that may not pull starts', async () => {
     const name = `${repository}/gone:v1`
     await build(name, 'node1', 'all')
-    await waitFor('the pin', async () => (await pinned()).includes(name) || undefined, { timeout: 20_000 })
+    await waitFor('the pin', async () => (await pinned()).includes(name) || undefined, { timeout: 60_000 })
     const digest = /sha256:[0-9a-f]{64}/.exec(await ctr('images', 'list', `name==${name}`))?.[0] ?? ''
     await ctr('content', 'rm', digest)
     await waitFor(
@@ -112,7 +112,7 @@ describe('a node that was switched off and on again', () => {
     await build(there, 'node1')
     const pod = await startPod(here, 'Never')
     expect(await says(pod)).toBe(here)
-    await waitFor('the pin', async () => (await pinned()).includes(here) || undefined, { timeout: 20_000 })
+    await waitFor('the pin', async () => (await pinned()).includes(here) || undefined, { timeout: 60_000 })
     const hosts = ['cat', '/etc/containerd/certs.d/_default/hosts.toml', '/etc/containerd/certs.d/docker.io/hosts.toml']
     const before = { pins: ours(await pinned()), hosts: (await insitu.lab.exec(node, hosts)).stdout }
     expect(before.hosts.match(/insitu: begin/g)).toHaveLength(2)
