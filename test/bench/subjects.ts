@@ -47,7 +47,12 @@ export const build = async (
   return stderr
 }
 
-export async function ours(insitu: Installed, options: Readonly<Record<string, string>>): Promise<Subject> {
+/** @param name when a benchmark has several. */
+export async function ours(
+  insitu: Installed,
+  options: Readonly<Record<string, string>>,
+  name = 'insitu',
+): Promise<Subject> {
   const pods = JSON.parse(
     await insitu.kubectl(['-n', namespace, 'get', 'pods', '-l', 'insitu.build/role=gateway', '-o', 'json']),
   ) as { items: { metadata: { deletionTimestamp?: string }; status: { podIP?: string } }[] }
@@ -55,7 +60,7 @@ export async function ours(insitu: Installed, options: Readonly<Record<string, s
   const image = (tag: string): string => `bench.insitu.test/app:${tag}`
   const opts = Object.entries(options).flatMap(([key, value]) => ['--opt', `${key}=${value}`])
   return {
-    name: 'insitu',
+    name,
     image,
     build: (context, tag) => build(`tcp://${ip}:2375`, context, `type=image,name=${image(tag)}`, opts),
   }
