@@ -34,6 +34,8 @@ export interface Setting {
   readonly registry: Registry
   /** Puts the mirror in front of the registry, or takes it away. */
   configure(mirror: boolean): Promise<void>
+  /** From now on registry and mirror send so many Mbit/s to the node together. @returns what ends it. */
+  limit(rate: number): Promise<() => Promise<unknown>>
   /** As a kubelet. */
   pull(name: string): Promise<void>
   /** Takes the image away with all it has. */
@@ -75,6 +77,11 @@ export async function openSetting(): Promise<Setting> {
     async configure(on) {
       if (on) await putMirror({ directories: [certs], hostRoot: '/' }, { url, token })
       else await removeMirror({ directories: [certs], hostRoot: '/' })
+    },
+    async limit(rate) {
+      const bucket = ['tbf', 'rate', `${rate}mbit`, 'burst', '1mb', 'latency', '100ms']
+      await exec('tc', ['qdisc', 'add', 'dev', link, 'root', ...bucket])
+      return () => exec('tc', ['qdisc', 'del', 'dev', link, 'root'])
     },
     async pull(name) {
       const request = fieldOf(1, fieldOf(1, name))
