@@ -1,15 +1,17 @@
 import { randomBytes } from 'node:crypto'
-import { copyFile, readFile, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { namespace } from '../../src/api/names.ts'
 import { run } from '../../src/kernel/process/run.ts'
-import { type HttpProxy, startHttpProxy } from '../integration/fixtures/http-proxy.ts'
-import { type HttpTarget, startHttpTarget } from '../integration/fixtures/http-target.ts'
+import { bareRepository } from '../integration/fixtures/bare-repository.ts'
+import type { HttpProxy } from '../integration/fixtures/http-proxy.ts'
+import type { HttpTarget } from '../integration/fixtures/http-target.ts'
 import { tool } from '../integration/fixtures/paths.ts'
 import { net } from '../lab/lab.ts'
 import { pushRegistry } from '../lab/layout.ts'
 import { waitFor } from '../lab/wait.ts'
+import { askingContext, type BehindProxy, startBehindProxy } from './fixtures/behind-proxy.ts'
 import { buildctl, ensureInstalled, type Installed, repository, restartAgents, temporary } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
@@ -55,10 +57,14 @@ RUN case "$NO_PROXY" in *.corp.test*) ;; *) exit 1 ;; esac; test "$NO_PROXY" = "
 RUN env | grep -qi proxy
 `,
     )
-    await buildctl({ addr: door.addr, context: context.path, name, opt: { 'insitu.node': 'node1' } })
+    const opt = { 'insitu.node': 'node1', 'attest:provenance': 'mode=max' }
+    const { stderr } = await buildctl({ addr: door.addr, context: context.path, name, opt })
+    expect(stderr).toContain('[insitu] provenance is mode=min')
     const inspect = await insitu.lab.exec('node1', ['ctr', '-n', 'k8s.io', 'images', 'inspect', '--content', name])
     expect(inspect.stdout).toContain(name)
     const everything = await allBlobs(name)
+    expect(everything).toContain('slsa.dev/provenance')
+    expect(everything).not.toMatch(/build-arg:|proxy_?env/i)
     // The Dockerfile's own text is in the history; what must not be there is a variable.
     expect(everything).not.toMatch(/"(https?|no)_proxy=/i)
     expect(everything).not.toMatch(/ARG (https?|no)_proxy|\|\d+ \S*_proxy=/i)
@@ -109,12 +115,22 @@ RUN env | grep -qi proxy
     expect(said).not.toContain('s3cr3t')
   })
 
-  it('are in no log of ours, and in nothing that commands show', async () => {
+  it('are in no log, metric and record of ours, and in nothing that commands show', async () => {
     for (const role of ['agent', 'gateway']) {
+      const ours = ['-n', namespace, 'get', 'pods', '-l', `insitu.build/role=${role}`]
       const logs = await insitu.kubectl(['-n', namespace, 'logs', '-l', `insitu.build/role=${role}`, '--tail=-1'])
       expect(logs.length).toBeGreaterThan(0)
       expect(logs).not.toContain('s3cr3t-of-the-proxy')
+      for (const pod of (await insitu.kubectl([...ours, '-o', 'name'])).trim().split('\n')) {
+        const path = `/api/v1/namespaces/${namespace}/pods/${pod.replace('pod/', '')}:9375/proxy/metrics`
+        const metrics = await insitu.kubectl(['get', '--raw', path])
+        expect(metrics).toContain('insitu_')
+        expect(metrics).not.toContain('s3cr3t-of-the-proxy')
+      }
     }
+    const records = await run('buildctl', ['--addr', door.addr, 'debug', 'histories', '--format={{json .}}'])
+    expect(records.stdout).toContain(`example.test/${id}/proxy`)
+    expect(records.stdout).not.toContain('s3cr3t-of-the-proxy')
     expect(JSON.stringify([...(await insitu.agents()).values()])).not.toContain('s3cr3t-of-the-proxy')
     const env = { KUBECONFIG: insitu.lab.kubeconfig }
     for (const args of [['explain', `example.test/${id}/proxy:v1`], ['nodes'], ['status']]) {
@@ -126,26 +142,21 @@ RUN env | grep -qi proxy
 })
 
 describe('a real proxy, for names that only it knows', () => {
+  let behind: BehindProxy
   let real: HttpProxy
   let target: HttpTarget
   let url: string
+  let repositories: Awaited<ReturnType<typeof temporary>>
 
   beforeAll(async () => {
-    target = await startHttpTarget('from-behind-the-proxy', undefined, net.host)
-    url = `http://only.test:${target.port}/x`
-    const login = { user: 'builder', password: 'real-s3cr3t' }
-    real = await startHttpProxy({ hosts: { 'only.test': net.host }, login, address: net.host })
-    await insitu.kubectl(
-      ['apply', '-f', '-'],
-      JSON.stringify({
-        ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'insitu-proxy', namespace } },
-        data: { HTTP_PROXY: real.url, HTTPS_PROXY: '' },
-      }),
-    )
+    repositories = await temporary()
+    await bareRepository(repositories.path)
+    behind = await startBehindProxy(insitu, repositories.path)
+    ;({ proxy: real, target, url } = behind)
   })
   afterAll(async () => {
-    await insitu?.kubectl(['-n', namespace, 'delete', 'cm', 'insitu-proxy', '--ignore-not-found'])
-    await Promise.all([real?.stop(), target?.stop()])
+    await behind?.stop()
+    await repositories?.[Symbol.asyncDispose]()
   })
 
   it('the ConfigMap of the install wins over the agents, without a restart, and NO_PROXY is completed', async () => {
@@ -163,15 +174,14 @@ describe('a real proxy, for names that only it knows', () => {
     }
   })
 
-  /** A step that asks several servers, with Go's client: busybox knows no NO_PROXY. */
-  const asks = async (urls: readonly string[], opt: Readonly<Record<string, string>> = {}, node = 'node1') => {
+  const asks = async (urls: readonly string[], opt: Readonly<Record<string, string>> = {}) => {
     await using context = await temporary()
-    await copyFile(tool('probe'), join(context.path, 'probe'))
-    await writeFile(
-      join(context.path, 'Dockerfile'),
-      `FROM busybox\nCOPY --chmod=755 probe /bin/probe\nRUN probe get ${urls.join(' ')} # ${id}\n`,
-    )
-    const { stderr } = await buildctl({ addr: door.addr, context: context.path, opt: { 'insitu.node': node, ...opt } })
+    await askingContext(context.path, urls, { salt: id })
+    const { stderr } = await buildctl({
+      addr: door.addr,
+      context: context.path,
+      opt: { 'insitu.node': 'node1', ...opt },
+    })
     return stderr
   }
 
@@ -189,7 +199,7 @@ describe('a real proxy, for names that only it knows', () => {
   })
 
   it('one that wants no password, of the client; with another one the same build is fully cached', async () => {
-    const open = await startHttpProxy({ hosts: { 'only.test': net.host }, address: net.host })
+    const open = await behind.open()
     try {
       const there = `${url}/open`
       const own = { 'build-arg:HTTP_PROXY': open.url }
@@ -237,11 +247,16 @@ describe('a real proxy, for names that only it knows', () => {
   it('buildkitd fetches through it too, once its agent was restarted', async () => {
     await restartAgents(insitu)
     await using context = await temporary()
-    await writeFile(join(context.path, 'Dockerfile'), `FROM busybox\nADD ${url}/${id} /file\nRUN cat /file\n`)
+    const git = `http://only.test:${target.port}/git/sources.git`
+    await writeFile(
+      join(context.path, 'Dockerfile'),
+      `FROM busybox\nADD ${url}/${id} /file\nADD ${git} /git\nRUN cat /file /git/readme # ${id}\n`,
+    )
     const build = async () => buildctl({ addr: door.addr, context: context.path, opt: { 'insitu.node': 'node1' } })
     const result = await waitFor('a build', build, { timeout: 60_000 })
-    expect(result.stderr).toContain('from-behind-the-proxy')
+    expect(result.stderr).toContain('from-behind-the-proxyfrom git')
     expect(real.requests()).toContain(`GET ${url}/${id}`)
+    expect(real.requests().filter((request) => request.includes('/git/sources.git/'))).not.toEqual([])
   })
 })
 

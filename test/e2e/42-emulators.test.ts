@@ -63,6 +63,23 @@ it.for(['linux/arm/v7', 'linux/arm64'])(
   },
 )
 
+it('what somebody removes or switches off is right again', async () => {
+  const directory = '/proc/sys/fs/binfmt_misc'
+  const write = (name: string, text: string) =>
+    insitu.lab.exec('node1', ['tee', `${directory}/${name}`], { input: text })
+  const state = async (name: string): Promise<string | undefined> =>
+    (await insitu.lab.exec('node1', ['cat', `${directory}/${name}`], { allow: [1] })).stdout.split('\n')[0]
+  const [removed, off] = ['insitu-riscv64@node1', 'insitu-s390x@node1'] as const
+  expect([await state(removed), await state(off)]).toEqual(['enabled', 'enabled'])
+  await write(removed, '-1')
+  await write(off, '0')
+  await waitFor(
+    'both to be there again',
+    async () => ((await state(removed)) === 'enabled' && (await state(off)) === 'enabled') || undefined,
+    { timeout: 90_000, interval: 1000 },
+  )
+})
+
 it('an agent takes its handlers with it, and no other one’s; the next one brings them again', async () => {
   const [before, others] = [await handlers('node1'), await handlers('node2')]
   expect(before).toContain('insitu-riscv64@node1')

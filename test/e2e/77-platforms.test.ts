@@ -1,21 +1,14 @@
 import { randomBytes } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { apiVersion, type Build } from '../../src/api/builds/builds.ts'
 import { pulledByLabel } from '../../src/api/builds/on-pull.ts'
 import { run } from '../../src/kernel/process/run.ts'
-import { ensureLab } from '../lab/lab.ts'
 import { pushRegistry } from '../lab/layout.ts'
-import {
-  buildctl,
-  type BuildOptions,
-  ensureInstalled,
-  type Installed,
-  ready,
-  repository,
-  temporary,
-} from './fixtures/insitu.ts'
+import { waitFor } from '../lab/wait.ts'
+import { both, ensureForeign, first, foreign, second } from './fixtures/foreign.ts'
+import { buildctl, type BuildOptions, type Installed, repository, temporary } from './fixtures/insitu.ts'
 import { podSays, runPod } from './fixtures/pods.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
@@ -28,21 +21,16 @@ interface Index {
 }
 
 const id = randomBytes(3).toString('hex')
-const [first, second, foreign] = ['node1', 'node2', 'node3'] as const
-const both = 'linux/amd64,linux/arm64'
 let insitu: Installed
 let door: Awaited<ReturnType<typeof portForward>>
 
 beforeAll(async () => {
-  await ensureLab({ nodes: 3, foreign: [foreign] })
-  insitu = await ensureInstalled(3)
-  await ready(insitu)
+  insitu = await ensureForeign()
   door = await portForward(insitu.lab)
 })
 afterAll(async () => {
   await insitu?.kubectl(['delete', 'pods', '-l', `e2e=${id}`, '--wait=false', '--ignore-not-found'])
   await door?.[Symbol.asyncDispose]()
-  await ensureLab({ nodes: 3, foreign: [] })
 })
 
 const dockerfile = (name: string): string =>
@@ -103,6 +91,24 @@ it('an image that is pushed is one index in the registry', async () => {
   expect(about).toEqual([amd?.digest, arm?.digest])
 })
 
+it('explain says which node would build what, natively or emulated, and why', async () => {
+  const args = ['explain', `team/${id}:v1`, '--platform', `${both},linux/arm/v7`]
+  const { stdout } = await run(join(repository, 'bin/insitu'), args, { env: { KUBECONFIG: insitu.lab.kubeconfig } })
+  expect(stdout).toContain('would be built on several nodes at once')
+  expect(stdout).toMatch(/^ {2}node node[12]: linux\/amd64 natively; linux\/arm\/v7 emulated \(rule /m)
+  expect(stdout).toMatch(new RegExp(`^ {2}node ${foreign}: linux/arm64 natively \\(rule `, 'm'))
+})
+
+it('what is one stream to the client is built whole, emulated, and the progress says why', async () => {
+  await using directory = await temporary()
+  const tar = join(directory.path, 'image.tar')
+  const { stderr } = await build('whole', { args: ['--output', `type=oci,dest=${tar}`] })
+  expect(stderr).toContain('not split between 2 nodes, because type=oci is one stream to the client')
+  expect(stderr).toMatch(/\[insitu\] node node[123]: .*linux\/a(md|rm)64 is emulated/)
+  expect(stderr).not.toContain(' builds linux/')
+  expect((await stat(tar)).size).toBeGreaterThan(1e6)
+})
+
 describe('buildx', () => {
   let configuration: Awaited<ReturnType<typeof temporary>>
   const buildx = async (...args: string[]): Promise<string> =>
@@ -114,7 +120,7 @@ describe('buildx', () => {
   })
   afterAll(() => configuration?.[Symbol.asyncDispose]())
 
-  it('build and bake are split too, without a builder for each node', async () => {
+  it('build and bake are split too, without a builder for each node, and targets upon others', async () => {
     await using context = await temporary()
     await writeFile(
       join(context.path, 'Dockerfile'),
@@ -126,24 +132,32 @@ describe('buildx', () => {
     }
     const build = ['build', '--progress=plain', `--platform=${both}`, '-o', 'type=cacheonly']
     split(await buildx(...build, '--build-arg=WHO=build', context.path), 'build')
+    // What it is built upon is of its own platform.
+    const uponOne = 'FROM one\nARG WHO\nRUN echo "$WHO on $(cat /machine)"\n'
     const target = (who: string) => ({
       ...{ context: context.path, args: { WHO: who }, platforms: both.split(','), output: ['type=cacheonly'] },
     })
+    const upon = { ...target('upon'), contexts: { one: 'target:one' }, 'dockerfile-inline': uponOne }
     const file = join(context.path, 'bake.json')
-    await writeFile(file, JSON.stringify({ target: { one: target('one'), two: target('two') } }))
+    await writeFile(file, JSON.stringify({ target: { one: target('one'), two: target('two'), upon } }))
     const baked = await buildx(
       'bake',
       '--progress=plain',
       `--file=${file}`,
       `--allow=fs.read=${context.path}`,
-      'one',
-      'two',
+      ...['one', 'two', 'upon'],
     )
-    for (const who of ['one', 'two']) split(baked, who)
+    for (const who of ['one', 'two', 'upon']) split(baked, who)
   })
 })
 
 describe('one platform', () => {
+  it.each(['linux/pdp11', 'linux/amd64/x/y/z', 'windows95'])('that does not exist is refused: %s', async (platform) => {
+    const { stderr, exitCode } = await build('unknown', { opt: { platform }, allow: [1] })
+    expect(exitCode).toBe(1)
+    expect(stderr).toMatch(/is not a platform: .*; to fix it: write it as linux\/amd64/)
+  })
+
   it('goes to the node that runs it natively', async () => {
     const { stderr } = await build('native', { opt: { platform: 'linux/arm64' } })
     expect(stderr).toContain(`[insitu] node ${foreign}: `)
@@ -162,6 +176,17 @@ describe('one platform', () => {
     expect(exitCode).toBe(1)
     expect(stderr).toMatch(/linux\/s390x should not be emulated, and the cluster has .*linux\/amd64.*1 of linux\/arm64/)
   })
+})
+
+it('the handler that a node brings is left alone, and the agents have none for that architecture', async () => {
+  const look = async (): Promise<true> => {
+    const names = (await insitu.lab.exec(first, ['ls', '/proc/sys/fs/binfmt_misc'])).stdout.split('\n')
+    expect(names).toContain(`lab-${foreign}`)
+    expect(names).toContain(`insitu-riscv64@${first}`)
+    expect(names.filter((name) => name.startsWith('insitu-aarch64@'))).toEqual([])
+    return true
+  }
+  await waitFor('the agents to see it', look, { timeout: 90_000, interval: 1000 })
 })
 
 describe('a Build that waits for a pull', () => {

@@ -1,9 +1,12 @@
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { daemonEnvironment } from '../../src/agent/buildkitd/environment.ts'
+import { bareRepository } from './fixtures/bare-repository.ts'
+import { createWorkspace, type Workspace } from './fixtures/context.ts'
 import { type FrontDoor, openFrontDoor, type Person } from './fixtures/front-door.ts'
+import { frontendContext } from './fixtures/frontend-image.ts'
 import { type HttpProxy, startHttpProxy } from './fixtures/http-proxy.ts'
 import { type HttpTarget, startHttpTarget } from './fixtures/http-target.ts'
 import { startClient } from './fixtures/clients.ts'
@@ -18,6 +21,7 @@ let open: HttpProxy
 let locked: HttpProxy
 let target: HttpTarget
 let registry: Registry
+let repositories: Workspace
 let door: FrontDoor
 let alice: Person
 /** `http://only.test:PORT/x`, which nobody but the proxies can resolve. */
@@ -32,8 +36,10 @@ const ofTeam: Record<string, string> = {}
 
 beforeAll(async () => {
   registry = await startRegistry()
-  const repositories = await repository()
-  target = await startHttpTarget('from-behind-the-proxy', repositories)
+  repositories = await createWorkspace()
+  const served = await repositories.directory()
+  await bareRepository(served)
+  target = await startHttpTarget('from-behind-the-proxy', served)
   port = target.port
   const hosts = { 'only.test': '127.0.0.1', 'registry.only.test': '127.0.0.1' }
   ;[open, locked] = await Promise.all([
@@ -61,6 +67,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await door?.stop()
   await Promise.all([open?.stop(), locked?.stop(), target?.stop(), registry?.stop()])
+  await repositories?.remove()
 })
 
 /** A context with the program that fetches. */
@@ -153,13 +160,7 @@ describe('a step reaches through the proxy what it can reach only there, and NO_
   test('frontend in an image (gateway.v0), as source and as syntax', async () => {
     const image = `${registry.address}/docker/dockerfile:1`
     const frontend = await door.work.directory()
-    copyFileSync(tool('dockerfile-frontend'), join(frontend, 'dockerfile-frontend'))
-    writeFileSync(
-      join(frontend, 'Dockerfile'),
-      'FROM scratch\nCOPY dockerfile-frontend /bin/dockerfile-frontend\n' +
-        'LABEL moby.buildkit.frontend.network.none="true" moby.buildkit.frontend.caps="moby.buildkit.frontend.inputs"\n' +
-        'ENTRYPOINT ["/bin/dockerfile-frontend"]\n',
-    )
+    await frontendContext(frontend)
     const pushed = await alice.buildctl(dockerfile(frontend, [`--output=type=image,name=${image},push=true`]))
     expect(pushed, pushed.output).toMatchObject({ exitCode: 0 })
     const context = await contextOf(fetches('gateway.v0'))
@@ -383,23 +384,4 @@ function documents(tar: Buffer): string {
 function proxiesOfDaemon(env: Readonly<Record<string, string>>): Record<string, string> {
   const { TMPDIR: _, ...proxies } = daemonEnvironment(env, '/tmp')
   return proxies
-}
-
-/** A directory with a bare repository that has one file. */
-async function repository(): Promise<string> {
-  const { createWorkspace } = await import('./fixtures/context.ts')
-  const work = await createWorkspace()
-  const [source, repositories] = [await work.directory(), await work.directory()]
-  mkdirSync(source, { recursive: true })
-  writeFileSync(join(source, 'readme'), 'from git\n')
-  const git = async (...args: string[]): Promise<void> => {
-    const identity = ['-c', 'user.name=t', '-c', 'user.email=t@example.test', '-c', 'safe.directory=*']
-    const result = await startClient('/usr/bin/git', ['-C', source, ...identity, ...args]).ended
-    if (result.exitCode !== 0) throw new Error(result.output)
-  }
-  await git('init', '-q', '-b', 'main')
-  await git('add', '.')
-  await git('commit', '-q', '-m', 'first')
-  await git('clone', '-q', '--bare', source, join(repositories, 'sources.git'))
-  return repositories
 }
