@@ -109,7 +109,9 @@ it('a Build has that of its namespace, and gateways may read no other ConfigMap 
   try {
     await insitu.kubectl(['create', 'namespace', team])
     await kubectl(['apply', '-f', join(repository, 'config/examples/builds/account.yaml')])
-    await kubectl(['create', 'cm', configMaps.proxy, `--from-literal=HTTP_PROXY=${open.url}`])
+    const variables = { HTTP_PROXY: open.url, FTP_PROXY: 'http://ftp.test:1', ALL_PROXY: 'http://all.test:1' }
+    const literals = Object.entries(variables).map(([name, value]) => `--from-literal=${name}=${value}`)
+    await kubectl(['create', 'cm', configMaps.proxy, ...literals])
     const dockerfile = `FROM busybox\nLABEL of=${team}\nRUN wget -qO- ${behind.url}/${team} && env | grep -i _proxy=\n`
     const output = { names: [`images.internal/${team}/asks:v1`] }
     const spec = { serviceAccountName: 'builder', source: { dockerfile }, output }
@@ -119,7 +121,9 @@ it('a Build has that of its namespace, and gateways may read no other ConfigMap 
       'logs',
       `job/${await kubectl(['get', 'build', 'asks', '-o', 'jsonpath={.status.job}'])}`,
     ])
-    for (const name of ['HTTP_PROXY', 'http_proxy']) expect(log).toContain(`${name}=${open.url}\n`)
+    for (const [name, value] of Object.entries(variables)) {
+      for (const either of [name, name.toLowerCase()]) expect(log).toContain(`${either}=${value}\n`)
+    }
     expect(open.requests()).toContain(`GET ${behind.url}/${team}`)
     expect(behind.proxy.requests()).not.toContain(`GET ${behind.url}/${team}`)
     const can = async (name: string): Promise<string> => {

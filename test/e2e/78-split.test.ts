@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startBusyRegistry } from '../integration/fixtures/busy-registry.ts'
 import { type Client, startClient } from '../integration/fixtures/clients.ts'
 import { sleepers } from '../integration/fixtures/processes.ts'
 import { type Registry, registryUser, startRegistry } from '../integration/fixtures/registry.ts'
@@ -35,18 +36,20 @@ afterAll(async () => {
 
 const pushed = (name: string): string => `type=image,"name=${name}",push=true,registry.insecure=true`
 
-/** A directory as DOCKER_CONFIG, with somebody's password for the registry. */
-async function dockerConfig(parent: string, password: string): Promise<string> {
+/** A directory as DOCKER_CONFIG, with a password for the registry. */
+async function dockerConfig(parent: string, registry: string, password: string): Promise<string> {
   const directory = join(parent, password)
   await mkdir(directory)
   const auth = Buffer.from(`${registryUser.name}:${password}`).toString('base64')
-  await writeFile(join(directory, 'config.json'), JSON.stringify({ auths: { [registry.address]: { auth } } }))
+  await writeFile(join(directory, 'config.json'), JSON.stringify({ auths: { [registry]: { auth } } }))
   return directory
 }
 
 it('one session serves all parts: context, secret, ssh agent; the index is pushed with its password, not without', async () => {
   await using context = await temporary()
   await using home = await temporary()
+  // It refuses the first manifest, as one does at which two nodes push at once.
+  await using busy = await startBusyRegistry(registry.address, net.host)
   await writeFile(join(context.path, 'note'), 'a note')
   await writeFile(
     join(context.path, 'Dockerfile'),
@@ -61,8 +64,8 @@ it('one session serves all parts: context, secret, ssh agent; the index is pushe
   await writeFile(secret, 'whispered')
   const agent = startClient('/usr/bin/ssh-agent', ['-D', '-a', socket])
   const build = async (tag: string, password: string) => {
-    const args = ['--output', pushed(`${registry.address}/${id}/app:${tag}`), '--ssh=default']
-    const env = { SSH_AUTH_SOCK: socket, DOCKER_CONFIG: await dockerConfig(home.path, password) }
+    const args = ['--output', pushed(`${busy.address}/${id}/app:${tag}`), '--ssh=default']
+    const env = { SSH_AUTH_SOCK: socket, DOCKER_CONFIG: await dockerConfig(home.path, busy.address, password) }
     const opt = { platform: `${both},linux/arm/v7` }
     const asked: BuildOptions = { addr: door.addr, context: context.path, opt, env, allow: [1] }
     return buildctl({ ...asked, args: [...args, `--secret=id=s,src=${secret}`] })
@@ -76,6 +79,8 @@ it('one session serves all parts: context, secret, ssh agent; the index is pushe
     expect(stderr).toMatch(/\[insitu\] node node[12] builds linux\/amd64, linux\/arm\/v7: /)
     for (const machine of ['x86_64', 'aarch64', 'armv[78]l'])
       expect(stderr).toMatch(new RegExp(`\\d ${machine} of ${id} reads a note whispered`))
+    expect(busy.refused()).toBe(1)
+    expect(stderr).toMatch(/\[insitu\] node node[123] pushes again: /)
     expect((await registry.manifest(`${id}/app`, 'v1'))?.['manifests']).toHaveLength(3)
 
     const wrong = await build('v2', 'a-wrong-one')
