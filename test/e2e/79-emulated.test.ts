@@ -42,8 +42,9 @@ it('a Debian for armhf builds on a node without emulators: apt and dpkg, a compi
 it('setuid programs run with the rights of their caller, and with their own where insitu.toml wants it', async () => {
   expect(await handler()).toMatch(/^flags: PF$/m)
   expect(await build('rights', 'as it is')).toContain(debianSays.rights.ofCaller)
-  const toml = '[agent.emulators]\ncredentials = true\n'
-  await insitu.kubectl(['-n', namespace, 'create', 'cm', configMaps.insitu, `--from-literal=insitu.toml=${toml}`])
+  const data = { 'insitu.toml': '[agent.emulators]\ncredentials = true\n' }
+  const object = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: configMaps.insitu, namespace }, data }
+  await insitu.kubectl(['apply', '-f', '-'], JSON.stringify(object))
   try {
     await restartAgents(insitu)
     expect(await handler()).toMatch(/^flags: POCF$/m)
