@@ -45,7 +45,8 @@ async function asks({ path, syntax, args = [], opt = {} }: Asked): Promise<RunRe
     ...(syntax === undefined ? {} : { syntax }),
   })
   const options = { addr: door.addr, context: context.path, args, opt: { 'insitu.node': 'node1', ...opt } }
-  return buildctl({ ...options, allow: [1] })
+  // Awaited here: the context goes when this function returns.
+  return await buildctl({ ...options, allow: [1] })
 }
 
 function expectAsked(path: string, output: string): void {
