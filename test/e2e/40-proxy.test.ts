@@ -1,24 +1,36 @@
 import { randomBytes } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { namespace } from '../../src/api/names.ts'
 import { run } from '../../src/kernel/process/run.ts'
+import { createAuthority } from '../../src/kernel/tls/ca.ts'
 import { bareRepository } from '../integration/fixtures/bare-repository.ts'
+import { certificate } from '../integration/fixtures/front-door.ts'
 import type { HttpProxy } from '../integration/fixtures/http-proxy.ts'
 import type { HttpTarget } from '../integration/fixtures/http-target.ts'
-import { tool } from '../integration/fixtures/paths.ts'
+import { startRegistry } from '../integration/fixtures/registry.ts'
+import { labBuildkitdToml } from '../lab/buildkitd-toml.ts'
 import { net } from '../lab/lab.ts'
 import { pushRegistry } from '../lab/layout.ts'
 import { waitFor } from '../lab/wait.ts'
 import { askingContext, type BehindProxy, startBehindProxy } from './fixtures/behind-proxy.ts'
-import { buildctl, ensureInstalled, type Installed, repository, restartAgents, temporary } from './fixtures/insitu.ts'
+import {
+  buildctl,
+  configure,
+  ensureInstalled,
+  type Installed,
+  repository,
+  restartAgents,
+  temporary,
+} from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 // Nobody listens there (the lab's registry is in NO_PROXY, for buildkitd itself uses the proxy too), and no step opens a connection: it is about who sees the variables. The password must show
 // up in RUN and nowhere else.
 const proxy = 'http://builder:s3cr3t-of-the-proxy@proxy.corp.test:3128'
 const id = randomBytes(3).toString('hex')
+const node1 = { 'insitu.node': 'node1' }
 let insitu: Installed
 let door: Awaited<ReturnType<typeof portForward>>
 
@@ -105,7 +117,7 @@ RUN env | grep -qi proxy
     const said = await waitFor(
       'the finding to be said',
       async () => {
-        const { stderr } = await buildctl({ addr: door.addr, context: context.path, opt: { 'insitu.node': 'node1' } })
+        const { stderr } = await buildctl({ addr: door.addr, context: context.path, opt: node1 })
         if (!stderr.includes('cannot be reached from this node')) throw new Error(stderr)
         return stderr
       },
@@ -170,7 +182,7 @@ describe('a real proxy, for names that only it knows', () => {
       join(context.path, 'Dockerfile'),
       `FROM busybox\nRUN wget -qO- ${url} && test -z "$HTTPS_PROXY" && echo "except $NO_PROXY" # ${id}\n`,
     )
-    const build = async () => buildctl({ addr: door.addr, context: context.path, opt: { 'insitu.node': 'node1' } })
+    const build = async () => buildctl({ addr: door.addr, context: context.path, opt: node1 })
     const result = await waitFor('the ConfigMap to arrive', build, { timeout: 60_000 })
     expect(result.stderr).toContain('from-behind-the-proxy')
     expect(real.requests()).toContain(`GET ${url}`)
@@ -179,17 +191,6 @@ describe('a real proxy, for names that only it knows', () => {
     }
   })
 
-  const asks = async (urls: readonly string[], opt: Readonly<Record<string, string>> = {}) => {
-    await using context = await temporary()
-    await askingContext(context.path, urls, { salt: id })
-    const { stderr } = await buildctl({
-      addr: door.addr,
-      context: context.path,
-      opt: { 'insitu.node': 'node1', ...opt },
-    })
-    return stderr
-  }
-
   it('what NO_PROXY says is reached without it: by name, by address, and in the ranges of the cluster', async () => {
     const pods = await insitu.kubectl([
       ...['-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns'],
@@ -197,36 +198,14 @@ describe('a real proxy, for names that only it knows', () => {
     ])
     // The proxy does not know this name either, steps do.
     const near = [`http://near.corp.test:${target.port}/x`, `http://${pushRegistry}/v2/`, `http://${pods}:8181/ready`]
-    const said = await asks([url, ...near], { 'add-hosts': `near.corp.test=${net.host}` })
+    await using context = await temporary()
+    // With Go's client: busybox knows no NO_PROXY.
+    await askingContext(context.path, [url, ...near], { salt: id })
+    const opt = { ...node1, 'add-hosts': `near.corp.test=${net.host}` }
+    const { stderr: said } = await buildctl({ addr: door.addr, context: context.path, opt })
     for (const one of [url, ...near]) expect(said).toContain(`${one}: 200 OK`)
     expect(real.requests()).toContain(`GET ${url}`)
     for (const one of near) expect(real.requests().join(' ')).not.toContain(new URL(one).host)
-  })
-
-  it('one that wants no password, of the client; with another one the same build is fully cached', async () => {
-    const open = await behind.open()
-    try {
-      const there = `${url}/open`
-      const own = { 'build-arg:HTTP_PROXY': open.url }
-      expect(await asks([there], own)).toContain(`${there}: 200 OK from-behind-the-proxy`)
-      expect(open.requests()).toContain(`GET ${there}`)
-      expect(real.requests()).not.toContain(`GET ${there}`)
-      const again = await asks([there])
-      expect(again).toMatch(/RUN probe get[^\n]*\n#\d+ CACHED/)
-      expect(real.requests()).not.toContain(`GET ${there}`)
-    } finally {
-      await open.stop()
-    }
-  })
-
-  it('a graph that a client brings along has it too', async () => {
-    await using scratch = await temporary()
-    const graph = join(scratch.path, 'graph')
-    const script = '"$0" graph -script "env | grep -i _proxy= | sort" -salt "$1" > "$2"'
-    await run('/bin/sh', ['-c', script, tool('probe'), id, graph])
-    const args = ['--addr', door.addr, 'build', '--progress=plain', '--local=bin=/bin', '--opt=insitu.node=node1']
-    const { stderr } = await run('buildctl', args, { input: await readFile(graph), timeout: 180_000 })
-    expect(stderr).toContain(`HTTP_PROXY=${real.url}`)
   })
 
   it('doctor shows them with the password masked, and a proxy that nobody can reach is a finding', async () => {
@@ -249,19 +228,42 @@ describe('a real proxy, for names that only it knows', () => {
     expect(report).not.toContain('s3cr3t')
   })
 
-  it('buildkitd fetches through it too, once its agent was restarted', async () => {
-    await restartAgents(insitu)
-    await using context = await temporary()
-    const git = `http://only.test:${target.port}/git/sources.git`
-    await writeFile(
-      join(context.path, 'Dockerfile'),
-      `FROM busybox\nADD ${url}/${id} /file\nADD ${git} /git\nRUN cat /file /git/readme # ${id}\n`,
-    )
-    const build = async () => buildctl({ addr: door.addr, context: context.path, opt: { 'insitu.node': 'node1' } })
-    const result = await waitFor('a build', build, { timeout: 60_000 })
-    expect(result.stderr).toContain('from-behind-the-proxyfrom git')
-    expect(real.requests()).toContain(`GET ${url}/${id}`)
-    expect(real.requests().filter((request) => request.includes('/git/sources.git/'))).not.toEqual([])
+  it('buildkitd goes through it too, once its agent was restarted: files, git, an image that is pushed and pulled', async () => {
+    const authority = await createAuthority()
+    const names = { dnsNames: ['registry.only.test'], ipAddresses: [] }
+    const tls = await certificate(authority, 'registry.only.test', [], names)
+    const registry = await startRegistry({ host: net.host, tls })
+    const host = `registry.only.test:${registry.address.split(':')[1]}`
+    const ca = '/var/lib/buildkit/e2e-ca.pem'
+    await insitu.lab.exec('node1', ['tee', ca], { input: authority.cert })
+    try {
+      await configure(insitu, `${await labBuildkitdToml()}\n[registry."${host}"]\n  ca = ["${ca}"]\n`)
+      await behind.alsoForHttps()
+      await restartAgents(insitu)
+      await using context = await temporary()
+      const build = async (lines: readonly string[], ...args: string[]) => {
+        await writeFile(join(context.path, 'Dockerfile'), `${lines.join('\n')}\n`)
+        const { stderr } = await buildctl({ ...{ addr: door.addr, context: context.path, args }, opt: node1 })
+        return stderr
+      }
+      const git = `http://only.test:${target.port}/git/sources.git`
+      const step = `RUN cat /file /git/readme # ${id}`
+      const base = ['FROM busybox', `ADD ${url}/${id} /file`, `ADD ${git} /git`, step]
+      const output = `--output=type=image,name=${host}/team/base:1,push=true,store=false`
+      const pushed = await waitFor('a build', () => build(base, output), { timeout: 120_000 })
+      expect(pushed).toContain('from-behind-the-proxyfrom git')
+      expect(real.requests()).toContain(`GET ${url}/${id}`)
+      expect(real.requests().filter((request) => request.includes('/git/sources.git/'))).not.toEqual([])
+      expect(real.requests()).toContain(`CONNECT ${host}`)
+      // Nobody but the proxy knows where that is.
+      expect(await build([`FROM ${host}/team/base:1`, 'RUN cat /file && echo " of $(cat /git/readme)"'])).toContain(
+        'from-behind-the-proxy of from git',
+      )
+    } finally {
+      await configure(insitu, await labBuildkitdToml())
+      await insitu.lab.exec('node1', ['rm', ca])
+      await registry.stop()
+    }
   })
 })
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { apiVersion } from '../../src/api/builds/builds.ts'
@@ -7,6 +7,7 @@ import { configMaps, namespace, serviceAccounts } from '../../src/api/names.ts'
 import { run, type RunResult } from '../../src/kernel/process/run.ts'
 import { startClient } from '../integration/fixtures/clients.ts'
 import { frontendContext } from '../integration/fixtures/frontend-image.ts'
+import { tool } from '../integration/fixtures/paths.ts'
 import { pushRegistry } from '../lab/lab.ts'
 import { askingContext, type BehindProxy, proxyPassword, startBehindProxy } from './fixtures/behind-proxy.ts'
 import { buildctl, ensureInstalled, type Installed, repository, temporary } from './fixtures/insitu.ts'
@@ -65,6 +66,16 @@ it('frontends in images, named as source and by a syntax line', async () => {
   expectAsked('syntax', (await asks({ path: 'syntax', syntax: image })).stderr)
 })
 
+it('raw LLB', async () => {
+  await using scratch = await temporary()
+  const graph = join(scratch.path, 'graph')
+  const script = '"$0" graph -script "env | grep -i _proxy= | sort" -salt "$1" > "$2"'
+  await run('/bin/sh', ['-c', script, tool('probe'), id, graph])
+  const args = ['--addr', door.addr, 'build', '--progress=plain', '--local=bin=/bin', '--opt=insitu.node=node1']
+  const { stderr } = await run('buildctl', args, { input: await readFile(graph), timeout: 180_000 })
+  expect(stderr).toContain(`HTTP_PROXY=${behind.proxy.url}`)
+})
+
 it('buildx bake', async () => {
   await using context = await temporary()
   await askingContext(context.path, [`${behind.url}/bake`], { salt: id })
@@ -88,6 +99,19 @@ it('a process that a client starts in a container of its own', async () => {
   // What it sets itself stays.
   expect(output).toContain('FTP_PROXY=http://own.test:3\n')
   expect((await exec('insitu.proxy=off')).output).not.toMatch(/https?_proxy/i)
+})
+
+it('a proxy of the client, without a password; with another one the same build is fully cached', async () => {
+  const open = await behind.open()
+  try {
+    const own = await asks({ path: 'open', opt: { 'build-arg:HTTP_PROXY': open.url } })
+    expect(own.stderr).toContain(`${behind.url}/open: 200 OK ${behind.answer}`)
+    expect(open.requests()).toContain(`GET ${behind.url}/open`)
+    expect((await asks({ path: 'open' })).stderr).toMatch(/RUN probe get[^\n]*\n#\d+ CACHED/)
+    expect(behind.proxy.requests()).not.toContain(`GET ${behind.url}/open`)
+  } finally {
+    await open.stop()
+  }
 })
 
 it('insitu.proxy=off builds without any, and what is no URL is refused without being shown', async () => {
