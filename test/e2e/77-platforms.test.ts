@@ -124,7 +124,7 @@ describe('buildx', () => {
     await using context = await temporary()
     await writeFile(
       join(context.path, 'Dockerfile'),
-      `${dockerfile(`x-${id}`)}ARG WHO\nRUN echo "$WHO on $(uname -m)"\n`,
+      `${dockerfile(`x-${id}`)}ARG WHO\nRUN echo "$WHO on $(uname -m)" # ${id}\n`,
     )
     const split = (output: string, who: string): void => {
       expect(output).toMatch(new RegExp(`insitu\\] node ${foreign} builds linux/arm64`))
@@ -133,7 +133,7 @@ describe('buildx', () => {
     const build = ['build', '--progress=plain', `--platform=${both}`, '-o', 'type=cacheonly']
     split(await buildx(...build, '--build-arg=WHO=build', context.path), 'build')
     // What it is built upon is of its own platform.
-    const uponOne = 'FROM one\nARG WHO\nRUN echo "$WHO on $(cat /machine)"\n'
+    const uponOne = `FROM one\nARG WHO\nRUN echo "$WHO on $(cat /machine)" # ${id}\n`
     const target = (who: string) => ({
       ...{ context: context.path, args: { WHO: who }, platforms: both.split(','), output: ['type=cacheonly'] },
     })
