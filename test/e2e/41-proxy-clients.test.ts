@@ -9,6 +9,7 @@ import { startClient } from '../integration/fixtures/clients.ts'
 import { frontendContext } from '../integration/fixtures/frontend-image.ts'
 import { tool } from '../integration/fixtures/paths.ts'
 import { pushRegistry } from '../lab/lab.ts'
+import { waitFor } from '../lab/wait.ts'
 import { askingContext, type BehindProxy, proxyPassword, startBehindProxy } from './fixtures/behind-proxy.ts'
 import { buildctl, ensureInstalled, type Installed, repository, temporary } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
@@ -24,6 +25,12 @@ beforeAll(async () => {
   insitu = await ensureInstalled()
   behind = await startBehindProxy(insitu)
   door = await portForward(insitu.lab)
+  const first = async (): Promise<true> => {
+    const { exitCode, stderr } = await asks({ path: 'first' })
+    if (exitCode !== 0) throw new Error(stderr)
+    return true
+  }
+  await waitFor('the ConfigMap to arrive', first, { timeout: 120_000 })
 })
 afterAll(async () => {
   await door?.[Symbol.asyncDispose]()
@@ -133,10 +140,10 @@ it('a Build has that of its namespace, and gateways may read no other ConfigMap 
   const open = await behind.open()
   try {
     await insitu.kubectl(['create', 'namespace', team])
-    await kubectl(['apply', '-f', join(repository, 'config/examples/builds/account.yaml')])
     const variables = { HTTP_PROXY: open.url, FTP_PROXY: 'http://ftp.test:1', ALL_PROXY: 'http://all.test:1' }
     const literals = Object.entries(variables).map(([name, value]) => `--from-literal=${name}=${value}`)
     await kubectl(['create', 'cm', configMaps.proxy, ...literals])
+    await kubectl(['apply', '-f', join(repository, 'config/examples/builds/account.yaml')])
     const dockerfile = `FROM busybox\nLABEL of=${team}\nRUN wget -qO- ${behind.url}/${team} && env | grep -i _proxy=\n`
     const output = { names: [`images.internal/${team}/asks:v1`] }
     const spec = { serviceAccountName: 'builder', source: { dockerfile }, output }
