@@ -8,6 +8,7 @@ import { startGitServers } from '../integration/fixtures/git-servers.ts'
 import { net } from '../lab/lab.ts'
 import { run } from '../../src/kernel/process/run.ts'
 import { waitFor } from '../lab/wait.ts'
+import { makeClaim, type NodeClaim } from './fixtures/claims.ts'
 import { ensureInstalled, type Installed, repository } from './fixtures/insitu.ts'
 import { pageShell, shellBlocks } from './fixtures/page.ts'
 import { enforce, runToEnd, saysAtEnd } from './fixtures/pods.ts'
@@ -271,39 +272,13 @@ describe('the end of a Build leaves nothing', () => {
   })
 
   const other = `${namespace}-ends`
-  /** A volume of node1 and a claim for it, and who may build there. */
-  async function claim(): Promise<void> {
-    await insitu.kubectl(['create', 'namespace', other])
-    await insitu.lab.exec('node1', ['mkdir', '-p', `/var/lib/${other}`])
-    const node = { key: 'kubernetes.io/hostname', operator: 'In', values: ['node1'] }
-    const volume = {
-      ...{ apiVersion: 'v1', kind: 'PersistentVolume', metadata: { name: other } },
-      spec: {
-        ...{ capacity: { storage: '1Gi' }, accessModes: ['ReadWriteOnce'], storageClassName: other },
-        persistentVolumeReclaimPolicy: 'Retain',
-        local: { path: `/var/lib/${other}` },
-        nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions: [node] }] } },
-      },
-    }
-    const wanted = {
-      ...{ apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: { name: 'work', namespace: other } },
-      spec: {
-        ...{ accessModes: ['ReadWriteOnce'], storageClassName: other, volumeName: other },
-        resources: { requests: { storage: '1Gi' } },
-      },
-    }
-    await insitu.kubectl(['apply', '-f', '-'], `${JSON.stringify(volume)}\n---\n${JSON.stringify(wanted)}`)
-    await insitu.kubectl(['-n', other, 'apply', '-f', '-'], await example('account.yaml'))
-  }
-  const directories = async (): Promise<string[]> =>
-    (await insitu.lab.exec('node1', ['ls', `/var/lib/${other}`])).stdout.split('\n').filter(Boolean)
-  const onClaim = (name: string, run: string) =>
+  const onClaim = (claim: NodeClaim, name: string, run: string) =>
     insitu.kubectl(
       ['-n', other, 'apply', '-f', '-'],
       JSON.stringify({
         ...{ apiVersion: 'insitu.build/v1alpha1', kind: 'Build', metadata: { name } },
         spec: {
-          ...{ serviceAccountName: 'builder', source: { workspace: {} }, workspace: { claimName: 'work' } },
+          ...{ serviceAccountName: 'builder', source: { workspace: {} }, workspace: { claimName: claim.name } },
           steps: {
             before: [
               {
@@ -319,12 +294,16 @@ describe('the end of a Build leaves nothing', () => {
     insitu.kubectl(['-n', other, 'get', 'build', name, '-o', 'json']).then((text) => JSON.parse(text) as Build)
 
   it('on a claim: the directory is gone after success and failure, and a deleted namespace takes all of a running one', async () => {
-    await claim()
-    await onClaim('good', 'true')
-    await onClaim('bad', 'false')
-    for (const [name, phase] of [
-      ['good', 'Succeeded'],
-      ['bad', 'Failed'],
+    await insitu.kubectl(['create', 'namespace', other])
+    await insitu.kubectl(['-n', other, 'apply', '-f', '-'], await example('account.yaml'))
+    await using kept = await makeClaim(insitu, { namespace: other, name: `${other}-kept`, reclaim: 'Retain' })
+    await using deleted = await makeClaim(insitu, { namespace: other, name: `${other}-deleted`, reclaim: 'Delete' })
+    const has = async (claim: NodeClaim, name: string) =>
+      ((await claim.content()) ?? []).some((one) => one.startsWith(`${name}-`))
+    await Promise.all([onClaim(kept, 'good', 'true'), onClaim(deleted, 'bad', 'false')])
+    for (const [name, phase, claim] of [
+      ['good', 'Succeeded', kept],
+      ['bad', 'Failed', deleted],
     ] as const) {
       const found = await waitFor(
         `${name} to be over and let go`,
@@ -335,23 +314,29 @@ describe('the end of a Build leaves nothing', () => {
         { timeout: 180_000 },
       )
       expect(found.status, JSON.stringify(found.status)).toMatchObject({ phase })
-      expect((await directories()).filter((one) => one.startsWith(`${name}-`))).toEqual([])
+      expect(await has(claim, name)).toBe(false)
     }
-    await onClaim('endless', 'sleep 6004 && true')
-    await waitFor('its step to run', async () => ((await steps()).includes('sleep 6004') ? true : undefined), {
+    await onClaim(kept, 'endless', 'sleep 6004 && true')
+    await onClaim(deleted, 'timeless', 'sleep 6005 && true')
+    await waitFor(
+      'their steps to run',
+      async () => {
+        const all = await steps()
+        return (all.includes('sleep 6004') && all.includes('sleep 6005')) || undefined
+      },
+      { timeout: 120_000 },
+    )
+    expect([await has(kept, 'endless'), await has(deleted, 'timeless')]).toEqual([true, true])
+    await insitu.kubectl(['delete', 'namespace', other, '--timeout=170s'])
+    await Promise.all([stepGone(6004), stepGone(6005)])
+    // The claims went with it. What becomes of their files the volumes say: this one is to be kept, and that one is not.
+    await waitFor('the one volume to be let go', async () => (await kept.phase()) === 'Released' || undefined, {
+      timeout: 60_000,
+    })
+    expect(await kept.content()).toEqual([expect.stringMatching(/^endless-/)])
+    await waitFor('the other volume to go', async () => (await deleted.phase()) === '' || undefined, {
       timeout: 120_000,
     })
-    expect((await directories()).some((one) => one.startsWith('endless-'))).toBe(true)
-    await insitu.kubectl(['delete', 'namespace', other, '--timeout=120s'])
-    await stepGone(6004)
-    // The claim went with it. What becomes of its files the volume says: this one is to be kept.
-    await waitFor(
-      'the volume to be let go',
-      async () =>
-        (await insitu.kubectl(['get', 'pv', other, '-o', 'jsonpath={.status.phase}'])) === 'Released' || undefined,
-      { timeout: 60_000 },
-    )
-    expect(await directories()).toEqual([expect.stringMatching(/^endless-/)])
-    await insitu.kubectl(['delete', 'pv', other, '--wait=false'])
+    expect(await deleted.content()).toBeUndefined()
   })
 })

@@ -2,7 +2,8 @@ import { randomBytes, X509Certificate } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { labels, namespace } from '../../src/api/names.ts'
+import type { Build } from '../../src/api/builds/builds.ts'
+import { labels, namespace, rootlessAgent } from '../../src/api/names.ts'
 import { run, type RunResult } from '../../src/kernel/process/run.ts'
 import { labBuildkitdToml } from '../lab/buildkitd-toml.ts'
 import { buildInsituImage } from '../lab/images/insitu.ts'
@@ -11,6 +12,7 @@ import { pushRegistry } from '../lab/layout.ts'
 import { silent } from '../lab/progress.ts'
 import { waitFor } from '../lab/wait.ts'
 import { startBuild } from './fixtures/background.ts'
+import { buildObject, condition, openBuilds } from './fixtures/builds.ts'
 import {
   buildctl,
   type BuildOptions,
@@ -78,7 +80,7 @@ async function podLog(spec: object, name = `rootless-${randomBytes(4).toString('
       const phase = await insitu.kubectl(['-n', home, 'get', 'pod', name, '-o', 'jsonpath={.status.phase}'])
       return /Succeeded|Failed/.test(phase) ? await insitu.kubectl(['-n', home, 'logs', name]) : undefined
     },
-    { timeout: 90_000, interval: 500 },
+    { timeout: 170_000, interval: 500 },
   )
 }
 
@@ -215,6 +217,64 @@ describe('both modes in one cluster', () => {
     })
   })
 
+  it('preflight says what a seccomp profile and Pod Security "restricted" lack, in a pod as the agent has it', async () => {
+    const path = 'jsonpath={.spec.template.spec}'
+    const text = await insitu.kubectl(['-n', namespace, 'get', 'ds', rootlessAgent, '-o', path])
+    const { containers, volumes, securityContext, ...rest } = JSON.parse(text) as Agent
+    const [agent] = containers
+    const said = (pod: object, own: object): Promise<string> =>
+      podLog(
+        {
+          ...{ ...rest, volumes, restartPolicy: 'Never', terminationGracePeriodSeconds: 0 },
+          securityContext: { ...securityContext, ...pod },
+          containers: [
+            {
+              ...{ name: 'doctor', image: agent?.image, args: ['doctor', '--rootless'], env: agent?.env },
+              ...{ volumeMounts: agent?.volumeMounts, securityContext: { ...agent?.securityContext, ...own } },
+            },
+          ],
+        },
+        `doctor-${randomBytes(4).toString('hex')}`,
+        namespace,
+      )
+    const [asItIs, seccomp, restricted] = await Promise.all([
+      said({}, {}),
+      said({ seccompProfile: { type: 'RuntimeDefault' } }, {}),
+      said({}, { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } }),
+    ])
+    expect(asItIs).not.toMatch(/_FORBIDS|NO_NEW_PRIVILEGES|_MISSING/)
+    expect(seccomp).toContain('SECCOMP_FORBIDS')
+    expect(seccomp).toContain('leave seccompProfile away')
+    expect(restricted).toContain('NO_NEW_PRIVILEGES')
+    expect(restricted).toContain('pod-security.kubernetes.io/enforce: baseline')
+  })
+
+  it('a pull on a node without a mirror has the image built and pushed, and the pod starts; without push the Build says so', async () => {
+    await using home = await openBuilds(insitu, `lazy-${id}`)
+    const lazy = (name: string, output: object) => {
+      const dockerfile = `FROM busybox\nCMD ["echo", "${name} of ${id}"]\n`
+      return buildObject(name, { trigger: 'OnPull', source: { dockerfile }, output })
+    }
+    const stays = `images.internal/${id}/lazy:1`
+    await home.apply(
+      lazy('pushed', { names: [image('lazy')], push: true, insecure: true }),
+      lazy('stays', { names: [stays] }),
+    )
+    const known = ({ status }: Build): boolean => status?.pulls !== undefined
+    await Promise.all([home.seen('pushed', 'to be known', known), home.seen('stays', 'to be known', known)])
+    const spec = (of: string) => ({ nodeName: 'node2', containers: [{ name: 'main', image: of }] })
+    const waits = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'waits' }, spec: spec(stays) }
+    await home.apply(waits)
+    expect(await podLog(spec(image('lazy')), 'runs', `lazy-${id}`)).toContain(`pushed of ${id}`)
+    expect((await home.ended('pushed')).status).toMatchObject({ phase: 'Succeeded', node: 'node2' })
+    const unserved = await home.seen(
+      'stays',
+      'to say so',
+      (build) => condition(build, 'Accepted')?.reason === 'NotServed',
+    )
+    expect(condition(unserved, 'Accepted')?.message).toContain('the image has to be pushed')
+  })
+
   it('an image that stays is built where it can, and nowhere else', async () => {
     const name = `registry.example.test/${id}/stays:1`
     const built = await build(`FROM busybox\nLABEL name=${id}-stays`, { name })
@@ -226,3 +286,15 @@ describe('both modes in one cluster', () => {
     expect(await podLog(spec)).toContain('ran')
   })
 })
+
+/** What a DaemonSet says of the pods of agents. */
+interface Agent {
+  readonly containers: readonly {
+    readonly image: string
+    readonly env: unknown
+    readonly volumeMounts: unknown
+    readonly securityContext: object
+  }[]
+  readonly volumes: unknown
+  readonly securityContext: object
+}

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Recipe } from '../../../src/api/builds/builds.ts'
 import { startClient } from '../fixtures/clients.ts'
 import { type Registry, registryUser, startRegistry } from '../fixtures/registry.ts'
+import { makeSshKey } from '../fixtures/ssh-key.ts'
 import { until } from '../fixtures/until.ts'
 import { type BuildPods, type PodInputs, startBuildPods } from './pod.ts'
 
@@ -110,7 +111,7 @@ describe('what a Build says takes effect:', () => {
     ].join('\n')
     const inputs: PodInputs = {
       workspace: { 'ctx/busybox': busybox, 'ctx/docker/Own': dockerfile },
-      secrets: { npm: { token: 'a-token' }, key: { id: await sshKey() } },
+      secrets: { npm: { token: 'a-token' }, key: { id: await makeSshKey() } },
     }
     const recipe: Recipe = {
       ...{ source: { workspace: { subPath: 'ctx' } }, dockerfile: 'docker/Own', target: 'wanted', node: 'one' },
@@ -193,12 +194,3 @@ describe('what is taken from the build is infrastructure:', () => {
     expect(ran, ran.output).toMatchObject({ exitCode: 75, outcome: { result: 'infrastructure', node: 'one' } })
   })
 })
-
-async function sshKey(): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'insitu-key-'))
-  const file = join(directory, 'key')
-  await promisify(execFile)('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', file])
-  const key = await readFile(file, 'utf8')
-  await rm(directory, { recursive: true })
-  return key
-}

@@ -3,39 +3,15 @@ import type { Recipe } from '../../../src/api/builds/builds.ts'
 import { startClient } from '../fixtures/clients.ts'
 import { type GitServers, startGitServers } from '../fixtures/git-servers.ts'
 import { type BuildPods, type PodInputs, type Ran, startBuildPods } from './pod.ts'
+import { lfsRefused, makeRepositories, otherHostKey } from './repositories.ts'
 
 let pods: BuildPods
 let git: GitServers
 let commits: string[]
 
-/** The context says by itself which commit it is: a build that takes another one fails. */
-const files = (text: string) => ({
-  Dockerfile: `FROM scratch\nCOPY which /${text}\n`,
-  which: text,
-  'sub/Dockerfile': `FROM scratch\nCOPY only-here-${text} /\n`,
-  [`sub/only-here-${text}`]: text,
-})
-
 beforeAll(async () => {
   ;[pods, git] = await Promise.all([startBuildPods(), startGitServers()])
-  await git.repository('library', [{ files: { part: 'of a submodule\n' } }])
-  commits = await git.repository('app', [
-    { files: files('first'), tag: 'v1' },
-    { files: files('second') },
-    { files: files('branched'), branch: 'feature/x' },
-  ])
-  await git.repository('with-module', [
-    { files: { Dockerfile: 'FROM scratch\nCOPY lib/part /\n' }, submodules: { lib: git.daemon('library') } },
-  ])
-  await git.repository('large', [
-    {
-      files: {
-        ...files('large'),
-        '.gitattributes': 'data/*.bin filter=lfs diff=lfs merge=lfs -text\n',
-        'data/model.bin': 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n',
-      },
-    },
-  ])
+  commits = await makeRepositories(git)
 })
 afterAll(async () => {
   await Promise.all([pods?.stop(), git?.close()])
@@ -83,7 +59,7 @@ describe('git daemon', () => {
   test('Git LFS is refused with the files it is about; where they do not matter it is not', async () => {
     const ran = await runBuild(source(git.daemon('large')))
     expect(ran).toMatchObject({ exitCode: 1, outcome: { result: 'failed' } })
-    expect(ran.outcome.message).toContain('1 file of the context is kept in Git LFS (data/model.bin)')
+    expect(ran.outcome.message).toContain(lfsRefused)
     expect(await runBuild(source(git.daemon('large'), { subPath: 'sub' }))).toMatchObject({ exitCode: 0 })
     expect(await runBuild(source(git.daemon('large'), { lfs: 'Ignore' }))).toMatchObject({ exitCode: 0 })
   })
@@ -159,20 +135,15 @@ describe('SSH with a key', () => {
   })
 
   test('a server with another key than its own gets nothing: neither the pod nor the daemon talk to it', async () => {
-    const [host = '', type = '', key = ''] = git.knownHosts.split(' ')
-    const other = `${host} ${type} ${key.slice(0, -12)}AAAAAAAAAAAA`
     for (const lfs of ['Refuse', 'Ignore']) {
       // What is ignored is not looked for by the pod: then it is the daemon that has to notice.
-      const ran = await runBuild(source(git.ssh('app'), { secretName: 's', lfs }), secret(other))
+      const ran = await runBuild(source(git.ssh('app'), { secretName: 's', lfs }), secret(otherHostKey(git)))
       expect(ran, ran.output).toMatchObject({ exitCode: 1, outcome: { result: 'failed' } })
       expect(ran.outcome.message).toContain('shows is not in known_hosts of the Secret')
     }
   })
 
   test('submodules over ssh with the same key and the same hosts', async () => {
-    await git.repository('ssh-module', [
-      { files: { Dockerfile: 'FROM scratch\nCOPY lib/part /\n' }, submodules: { lib: git.ssh('library') } },
-    ])
     const ran = await runBuild(source(git.ssh('ssh-module'), { secretName: 's' }), secret())
     expect(ran, ran.output).toMatchObject({ exitCode: 0 })
   })

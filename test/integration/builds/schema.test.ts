@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { apiVersion, type Build, buildResources, type BuildSpec } from '../../../src/api/builds/builds.ts'
+import { apiVersion, type Build, buildResources } from '../../../src/api/builds/builds.ts'
 import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
 import { KubernetesError } from '../../../src/kernel/k8s/failure.ts'
 import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
@@ -9,6 +9,7 @@ import { parseYaml } from '../../../src/kernel/k8s/yaml.ts'
 import { run } from '../../../src/kernel/process/run.ts'
 import { until } from '../fixtures/until.ts'
 import { type Installed, startInstalled } from '../install/installed.ts'
+import { nonsense, sensible } from './specs.ts'
 
 const namespace = 'default'
 const { builds } = buildResources
@@ -64,37 +65,7 @@ afterAll(async () => {
 })
 
 describe('the API server takes', () => {
-  const good: readonly (readonly [string, BuildSpec])[] = [
-    ['an inline Dockerfile', dockerfile],
-    [
-      'git with everything',
-      {
-        source: {
-          git: { url: 'https://git.example.com/a/b.git', revision: 'feature/x', subPath: 'a/.b', secretName: 's' },
-        },
-        dockerfile: 'docker/Dockerfile.prod',
-        target: 'release',
-        args: [{ name: 'A', value: 'x y' }],
-        platforms: ['linux/amd64', 'linux/arm/v7'],
-        output: { names: ['registry.example.com:5000/a/b:v1@sha256'], push: true },
-        cache: { from: ['type=registry,ref=r/c'], to: ['type=inline'] },
-        secrets: [{ id: 'npm', secretName: 'npm', key: '.npmrc' }],
-        ssh: [{ id: 'default', secretName: 'key', key: 'ssh-privatekey' }],
-        serviceAccountName: 'build-bot',
-        for: 'deploy/web',
-        timeout: '1h30m',
-        retries: 1,
-        cleanUp: { pod: '0s', workspace: 'OnSuccess', build: '24h' },
-        steps: { before: [{ image: 'busybox', command: ['sh', '-c', 'true'] }] },
-        podTemplate: { spec: { nodeSelector: { a: 'b' } } },
-      },
-    ],
-    ['git over ssh', { source: { git: { url: 'git@git.example.com:a/b.git' } } }],
-    ['an image as context', { source: { image: { name: 'docker.io/library/busybox:1' } } }],
-    ['a tarball', { source: { http: { url: 'http://files.example.com/a.tar.gz' } } }],
-    ['a workspace', { source: { workspace: {} }, workspace: { claimName: 'models', directory: 'publish-1' } }],
-  ]
-  test.each(good)('%s', async (_, spec) => {
+  test.each(sensible)('%s', async (_, spec) => {
     const made = await make(spec)
     expect(made.spec).toMatchObject(spec)
     expect(made.spec).toMatchObject({ trigger: 'Now', cancelled: false })
@@ -102,43 +73,7 @@ describe('the API server takes', () => {
 })
 
 describe('the API server refuses by itself', () => {
-  test.each([
-    ['no source', {}, 'a Build has a source'],
-    ['two sources', { source: { dockerfile: 'FROM a', image: { name: 'a' } } }, 'exactly one of'],
-    ['an empty source', { source: {} }, 'exactly one of'],
-    [
-      'a password in a URL',
-      { source: { git: { url: 'https://me:secret@example.com/a.git' } } },
-      'put them into a Secret',
-    ],
-    ['a URL of another kind', { source: { git: { url: 'file:///etc' } } }, 'spec.source.git.url'],
-    ['a path upwards', { source: { git: { url: 'https://a/b', subPath: '../x' } } }, 'subPath'],
-    ['an absolute path', { ...dockerfile, dockerfile: '/etc/passwd' }, 'spec.dockerfile'],
-    ['an option as revision', { source: { git: { url: 'https://a/b', revision: '--upload-pack=x' } } }, 'revision'],
-    ['a timeout that is none', { ...dockerfile, timeout: 'soon' }, 'spec.timeout'],
-    ['a list of names in one', { ...dockerfile, output: { names: ['a,push=true'] } }, 'spec.output.names[0]'],
-    ['output without names', { ...dockerfile, output: {} }, 'spec.output.names'],
-    [
-      'an argument twice',
-      {
-        ...dockerfile,
-        args: [
-          { name: 'A', value: '1' },
-          { name: 'A', value: '2' },
-        ],
-      },
-      'Duplicate',
-    ],
-    ['an unknown trigger', { ...dockerfile, trigger: 'Sometimes' }, 'spec.trigger'],
-    ['OnPull without names', { ...dockerfile, trigger: 'OnPull' }, 'the names that may be pulled'],
-    [
-      'two pod templates',
-      { ...dockerfile, podTemplate: {}, podTemplateFrom: { configMap: 'a' } },
-      'exclude each other',
-    ],
-    ['a hundred retries', { ...dockerfile, retries: 100 }, 'spec.retries'],
-    ['a platform that is none', { ...dockerfile, platforms: ['amd64'] }, 'spec.platforms[0]'],
-  ])('%s', async (_, spec, message) => {
+  test.each(nonsense)('%s', async (_, spec, message) => {
     expect(await why(spec)).toContain(message)
   })
 })
