@@ -172,4 +172,31 @@ describe('a base image that changed', () => {
       `report with tool on third of ${namespace}`,
     )
   })
+  it('is reported with what was rebuilt, also for the first time, what failed, and what was left out; one at a time', async () => {
+    const team = (name: string) => `${pushRegistry}/${namespace}/team/${name}:1`
+    const make = (name: string, dockerfile: string) =>
+      apply(build(name, `${dockerfile}\n`, { output: { names: [team(name)], push: true } }))
+    await make('fragile', `FROM ${os}\nRUN grep third /release`)
+    await make('sound', `FROM ${os}\nRUN touch /sound`)
+    await make('never', `FROM ${os}\nRUN grep fourth /release`)
+    await succeeded('fragile', 'sound')
+    await make('behind', `FROM ${team('fragile')}\nRUN touch /behind`)
+    await succeeded('behind')
+    await kubectl('wait', '--for=condition=Succeeded=false', 'build/never', '--timeout=170s')
+    await kubectl('label', 'builds', 'fragile', 'sound', 'never', 'behind', 'reported=yes')
+    await base('fourth')
+
+    const done = await rebuild('--base', os, '--selector', 'reported=yes', '--parallel', '1')
+    expect(done, JSON.stringify(done)).toMatchObject({
+      code: 1,
+      counts: { rebuilt: 2, failed: 1, skipped: 1 },
+      peak: 1,
+    })
+    expect(Object.fromEntries(done.images.map(({ image, result, reason }) => [image, reason ?? result]))).toEqual({
+      [team('sound')]: 'rebuilt',
+      [team('never')]: 'rebuilt',
+      [team('fragile')]: expect.stringMatching(/exit code: 1/) as string,
+      [team('behind')]: `its base ${team('fragile')} was not rebuilt`,
+    })
+  })
 })
