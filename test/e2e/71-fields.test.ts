@@ -116,12 +116,20 @@ beforeAll(async () => {
     kept('too-late', {
       ...{ ...inline(`LABEL of=${id}-too-late`), ...push('too-late') },
       steps: {
-        after: [{ name: 'test', image: 'docker.io/library/busybox', command: ['sh', '-c', 'echo bad && exit 3'] }],
+        after: [{ name: 'test', image: 'docker.io/library/busybox', command: ['sh', '-c', 'exit 3'] }],
       },
     }),
     kept('cancelled', {
       ...{ ...inline(`LABEL of=${id}-cancelled`), ...push('cancelled') },
-      steps: { after: [{ name: 'wait', image: 'docker.io/library/busybox', command: ['sleep', '6011'] }] },
+      steps: {
+        after: [
+          {
+            name: 'wait',
+            image: 'docker.io/library/busybox',
+            command: ['sh', '-c', `trap 'exit 1' TERM; sleep 6011 & wait`],
+          },
+        ],
+      },
     }),
     kept('short', { ...inline('RUN true'), cleanUp: { pod: '0s', build: '3s' } }),
     kept('of-cluster', {
@@ -211,7 +219,7 @@ describe('what a Build says takes effect:', () => {
   })
 
   it('its conditions, events and columns tell it, and kubectl wait waits for it', async () => {
-    expect(await kubectl('wait', '--for=condition=Succeeded', 'build/of-image', '--timeout=200s')).toContain(
+    expect(await kubectl('wait', '--for=condition=Succeeded', 'build/of-image', '--timeout=170s')).toContain(
       'condition met',
     )
     const build = await here.get('every')
@@ -294,7 +302,7 @@ describe('what was lost is begun again, and nothing else:', () => {
 
   it('not a registry that is not there, nor a step that fails: what was pushed before it is said', async () => {
     expect(await failed('no-registry')).toMatch(/refused/)
-    expect(await failed('too-late')).toContain('bad')
+    expect(await failed('too-late')).toContain('container test ended with exit code 3')
     const { status } = await here.get('too-late')
     expect(status).toMatchObject({ names: [pushed('too-late')], digest: await digestOf('too-late') })
   })
