@@ -266,7 +266,8 @@ describe('both modes in one cluster', () => {
     const waits = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'waits' }, spec: spec(stays) }
     await home.apply(waits)
     expect(await podLog(spec(image('lazy')), 'runs', `lazy-${id}`)).toContain(`pushed of ${id}`)
-    expect((await home.ended('pushed')).status).toMatchObject({ phase: 'Succeeded', node: 'node2' })
+    const pushed = await home.seen('pushed', 'to have been built', ({ status }) => status?.phase === 'Succeeded')
+    expect(pushed.status).toMatchObject({ node: 'node2', names: [image('lazy')] })
     const unserved = await home.seen(
       'stays',
       'to say so',
