@@ -28,12 +28,13 @@ let files: BuildFiles
 
 const dockerfile = [
   ...['FROM busybox AS base', 'FROM base AS wanted', 'ARG WHO=nobody', 'ARG TARGETPLATFORM'],
-  'RUN --mount=type=secret,id=npm --mount=type=ssh test -S "$SSH_AUTH_SOCK" && echo "$WHO has $(md5sum < /run/secrets/npm | cut -c1-32) for $TARGETPLATFORM" > /said',
+  // A secret is no part of what is cached: this step is of this run alone.
+  `RUN --mount=type=secret,id=npm --mount=type=ssh test -S "$SSH_AUTH_SOCK" && echo "$WHO of ${namespace} has $(md5sum < /run/secrets/npm | cut -c1-32) for $TARGETPLATFORM" > /said`,
   // What the next Build takes as its context.
   `RUN mkdir /next && printf 'FROM busybox\\nCOPY said /\\nCMD ["cat", "/said"]\\n' > /Dockerfile`,
   ...['COPY of-a-tarball /', 'CMD ["cat", "/said"]', 'FROM base', 'RUN false', ''],
 ].join('\n')
-const heard = (who: string): string => `${who} has ${md5(token)} for ${native}`
+const heard = (who: string): string => `${who} of ${namespace} has ${md5(token)} for ${native}`
 const cache = `type=registry,ref=${pushRegistry}/fields-${id}/cache:1`
 
 /** Everything that is said about a context. */
