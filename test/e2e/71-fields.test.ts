@@ -31,7 +31,7 @@ const dockerfile = [
   // A secret is no part of what is cached: this step is of this run alone.
   `RUN --mount=type=secret,id=npm --mount=type=ssh test -S "$SSH_AUTH_SOCK" && echo "$WHO of ${namespace} has $(md5sum < /run/secrets/npm | cut -c1-32) for $TARGETPLATFORM" > /said`,
   // What the next Build takes as its context.
-  `RUN mkdir /next && printf 'FROM busybox\\nCOPY said /\\nCMD ["cat", "/said"]\\n' > /Dockerfile`,
+  `RUN printf 'FROM busybox\\nCOPY said /\\nCMD ["cat", "/said"]\\n' > /Dockerfile`,
   ...['COPY of-a-tarball /', 'CMD ["cat", "/said"]', 'FROM base', 'RUN false', ''],
 ].join('\n')
 const heard = (who: string): string => `${who} of ${namespace} has ${md5(token)} for ${native}`
