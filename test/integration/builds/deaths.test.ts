@@ -8,6 +8,7 @@ import { createLogger } from '../../../src/kernel/log.ts'
 import { createJobs, type JobObject } from '../fixtures/jobs.ts'
 import { until } from '../fixtures/until.ts'
 import { type Builds, startBuilds } from './builds.ts'
+import { mortal } from './mortal.ts'
 
 let builds: Builds
 let admin: KubernetesClient
@@ -31,38 +32,6 @@ afterAll(async () => {
   await watch?.stop()
   await builds?.stop()
 })
-/** A client that dies with one write: before the server has seen it, or before the answer has come. */
-async function mortal(write: number, moment: 'before' | 'after', die: () => void): Promise<KubernetesClient> {
-  const client = await builds.client()
-  let writes = 0
-  let dead = false
-  const deadly = <A extends readonly unknown[], R>(call: (...args: A) => Promise<R>) => {
-    return async (...args: A): Promise<R> => {
-      const [resource] = args as unknown as readonly [{ readonly plural: string }]
-      if (dead) throw new Error('this controller is dead')
-      if (resource.plural === 'leases' || resource.plural === 'events') return call(...args)
-      writes += 1
-      const now = writes === write
-      if (now && moment === 'before') {
-        dead = true
-        die()
-        throw new Error('it died')
-      }
-      const result = await call(...args)
-      if (!now) return result
-      dead = true
-      die()
-      throw new Error('it died')
-    }
-  }
-  return {
-    ...client,
-    create: deadly(client.create.bind(client)) as KubernetesClient['create'],
-    replace: deadly(client.replace.bind(client)),
-    patch: deadly(client.patch.bind(client)) as KubernetesClient['patch'],
-    delete: deadly(client.delete.bind(client)),
-  }
-}
 
 describe('a controller that dies', () => {
   /** More than a Build takes from its first to its last write: the last ones kill nobody. */
@@ -82,7 +51,7 @@ describe('a controller that dies', () => {
       const namespace = namespaces[i] ?? ''
       const jobs = createJobs(admin, namespace)
       const death = Promise.withResolvers<void>()
-      const client = await mortal(write, moment, () => {
+      const client = mortal(await builds.client(), { write, moment }, () => {
         deaths += 1
         death.resolve()
       })
