@@ -50,7 +50,7 @@ export const benches: Record<
     load: async () => (await import('./mirror/mirror.ts')).benchMirror,
   },
   platforms: {
-    what: 'a compilation for two platforms: split, whole with emulation, buildx with two nodes; context bytes; --only compile | context (needs root)',
+    what: 'a compilation for two platforms: split, whole with emulation, buildx with two nodes; context bytes; on the lab; --only compile | context (needs root)',
     load: async () => (await import('./platforms.ts')).benchPlatforms,
   },
   rebuild: {

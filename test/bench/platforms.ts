@@ -2,33 +2,15 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { startBuildkitd } from '../integration/fixtures/buildkitd.ts'
-import { startClient } from '../integration/fixtures/clients.ts'
-import { startGateway } from '../integration/fixtures/gateway.ts'
-import { startRegistry } from '../integration/fixtures/registry.ts'
-import { compilation, preparation } from './compilation.ts'
-import { countedProxy } from './counted-proxy.ts'
-import { withEmulator } from './emulator.ts'
-import { secondsOfSteps } from './raw-progress.ts'
 import type { BenchOptions } from './benches.ts'
+import { compilation, preparation } from './compilation.ts'
+import { appended, openField, type Subject, subjects, type Times } from './platforms-field.ts'
 import { type Measurement, type Report, summarize } from './report.ts'
-
-const split = 'insitu, split'
-const whole = 'insitu, one node emulates'
-const appended = 'buildx, two appended nodes'
-const subjects = [split, whole, appended] as const
-type Subject = (typeof subjects)[number]
-
-/** Seconds of a build: all of it, and what of it no step ran in, which is what a client, a gateway and a push take. */
-interface Times {
-  readonly all: number
-  readonly around: number
-}
 
 /**
  * A compilation for two platforms with the Go compiler of each: amd64 runs natively, arm64 in qemu wherever it is
- * built. Split, one daemon that claims arm64 runs it; whole, the other one does; buildx splits on its own between both.
- * All push the image, with an index, to one registry. The order of the three changes with each round, so that none is
+ * built, on a lab with a node that takes itself for one of arm64. Split, that node runs it; whole, another one does; buildx
+ * splits on its own between daemons on two nodes. All push the image, with an index, to one registry. The order of the three changes with each round, so that none is
  * always first on a machine that gets warmer or busier. What the compilers take is the machine's and the same for all of
  * them: the time around it is told apart. Then the bytes that leave the client for a context that three platforms need.
  */
@@ -36,8 +18,7 @@ export async function benchPlatforms({ runs, size, only, progress }: BenchOption
   const directory = await mkdtemp(join(tmpdir(), 'insitu-platforms-'))
   const measurements: Measurement[] = []
   const wants = (part: string): boolean => only.length === 0 || only.includes(part)
-  await using field = await openField(directory)
-  await using _ = await withEmulator()
+  await using field = await openField(directory, progress)
   try {
     if (wants('compile')) {
       progress('compilers for both platforms')
@@ -86,55 +67,3 @@ export async function benchPlatforms({ runs, size, only, progress }: BenchOption
 const load = (): string => (loadavg()[0] ?? 0).toFixed(1)
 
 const rotated = <T>(list: readonly T[], by: number): T[] => list.map((_, i) => list[(i + by) % list.length]!)
-
-/** Two daemons, a gateway before them, and buildx with a builder for each subject; bytes to all of them are counted. */
-async function openField(directory: string) {
-  const [amd, arm] = await Promise.all(
-    ['["linux/amd64", "linux/386", "linux/arm64"]', '["linux/arm64"]'].map((platforms) =>
-      startBuildkitd({ config: `[worker.oci]\nplatforms = ${platforms}\n`, tcp: true }),
-    ),
-  )
-  const registry = await startRegistry()
-  if (!amd?.tcp || !arm?.tcp) throw new Error('the daemons do not listen')
-  const gateway = await startGateway({
-    nodes: {
-      amd: { socket: amd.socket, native: ['linux/amd64', 'linux/386'] },
-      arm: { socket: arm.socket, native: ['linux/arm64'] },
-    },
-  })
-  const [door, first, second] = await Promise.all(
-    [gateway.address.slice('tcp://'.length), amd.tcp, arm.tcp].map((address) => countedProxy(address)),
-  )
-  if (!door || !first || !second) throw new Error('no proxies')
-  const env = { BUILDX_CONFIG: join(directory, 'buildx') }
-  const buildx = async (args: readonly string[]): Promise<string> => {
-    const { exitCode, output } = await startClient('buildx', args, { env }).ended
-    if (exitCode !== 0) throw new Error(output)
-    return output
-  }
-  const builder = (name: string, { address }: { address: string }, ...more: string[]): Promise<string> =>
-    buildx(['create', `--name=${name}`, '--driver=remote', ...more, address])
-  await builder('insitu', door)
-  await builder('appended', first, '--node=amd', '--platform=linux/amd64,linux/386')
-  await builder('appended', second, '--node=arm', '--platform=linux/arm64', '--append')
-  return {
-    sent: () => door.sent() + first.sent() + second.sent(),
-    push: `--output=type=image,name=${registry.address}/bench/compiled:v1,push=true`,
-    async build(subject: Subject, context: string, platforms: readonly string[], more: readonly string[]) {
-      const started = performance.now()
-      const output = await buildx([
-        ...['build', `--builder=${subject === appended ? 'appended' : 'insitu'}`, `--platform=${platforms.join(',')}`],
-        ...(subject === whole ? ['--build-arg=insitu.node=amd'] : []),
-        ...[`--build-arg=NONCE=${randomBytes(6).toString('hex')}`, '--provenance=false', '--progress=rawjson'],
-        ...[...more, context],
-      ])
-      const all = (performance.now() - started) / 1000
-      return { all, around: all - secondsOfSteps(output) }
-    },
-    async [Symbol.asyncDispose]() {
-      await gateway.close()
-      for (const proxy of [door, first, second]) proxy.close()
-      await Promise.all([amd.stop(), arm.stop(), registry.stop()])
-    },
-  }
-}

@@ -47,27 +47,40 @@ export const build = async (
   return stderr
 }
 
+/** Where a gateway can be reached from this machine, once `allowPlaintext` lets it in: `IP:PORT`. */
+export async function doorAddress(insitu: Installed): Promise<string> {
+  const pods = JSON.parse(
+    await insitu.kubectl(['-n', namespace, 'get', 'pods', '-l', 'insitu.build/role=gateway', '-o', 'json']),
+  ) as { items: { metadata: { deletionTimestamp?: string }; status: { podIP?: string } }[] }
+  return `${pods.items.find((p) => p.metadata.deletionTimestamp === undefined)?.status.podIP}:2375`
+}
+
 /** @param name when a benchmark has several. */
 export async function ours(
   insitu: Installed,
   options: Readonly<Record<string, string>>,
   name = 'insitu',
 ): Promise<Subject> {
-  const pods = JSON.parse(
-    await insitu.kubectl(['-n', namespace, 'get', 'pods', '-l', 'insitu.build/role=gateway', '-o', 'json']),
-  ) as { items: { metadata: { deletionTimestamp?: string }; status: { podIP?: string } }[] }
-  const ip = pods.items.find((p) => p.metadata.deletionTimestamp === undefined)?.status.podIP
+  const door = await doorAddress(insitu)
   const image = (tag: string): string => `bench.insitu.test/app:${tag}`
   const opts = Object.entries(options).flatMap(([key, value]) => ['--opt', `${key}=${value}`])
   return {
     name,
     image,
-    build: (context, tag) => build(`tcp://${ip}:2375`, context, `type=image,name=${image(tag)}`, opts),
+    build: (context, tag) => build(`tcp://${door}`, context, `type=image,name=${image(tag)}`, opts),
   }
 }
 
-/** BuildKit's own way: a privileged pod with the OCI worker, results pushed. */
-export async function theirs(insitu: Installed, node: string): Promise<Subject> {
+/**
+ * BuildKit's own way: a privileged pod with the OCI worker, results pushed.
+ * @param name of the pod.
+ * @returns with `address`, where it can be reached from this machine: `IP:PORT`.
+ */
+export async function theirs(
+  insitu: Installed,
+  node: string,
+  name = 'peer',
+): Promise<Subject & { readonly address: string }> {
   const config = `[worker.containerd]\n  enabled = false\n[registry."docker.io"]\n  mirrors = ["${standInRegistry}"]\n[registry."${standInRegistry}"]\n  http = true\n[registry."${pushRegistry}"]\n  http = true\n`
   const objects = [
     { apiVersion: 'v1', kind: 'Namespace', metadata: { name: bench } },
@@ -80,7 +93,7 @@ export async function theirs(insitu: Installed, node: string): Promise<Subject> 
     {
       apiVersion: 'v1',
       kind: 'Pod',
-      metadata: { name: 'peer', namespace: bench },
+      metadata: { name, namespace: bench },
       spec: {
         nodeName: node,
         terminationGracePeriodSeconds: 1,
@@ -109,15 +122,15 @@ export async function theirs(insitu: Installed, node: string): Promise<Subject> 
     },
   ]
   await insitu.kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }))
-  await insitu.kubectl(['-n', bench, 'wait', 'pod/peer', '--for=condition=Ready', '--timeout=120s'])
-  const ip = await insitu.kubectl(['-n', bench, 'get', 'pod', 'peer', '-o', 'jsonpath={.status.podIP}'])
+  await insitu.kubectl(['-n', bench, 'wait', `pod/${name}`, '--for=condition=Ready', '--timeout=120s'])
+  const ip = await insitu.kubectl(['-n', bench, 'get', 'pod', name, '-o', 'jsonpath={.status.podIP}'])
   const image = (tag: string): string => `${pushRegistry}/bench/app:${tag}`
+  const address = `${ip}:1234`
   return {
-    name: peer,
-    image,
-    build: (context, tag) => build(`tcp://${ip}:1234`, context, `type=image,name=${image(tag)},push=true`),
+    ...{ name: peer, address, image },
+    build: (context, tag) => build(`tcp://${address}`, context, `type=image,name=${image(tag)},push=true`),
     async clean() {
-      await run('buildctl', ['--addr', `tcp://${ip}:1234`, 'prune'], { timeout: 300_000 })
+      await run('buildctl', ['--addr', `tcp://${address}`, 'prune'], { timeout: 300_000 })
     },
   }
 }
