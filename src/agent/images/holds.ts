@@ -10,7 +10,10 @@ import { orMissing } from './containerd-images.ts'
 export const holdLease = 'insitu-images'
 
 export interface Holds {
-  /** Keeps exactly these manifests and all they refer to. @throws InsituError GRPC_CALL_FAILED */
+  /**
+   * Keeps exactly these manifests and all they refer to. What is not kept any more is collected afterwards: nobody waits.
+   * @throws InsituError GRPC_CALL_FAILED
+   */
   keep(digests: ReadonlySet<string>): Promise<void>
   /** Keeps nothing any more. */
   release(): Promise<void>
@@ -31,6 +34,19 @@ export function createHolds(address: string, namespace: string): Holds {
     await call('leases.v1.Leases/Create', fieldOf(1, holdLease), patience)
     return new Set()
   }
+  let collecting: Promise<void> | undefined
+  let again = false
+  // A node with many layers takes seconds for it, in which builds would not end and names would not be put back. Without
+  // it containerd collects by itself, later.
+  const collectSoon = (): void => {
+    again = collecting !== undefined
+    collecting ??= collect(call)
+      .catch(() => undefined)
+      .finally(() => {
+        collecting = undefined
+        if (again) collectSoon()
+      })
+  }
   return {
     async keep(digests) {
       const before = await held()
@@ -41,9 +57,12 @@ export function createHolds(address: string, namespace: string): Holds {
       for (const digest of over) {
         await orMissing(call('leases.v1.Leases/DeleteResource', resource(digest), patience))
       }
-      if (over.length > 0) await collect(call)
+      if (over.length > 0) collectSoon()
     },
     async release() {
+      again = false
+      // It has a lease of its own while it runs.
+      await collecting
       await orMissing(call('leases.v1.Leases/Delete', fieldOf(1, holdLease), patience))
     },
   }
