@@ -8,13 +8,12 @@ import { netnsRun } from '../lab/network.ts'
 import type { BenchOptions } from './benches.ts'
 import { forgetImages, needSpace } from './deliver-disk.ts'
 import { watchProcessors } from './processors.ts'
+import { link, rootBucket } from './link.ts'
 import { type Measurement, type Report, summarize } from './report.ts'
 import { allowPlaintext, bench, ours, peer, removeBench, type Subject, theirs } from './subjects.ts'
 
 const nodes = ['node1', 'node2', 'node3'] as const
 const builder = 'node1'
-/** Mbit/s of each node's link to the others, and of the registry's link. */
-const link = 1000
 const alone = 'pod start alone'
 /** The nodes have the image before the client is told; else they take it from the builder when a pod is there. */
 const delivered = 'insitu, deliver=all'
@@ -200,9 +199,8 @@ async function received(insitu: Installed, node: string): Promise<number> {
 /** Links between the nodes, and what the registries send; 0 takes the limits away. */
 async function shape(rate: number): Promise<void> {
   await ensureLab({ nodes: nodes.length, shape: { rate } })
-  const limit = ['root', 'tbf', 'rate', `${rate}mbit`, 'burst', '1mb', 'latency', '100ms']
   const tc = netnsRun(controlNetns)
   const { stdout } = await tc('tc', ['qdisc', 'show', 'dev', 'eth0', 'root'])
   if (stdout.includes('tbf')) await tc('tc', ['qdisc', 'del', 'dev', 'eth0', 'root'])
-  if (rate > 0) await tc('tc', ['qdisc', 'add', 'dev', 'eth0', ...limit])
+  if (rate > 0) await tc('tc', ['qdisc', 'add', 'dev', 'eth0', ...rootBucket(rate)])
 }

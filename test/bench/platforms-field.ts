@@ -29,7 +29,7 @@ export async function openField(directory: string, progress: (text: string) => v
   const insitu = await ensureForeign()
   await insitu.kubectl(['delete', 'namespace', bench, '--ignore-not-found'])
   await allowPlaintext(insitu)
-  const [amd, arm] = [await theirs(insitu, first, 'peer'), await theirs(insitu, foreign, 'peer-foreign')]
+  const [amd, arm] = [await theirs(insitu, first), await theirs(insitu, foreign, 'peer-foreign')]
   const [door, one, other] = await Promise.all(
     [await doorAddress(insitu), amd.address, arm.address].map((address) => countedProxy(address)),
   )

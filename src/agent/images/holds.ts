@@ -69,7 +69,7 @@ export function createHolds(address: string, namespace: string): Holds {
 }
 
 /**
- * Makes containerd collect now: whoever deleted an image (the kubelet, short of space) waits for the space. Only the
+ * Makes containerd collect now: whoever deleted an image (the kubelet, short of space) wants the space back. Only the
  * deletion of a lease can ask for that.
  */
 async function collect(call: ContainerdCall): Promise<void> {

@@ -103,6 +103,11 @@ export function createKeeper(options: KeeperOptions): Keeper {
     const found = announced.get(announcementKey(name, digest))
     return found && found.until > now() ? found : undefined
   }
+  /** Its content stays for so many milliseconds, while a build may still claim a name for it. */
+  const contest = ({ digest, target }: Pick<NodeImage, 'digest' | 'target'>, life: number): void =>
+    void disputes.set(digest, { target, until: now() + life })
+  /** Digests that insitu built: recorded ones, and those that a container uses although they lost their name. */
+  const ours = (): Set<string> => new Set([...[...memory.records.values()].map(({ digest }) => digest), ...former])
   const isWanted = (name: string, digest: string): boolean => memory.wanted.has(name) || used.has(digest)
 
   /** What the memory says about a name, and whether it protects it. */
@@ -143,7 +148,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
     const { digest, target, as } = before
     if ((await images.contentLabels(digest)) === undefined) return pullBack(name)
     if (instead) {
-      disputes.set(instead.digest, { target: instead.target, until: now() + disputeLife })
+      contest(instead, disputeLife)
       await images.setTarget(name, target)
     } else {
       await images.create(name, target, {})
@@ -221,16 +226,13 @@ export function createKeeper(options: KeeperOptions): Keeper {
     }
     const late = overdue && !(await options.building().catch(() => new Set<string>())).has(name)
     if (verdict === 'restore' || late) return putBack(name, image)
-    disputes.set(image.digest, { target: image.target, until: now() + announcementLife })
+    contest(image, announcementLife)
     timers.set(name, options.patience ?? 600, () => quietly(look(name, true)))
   }
 
   const hold = async (): Promise<void> => {
-    const keep = new Set([
-      ...[...memory.records.values(), ...memory.known.values()].map(({ digest }) => digest),
-      ...former,
-      ...disputes.keys(),
-    ])
+    const known = [...memory.known.values()].map(({ digest }) => digest)
+    const keep = new Set([...ours(), ...known, ...disputes.keys()])
     const wanted = [...keep].toSorted().join(' ')
     if (wanted !== held) await holds.keep(keep)
     held = wanted
@@ -241,9 +243,8 @@ export function createKeeper(options: KeeperOptions): Keeper {
     for (const [key, { until }] of announced) if (until < now()) announced.delete(key)
     for (const digest of former) if (!used.has(digest)) former.delete(digest)
     const records = [...memory.records.values()]
-    const ours = new Set([...records.map(({ digest }) => digest), ...former])
     const pins = planPins({
-      ...{ records, images: [...current.values()], inUse: used, ours },
+      ...{ records, images: [...current.values()], inUse: used, ours: ours() },
       ...{ wanted: memory.wanted, now: now(), config: options.config },
     })
     for (const { image, labels } of pinChanges(current.values(), pins)) {
@@ -311,7 +312,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
       }),
     disputed: (digest) => disputes.get(digest)?.target,
     async dispute(list) {
-      for (const { digest, target } of list) disputes.set(digest, { target, until: now() + disputeLife })
+      for (const image of list) contest(image, disputeLife)
       await hold()
     },
     async stop() {

@@ -1,13 +1,12 @@
 import { pushImage } from '../../integration/fixtures/counted-registry.ts'
 import { sketchImage } from '../../integration/fixtures/oci-image.ts'
 import type { BenchOptions } from '../benches.ts'
+import { link } from '../link.ts'
 import { type Measurement, median } from '../report.ts'
 import { domain, type Setting } from './setting.ts'
 
 export const [without, withMirror] = ['without mirror', 'with mirror'] as const
 const layers = 4
-/** Mbit/s of the link that many nodes have, and of the one in the lab's benchmarks. */
-const link = 1000
 
 /**
  * Ordinary pulls of images of four layers, with and without the mirror in front, in pairs whose order alternates. No byte

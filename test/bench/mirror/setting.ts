@@ -17,6 +17,7 @@ import {
   testRecords,
 } from '../../integration/fixtures/mirror-peers.ts'
 import { type Registry, startRegistry } from '../../integration/fixtures/registry.ts'
+import { rootBucket } from '../link.ts'
 
 export const token = 'bench'
 /** The registry whose images are pulled. */
@@ -79,8 +80,7 @@ export async function openSetting(): Promise<Setting> {
       else await removeMirror({ directories: [certs], hostRoot: '/' })
     },
     async limit(rate) {
-      const bucket = ['tbf', 'rate', `${rate}mbit`, 'burst', '1mb', 'latency', '100ms']
-      await exec('tc', ['qdisc', 'add', 'dev', link, 'root', ...bucket])
+      await exec('tc', ['qdisc', 'add', 'dev', link, ...rootBucket(rate)])
       return () => exec('tc', ['qdisc', 'del', 'dev', link, 'root'])
     },
     async pull(name) {
