@@ -16,7 +16,7 @@ import { InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { TlsMaterial, TlsSource } from '../../kernel/tls/material.ts'
 import { Http2Server } from '../http2/server.ts'
-import { streamWindow } from '../relay/tuning.ts'
+import { clientStreamWindow } from '../relay/tuning.ts'
 
 /** A client that speaks HTTP/2. Who it is may still turn out to be nobody who may build. */
 export interface Connection {
@@ -60,7 +60,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
 
   const serve = (socket: Socket, part: Omit<Connection, 'session'>): void => {
     const session = new Http2Server(socket, {
-      streamWindow,
+      streamWindow: clientStreamWindow,
       maxConcurrentStreams: limits.streamsPerConnection,
       maxHeaderListSize: limits.headerSize,
     })

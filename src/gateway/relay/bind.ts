@@ -1,5 +1,4 @@
 import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
-import type { Hints } from '../../buildkit/hints.ts'
 import { checkImageNames, type SolveFacts, solveHints } from '../../buildkit/solve.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { Hold } from '../correlate/bindings.ts'
@@ -12,6 +11,7 @@ import type { Asked } from './admit.ts'
 import { bindSessions } from './bind-sessions.ts'
 import { anyNode, isRootless } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
+import { ownLimit } from './own-limit.ts'
 import { checkOwner } from './owner.ts'
 import { type Bound, placeBuild, placeOnOne } from './place-build.ts'
 
@@ -94,16 +94,6 @@ const noWish: ProxyWish = { off: false, own: {} }
 
 type Wishes = Pick<Build, 'delivery' | 'proxy' | 'perNode'>
 
-/** @throws InsituError HINT */
-function ownLimit({ 'builds-per-node': text }: Hints): number | undefined {
-  if (text === undefined) return undefined
-  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text)
-  throw new InsituError('HINT', `insitu.builds-per-node cannot be "${text}"`, {
-    status: 'INVALID_ARGUMENT',
-    fix: 'say a number from 1',
-  })
-}
-
 function startBuild(context: RelayContext, call: Call, bound: Bound, wishes: Wishes): Build {
   const progress = createProgress({ now: context.now })
   const { placement, split } = bound
@@ -129,6 +119,8 @@ async function checkNames(
 ): Promise<void> {
   const parts = split?.parts ?? [{ node, placement }]
   for (const part of parts) asked.checkNode(part.node.name)
+  // Its nodes keep no name of what they push: the index is the gateway's.
+  if (split?.output.kind === 'push') return
   // Nothing of a rootless node's containerd is written.
   const written = parts.filter((part) => !isRootless(part.node))
   const nodes = new Set(written.flatMap((part) => [part.node.name, ...(part.placement?.targets ?? [])]))

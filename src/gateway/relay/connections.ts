@@ -25,6 +25,9 @@ const lateAddress = 3000
 /** Milliseconds that a refused client may stay: time to read its answers, or to ask for its first certificate. */
 const refusedFor = 60_000
 
+/** One for all calls: a stack trace for each would be a twentieth of what a short call costs. */
+const callEnded = new Error('the client ended the call')
+
 export interface ClientConnectionsOptions {
   /** Why builds of connections that come now are not taken; undefined when they are. */
   readonly refusal: () => string | undefined
@@ -99,7 +102,7 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
         ended.emit('call')
         // Not yet in this turn: the end of the call should arrive first.
         if (retiring) setImmediate(() => retireIdle(session, streams))
-        gone.abort(new Error('the client ended the call'))
+        gone.abort(callEnded)
       })
       const path = header(raw, ':path') ?? ''
       if (!(header(raw, 'content-type') ?? '').startsWith('application/grpc')) {

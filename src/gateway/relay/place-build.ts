@@ -8,10 +8,11 @@ import { planSplit } from '../split/plan.ts'
 import { type BuildPart, noResults, type SplitBuild } from '../split/split-build.ts'
 import { type PlatformWishes, readPlatforms } from '../split/wishes.ts'
 import type { Asked } from './admit.ts'
-import { placeAllowed } from './allowed-node.ts'
+import { type Allowed, placeAllowed } from './allowed-node.ts'
 import { bindHubs, bindSessions, elsewhere } from './bind-sessions.ts'
 import { checkCanStay, namedNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
+import { ownLimit } from './own-limit.ts'
 import { placedWhenBack } from './reach.ts'
 
 export type Bound = Pick<Build, 'node' | 'placement' | 'split'>
@@ -28,25 +29,26 @@ export interface ToPlace {
 
 /** Decides the node of a build, or the nodes when its platforms are native on several. @throws InsituError */
 export async function placeBuild(context: RelayContext, build: ToPlace): Promise<Bound> {
-  const { hints, wishes, place } = readBuild(context, build)
+  const { hints, wishes, place, allowed } = readBuild(context, build)
   if (build.facts.stays) checkCanStay(context.directory)
   const several = wishes.platforms.length > 1 && hints.node === undefined
-  const split = several ? await splitBuild(context, build, wishes, place) : undefined
+  const split = several ? await splitBuild(context, build, wishes, place, allowed) : undefined
   if (split && 'parts' in split) return { node: split.parts[0].node, placement: split.parts[0].placement, split }
   return placeOnOne(context, build, split?.because)
 }
 
 /** Decides the one node that builds all of it. @param because why it is one. @throws InsituError */
 export async function placeOnOne(context: RelayContext, build: ToPlace, because?: string): Promise<Bound> {
-  const { hints, place } = readBuild(context, build)
-  const bound = await placeWhole(context, build, hints.node, (node) => place(node))
+  const { hints, place, allowed } = readBuild(context, build)
+  const bound = await placeWhole(context, build, hints.node, (node) => place(node), allowed)
   if (because === undefined || !bound.placement) return bound
   return { ...bound, placement: { ...bound.placement, reason: `${bound.placement.reason} (${because})` } }
 }
 
-function readBuild(context: RelayContext, { call, request, facts }: ToPlace) {
+function readBuild(context: RelayContext, { call, request, facts, asked }: ToPlace) {
   const hints = solveHints(request)
   const wishes = readPlatforms(facts.platforms, hints)
+  const perNode = context.turns.limit({ perNode: ownLimit(hints) })
   const place = (node: string | undefined, only: PlatformWishes = wishes): Promise<Placement> =>
     context.placer.place({
       images: facts.images,
@@ -56,20 +58,28 @@ function readBuild(context: RelayContext, { call, request, facts }: ToPlace) {
       workload: hints.for,
       namespace: callerNamespace(call.caller),
       cacheKey: facts.cacheKey,
+      perNode,
     })
-  return { hints, wishes, place }
+  const allowed: Allowed = {
+    allows: asked.allowsNode,
+    full: (node) => context.activity.on(node) >= (perNode ?? Infinity),
+    directory: context.directory,
+    cacheKey: facts.cacheKey,
+  }
+  return { hints, wishes, place, allowed }
 }
 
 async function placeWhole(
   context: RelayContext,
-  { call, facts, asked, holds }: ToPlace,
+  { call, facts, holds }: ToPlace,
   wanted: string | undefined,
   placeOnce: (node: string | undefined) => Promise<Placement>,
+  allowed: Allowed,
 ): Promise<Bound> {
   const place = (node: string | undefined): Promise<Placement> => placedWhenBack(context, call, () => placeOnce(node))
   let placement: Placement | undefined
   const node = await bindSessions(context, facts.sessions, holds, async () => {
-    placement = await placeAllowed(asked.allowsNode, context.directory, facts.cacheKey, wanted, place)
+    placement = await placeAllowed(allowed, wanted, place)
     return namedNode(context.directory, placement.node)
   })
   if (placement) return { node, placement }
@@ -86,15 +96,14 @@ async function placeWhole(
 /** @returns undefined when one node does it all natively or nobody does better; why not when it cannot be split. */
 async function splitBuild(
   context: RelayContext,
-  { request, facts, asked, holds }: ToPlace,
+  { request, facts, holds }: ToPlace,
   wishes: PlatformWishes,
   place: (node: string | undefined, only: PlatformWishes) => Promise<Placement>,
+  allowed: Allowed,
 ): Promise<SplitBuild | { readonly because: string } | undefined> {
   if (context.directory.nodes().length < 2) return undefined
   const plan = await planSplit(wishes.platforms, wishes.nativeOnly, (platforms, nativeOnly, wanted) =>
-    placeAllowed(asked.allowsNode, context.directory, facts.cacheKey, wanted, (node) =>
-      place(node, { platforms, nativeOnly }),
-    ),
+    placeAllowed(allowed, wanted, (node) => place(node, { platforms, nativeOnly })),
   )
   if (plan.kind === 'whole') return undefined
   const because = (why: string) => ({ because: `not split between ${plan.parts.length} nodes, because ${why}` })

@@ -42,7 +42,8 @@ export function sayEnd(context: RelayContext, call: Call, ended: Ended): void {
     ended: context.now(),
     outcome,
   })
-  if (build && begun && spans.length > 0) void sendSpans(context, call, build, encodeSpans(spans))
+  // The client's answer leaves first.
+  if (build && begun && spans.length > 0) setImmediate(() => void sendSpans(context, call, build, encodeSpans(spans)))
 }
 
 /** The daemon collects the client's spans, and shows them in its history: ours belong there. */

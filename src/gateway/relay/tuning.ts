@@ -6,8 +6,11 @@ import type { ClientOptions } from '../http2/client.ts'
  */
 export const connectionWindow = 16 << 20
 
-/** The same for one call. */
+/** The same for one call: what it leaves is for the others of the connection. */
 export const streamWindow = 4 << 20
+
+/** … and for a client's, whose line may be long. At 20 ms a window of 4 MiB would be the limit of an upload. */
+export const clientStreamWindow = 12 << 20
 
 /** Towards daemons. No PINGs: buildkitd answers frequent ones with GOAWAY too_many_pings. */
 export const upstreamOptions: ClientOptions = { streamWindow, maxHeaderListSize: 1 << 20 }

@@ -64,7 +64,7 @@ ${temporary}
   keepalive_requests 1000000;
   http2_max_concurrent_streams 1000;
   http2_recv_buffer_size 1m;
-  http2_body_preread_size 4m;
+  http2_body_preread_size 12m;
   upstream daemon { server unix:${daemon.socket}; keepalive 64; }
   server {
     listen 127.0.0.1:${port} http2;
@@ -91,7 +91,7 @@ export async function openHaproxy(daemon: Buildkitd): Promise<Door> {
     `global
   maxconn 8000
   tune.bufsize 65536
-  tune.h2.initial-window-size 4194304
+  tune.h2.initial-window-size 12582912
   tune.h2.max-concurrent-streams 1000
 defaults
   mode http

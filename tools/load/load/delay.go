@@ -12,6 +12,12 @@ import (
 // The most that may be on its way in one direction: far more than any bandwidth-delay product measured here.
 const chunks = 4096
 
+// Reads fill blocks one after the other: a buffer of its own for each would cost more than what is measured.
+const (
+	block    = 1 << 20
+	smallest = 64 << 10
+)
+
 type parcel struct {
 	bytes []byte
 	due   time.Time
@@ -58,11 +64,15 @@ func carry(from, to net.Conn, hold time.Duration) {
 	queue := make(chan parcel, chunks)
 	go func() {
 		defer close(queue)
+		var free []byte
 		for {
-			bytes := make([]byte, 128<<10)
-			n, err := from.Read(bytes)
+			if len(free) < smallest {
+				free = make([]byte, block)
+			}
+			n, err := from.Read(free)
 			if n > 0 {
-				queue <- parcel{bytes[:n], time.Now().Add(hold)}
+				queue <- parcel{free[:n:n], time.Now().Add(hold)}
+				free = free[n:]
 			}
 			if err != nil {
 				return

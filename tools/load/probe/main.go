@@ -1,6 +1,6 @@
 // probe makes what buildctl and buildx cannot be told to: graphs of BuildKit's own client library with steps in them, and
 // a client that starts a process in a container of its own, one that puts platforms together itself, one that names its
-// frontend in Solve; and it fetches URLs, in steps that have nothing else. Tests use it.
+// frontend in Solve; it fetches URLs, in steps that have nothing else; and it is a frontend. Tests use it.
 package main
 
 import (
@@ -49,6 +49,8 @@ func main() {
 		err = solve(ctx)
 	case "get":
 		err = get(ctx)
+	case "stubborn":
+		err = stubborn(ctx)
 	default:
 		usage()
 	}
@@ -59,7 +61,7 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "usage: probe graph|exec|combine|solve|get [-addr A] [-busybox FILE] [-script TEXT] [-salt TEXT] [-context DIRECTORY] [-image NAME] [-push] [-platforms-alone] [URL... | NAME=VALUE...]")
+	fmt.Fprintln(os.Stderr, "usage: probe graph|exec|combine|solve|get|stubborn [-addr A] [-busybox FILE] [-script TEXT] [-salt TEXT] [-context DIRECTORY] [-image NAME] [-push] [-platforms-alone] [URL... | NAME=VALUE...]")
 	os.Exit(2)
 }
 
