@@ -19,6 +19,6 @@ export interface ClusterView {
   rollingOf(repository: string): RollingPods
   /** Workloads whose template names an image of this repository, in no order. */
   templatesOf(repository: string): ReadonlySet<WorkloadFacts>
-  /** Builds that run now, by node, as far as this gateway knows. Idle nodes are left out. */
+  /** Builds that run or wait for their turn, by node, as far as this gateway knows. Idle nodes are left out. */
   readonly busy: ReadonlyMap<string, number>
 }

@@ -29,3 +29,14 @@ test('one repository stays on one node until that is clearly busier, and reposit
   )
   expect(new Set(homes.map((p) => p.node)).size).toBe(3)
 })
+
+test('a node on which the build would have to wait for its turn is left, unless it is so on all of them', async () => {
+  const app = { ...request, cacheKey: 'docker.io/team/app', perNode: 1 }
+  const home = (await placer().place(app)).node
+  const others = ['a', 'b', 'c'].filter((name) => name !== home)
+  expect(others).toContain((await placer({ [home]: 1 }).place(app)).node)
+  const last = others[1] as string
+  expect((await placer({ a: 1, b: 1, c: 1, [last]: 0 }).place(app)).node).toBe(last)
+  expect((await placer({ a: 2, b: 2, c: 2, [last]: 1 }).place(app)).node).toBe(last)
+  expect((await placer({ a: 1, b: 1, c: 1 }).place(app)).node).toBe(home)
+})

@@ -11,7 +11,8 @@ export interface FixedPlacerOptions {
 
 /** Places builds on fixed nodes: the one that is said, else the warm one unless others are clearly less busy. */
 export function createFixedPlacer({ directory, running }: FixedPlacerOptions): Placer {
-  const place = ({ node, workload, cacheKey, platforms, nativeOnly = false }: PlacementRequest): Placement => {
+  const place = (request: PlacementRequest): Placement => {
+    const { node, workload, platforms, nativeOnly = false } = request
     const nodes = directory.nodes().filter(({ native }) => !nativeOnly || platforms.every((p) => native?.includes(p)))
     const names = nodes.map((n) => n.name)
     if (workload !== undefined) {
@@ -29,7 +30,7 @@ export function createFixedPlacer({ directory, running }: FixedPlacerOptions): P
       }
       return { rule: 'said', node, targets: [node], reason: 'asked for with insitu.node' }
     }
-    const chosen = leastBusy(names, running, cacheKey)
+    const chosen = leastBusy(names, running, request)
     if (chosen === undefined && nativeOnly) throw notNative(platforms, directory)
     if (chosen === undefined) {
       throw new InsituError('NO_NODE', 'this gateway has no nodes', {
@@ -59,10 +60,15 @@ function notNative(platforms: readonly string[], directory: Directory): InsituEr
 
 /**
  * The node with the highest hash of (key, node) stays the same while nodes come and go, so its cache is warm. It is
- * left when it runs two builds more than the least busy one.
+ * left when it runs two builds more than the least busy one, or when the build would have to wait there for its turn.
  */
-function leastBusy(names: readonly string[], running: (node: string) => number, key: string): string | undefined {
+function leastBusy(
+  names: readonly string[],
+  running: (node: string) => number,
+  { cacheKey, perNode = Infinity }: Pick<PlacementRequest, 'cacheKey' | 'perNode'>,
+): string | undefined {
   const least = Math.min(...names.map(running))
-  const free = names.filter((name) => running(name) <= least + (key === '' ? 0 : 1))
-  return heaviestFirst(free, key)[0]
+  const most = least < perNode ? Math.min(perNode - 1, least + (cacheKey === '' ? 0 : 1)) : least
+  const free = names.filter((name) => running(name) <= most)
+  return heaviestFirst(free, cacheKey)[0]
 }

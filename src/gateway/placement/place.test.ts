@@ -82,6 +82,14 @@ describe('rule 1: insitu.for', () => {
     })
   })
 
+  test('of its nodes one is taken on which the build need not wait for its turn', () => {
+    const view = sketch({ nodes: three, running: { n2: 1 } })
+    const pods = ['n2', 'n3'].map((node, i) => podFacts(view, { name: `web-${i}`, node, created: i }))
+    const at = (perNode: number | undefined) =>
+      place(ask(view, { ...forWeb, perNode }, { label, pods, workload: undefined })).placement.node
+    expect([at(1), at(2), at(undefined)]).toEqual(['n3', 'n2', 'n2'])
+  })
+
   test('without pods its template decides', () => {
     const workload = workloadFacts({ images: [image], demand: ssd })
     const view = sketch({ nodes: { n1: {}, n2: { labels: { disk: 'ssd' } }, n3: {} } })
@@ -133,6 +141,16 @@ describe('rule 2: waiting', () => {
       targets: ['n3', 'n1'],
       reason: 'pod default/a waits there for docker.io/team/web:v2 (and 2 more pods on 2 nodes)',
     })
+  })
+
+  test('of those first on which the build need not wait for its turn', () => {
+    const pods = ['n2', 'n3', 'n1'].map((node, i) => ({ name: node, node, created: i, waiting: waits() }))
+    const at = (running: Record<string, number>) =>
+      decide({ nodes: three, pods, running }, { images: [image], perNode: 1 })
+    expect(at({}).node).toBe('n2')
+    expect(at({ n2: 1 })).toMatchObject({ rule: 'waiting', node: 'n3', targets: ['n2', 'n3', 'n1'] })
+    expect(at({ n2: 1, n3: 1, n1: 1 }).node).toBe('n2')
+    expect(decide({ nodes: three, pods, running: { n2: 9 } }).node).toBe('n2')
   })
 
   test('any of the names of a build counts', () => {
@@ -266,6 +284,21 @@ describe('rule 5: anywhere', () => {
     const favourite = decide({ nodes: three }, { cacheKey: 'k' }).node
     expect(decide({ nodes: three, running: { [favourite]: 3 } }, { cacheKey: 'k' }).node).toBe(favourite)
     expect(decide({ nodes: three, running: { [favourite]: 20 } }, { cacheKey: 'k' }).node).not.toBe(favourite)
+  })
+
+  test('a node on which it would have to wait for its turn is passed over; where all are full the shortest queue is taken', () => {
+    // Builds that name no image have one key.
+    const ask = { images: [], cacheKey: '', perNode: 2 }
+    const running: Record<string, number> = {}
+    const nodes = Array.from({ length: 9 }, () => {
+      const { node } = decide({ nodes: three, running }, ask)
+      running[node] = (running[node] ?? 0) + 1
+      return node
+    })
+    expect(running).toEqual({ n1: 3, n2: 3, n3: 3 })
+    for (const turn of [nodes.slice(0, 2), nodes.slice(2, 4), nodes.slice(4, 6)]) expect(new Set(turn).size).toBe(1)
+    expect(new Set(nodes.slice(6)).size).toBe(3)
+    expect(decide({ nodes: three, running: { n1: 9 } }, { node: 'n1', perNode: 2 }).node).toBe('n1')
   })
 
   test('native before emulated, emulated before nothing', () => {

@@ -16,6 +16,8 @@ export interface PlacementRequest {
   readonly nativeOnly?: boolean | undefined
   /** An image is to stay on the node that builds it. */
   readonly stays?: boolean | undefined
+  /** How many may build on a node at the same time; absent: any number. More have to wait there for their turn. */
+  readonly perNode?: number | undefined
 }
 
 export type PlacementRule = 'said' | 'waiting' | 'running' | 'template' | 'anywhere'

@@ -31,8 +31,9 @@ test('the short way to the first of thousands of nodes finds the one that the lo
       fits: (slot: { index: number }) => fitting[slot.index] as boolean,
       accepts: (slot: { index: number }) => accepted[slot.index] as boolean,
     }
-    const short = rank({ busy, table }, pool, `key-${round}`, { ...field, candidates: 'welcoming' })
-    const long = rank({ busy, table }, pool, `key-${round}`, { ...field, candidates: slots })
+    const build = { cacheKey: `key-${round}`, ...(r.chance(0.5) ? { perNode: 1 + r.int(5) } : {}) }
+    const short = rank({ busy, table }, pool, build, { ...field, candidates: 'welcoming' })
+    const long = rank({ busy, table }, pool, build, { ...field, candidates: slots })
     const first = long.all()[0]?.node
     expect(short.first?.name).toBe(first)
     expect(long.first?.name).toBe(first)

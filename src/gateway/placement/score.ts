@@ -1,5 +1,6 @@
 import type { ClusterView, NodeSlot } from './cluster.ts'
 import { cacheWeight, hash } from './hash.ts'
+import type { PlacementRequest } from './placer.ts'
 import type { Pool, Rank } from './pool.ts'
 
 export interface Score {
@@ -8,7 +9,7 @@ export interface Score {
   readonly native: number
   /** Rendezvous weight of the build's cache on this node, 0 … 2³² − 1. */
   readonly cache: number
-  /** Builds there now. */
+  /** Builds there now, those that wait for their turn included. */
   readonly running: number
 }
 
@@ -37,12 +38,13 @@ type RankedPool = Pick<Pool, 'native' | 'ranks'>
 
 /**
  * Chooses among candidates: natives, then the node whose cache is warm for the key, unless it has clearly more builds
- * than the others ("consistent hashing with bounded loads"): a queue costs more than a cold cache.
+ * than the others ("consistent hashing with bounded loads") or the build would have to wait there for its turn: a queue
+ * costs more than a cold cache.
  */
 export function rank(
   view: Pick<ClusterView, 'busy' | 'table'>,
   pool: RankedPool,
-  cacheKey: string,
+  { cacheKey, perNode = Infinity }: Pick<PlacementRequest, 'cacheKey' | 'perNode'>,
   field: Field,
 ): Ranking {
   const { busy, table } = view
@@ -52,7 +54,7 @@ export function rank(
     const slot = table.get(name)
     if (slot && field.fits(slot)) total += running
   }
-  const bound = Math.max(4, Math.ceil((1.25 * (total + 1)) / Math.max(1, field.size)))
+  const bound = Math.min(perNode, Math.max(4, Math.ceil((1.25 * (total + 1)) / Math.max(1, field.size))))
   const running = (slot: NodeSlot): number => busy.get(slot.name) ?? 0
   const { fits, accepts = () => true, prefers } = field
   // One number for the order of preference.

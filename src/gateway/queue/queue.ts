@@ -17,8 +17,6 @@ export interface QueueOptions {
 export interface Queue extends Turns {
   /** Builds that wait, by node. For metrics. */
   waiting(): ReadonlyMap<string, number>
-  /** How many connections may build on the request's node at the same time; undefined: any number. */
-  limit(request: Pick<TurnRequest, 'perNode'>): number | undefined
 }
 
 interface Entry extends Waiting {

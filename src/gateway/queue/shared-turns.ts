@@ -1,13 +1,11 @@
 import { describeError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { TurnWish } from '../directory/agent-turn.ts'
-import type { TurnRequest, Turns } from './turns.ts'
+import type { Turns } from './turns.ts'
 
 export interface SharedTurnsOptions {
   /** The turns of this gateway: their order is that of its tenants. */
   readonly own: Turns
-  /** How many may build on the request's node at the same time; undefined: any number. */
-  readonly limit: (request: TurnRequest) => number | undefined
   /** Asks the agent of a node. @throws anything when there is none to ask. */
   readonly hold: (node: string, wish: TurnWish) => Promise<() => void>
   /** Throws why a node takes no builds any more, if it does not. */
@@ -30,7 +28,7 @@ interface Shared {
  * cannot be asked counts with each gateway for itself: what is wrong with it is said where the build goes there.
  */
 export function createSharedTurns(options: SharedTurnsOptions): Turns {
-  const { own, limit, hold, check, logger, lookAgain = 1000 } = options
+  const { own, hold, check, logger, lookAgain = 1000 } = options
   const nodes = new Map<string, Map<object, Shared>>()
 
   const ask = (node: string, most: number): Shared => {
@@ -46,10 +44,11 @@ export function createSharedTurns(options: SharedTurnsOptions): Turns {
   }
 
   return {
+    limit: (request) => own.limit(request),
     async wait(request) {
       const { node, group, signal, onPosition } = request
       const release = await own.wait(request)
-      const most = limit(request)
+      const most = own.limit(request)
       if (most === undefined) return release
       const groups = nodes.get(node) ?? new Map<object, Shared>()
       nodes.set(node, groups)

@@ -25,7 +25,9 @@ export interface Turns {
    * @throws the signal's reason; InsituError DRAINING when the queue is closed.
    */
   wait(request: TurnRequest): Promise<() => void>
+  /** How many connections may build on a request's node at the same time; undefined: any number. */
+  limit(request: Pick<TurnRequest, 'perNode'>): number | undefined
 }
 
 /** Everything starts at once. */
-export const noQueue: Turns = { wait: () => Promise.resolve(() => undefined) }
+export const noQueue: Turns = { wait: () => Promise.resolve(() => undefined), limit: () => undefined }

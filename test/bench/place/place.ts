@@ -11,6 +11,7 @@ import type { BenchOptions } from '../benches.ts'
 import { type Measurement, type Report, summarize } from '../report.ts'
 import { startAgents } from './agents.ts'
 import { buildProgram } from './built.ts'
+import { everywhere, leaveOneProcessor } from './cores.ts'
 import { makeFleet, type Fleet } from './fleet.ts'
 import { loadCluster } from './load.ts'
 import { filling } from './writer.ts'
@@ -132,6 +133,7 @@ async function measureView(
   progress: BenchOptions['progress'],
 ): Promise<Measurement[]> {
   const proxy = await startTcpProxy(server.port)
+  await leaveOneProcessor()
   const worker = await startWorker(server, proxy.port, fleet, progress)
   const measurements: Measurement[] = []
   try {
@@ -189,7 +191,8 @@ async function startWorker(
   // As bin/insitu has them.
   const heap = ['--initial-heap-size=64', '--heap-growing-percent=25', '--max-semi-space-size=2']
   const flags = ['--disable-warning=ExperimentalWarning', '--external-memory-accounted-in-global-limit', ...heap]
-  const child = await start('node', [...flags, join(import.meta.dirname, 'worker.ts')], {
+  const [program, ...args] = [...everywhere, 'node', ...flags, join(import.meta.dirname, 'worker.ts')]
+  const child = await start(program, args, {
     pipe: true,
     env: {
       PATH: processEnv()['PATH'] ?? '',

@@ -45,7 +45,10 @@ export function unable({ view, request }: RuleInput, names: Iterable<string>): R
 }
 
 /** The tie-break all rules share: native, warm cache, load. */
-export const best = ({ view, request, pool }: RuleInput, field: Field): Ranking =>
-  rank(view, pool, request.cacheKey, field)
+export const best = ({ view, request, pool }: RuleInput, field: Field): Ranking => rank(view, pool, request, field)
+
+/** Whether a build would start there at once. */
+export const hasRoom = ({ view, request }: RuleInput, slot: NodeSlot): boolean =>
+  (view.busy.get(slot.name) ?? 0) < (request.perNode ?? Infinity)
 
 export const nodesOf = (slots: Iterable<NodeSlot>): string[] => Array.from(slots, (slot) => slot.name)

@@ -2,7 +2,7 @@ import { InsituError } from '../../../kernel/errors.ts'
 import type { Subject, WorkloadFacts } from '../cluster.ts'
 import { summarize, unwelcoming, type Rejection } from '../fitness.ts'
 import type { NodeSlot } from '../facts.ts'
-import { best, nodesOf, none, unable, type Rule, type RuleInput, type Verdict } from './rule.ts'
+import { best, hasRoom, nodesOf, none, unable, type Rule, type RuleInput, type Verdict } from './rule.ts'
 import { fitOf, refusal, takes, type Fit } from './template.ts'
 
 /**
@@ -45,7 +45,8 @@ function whereItRuns(input: RuleInput, { label, pods }: Subject): Verdict {
   const slots = new Set(pods.flatMap((p) => p.slot ?? []))
   const targets = nodesOf(slots)
   const rejected = () => unable(input, targets)
-  const first = [...slots].find((slot) => input.pool.can(slot))
+  const able = [...slots].filter((slot) => input.pool.can(slot))
+  const first = able.find((slot) => hasRoom(input, slot)) ?? able[0]
   if (first === undefined) throw nowhere(input, rejected())
   const rest = targets.length === 1 ? '' : `, and on ${targets.length - 1} more`
   const reason = `${label} runs there${rest} (insitu.for)`
