@@ -11,6 +11,8 @@ const split = 'insitu, split'
 const whole = 'insitu, one node emulates'
 export const appended = 'buildx, two appended nodes'
 export const subjects = [split, whole, appended] as const
+/** Those that split. */
+export const pair = [split, appended] as const
 export type Subject = (typeof subjects)[number]
 
 /** Seconds of a build: all of it, and what of it no step ran in, which is what a client, a gateway and a push take. */

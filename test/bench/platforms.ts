@@ -4,7 +4,7 @@ import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { BenchOptions } from './benches.ts'
 import { compilation, preparation } from './compilation.ts'
-import { appended, openField, type Subject, subjects, type Times } from './platforms-field.ts'
+import { appended, openField, pair, type Subject, subjects, type Times } from './platforms-field.ts'
 import { type Measurement, type Report, summarize } from './report.ts'
 
 /**
@@ -12,7 +12,7 @@ import { type Measurement, type Report, summarize } from './report.ts'
  * built, on a lab with a node that takes itself for one of arm64. Split, that node runs it; whole, another one does; buildx
  * splits on its own between daemons on two nodes. All push the image, with an index, to one registry. The order of the three changes with each round, so that none is
  * always first on a machine that gets warmer or busier. What the compilers take is the machine's and the same for all of
- * them: the time around it is told apart. Then the bytes that leave the client for a context that three platforms need.
+ * them: the time around it is told apart. A build without steps, many times, shows what splitting costs more sharply. Then the bytes that leave the client for a context that three platforms need.
  */
 export async function benchPlatforms({ runs, size, only, progress }: BenchOptions): Promise<Report> {
   const directory = await mkdtemp(join(tmpdir(), 'insitu-platforms-'))
@@ -42,6 +42,24 @@ export async function benchPlatforms({ runs, size, only, progress }: BenchOption
         for (const [subject, v] of values)
           measurements.push({ case: what, subject, unit: 's', values: v.map(read), paired })
       }
+    }
+    if (wants('small')) {
+      const rounds = Math.max(10, runs * 5)
+      const context = join(directory, 'small')
+      await mkdir(context)
+      await writeFile(join(context, 'Dockerfile'), 'FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /file\n')
+      const values = new Map<Subject, number[]>(pair.map((subject) => [subject, []]))
+      // The first round warms gateways, agents and daemons, and their connections to the registry.
+      for (let round = 0; round <= rounds; round++) {
+        for (const subject of rotated(pair, round)) {
+          for (const arch of ['amd64', 'arm64']) await writeFile(join(context, arch), randomBytes(2 << 20))
+          const { all } = await field.build(subject, context, ['linux/amd64', 'linux/arm64'], [field.push])
+          if (round > 0) values.get(subject)?.push(all)
+        }
+        if (round % 5 === 0) progress(`small: ${round}/${rounds}, load ${load()}`)
+      }
+      const what = 'one COPY of 2 MiB for two platforms and push'
+      for (const [subject, v] of values) measurements.push({ case: what, subject, unit: 's', values: v, paired: true })
     }
     if (wants('context')) {
       const mib = Math.min(size, 64)

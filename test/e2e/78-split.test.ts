@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startBusyRegistry } from '../integration/fixtures/busy-registry.ts'
 import { type Client, startClient } from '../integration/fixtures/clients.ts'
+import { stubbornContext } from '../integration/fixtures/frontend-image.ts'
 import { sleepers } from '../integration/fixtures/processes.ts'
 import { type Registry, registryUser, startRegistry } from '../integration/fixtures/registry.ts'
 import { net, pushRegistry } from '../lab/lab.ts'
@@ -107,9 +108,24 @@ it('a frontend that is named in Solve itself is split too, and its answer has th
   expect([found.get(first), found.get(second)]).toContain(digest)
 })
 
+it('a client that puts platforms together itself gets them from one node, which says why', async () => {
+  const name = `${pushRegistry}/${id}/combined:v1`
+  const args = [`-addr=${door.addr}`, `-image=${name}`, '-push', `platform=${both}`, `-salt=${id}`]
+  const { exitCode, output } = await startClient('probe', ['combine', ...args]).ended
+  expect(exitCode, output).toBe(0)
+  expect(output).toMatch(
+    /\[insitu\] node node\d: .*\(not split between 2 nodes, because the client puts platforms together itself\)/,
+  )
+  for (const platform of both.split(',')) expect(output).toContain(`graph for ${platform}\n`)
+})
+
 /** Nothing of a build that has failed is anywhere: no step, no tag, no name on a node. */
 async function nothingLeft(repository: string, seconds: number): Promise<void> {
   await waitFor('every part to end', () => sleepers(seconds) === 0 || undefined, { timeout: 120_000 })
+  await nothingNamed(repository)
+}
+
+async function nothingNamed(repository: string): Promise<void> {
   const accept = 'application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json'
   const answer = await fetch(`http://${pushRegistry}/v2/${repository}/manifests/v1`, { headers: { accept } })
   expect(answer.status).toBe(404)
@@ -136,6 +152,35 @@ describe('the first failure', () => {
     expect(stderr).toContain('it breaks here')
     expect(stderr).toMatch(/did not complete successfully: exit code: 7/)
     await nothingLeft(repository, seconds)
+  })
+})
+
+describe('a frontend that makes what it wants, and so two images of one platform', () => {
+  const image = `${pushRegistry}/${id}/stubborn:1`
+  beforeAll(async () => {
+    await using context = await temporary()
+    await stubbornContext(context.path)
+    // For both: a node looks for a frontend of its own platform.
+    const args = ['--output', pushed(image)]
+    await buildctl({ addr: door.addr, context: context.path, opt: { platform: both }, args })
+  })
+
+  it.each(['stays', 'is pushed'])('is refused with the nodes and both digests; nothing of it %s', async (what) => {
+    const repository = `${id}/twice-${what === 'stays' ? 'stays' : 'pushed'}`
+    const name = `${pushRegistry}/${repository}:v1`
+    await using context = await temporary()
+    await writeFile(join(context.path, 'Dockerfile'), 'FROM scratch\n')
+    const args = ['--frontend=gateway.v0', `--opt=source=${image}`]
+    const output = ['--output', what === 'stays' ? `type=image,"name=${name}"` : pushed(name)]
+    const asked = { addr: door.addr, context: context.path, opt: { platform: both }, args: [...args, ...output] }
+    const { exitCode, stderr } = await buildctl({ ...asked, allow: [1] })
+    expect(exitCode, stderr).toBe(1)
+    const digest = 'sha256:[0-9a-f]{64}'
+    expect(stderr).toMatch(
+      new RegExp(`nodes node\\d and node\\d made different images for linux/a\\w+64: ${digest} and ${digest}`),
+    )
+    expect(stderr).toContain('to fix it: ask for each platform once')
+    await nothingNamed(repository)
   })
 })
 

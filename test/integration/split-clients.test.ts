@@ -6,6 +6,7 @@ import { startBusyRegistry } from './fixtures/busy-registry.ts'
 import { buildctl, type Client, type ClientResult, startClient } from './fixtures/clients.ts'
 import { createWorkspace, type Workspace } from './fixtures/context.ts'
 import { startGateway, type TestGateway } from './fixtures/gateway.ts'
+import { stubbornContext } from './fixtures/frontend-image.ts'
 import { type HttpProxy, startHttpProxy } from './fixtures/http-proxy.ts'
 import { sleepers } from './fixtures/processes.ts'
 import { type Registry, startRegistry } from './fixtures/registry.ts'
@@ -154,6 +155,28 @@ describe('a client that puts platforms together itself is served by one node, wh
     expect(output).toContain('exit code: 3')
   })
 })
+
+test.for(['stays', 'is pushed'])(
+  'two images of one platform, from a frontend that makes what it wants: refused with both, and nothing %s',
+  async (what) => {
+    const frontend = `${registry.address}/team/stubborn:1`
+    const source = await work.directory()
+    await stubbornContext(source)
+    const args = [`--opt=platform=${both}`, `--output=type=image,name=${frontend},push=true`]
+    ok(await buildctl(gateway.address, source, args).ended)
+    const name = `${registry.address}/team/twice:v1`
+    const { exitCode, output } = await buildctl(gateway.address, await work.directory(), [
+      ...['--frontend=gateway.v0', `--opt=source=${frontend}`, `--opt=platform=${both}`],
+      `--output=type=image,name=${name}${what === 'stays' ? '' : ',push=true'}`,
+    ]).ended
+    expect(exitCode).toBe(1)
+    const digest = 'sha256:[0-9a-f]{64}'
+    const words = `nodes red and blue made different images for linux/a(md|rm)64: ${digest} and ${digest}`
+    expect(output).toMatch(new RegExp(words))
+    expect(output).toContain('to fix it: ask for each platform once')
+    expect(await registry.manifest('team/twice', 'v1')).toBeUndefined()
+  },
+)
 
 test('a session that is lost half-way ends both parts at once, with what was lost; nothing is pushed', async () => {
   const seconds = 50_000 + (process.pid % 10_000)

@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Buildkitd, startBuildkitd } from './fixtures/buildkitd.ts'
+import { admitAll } from '../../src/gateway/policy/admission.ts'
 import { buildctl, type ClientOptions, type ClientResult, startClient } from './fixtures/clients.ts'
 import { createWorkspace, type Workspace } from './fixtures/context.ts'
 import { startGateway, type TestGateway } from './fixtures/gateway.ts'
@@ -108,6 +109,38 @@ test('images that stay are on each node under the name, and the answer has the d
     'image.name': 'docker.io/team/stays:v1',
     'containerimage.descriptor': { mediaType: 'application/vnd.oci.image.index.v1+json' },
   })
+})
+
+test('nodes are asked about the names that they would keep, and about none that is only pushed', async () => {
+  const asked: [readonly string[], readonly string[]][] = []
+  const own = await startGateway({
+    nodes: {
+      red: { socket: red.socket, native: ['linux/amd64'] },
+      blue: { socket: blue.socket, native: ['linux/arm64'] },
+    },
+    patience: 30_000,
+    admission: {
+      ...admitAll,
+      names(_, images, nodes) {
+        asked.push([images, nodes.toSorted()])
+        return Promise.resolve()
+      },
+    },
+  })
+  try {
+    const context = await work.context('ARG TARGETARCH\nRUN echo named $TARGETARCH > /arch\n')
+    const pushed = `--output=type=image,name=${registry.address}/team/pushed:v1,push=true`
+    ok(await buildctl(own.address, context, [platforms, pushed]).ended)
+    expect(asked).toEqual([])
+    expect(platformsOf(await registry.manifest('team/pushed', 'v1'))).toHaveLength(2)
+    ok(await buildctl(own.address, context, [platforms, '--output=type=image,name=team/named:v1']).ended)
+    expect(asked).toEqual([[['docker.io/team/named:v1'], ['blue', 'red']]])
+    // One node builds all of it, and keeps the name beside what it pushes.
+    ok(await buildctl(own.address, context, [platforms, pushed, '--opt=insitu.node=red']).ended)
+    expect(asked.slice(1)).toEqual([[[`${registry.address}/team/pushed:v1`], ['red']]])
+  } finally {
+    await own.close()
+  }
 })
 
 test('bake builds each target on both nodes, with the context they share', async () => {

@@ -1,8 +1,10 @@
+import { createHash } from 'node:crypto'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
 import { describeError } from '../../kernel/errors.ts'
-import { pushIndex } from './push-index.ts'
+import { pushIndex, readPushed } from './push-index.ts'
+import { findSchemes } from './registries.ts'
 import { askRegistry } from './registry-request.ts'
 
 async function serve(listener: RequestListener): Promise<string> {
@@ -48,4 +50,67 @@ test('an answer without end is read as far as it counts', async () => {
   const { status, body } = await askRegistry(new URL(`http://${registry}/v2/`), options)
   expect(status).toBe(200)
   expect(body.length).toBeLessThanOrEqual(256 << 10)
+})
+
+test('one name gets its index at once; several get it when all their registries have it', async () => {
+  const asked: string[] = []
+  const registry = await serve((request, response) => {
+    asked.push(`${request.method} ${request.url}`)
+    request.resume().on('end', () => response.writeHead(201).end())
+  })
+  const index = { mediaType: 'application/vnd.oci.image.index.v1+json', digest: 'sha256:1', bytes: Buffer.from('{}') }
+  const put = (names: readonly string[], byDigest = false): Promise<void> =>
+    pushIndex(index, {
+      ...{ names: names.map((name) => `${registry}/${name}`), byDigest, insecure: true, plainHttp: [registry] },
+      ...{ credentials: undefined, signal: new AbortController().signal },
+    })
+  await put(['a:1'])
+  expect(asked.splice(0)).toEqual(['PUT /v2/a/manifests/1'])
+  await put(['a:1'], true)
+  expect(asked.splice(0)).toEqual(['PUT /v2/a/manifests/sha256:1'])
+  await put(['a:1', 'b:2'])
+  expect(asked).toEqual([
+    ...['PUT /v2/a/manifests/sha256:1', 'PUT /v2/b/manifests/sha256:1'],
+    ...['PUT /v2/a/manifests/1', 'PUT /v2/b/manifests/2'],
+  ])
+})
+
+test('how a registry is spoken to is asked before, once for each of them', async () => {
+  const options = {
+    ...{ insecure: true, signal: new AbortController().signal },
+    ...{ plainHttp: ['r.test:5000'], names: ['r.test:5000/a:1', 'r.test:5000/b:1', 'localhost:9/c:1'] },
+  }
+  const schemes = findSchemes(options)
+  expect([...schemes.keys()]).toEqual(['r.test:5000', 'localhost:9'])
+  expect(await Promise.all(schemes.values())).toEqual(['http', 'http'])
+  expect(await findSchemes({ ...options, insecure: false, names: ['r.test/a:1'] }).get('r.test')).toBe('https')
+})
+
+test('what a node has pushed is read with the credentials of the client, and only if it is that', async () => {
+  const text = '{"manifests":[]}'
+  const digest = `sha256:${createHash('sha256').update(text).digest('hex')}`
+  const login = `Basic ${Buffer.from('team:hunter2').toString('base64')}`
+  const registry = await serve((request, response) => {
+    if (request.headers.authorization !== login) {
+      return void response.writeHead(401, { 'www-authenticate': 'Basic realm="r"' }).end()
+    }
+    if (request.url === `/v2/team/app/manifests/${digest}`) return void response.end(text)
+    response.writeHead(request.url?.endsWith('sha256:other') ? 200 : 404).end('{}')
+  })
+  const mediaType = 'application/vnd.oci.image.index.v1+json'
+  const read = (of: string): Promise<string> =>
+    readPushed(
+      { digest: of, mediaType },
+      {
+        ...{ names: [`${registry}/team/app:1`], byDigest: false, insecure: false, plainHttp: [] },
+        credentials: {
+          token: () => Promise.resolve(undefined),
+          basic: () => Promise.resolve({ username: 'team', secret: 'hunter2' }),
+        },
+        signal: new AbortController().signal,
+      },
+    )
+  expect(await read(digest)).toBe(text)
+  await expect(read('sha256:other')).rejects.toThrow('something else than sha256:other')
+  await expect(read('sha256:none')).rejects.toThrow('answers 404')
 })

@@ -1,125 +1,57 @@
-import { parseReference } from '../../buildkit/reference.ts'
-import { describeError, InsituError } from '../../kernel/errors.ts'
-import type { ClientCredentials } from './ask-client.ts'
+import { createHash } from 'node:crypto'
+import { InsituError } from '../../kernel/errors.ts'
 import type { HttpAnswer } from '../../kernel/http/answer.ts'
-import { readChallenge } from '../../kernel/http/challenge.ts'
-import { readToken } from '../../kernel/http/token.ts'
-import type { ImageIndex } from './image-index.ts'
-import { askRegistry } from './registry-request.ts'
-
-export interface PushOptions {
-  /** Normalised names. */
-  readonly names: readonly string[]
-  /** Only under its digest: the names' tags are left alone. */
-  readonly byDigest: boolean
-  /** Certificates are not looked at, and plain HTTP is used where there is no TLS. */
-  readonly insecure: boolean
-  /** Registries (host, or host:port) that speak plain HTTP. */
-  readonly plainHttp: readonly string[]
-  /** Undefined: the build has no session, so there are no credentials. */
-  readonly credentials: ClientCredentials | undefined
-  readonly signal: AbortSignal
-}
+import { parseReference } from '../../buildkit/reference.ts'
+import type { Descriptor, ImageIndex } from './image-index.ts'
+import { askFor, findSchemes, type PushOptions, type Schemes } from './registries.ts'
 
 /**
  * Pushes an index whose manifests are in their registries already: under its digest everywhere, and only when that has
- * worked under the names.
+ * worked under the names. A single name gets it at once.
  * @throws InsituError PUSH (UNAVAILABLE, PERMISSION_DENIED)
  */
-export async function pushIndex(index: ImageIndex, options: PushOptions): Promise<void> {
-  const authorizations = new Map<string, string>()
-  for (const name of options.names) await put(index, name, index.digest, options, authorizations)
-  if (options.byDigest) return
-  for (const name of options.names) {
-    const { tag } = parseReference(name)
-    if (tag !== undefined) await put(index, name, tag, options, authorizations)
-  }
-}
-
-async function put(
-  { bytes, mediaType }: ImageIndex,
-  name: string,
-  reference: string,
+export async function pushIndex(
+  index: ImageIndex,
   options: PushOptions,
-  authorizations: Map<string, string>,
+  schemes: Schemes = findSchemes(options),
 ): Promise<void> {
-  const { domain, path } = parseReference(name)
-  const host = domain === 'docker.io' ? 'registry-1.docker.io' : domain
-  const repository = `${host}/${path}`
-  const send = (scheme: string): Promise<HttpAnswer> => {
-    const authorization = authorizations.get(repository)
-    return askRegistry(new URL(`${scheme}://${host}/v2/${path}/manifests/${reference}`), {
-      method: 'PUT',
-      headers: { 'content-type': mediaType, ...(authorization === undefined ? {} : { authorization }) },
-      body: bytes,
-      insecure: options.insecure,
-      signal: options.signal,
-    })
+  const registries = { options, schemes, authorizations: new Map<string, string>() }
+  const put = async (name: string, reference: string): Promise<void> => {
+    const request = { method: 'PUT', headers: { 'content-type': index.mediaType }, body: index.bytes } as const
+    const answer = await askFor(registries, { name, reference, what: 'pushed' }, request)
+    if (answer.status < 200 || answer.status >= 300) throw refused(name, answer)
   }
-  try {
-    const scheme = await schemeOf(host, options)
-    let answer = await send(scheme)
-    if (answer.status === 401) {
-      const authorization = await authorize(host, path, answer, options)
-      if (authorization !== undefined) {
-        authorizations.set(repository, authorization)
-        answer = await send(scheme)
-      }
-    }
-    if (answer.status >= 200 && answer.status < 300) return
-    throw refused(name, answer)
-  } catch (error) {
-    options.signal.throwIfAborted()
-    if (error instanceof InsituError) throw error
-    throw new InsituError('PUSH', `the index of ${name} cannot be pushed: ${describeError(error)}`, {
-      status: 'UNAVAILABLE',
-      fix: 'the gateway must reach the registry; gateway.push.plainHttp lists registries without TLS',
-    })
-  }
+  const named = options.byDigest
+    ? []
+    : options.names.flatMap((name) => {
+        const { tag } = parseReference(name)
+        return tag === undefined ? [] : [{ name, tag }]
+      })
+  const [only] = named
+  if (only && options.names.length === 1) return put(only.name, only.tag)
+  for (const name of options.names) await put(name, index.digest)
+  for (const { name, tag } of named) await put(name, tag)
 }
 
-/** As BuildKit: plain HTTP for this machine and for registries that are known to speak it. */
-async function schemeOf(host: string, { plainHttp, insecure, signal }: PushOptions): Promise<'http' | 'https'> {
-  if (plainHttp.includes(host) || /^(localhost|127(\.\d+){3}|\[::1\])(:\d+)?$/.test(host)) return 'http'
-  if (!insecure) return 'https'
-  const probe = { method: 'GET', headers: {}, insecure, signal } as const
-  return askRegistry(new URL(`https://${host}/v2/`), probe).then(
-    () => 'https',
-    () => 'http',
-  )
-}
-
-/** @returns the header's value; undefined when the client has no credentials that would help. */
-async function authorize(
-  host: string,
-  path: string,
-  { headers }: HttpAnswer,
-  { credentials, insecure, signal }: PushOptions,
-): Promise<string | undefined> {
-  const challenge = readChallenge(headers['www-authenticate'])
-  if (!challenge || !credentials) return undefined
-  const basic = async (): Promise<string | undefined> => {
-    const found = await credentials.basic(host, signal)
-    return found && `Basic ${Buffer.from(`${found.username}:${found.secret}`).toString('base64')}`
-  }
-  if (challenge.scheme === 'basic') return basic()
-  const { realm, service } = challenge
-  const scope = `repository:${path}:pull,push`
-  const given = await credentials.token({ host, realm, service, scopes: [scope] }, signal)
-  if (given !== undefined) return `Bearer ${given}`
-  // A client from before FetchToken: its credentials are for us to use.
-  const authorization = await basic()
-  const url = new URL(realm)
-  url.searchParams.set('service', service)
-  url.searchParams.set('scope', scope)
-  const answer = await askRegistry(url, {
-    method: 'GET',
-    headers: authorization === undefined ? {} : { authorization },
-    insecure,
-    signal,
+/**
+ * The text of a manifest that a node has pushed.
+ * @throws InsituError PUSH (UNAVAILABLE, PERMISSION_DENIED), also where the registry has something else.
+ */
+export async function readPushed(
+  { digest, mediaType }: Pick<Descriptor, 'digest' | 'mediaType'>,
+  options: PushOptions,
+  schemes: Schemes = findSchemes(options),
+): Promise<string> {
+  const [name = ''] = options.names
+  const request = { method: 'GET', headers: { accept: mediaType } } as const
+  const registries = { options, schemes, authorizations: new Map<string, string>() }
+  const answer = await askFor(registries, { name, reference: digest, what: 'read' }, request)
+  if (answer.status !== 200) throw refused(name, answer)
+  if (digest === `sha256:${createHash('sha256').update(answer.body).digest('hex')}`) return answer.body
+  throw new InsituError('PUSH', `the registry of ${name} answers with something else than ${digest}`, {
+    status: 'UNAVAILABLE',
+    fix: 'run the build again',
   })
-  const found = readToken(answer.body)
-  return found && `Bearer ${found.token}`
 }
 
 function refused(name: string, { status, body }: HttpAnswer): InsituError {

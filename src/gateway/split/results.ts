@@ -12,6 +12,7 @@ const largestIndex = 4 << 20
 
 /**
  * What a part's exporter says it has made, with the manifests of its index, read from its daemon.
+ * @param pushed reads it where it was pushed to: what a node does not keep may be collected at any time.
  * @throws InsituError NO_IMAGE when it does not say, DAEMON_CALL.
  */
 export async function readPartImage(
@@ -19,6 +20,7 @@ export async function readPartImage(
   part: BuildPart,
   response: Readonly<Record<string, string>>,
   signal: AbortSignal,
+  pushed?: (index: Descriptor) => Promise<string>,
 ): Promise<PartImage> {
   const node = part.node.name
   const descriptor = descriptorOf(response['containerimage.descriptor'])
@@ -29,13 +31,22 @@ export async function readPartImage(
   }
   const image = { node, platforms: part.platforms, descriptor }
   if (!isIndex(descriptor.mediaType)) return { ...image, manifests: undefined }
-  const upstream = await call.upstreams.to(part.node, true)
+  const text = await readContent(call, part, descriptor.digest, signal).catch((error: unknown) => {
+    const collected = error instanceof InsituError && error.status === 'NOT_FOUND'
+    if (collected && pushed) return pushed(descriptor)
+    throw error
+  })
+  const { manifests } = JSON.parse(text) as { manifests?: unknown }
+  return { ...image, manifests: Array.isArray(manifests) ? manifests.filter(isDescriptor) : [] }
+}
+
+async function readContent(call: Call, { node }: BuildPart, digest: string, signal: AbortSignal): Promise<string> {
+  const upstream = await call.upstreams.to(node, true)
   const chunks: Uint8Array[] = []
-  for await (const message of messagesFrom(upstream, contentPaths.read, readRequest(descriptor.digest), signal)) {
+  for await (const message of messagesFrom(upstream, contentPaths.read, readRequest(digest), signal)) {
     chunks.push(readData(message))
   }
-  const { manifests } = JSON.parse(Buffer.concat(chunks).toString('utf8')) as { manifests?: unknown }
-  return { ...image, manifests: Array.isArray(manifests) ? manifests.filter(isDescriptor) : [] }
+  return Buffer.concat(chunks).toString('utf8')
 }
 
 function descriptorOf(encoded: string | undefined): Descriptor | undefined {

@@ -79,7 +79,7 @@ async function solved(
     config: { proxy: true, defaults: false, recordOwner: false },
     logger: createLogger({ level: 'silent' }),
     proxies: { sources: () => [], exceptions: () => [] },
-    turns: { wait: () => Promise.resolve(((turns += 1), () => void (turns -= 1))) },
+    turns: { wait: () => Promise.resolve(((turns += 1), () => void (turns -= 1))), limit: () => undefined },
     images: {
       begin: () => ({ placed: () => undefined, ended: (why?: string) => void inProgress.push(why) }),
       finish: () => Promise.resolve(delivery),

@@ -19,9 +19,10 @@ import { everyPart } from './every-part.ts'
 import { DaemonRefusal, exchange } from './exchange.ts'
 import { exportPart } from './export-again.ts'
 import { unlessTaken } from './fallback.ts'
-import { assembleIndex, type ImageIndex } from './image-index.ts'
+import { assembleIndex, type Descriptor, type ImageIndex } from './image-index.ts'
 import { partAttributes } from './output.ts'
-import { pushIndex } from './push-index.ts'
+import { pushIndex, readPushed } from './push-index.ts'
+import { findSchemes, type PushOptions, type Schemes } from './registries.ts'
 import { mergedResponse, readPartImage } from './results.ts'
 import type { BuildPart, SplitBuild } from './split-build.ts'
 
@@ -68,10 +69,11 @@ export async function solveParts(
     const nodes = split.parts.map(({ node }) => node).toSorted((a, b) => (a.name < b.name ? -1 : 1))
     for (const node of nodes) turns.push(await waitForTurn(context, call, { ...build, node }))
     inProgress?.placed(build.node.name)
+    const schemes = schemesOf(context, call, split)
     const responses = await solveAll(context, call, { ...solve, onBegun })
     over()
     if (build.fallback?.taken.aborted === true) return 'fallback'
-    const index = await finish(context, call, solve, responses)
+    const index = await finish(context, call, solve, responses, schemes)
     // From here on the names are those of a build that is there, whatever becomes of its deliveries.
     asked = undefined
     await imagesBuilt(context, call, solve, index, inProgress)
@@ -175,34 +177,41 @@ function partMessage(
   return rewriteSolve(own, { defaults: config.defaults, proxy, owner }) ?? encodeSolve(own)
 }
 
+const schemesOf = ({ config }: RelayContext, { signal }: Call, { output }: SplitBuild): Schemes | undefined =>
+  output.kind === 'push' ? findSchemes({ ...output, plainHttp: config.push.plainHttp, signal }) : undefined
+
 /** Makes the index of what the parts made, and pushes it. */
 async function finish(
   context: RelayContext,
   call: Call,
   { build, split }: SplitSolve,
   responses: Responses,
+  schemes: Schemes | undefined,
 ): Promise<ImageIndex | undefined> {
   const { output, parts, platforms, session } = split
   if (output.kind === 'none') return undefined
   const step = build.progress.step('[insitu] index of all platforms')
   try {
     const byPart = new Map(parts.map((part, i) => [part, responses[i] ?? {}]))
+    const push = output.kind === 'push' ? output : undefined
+    const optionsOf = async (to: typeof push & object): Promise<PushOptions> => ({
+      ...to,
+      plainHttp: context.config.push.plainHttp,
+      credentials: session && clientCredentials(await session.client(call.signal)),
+      signal: call.signal,
+    })
+    const pushed = push && (async (made: Descriptor) => readPushed(made, await optionsOf(push), schemes))
     const images = await everyPart(parts, call.signal, (part, signal) =>
-      readPartImage(call, part, byPart.get(part) ?? {}, signal),
+      readPartImage(call, part, byPart.get(part) ?? {}, signal, pushed),
     )
     const index = assembleIndex(images, platforms)
     for (const { node, platforms: own, descriptor } of images) {
       step.log(`${own.join(', ')}: ${descriptor.digest} of node ${node}`)
     }
     step.log(`index: ${index.digest}`)
-    if (output.kind === 'push') {
-      await pushIndex(index, {
-        ...output,
-        plainHttp: context.config.push.plainHttp,
-        credentials: session && clientCredentials(await session.client(call.signal)),
-        signal: call.signal,
-      })
-      step.log(`pushed as ${output.names.join(', ')}`)
+    if (push) {
+      await pushIndex(index, await optionsOf(push), schemes)
+      step.log(`pushed as ${push.names.join(', ')}`)
     }
     step.done()
     return index
