@@ -1,3 +1,4 @@
+import { type Examination, examineEmulators } from '../agent/binfmt/examine.ts'
 import { checkMirror } from '../agent/mirror/check.ts'
 import { fatal, makePlan, paths, type Plan } from '../agent/plan.ts'
 import { checkProxies } from '../agent/proxy/check.ts'
@@ -43,8 +44,15 @@ export async function runDoctor(flags: DoctorFlags): Promise<void> {
   }
   const own = await makePlan(options, agent?.children)
   const proxies = await daemonProxies(options, await remembered(paths(options).run))
-  const findings = [...own.findings, ...(await mirrorFindings(own)), ...(await checkProxies(proxies))]
-  const plan: Examined = { ...own, findings, proxies }
+  // Rootless agents have no handlers.
+  const emulators = own.rootless ? undefined : await examineEmulators(paths(options).run, options.env['PATH'] ?? '')
+  const findings = [
+    ...own.findings,
+    ...(emulators?.findings ?? []),
+    ...(await mirrorFindings(own)),
+    ...(await checkProxies(proxies)),
+  ]
+  const plan: Examined = { ...own, findings, proxies, emulated: emulators?.emulated }
   console.log(flags.output === 'json' ? JSON.stringify(summary(plan, agent), undefined, 2) : describe(plan, agent))
   const count = fatal(plan.findings).length
   if (count > 0)
@@ -63,22 +71,26 @@ async function mirrorFindings({ host, findings }: Plan): Promise<readonly Findin
 interface Examined extends Plan {
   /** Those of buildkitd when it starts. */
   readonly proxies: Readonly<Record<string, string>>
+  /** Architectures; undefined where there are no handlers. */
+  readonly emulated: Examination['emulated'] | undefined
 }
 
 const shown = (proxies: Examined['proxies']): readonly (readonly [string, string])[] =>
   Object.entries(proxies).map(([name, value]) => [name, shownProxy(name, value)] as const)
 
-const summary = ({ host, rendered, findings, proxies }: Examined, agent: RunningAgent | undefined) => ({
+const summary = ({ host, rendered, findings, proxies, emulated }: Examined, agent: RunningAgent | undefined) => ({
   distribution: host.distribution.name,
   containerd: { version: host.containerd?.version ?? null, ...host.distribution, name: undefined },
   snapshotter: host.snapshotter ?? null,
   network: rendered.network,
   agent: agent?.pid ?? null,
+  emulated: emulated ?? null,
   proxy: Object.fromEntries(shown(proxies)),
   findings,
 })
 
-function describe({ rootless, host, rendered, findings, proxies }: Examined, agent: RunningAgent | undefined): string {
+function describe(examined: Examined, agent: RunningAgent | undefined): string {
+  const { rootless, host, rendered, findings, proxies, emulated } = examined
   const facts: (readonly [string, string])[] = [
     ...(rootless
       ? [['mode', 'rootless'] as const]
@@ -88,6 +100,7 @@ function describe({ rootless, host, rendered, findings, proxies }: Examined, age
           ['snapshotter', host.snapshotter ?? 'unknown'] as const,
         ]),
     ['network of RUN steps', networks[rendered.network]],
+    ...(emulated === undefined ? [] : [['emulated', emulated.join(', ') || 'nothing'] as const]),
     ['agent', agent ? `runs, process ${agent.pid}` : 'does not run'],
     ...shown(proxies),
   ]

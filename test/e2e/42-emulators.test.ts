@@ -1,6 +1,8 @@
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { architectures } from '../../src/agent/binfmt/architectures.ts'
+import { smallestProgram } from '../../src/agent/binfmt/elf.ts'
 import { namespace } from '../../src/api/names.ts'
 import { run } from '../../src/kernel/process/run.ts'
 import { toolsBin } from '../lab/lab.ts'
@@ -49,6 +51,23 @@ it('insitu nodes and buildx inspect show what is native and what is emulated, as
   for (const platform of emulated) expect(inspected).toContain(platform)
 })
 
+it('a program of every architecture that Debian’s qemu has runs in a RUN step', async () => {
+  await using context = await temporary()
+  await mkdir(join(context.path, 'programs'))
+  for (const architecture of architectures) {
+    // It ends with the first letter of the name that it was called by.
+    await writeFile(join(context.path, 'programs', `o-${architecture.qemu}`), smallestProgram(architecture))
+  }
+  const step = 'RUN export PATH=/programs; cd /programs; for one in *; do $one; echo "$one ends with $?"; done'
+  const lines = ['FROM busybox', 'COPY --chmod=755 programs /programs', step, '']
+  await writeFile(join(context.path, 'Dockerfile'), lines.join('\n'))
+  const opt = { 'insitu.node': 'node1', 'no-cache': '' }
+  const { stderr } = await buildctl({ addr: door.addr, context: context.path, opt })
+  // Handlers of others may lack the flag P: then programs know their path instead.
+  const codes = ['o', '/'].map((letter) => letter.charCodeAt(0)).join('|')
+  for (const { qemu } of architectures) expect(stderr).toMatch(new RegExp(` o-${qemu} ends with (${codes})$`, 'm'))
+})
+
 it.for(['linux/arm/v7', 'linux/arm64'])(
   'RUN steps for %s work on a node without emulators of its own',
   async (platform) => {
@@ -84,6 +103,15 @@ it('an agent takes its handlers with it, and no other one’s; the next one brin
   const [before, others] = [await handlers('node1'), await handlers('node2')]
   expect(before).toContain('insitu-riscv64@node1')
   expect(others).toContain('insitu-riscv64@node2')
+  // The node has them mounted nowhere when the next one comes, as a machine on which nobody has done it.
+  const mounted = async (): Promise<boolean> =>
+    (await insitu.lab.exec('node1', ['ls', '/proc/sys/fs/binfmt_misc'])).stdout.includes('register')
+  expect(await mounted()).toBe(true)
+  await insitu.lab.exec('node1', ['umount', '/proc/sys/fs/binfmt_misc'])
+  onTestFinished(async () => {
+    await insitu.lab.exec('node1', ['mount', '-t', 'binfmt_misc', 'binfmt_misc', '/proc/sys/fs/binfmt_misc'])
+  })
+  expect(await mounted()).toBe(false)
   const pod = (await insitu.agents()).get('node1')?.name ?? ''
   const seen: string[][] = []
   const watching = waitFor(
@@ -98,4 +126,26 @@ it('an agent takes its handlers with it, and no other one’s; the next one brin
   for (const names of seen) expect(names).toEqual(others)
   await ready(insitu)
   expect(await handlers('node1')).toEqual(before)
+  expect((await insitu.agents()).get('node1')?.report).toMatchObject({
+    platforms: expect.arrayContaining(emulated) as unknown,
+    findings: expect.not.arrayContaining([expect.objectContaining({ code: 'BINFMT_MISSING' })]) as unknown,
+  })
+  expect(await mounted()).toBe(false)
+})
+
+describe('insitu doctor', () => {
+  const doctor = async (pod: string): Promise<string> =>
+    insitu.kubectl(['-n', namespace, 'exec', pod, '--', 'insitu', 'doctor'])
+
+  it('in an agent’s pod shows what the node emulates', async () => {
+    const said = await doctor((await insitu.agents()).get('node1')?.name ?? '')
+    expect(said).toMatch(/^emulated: .*arm, riscv64, ppc64le, s390x, .*mips64le, loong64$/m)
+    expect(said).not.toMatch(/BINFMT_|EMULATOR_/)
+  })
+
+  it('in a user namespace of the node says that handlers of there would not hold, with the fix', async () => {
+    const own = ['unshare', '--user', '--map-root-user', '--mount', join(repository, 'bin/insitu'), 'doctor']
+    const { stdout } = await insitu.lab.exec('node1', own, { allow: [1] })
+    expect(stdout).toMatch(/^WARNING BINFMT_USER_NAMESPACE: .*\n +fix: run the agent without a user namespace/m)
+  })
 })

@@ -107,6 +107,19 @@ it('what is one stream to the client is built whole, emulated, and the progress 
   expect(stderr).toMatch(/\[insitu\] node node[123]: .*linux\/a(md|rm)64 is emulated/)
   expect(stderr).not.toContain(' builds linux/')
   expect((await stat(tar)).size).toBeGreaterThan(1e6)
+  const [files, flat] = [join(directory.path, 'files'), join(directory.path, 'flat.tar')]
+  const outputs = { local: files, tar: flat, docker: join(directory.path, 'docker.tar') }
+  await Promise.all(
+    Object.entries(outputs).map(async ([type, dest]) => {
+      // BuildKit's own answer to an image of two platforms for Docker is that it cannot.
+      const other = await build('whole', { args: ['--output', `type=${type},dest=${dest}`], allow: [1] })
+      expect(other.stderr).toContain(`not split between 2 nodes, because type=${type} is one stream to the client`)
+      expect(other.exitCode, other.stderr).toBe(type === 'docker' ? 1 : 0)
+    }),
+  )
+  const machine = (platform: string): Promise<string> => readFile(join(files, platform, 'machine'), 'utf8')
+  expect([await machine('linux_amd64'), await machine('linux_arm64')]).toEqual(['x86_64\n', 'aarch64\n'])
+  expect((await stat(flat)).size).toBeGreaterThan(1e6)
 })
 
 describe('buildx', () => {
@@ -152,11 +165,14 @@ describe('buildx', () => {
 })
 
 describe('one platform', () => {
-  it.each(['linux/pdp11', 'linux/amd64/x/y/z', 'windows95'])('that does not exist is refused: %s', async (platform) => {
-    const { stderr, exitCode } = await build('unknown', { opt: { platform }, allow: [1] })
-    expect(exitCode).toBe(1)
-    expect(stderr).toMatch(/is not a platform: .*; to fix it: write it as linux\/amd64/)
-  })
+  it.each(['linux/pdp11', 'linux/amd64/x/y/z', 'linux/amd64,,/', 'windows95'])(
+    'that does not exist is refused: %s',
+    async (platform) => {
+      const { stderr, exitCode } = await build('unknown', { opt: { platform }, allow: [1] })
+      expect(exitCode).toBe(1)
+      expect(stderr).toMatch(/is not a platform: .*; to fix it: write it as linux\/amd64/)
+    },
+  )
 
   it('goes to the node that runs it natively', async () => {
     const { stderr } = await build('native', { opt: { platform: 'linux/arm64' } })

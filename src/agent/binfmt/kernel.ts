@@ -22,13 +22,19 @@ export interface BinfmtKernel {
   close(): Promise<void>
 }
 
+const ownMount = (runDirectory: string): string => join(runDirectory, 'binfmt_misc')
+
+/** Where binfmt_misc is mounted for this process, also by an agent with that run directory. */
+export const mountedAt = (runDirectory: string): string | undefined =>
+  [usual, ownMount(runDirectory)].find((directory) => existsSync(join(directory, 'register')))
+
 /**
  * Opens binfmt_misc where it is mounted, else mounts it below the run directory: in a pod nobody else sees that.
  * @throws InsituError BINFMT_MISSING when the kernel has none
  */
 export async function openKernel(runDirectory: string, directory = usual): Promise<BinfmtKernel> {
   if (existsSync(join(directory, 'register'))) return kernelAt(directory, async () => {})
-  const own = join(runDirectory, 'binfmt_misc')
+  const own = ownMount(runDirectory)
   if (!existsSync(join(own, 'register'))) {
     await mkdir(own, { recursive: true })
     // The kernel loads the module by itself, where there is one.

@@ -14,13 +14,22 @@ import { forgetHandlers, recallHandlers, rememberHandlers } from './memory.ts'
 import { handlerNames } from './names.ts'
 import { handlerFlags } from './plan.ts'
 import { prove } from './prove.ts'
-import { isFirstUserNamespace, missingFinding, pageSize, pageSizeFinding, userNamespaceFinding } from './traps.ts'
+import {
+  auxiliaryVector,
+  isFirstUserNamespace,
+  missingFinding,
+  pageSize,
+  pageSizeFinding,
+  userNamespaceFinding,
+} from './traps.ts'
 
 export interface BinfmtPartOptions {
   /** Directory of interpreters, named as Debian does. Where it does not exist only the host's handlers are used. */
   readonly interpreters: string
   /** Milliseconds between two looks. Default 15,000. */
   readonly interval?: number
+  /** File with the auxiliary vector of a process of this machine. Default: of this one. */
+  readonly auxv?: string
 }
 
 /** Lets the node run programs of other architectures: the host's handlers, and own ones for what is missing. */
@@ -84,7 +93,7 @@ export async function keepHandlers(
     return look
   }
 
-  const page = pageSize(await readFile('/proc/self/auxv'))
+  const page = pageSize(await readFile(options.auxv ?? auxiliaryVector))
   const look = await begin().catch(async (error: unknown) => {
     await end().catch((left: unknown) => log.error({ err: describeError(left) }, 'handlers of emulators stay'))
     throw error

@@ -1,6 +1,9 @@
 import type { Finding } from '../../api/node-report.ts'
 
-/** Size of a page of memory in bytes, from /proc/self/auxv: pairs of words as wide as the machine's, getauxval(3). */
+/** What the kernel told this process when it started it. */
+export const auxiliaryVector = '/proc/self/auxv'
+
+/** Size of a page of memory in bytes, from an auxiliary vector: pairs of words as wide as the machine's, getauxval(3). */
 export function pageSize(auxv: Buffer): number | undefined {
   const key = 6n // AT_PAGESZ
   for (let at = 0; at + 16 <= auxv.length; at += 16) {

@@ -1,11 +1,11 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { appendFile, copyFile, cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { architectures } from '../../../src/agent/binfmt/architectures.ts'
-import { patternOf } from '../../../src/agent/binfmt/elf.ts'
+import { patternOf, smallestProgram } from '../../../src/agent/binfmt/elf.ts'
 import type { Entry } from '../../../src/agent/binfmt/entry.ts'
 import { type BinfmtKernel, openKernel } from '../../../src/agent/binfmt/kernel.ts'
 import { hostEntry } from '../../../src/agent/binfmt/plan.ts'
@@ -13,7 +13,9 @@ import { prove } from '../../../src/agent/binfmt/prove.ts'
 import type { RunningPart } from '../../../src/agent/part.ts'
 import type { AgentConfig } from '../../../src/api/agent-config.ts'
 import type { NodeReport } from '../../../src/api/node-report.ts'
+import { run } from '../../../src/kernel/process/run.ts'
 import { startBinfmt } from '../fixtures/binfmt-agent.ts'
+import type { InstanceSeen } from '../fixtures/binfmt-instance.ts'
 import { until } from '../fixtures/until.ts'
 
 // One kernel for all of this machine: other tests may have handlers of theirs. These here are about arm (32 bits) and
@@ -57,6 +59,7 @@ interface Start {
   readonly root?: string
   readonly interpreters: string
   readonly config?: Partial<AgentConfig['emulators']>
+  readonly auxv?: string
 }
 
 async function start(options: Start): Promise<RunningPart & { root: string }> {
@@ -236,15 +239,116 @@ it.for([
 ] as const)('%s is a finding with a fix, and the agent goes on', async ([code, fix, inside]) => {
   const root = await mkdtemp(join(scratch, 'root-'))
   const program = join(import.meta.dirname, '../fixtures/binfmt-agent.ts')
-  const [file = '', ...args] = [...inside, process.execPath, program, root, node, '/usr/bin']
-  const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [file = '', ...before] = inside
+  const child = spawn(file, [...before, process.execPath, program, root, node, '/usr/bin'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   const said = await new Promise<string>((resolve) => child.stdout.once('data', (text) => resolve(String(text))))
   child.kill('SIGKILL')
   await new Promise((resolve) => child.once('exit', resolve))
-  expect(JSON.parse(said)).toEqual([
-    expect.objectContaining({ code, severity: 'warning', fix: expect.stringContaining(fix) as string }),
+  const finding = expect.objectContaining({
+    ...{ code, severity: 'warning' },
+    fix: expect.stringContaining(fix) as string,
+  }) as unknown
+  expect(JSON.parse(said)).toEqual([finding])
+  const doctor = await doctorIn([file, ...before])
+  expect(doctor.emulated).toEqual([])
+  expect(doctor.findings.filter((one) => /BINFMT|EMULATOR/.test(one.code))).toEqual([finding])
+})
+
+it('a doctor shows what is emulated, by whomever, and a handler that does not work, with the fix', async () => {
+  await start({ interpreters: await interpreters() })
+  await ownName('arm')
+  const shown = await doctorIn()
+  expect(shown.emulated).toEqual(expect.arrayContaining(['arm', 'riscv64']))
+  // Other architectures are other tests' and the lab's.
+  expect(shown.findings.filter((one) => one.code.startsWith('BINFMT') || one.message.includes('riscv64'))).toEqual([])
+  const host = {
+    ...{ name: `test-riscv64-${process.pid}`, interpreter: '/usr/bin/qemu-riscv64-static', flags: '' },
+    pattern: patternOf(architectures.find(({ qemu }) => qemu === 'riscv64')!),
+  }
+  await kernel.register(host)
+  try {
+    const { findings } = await doctorIn()
+    expect(
+      findings.find((one) => one.code === 'EMULATOR_HOST_BROKEN' && one.message.includes(host.name)),
+    ).toMatchObject({ fix: expect.stringContaining('flag F') as string })
+  } finally {
+    await kernel.remove(host.name)
+  }
+})
+
+describe('an instance of a user namespace', () => {
+  const look = async (state: '0' | '1'): Promise<InstanceSeen> => {
+    const own = await mkdtemp(join(scratch, 'instance-'))
+    const program = join(import.meta.dirname, '../fixtures/binfmt-instance.ts')
+    const script = 'mount -t binfmt_misc none "$1" && echo "$2" > "$1/status" && shift 2 && exec "$@"'
+    const args = ['--user', '--map-root-user', '--mount', 'sh', '-c', script, 'sh', own, state]
+    const links = await mkdtemp(join(scratch, 'links-'))
+    const { stdout } = await run('unshare', [...args, process.execPath, program, links, own, node], {
+      timeout: 120_000,
+    })
+    return JSON.parse(stdout) as InstanceSeen
+  }
+
+  it('that is switched off is a finding with a fix, and gets no handler', async () => {
+    const { emulated, findings, handlers } = await look('0')
+    expect([emulated, handlers]).toEqual([[], []])
+    expect(findings).toEqual([
+      expect.objectContaining({ code: 'BINFMT_DISABLED', fix: expect.stringContaining('/status') as string }),
+    ])
+  })
+
+  it('has handlers that nobody else has: so an agent in one would help no RUN step', async () => {
+    const { emulated, findings, handlers } = await look('1')
+    expect({ emulated, findings }).toEqual({ emulated: ['riscv64'], findings: [] })
+    expect(handlers).toHaveLength(1)
+    expect(await names()).not.toContain(handlers[0])
+  })
+})
+
+it('pages of 16 KiB are a finding with a fix, as Linux tells its processes about them', async () => {
+  // Writes what it finds on its stack: the kernel of loongarch64, which qemu plays, has such pages.
+  const loong64 = architectures.find(({ qemu }) => qemu === 'loongarch64')!
+  const instructions = [
+    ...[0x03800404, 0x03800065, 0x03860006, 0x0381000b, 0x002b0000], // write(1, sp, 384)
+    ...[0x03800004, 0x0381740b, 0x002b0000], // exit(0)
+  ]
+  const code = Buffer.from(new Uint32Array(instructions).buffer).toString('hex')
+  const program = join(scratch, 'stack')
+  await writeFile(program, smallestProgram({ ...loong64, code }), { mode: 0o755 })
+  const stack = await new Promise<Buffer>((resolve, reject) => {
+    execFile('/usr/bin/qemu-loongarch64-static', [program], { env: {}, encoding: 'buffer' }, (error, out) =>
+      error ? reject(error) : resolve(out),
+    )
+  })
+  // argc, argv with its end, the end of an empty environment, then the auxiliary vector: the ABI of every 64-bit Linux.
+  const argc = Number(stack.readBigUInt64LE(0))
+  const auxv = join(scratch, 'auxv')
+  await writeFile(auxv, stack.subarray(8 * (argc + 3)))
+  const part = await start({ interpreters: await interpreters(), auxv })
+  expect(part.findings?.()).toEqual([
+    expect.objectContaining({
+      ...{ code: 'BINFMT_PAGE_SIZE', severity: 'warning' },
+      message: expect.stringMatching(/pages are 16 KiB: .*\(.*arm.*\)/) as string,
+      fix: expect.stringContaining('a kernel with pages of 4 KiB') as string,
+    }),
   ])
 })
+
+interface Shown {
+  readonly emulated: readonly string[]
+  readonly findings: readonly { readonly code: string; readonly message: string; readonly fix?: string }[]
+}
+
+/** What `insitu doctor` shows of a machine without containerd. @param inside arguments before the command. */
+async function doctorIn(inside: readonly string[] = []): Promise<Shown> {
+  const program = join(import.meta.dirname, '../../../bin/insitu')
+  const nowhere = ['--root', join(scratch, 'none'), '--containerd-address', join(scratch, 'none.sock')]
+  const [file = '', ...args] = [...inside, program, 'doctor', '--output', 'json', ...nowhere]
+  // 1: nothing can be built there.
+  return JSON.parse((await run(file, args, { allow: [1], timeout: 120_000 })).stdout) as Shown
+}
 
 /** Where this process sees the handlers. */
 const binfmt = (): string =>
