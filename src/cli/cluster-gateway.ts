@@ -18,6 +18,7 @@ import { policyParts } from './gateway-policy.ts'
 import { watchProxyConfigMaps } from '../gateway/proxy/config-maps.ts'
 import { clusterDomain } from '../gateway/proxy/domain.ts'
 import { followNetwork } from '../gateway/proxy/network.ts'
+import { namespaceEndHandlers } from '../gateway/workspace/namespace-end.ts'
 import { readOptional } from '../kernel/fs/read-optional.ts'
 import type { Logger } from '../kernel/log.ts'
 
@@ -134,7 +135,11 @@ export async function clusterParts(
     placer: createKubernetesPlacer({ client, view, logger }),
     tls: identity.tls,
     images: images.images,
-    httpHandlers: { ...identity.httpHandlers, ...images.httpHandlers },
+    httpHandlers: {
+      ...identity.httpHandlers,
+      ...images.httpHandlers,
+      ...namespaceEndHandlers({ client, namespace, logger }),
+    },
     podLookup: (address, patience) => view.lookupPod(address, patience),
     notReady: () =>
       directory.synced && view.synced && view.knowsOpenNamespaces

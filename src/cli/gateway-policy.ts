@@ -61,7 +61,6 @@ export async function policyParts(options: {
   const turns = holdTurn
     ? createSharedTurns({
         ...{ own: queue, hold: holdTurn, logger },
-        limit: (request) => queue.limit(request),
         check(node) {
           const why = trouble(node)
           if (why !== undefined) throw nodeLeaves(node, why)

@@ -4,8 +4,9 @@ import { annotations, labels } from '../api/names.ts'
 import type { KubernetesClient } from '../kernel/k8s/client.ts'
 import type { KubernetesObject } from '../kernel/k8s/objects.ts'
 import { type Resource, resources } from '../kernel/k8s/resources.ts'
-import { type ResourceWatch, watchResource } from '../kernel/k8s/watch.ts'
+import { type ResourceWatch, watchResource, type WatchOptions } from '../kernel/k8s/watch.ts'
 import type { Logger } from '../kernel/log.ts'
+import { createLastWords } from './last-words.ts'
 import { readJob, readPod, type PodView, type View } from './view.ts'
 
 export interface CacheOptions {
@@ -29,26 +30,34 @@ export function createCache({ client, namespace, logger, onChange }: CacheOption
   const watch = <T>(
     resource: Resource,
     pick: (object: KubernetesObject) => T | undefined,
-    more: { readonly labelSelector?: string; readonly namespace?: string } = {},
+    more: Pick<WatchOptions<KubernetesObject, T>, 'labelSelector' | 'namespace' | 'onDelete'> = {},
   ): ResourceWatch<T> =>
     watchResource<KubernetesObject, T>({
-      ...{ client, resource, pick, logger, ...more },
+      ...{ client, resource, pick, logger },
       onUpsert: onChange,
       onDelete: onChange,
       onSynced: onChange,
+      ...more,
     })
   const builds = watch(buildResources.builds, (one) => one as Build)
   const templates = watch(buildResources.buildTemplates, (one) => one as BuildTemplate)
   const clusterTemplates = watch(buildResources.clusterBuildTemplates, (one) => one as BuildTemplate)
   const jobs = watch(resources.jobs, readJob, { labelSelector: buildUidLabel })
-  const pods = watch(resources.pods, readPod, { labelSelector: buildUidLabel })
+  const lastWords = createLastWords()
+  const pods = watch(resources.pods, readPod, {
+    labelSelector: buildUidLabel,
+    onDelete(key, pod) {
+      lastWords.keep(key, pod)
+      onChange()
+    },
+  })
   const agents = watch(resources.pods, canBuild, { labelSelector: `${labels.role}=agent`, namespace })
   const all = [builds, templates, clusterTemplates, jobs, pods, agents]
 
   return {
     view() {
       const byJob = new Map<string, PodView[]>()
-      for (const [key, pod] of pods.items) {
+      for (const [key, pod] of new Map([...lastWords.pods, ...pods.items])) {
         const at = `${key.slice(0, key.indexOf('/'))}/${pod.job}`
         byJob.set(at, [...(byJob.get(at) ?? []), pod])
       }

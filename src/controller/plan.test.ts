@@ -157,6 +157,25 @@ describe('a plan', () => {
     })
   })
 
+  it.each([
+    [true, 'InfrastructureFailed', 'the pod was deleted: container test ended with exit code 137'],
+    [false, 'BuildFailed', 'container test ended with exit code 137'],
+  ])(
+    'takes a step that ended with its pod for lost, and one that failed by itself not: %s',
+    (deleting, reason, message) => {
+      const world = simulate({ perNamespace: 1, perNode: 1 })
+      world.add('a', 'one', { retries: 0 })
+      for (let i = 0; i < 3; i += 1) world.look()
+      const failed = { container: 'test', message: 'container test ended with exit code 137' }
+      world.pod('a/one-one-1', { phase: 'Failed', live: false, building: false, deleting, failed })
+      world.finish('a/one-one-1', 'failed')
+      world.look()
+      const { status } = world.builds.get('a/one') ?? {}
+      expect(status).toMatchObject({ phase: 'Failed', message })
+      expect(status?.conditions?.find(({ type }) => type === 'Succeeded')).toMatchObject({ reason })
+    },
+  )
+
   const pushed = {
     result: 'succeeded',
     digest: 'sha256:a',

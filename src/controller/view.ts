@@ -1,5 +1,5 @@
 import type { Build, BuildTemplate } from '../api/builds/builds.ts'
-import { buildContainer, buildUidLabel, jobRoleLabel, type Outcome } from '../api/builds/work.ts'
+import { buildContainer, buildUidLabel, jobRoleLabel, type Outcome, workspaceContainer } from '../api/builds/work.ts'
 import type { KubernetesObject } from '../kernel/k8s/objects.ts'
 
 /** A Job of ours as far as decisions need it. */
@@ -106,7 +106,9 @@ export function readPod(pod: RawPod): PodView | undefined {
   const buildUid = labels[buildUidLabel]
   if (buildUid === undefined) return undefined
   const { status = {} } = pod
-  const statuses = [...(status.initContainerStatuses ?? []), ...(status.containerStatuses ?? [])]
+  // The one beside them runs as long as the pod does, and how it ends says nothing about the build.
+  const all = [...(status.initContainerStatuses ?? []), ...(status.containerStatuses ?? [])]
+  const statuses = all.filter((one) => one.name !== workspaceContainer)
   const own = statuses.find((one) => one.name === buildContainer)
   const disruption = status.conditions?.find((c) => c.type === 'DisruptionTarget' && c.status === 'True')
   const unscheduled = status.conditions?.find((c) => c.type === 'PodScheduled' && c.status === 'False')

@@ -7,7 +7,9 @@ import { type Report, summarize } from './report.ts'
  * Builds that are queued at once, worked off by a real controller against a real API server: how fast, and how many ran
  * at one time. Their pods and the ends of their Jobs are written by this program, as fast as it can.
  */
-export async function benchBuilds({ builds: count, progress }: BenchOptions): Promise<Report> {
+export async function benchBuilds(options: BenchOptions): Promise<Report> {
+  if (options.only.includes('real')) return (await import('./builds-real.ts')).benchRealBuilds(options)
+  const { builds: count, progress } = options
   const limits = { perNamespace: 20, perNode: 4 }
   const nodes = 10
   const server = await startBuilds()

@@ -6,8 +6,10 @@ import type { Build } from '../../src/api/builds/builds.ts'
 import { namespace as ours } from '../../src/api/names.ts'
 import { startGitServers } from '../integration/fixtures/git-servers.ts'
 import { net } from '../lab/lab.ts'
+import { pushRegistry } from '../lab/layout.ts'
 import { run } from '../../src/kernel/process/run.ts'
 import { waitFor } from '../lab/wait.ts'
+import { type BuildFiles, serveFiles } from './fixtures/build-files.ts'
 import { makeClaim, type NodeClaim } from './fixtures/claims.ts'
 import { ensureInstalled, type Installed, repository } from './fixtures/insitu.ts'
 import { pageShell, shellBlocks } from './fixtures/page.ts'
@@ -103,6 +105,7 @@ describe('a Build', () => {
         ...[`--from-literal=username=${git.user}`, `--from-literal=password=${git.password}`],
       )
       const text = unique(await example('git.yaml'))
+      const since = Math.floor(Date.now() / 1000)
       await apply(text.replace('https://git.example.com/team/app.git', git.http('app')))
       const { status } = await ended('from-git')
       expect(status, JSON.stringify(status)).toMatchObject({ phase: 'Succeeded', commit })
@@ -117,6 +120,16 @@ describe('a Build', () => {
       }
       expect(await holds(`of ${namespace}`)).toBe(true)
       expect(await holds(git.password)).toBe(false)
+      // What daemon and containerd have written since: layers, provenance, records of builds.
+      const written = async (text: string) => {
+        const places = ['/var/lib/containerd/io.containerd.content.v1.content/blobs', '/var/lib/buildkit']
+        const script = 'find "$3" "$4" -xdev -type f -newermt "@$1" -exec grep -l -a -F -e "$2" {} + || true'
+        const args = ['sh', '-c', script, 'sh', String(since), text, ...places]
+        return (await insitu.lab.exec(status?.node ?? '', args)).stdout
+      }
+      const header = Buffer.from(`${git.user}:${git.password}`).toString('base64')
+      expect(await written(commit ?? '')).toContain('/blobs/')
+      for (const word of [git.password, header]) expect(await written(word)).toBe('')
     } finally {
       await git.close()
     }
@@ -244,6 +257,31 @@ describe('the end of a Build leaves nothing', () => {
       { timeout: 60_000 },
     )
 
+  /** What a registry has now. */
+  const digestOf = async (name: string): Promise<string | null> => {
+    const accept = 'application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json'
+    const url = `http://${pushRegistry}/v2/${namespace}/${name}/manifests/1`
+    return (await fetch(url, { method: 'HEAD', headers: { accept } })).headers.get('docker-content-digest')
+  }
+  const pushed = (name: string): string => `${pushRegistry}/${namespace}/${name}:1`
+  const pushes = (name: string, ...more: string[]) => ({
+    source: { dockerfile: `FROM busybox\nLABEL of=${namespace}-${name}\n` },
+    output: { names: [pushed(name), ...more], push: true, insecure: true },
+    retries: 0,
+  })
+  let files: BuildFiles
+  beforeAll(async () => {
+    files = await serveFiles(net.host, {})
+    // These are looked at last: the first has a minute and a half for what it pushes, and others are tried meanwhile.
+    await build('half', { ...pushes('half', `${files.mute}/never:1`), timeout: '90s' })
+    const script = `trap 'exit 1' TERM; sleep 6006 & wait`
+    const after = [{ name: 'wait', image: 'docker.io/library/busybox', command: ['sh', '-c', script] }]
+    await build('vanished', { ...pushes('vanished'), steps: { after } })
+  })
+  afterAll(async () => {
+    await files?.[Symbol.asyncDispose]()
+  })
+
   it('when it is cancelled', async () => {
     await build('cancelled', slow('cancelled', 6001))
     await sleeping('cancelled')
@@ -271,14 +309,33 @@ describe('the end of a Build leaves nothing', () => {
     expect(await steps()).not.toContain('sleep 6003')
   })
 
+  it('when its pod is gone without a word after it has pushed: what it pushed is said', async () => {
+    const known = await waitFor(
+      'the step after the push',
+      async () => {
+        const { status } = await get('vanished')
+        return status?.digest === undefined ? undefined : status
+      },
+      { timeout: 200_000 },
+    )
+    // No kubelet is waited for, and so nothing more is heard of it: as with a node that is lost.
+    await kubectl('delete', 'pod', known.pod ?? '', '--force', '--grace-period=0')
+    const { status } = await ended('vanished')
+    expect(status?.conditions?.find((c) => c.type === 'Succeeded')).toMatchObject({ reason: 'InfrastructureFailed' })
+    expect(status).toMatchObject({ names: [pushed('vanished')], digest: await digestOf('vanished') })
+    await kubectl('delete', 'build', 'vanished')
+    await nothingLeft('vanished')
+  })
+
   const other = `${namespace}-ends`
-  const onClaim = (claim: NodeClaim, name: string, run: string) =>
+  const onClaim = (claim: NodeClaim, name: string, run: string, more: object = {}) =>
     insitu.kubectl(
       ['-n', other, 'apply', '-f', '-'],
       JSON.stringify({
         ...{ apiVersion: 'insitu.build/v1alpha1', kind: 'Build', metadata: { name } },
         spec: {
           ...{ serviceAccountName: 'builder', source: { workspace: {} }, workspace: { claimName: claim.name } },
+          ...more,
           steps: {
             before: [
               {
@@ -293,17 +350,24 @@ describe('the end of a Build leaves nothing', () => {
   const there = (name: string): Promise<Build> =>
     insitu.kubectl(['-n', other, 'get', 'build', name, '-o', 'json']).then((text) => JSON.parse(text) as Build)
 
-  it('on a claim: the directory is gone after success and failure, and a deleted namespace takes all of a running one', async () => {
+  it('on a claim: the directory is gone after success and failure, and a deleted namespace takes all of a running one, but what is to stay', async () => {
     await insitu.kubectl(['create', 'namespace', other])
+    await enforce(insitu, other, 'restricted')
     await insitu.kubectl(['-n', other, 'apply', '-f', '-'], await example('account.yaml'))
     await using kept = await makeClaim(insitu, { namespace: other, name: `${other}-kept`, reclaim: 'Retain' })
     await using deleted = await makeClaim(insitu, { namespace: other, name: `${other}-deleted`, reclaim: 'Delete' })
     const has = async (claim: NodeClaim, name: string) =>
       ((await claim.content()) ?? []).some((one) => one.startsWith(`${name}-`))
-    await Promise.all([onClaim(kept, 'good', 'true'), onClaim(deleted, 'bad', 'false')])
-    for (const [name, phase, claim] of [
-      ['good', 'Succeeded', kept],
-      ['bad', 'Failed', deleted],
+    const toStay = { cleanUp: { workspace: 'OnSuccess' } }
+    await Promise.all([
+      onClaim(kept, 'good', 'true'),
+      onClaim(deleted, 'bad', 'false'),
+      onClaim(kept, 'broken', 'false', toStay),
+    ])
+    for (const [name, phase, claim, stays] of [
+      ['good', 'Succeeded', kept, false],
+      ['bad', 'Failed', deleted, false],
+      ['broken', 'Failed', kept, true],
     ] as const) {
       const found = await waitFor(
         `${name} to be over and let go`,
@@ -314,7 +378,7 @@ describe('the end of a Build leaves nothing', () => {
         { timeout: 180_000 },
       )
       expect(found.status, JSON.stringify(found.status)).toMatchObject({ phase })
-      expect(await has(claim, name)).toBe(false)
+      expect(await has(claim, name), name).toBe(stays)
     }
     await onClaim(kept, 'endless', 'sleep 6004 && true')
     await onClaim(deleted, 'timeless', 'sleep 6005 && true')
@@ -329,14 +393,26 @@ describe('the end of a Build leaves nothing', () => {
     expect([await has(kept, 'endless'), await has(deleted, 'timeless')]).toEqual([true, true])
     await insitu.kubectl(['delete', 'namespace', other, '--timeout=170s'])
     await Promise.all([stepGone(6004), stepGone(6005)])
-    // The claims went with it. What becomes of their files the volumes say: this one is to be kept, and that one is not.
+    // The claims went with it. This volume is to be kept: it is the pod of the Build that has removed its directory.
     await waitFor('the one volume to be let go', async () => (await kept.phase()) === 'Released' || undefined, {
       timeout: 60_000,
     })
-    expect(await kept.content()).toEqual([expect.stringMatching(/^endless-/)])
+    expect(await kept.content()).toEqual([expect.stringMatching(/^broken-/)])
     await waitFor('the other volume to go', async () => (await deleted.phase()) === '' || undefined, {
       timeout: 120_000,
     })
     expect(await deleted.content()).toBeUndefined()
+  })
+
+  it('when it takes too long while it pushes: of two names the one that a registry has is said', async () => {
+    const { status } = await ended('half')
+    expect(status?.conditions?.find((c) => c.type === 'Succeeded')).toMatchObject({ reason: 'Timeout' })
+    await nothingLeft('half')
+    const later = await waitFor(
+      'what was pushed to be said',
+      async () => ((await get('half')).status?.digest === undefined ? undefined : (await get('half')).status),
+      { timeout: 60_000 },
+    )
+    expect(later).toMatchObject({ names: [pushed('half')], digest: await digestOf('half') })
   })
 })

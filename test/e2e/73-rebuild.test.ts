@@ -9,7 +9,8 @@ import { run } from '../../src/kernel/process/run.ts'
 import { pushRegistry, standInRegistry } from '../lab/layout.ts'
 import { waitFor } from '../lab/wait.ts'
 import { buildArguments, ensureInstalled, type Installed, repository, temporary } from './fixtures/insitu.ts'
-import { enforce, runToEnd } from './fixtures/pods.ts'
+import { shellBlocks } from './fixtures/page.ts'
+import { enforce, runToEnd, saysAtEnd } from './fixtures/pods.ts'
 
 const namespace = `rebuild-${randomBytes(3).toString('hex')}`
 /** Other content for every run under names of its own: kubelets remember which name they pulled a content under. */
@@ -18,10 +19,11 @@ let insitu: Installed
 
 const kubectl = (...args: string[]) => insitu.kubectl(['-n', namespace, ...args])
 const apply = (text: string) => insitu.kubectl(['-n', namespace, 'apply', '-f', '-'], text)
-const example = async (name: string) =>
-  (await readFile(join(repository, 'config/examples', name), 'utf8'))
+const forLab = (text: string): string =>
+  text
     .replaceAll('registry.example.com/', `${pushRegistry}/${namespace}/`)
     .replaceAll('images.internal/', `images.internal/${namespace}/`)
+const example = async (name: string) => forLab(await readFile(join(repository, 'config/examples', name), 'utf8'))
 
 const build = (name: string, dockerfile: string, more: object = {}) =>
   JSON.stringify({
@@ -56,6 +58,11 @@ async function rebuild(...args: string[]): Promise<Ran> {
   )
   return { ...(JSON.parse(stdout) as RebuildReport), code: exitCode }
 }
+/** A command of the page, for this run's names; what is of the lab alone is added by `rebuild`. */
+const ofPage = (command: string | undefined): string[] =>
+  forLab(command ?? 'none')
+    .replace(/^(insitu rebuild|kubectl) /, '')
+    .split(' ')
 const levels = ({ images }: RebuildReport) =>
   Object.fromEntries(images.map(({ image, level }) => [image.replace(/^.*\//, ''), level]))
 
@@ -121,12 +128,14 @@ describe('a base image that changed', () => {
     expect(ofBuilds(before)).toEqual({ current: 11 })
     expect(ofHand(before)).toMatchObject({ result: 'current' })
     await base('second')
-    const planned = await rebuild('--base', os, '--dry-run')
+    const [, plans, does, runsIt] = ((await shellBlocks('docs/rebuild.md'))[0] ?? '').trim().split('\n')
+    expect(ofPage(plans)).toEqual(['--base', os, '--dry-run'])
+    const planned = await rebuild(...ofPage(plans))
     const first = { 'runtime:1': 0, 'tool:1': 0, 'part-1:1': 0, 'part-2:1': 0, 'part-3:1': 0 }
     const then = { 'orders:1': 1, 'payments:1': 1, 'report:1': 1, 'part-4:1': 1, 'part-5:1': 1, 'part-6:1': 1 }
     expect(levels(planned)).toEqual({ ...first, ...then })
 
-    const done = await rebuild('--base', os)
+    const done = await rebuild(...ofPage(does))
     expect(done, JSON.stringify(done)).toMatchObject({ code: 0, counts: { rebuilt: 11, skipped: 1 } })
     expect(Object.keys(done.nodes).length).toBeGreaterThan(1)
     expect(ofBuilds(await rebuild('--changed'))).toEqual({ current: 11 })
@@ -138,7 +147,8 @@ describe('a base image that changed', () => {
     await enforce(insitu, namespace, 'baseline')
     const release = `second of ${namespace}`
     expect(await runs('orders', `${pushRegistry}/${namespace}/team/orders:1`)).toBe(`orders, runtime on ${release}`)
-    expect(await runs('tool', `images.internal/${namespace}/tool:1`)).toBe(`tool on ${release}`)
+    await kubectl(...ofPage(runsIt))
+    expect(await saysAtEnd(insitu, namespace, 'tool')).toBe(`tool on ${release}`)
     expect(await runs('report', `images.internal/${namespace}/report:1`)).toBe(`report with tool on ${release}`)
   })
 
@@ -156,7 +166,9 @@ describe('a base image that changed', () => {
     await apply(
       text.replace('--parallel=8]', `--selector=every-night=yes, --registry=${pushRegistry}=http://${pushRegistry}]`),
     )
-    await kubectl('create', 'job', '--from=cronjob/rebuild', 'rebuild-now')
+    const [, makesJob] = ((await shellBlocks('docs/rebuild.md'))[1] ?? '').trim().split('\n')
+    expect(makesJob).toMatch(/^kubectl create job .* rebuild-now$/)
+    await kubectl(...ofPage(makesJob))
     const log = await waitFor(
       'the job to end',
       async () => {

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { Build } from '../../src/api/builds/builds.ts'
-import { jobRoleLabel } from '../../src/api/builds/work.ts'
 import { waitFor } from '../lab/wait.ts'
 import { startCommand } from './fixtures/background.ts'
-import { type BuildsNamespace, buildObject, openBuilds } from './fixtures/builds.ts'
+import { type BuildsNamespace, openBuilds } from './fixtures/builds.ts'
 import { type Controllers, configureControllers } from './fixtures/controllers.ts'
+import { most, running, stepTimes, timedBuild } from './fixtures/crowd.ts'
 import { ensureInstalled, type Installed } from './fixtures/insitu.ts'
 
 const id = randomBytes(3).toString('hex')
@@ -35,17 +35,8 @@ afterAll(async () => {
   await controllers?.[Symbol.asyncDispose]()
 })
 
-/** The step says when it ran, by the clock of the machine that all nodes are on. */
-const timed = (namespace: string, name: string): object => {
-  const now = `$(cut -d ' ' -f 1 /proc/uptime)`
-  const step = `RUN echo "from ${now}"; sleep 1; echo "of ${namespace} ${name} to ${now}"`
-  return buildObject(name, {
-    ...{ source: { dockerfile: `FROM busybox\n${step}\n` }, cleanUp: { pod: '1h' } },
-    // Builds of one name go where its cache is: those of many are spread.
-    output: { names: [`images.internal/${namespace}/${name}:1`] },
-    ...(namesNode(name) ? { node: 'node1' } : {}),
-  })
-}
+const timed = (namespace: string, name: string): object =>
+  timedBuild(namespace, name, namesNode(name) ? { node: 'node1' } : {})
 
 const all = async (): Promise<Build[]> => (await Promise.all(homes.map((home) => home.all()))).flat()
 const isOver = ({ status }: Build): boolean => status?.completionTime !== undefined
@@ -59,13 +50,6 @@ const jobs = async (): Promise<Job[]> => {
   const lists = await Promise.all(homes.map((home) => home.kubectl('get', 'jobs', '-o', 'json')))
   return lists.flatMap((text) => (JSON.parse(text) as { items: Job[] }).items)
 }
-
-/** Most intervals at one time; one that begins when another ends is not beside it. */
-function most(intervals: readonly (readonly [number, number])[]): number {
-  return Math.max(0, ...intervals.map(([at]) => intervals.filter(([from, to]) => from <= at && at < to).length))
-}
-const running = (builds: readonly Build[]) =>
-  builds.map(({ status }) => [Date.parse(status?.startTime ?? ''), Date.parse(status?.completionTime ?? '')] as const)
 
 it('controllers that vanish in the middle of a crowd of Builds: others go on, each Build is built once, none is lost', async () => {
   expect(await controllers.pods()).toHaveLength(2)
@@ -163,15 +147,15 @@ it('they were worked off in order, within the limits of namespaces and nodes, wh
   expect(Math.min(...starts(small))).toBeLessThan(Math.max(...starts(big)))
 
   const nodes = new Map(builds.map((build) => [key(build), build.status?.node ?? '']))
-  const steps = new Map<string, [number, number][]>()
+  const steps = new Map<string, (readonly [number, number])[]>()
   for (const [i, { namespace, count }] of crowd.entries()) {
-    const log = await homes[i]?.kubectl('logs', '-l', `${jobRoleLabel}=build`, '-c', 'build', '--tail=-1', '--prefix')
-    const times = [...(log ?? '').matchAll(/^\[pod\/\S+\] #\d+ [\d.]+ (?:from|of \S+ (\S+) to) ([\d.]+)$/gm)]
-    expect(times).toHaveLength(2 * count)
-    for (const [j, [, name, to]] of times.entries()) {
-      if (name === undefined) continue
+    const home = homes[i]
+    if (home === undefined) continue
+    const times = await stepTimes(home)
+    expect(times.size).toBe(count)
+    for (const [name, interval] of times) {
       const node = nodes.get(`${namespace}/${name}`) ?? ''
-      steps.set(node, [...(steps.get(node) ?? []), [Number(times[j - 1]?.[2]), Number(to)]])
+      steps.set(node, [...(steps.get(node) ?? []), interval])
     }
   }
   expect(steps.size).toBeGreaterThan(1)

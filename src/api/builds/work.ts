@@ -22,6 +22,8 @@ export const jobRoleLabel = 'insitu.build/job'
 export const workspaceFinalizer = 'insitu.build/workspace'
 /** The container that runs buildctl. */
 export const buildContainer = 'build'
+/** The container that removes the directory on a claim if the namespace is deleted; nothing of the build is in it. */
+export const workspaceContainer = 'insitu-workspace'
 
 /** A Secret with user and password for registries, as the service account says. */
 export interface BasicAuth {

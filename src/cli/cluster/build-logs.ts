@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Build, buildResources } from '../../api/builds/builds.ts'
+import { workspaceContainer } from '../../api/builds/work.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
@@ -141,9 +142,14 @@ async function writeContainer(options: BuildLogsOptions, pod: string, container:
   await out.stream({ pod, container }, log, timestamps === true)
 }
 
-/** In the order in which they run: before the last come those that run one after the other. */
+/**
+ * In the order in which they run: before the last come those that run one after the other. Not the one of ours that runs
+ * beside them to the end: it would be waited for.
+ */
 const containersOf = (pod: Pod | undefined): string[] =>
-  [...(pod?.spec?.initContainers ?? []), ...(pod?.spec?.containers ?? [])].map(({ name }) => name)
+  [...(pod?.spec?.initContainers ?? []), ...(pod?.spec?.containers ?? [])]
+    .map(({ name }) => name)
+    .filter((name) => name !== workspaceContainer)
 
 function hasStarted({ status }: Pod, container: string): boolean {
   const all = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])]

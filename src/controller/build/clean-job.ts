@@ -1,8 +1,9 @@
 import type { Build } from '../../api/builds/builds.ts'
 import type { PodTemplate } from '../../api/builds/pod-template.ts'
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
-import { job, type JobInputs, restricted, user, workspaceName, workspaceVolume } from './job.ts'
+import { job, type JobInputs } from './job.ts'
 import { cleanJobName, workspaceDirectory } from './names.ts'
+import { restricted, user, workspaceName, workspaceVolume } from './pod-parts.ts'
 
 /** What the pod that cleans takes of a pod template: as whom files are written, and where the claim can be mounted. */
 const ofCleaning = ['nodeSelector', 'affinity', 'tolerations', 'imagePullSecrets', 'priorityClassName'] as const

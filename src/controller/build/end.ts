@@ -61,6 +61,9 @@ function readEnd(job: JobView, pods: readonly PodView[], build: Build, recipe: R
   if (disrupted !== undefined) return lost(disrupted)
   if (outcome?.result === 'infrastructure') return lost(outcome.message ?? 'the connection to the build was lost')
   const failed = pods.map((one) => one.failed).find((one) => one !== undefined)
+  // Nor is it the step's fault when its pod was taken away from it.
+  if (pods.some((one) => one.failed !== undefined && one.deleting))
+    return lost(`the pod was deleted: ${failed?.message}`)
   // A step that fails is the author's; our own container without a word was killed.
   if (failed !== undefined && failed.container !== 'build') {
     return { phase: 'Failed', reason: reasons.failed, message: failed.message, ...where }

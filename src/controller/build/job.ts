@@ -5,6 +5,8 @@ import { tokenAudience } from '../../api/names.ts'
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import { mergePodTemplate } from './merge-pod.ts'
 import { jobName, workspaceDirectory } from './names.ts'
+import { identityMounts, restricted, user, workspaceName, workspaceVolume } from './pod-parts.ts'
+import { workspaceGuard } from './workspace-guard.ts'
 
 /** What a Job is made of besides the Build. */
 export interface JobInputs {
@@ -20,16 +22,6 @@ export interface JobInputs {
   /** spec.podTemplate, or what its ConfigMap holds. */
   readonly podTemplate: PodTemplate | undefined
 }
-
-export const restricted = {
-  allowPrivilegeEscalation: false,
-  capabilities: { drop: ['ALL'] },
-  runAsNonRoot: true,
-  seccompProfile: { type: 'RuntimeDefault' },
-} as const
-
-/** Of the image; also owns what a Build writes to its claim. */
-export const user = 65532
 
 /** The Job of one attempt of a Build: buildctl between its steps, as pod security "restricted" wants it. */
 export function buildJob(build: Build, inputs: JobInputs): KubernetesObject {
@@ -60,7 +52,7 @@ export function buildJob(build: Build, inputs: JobInputs): KubernetesObject {
         ...{ runAsNonRoot: true, runAsUser: user, runAsGroup: user, fsGroup: user },
         seccompProfile: { type: 'RuntimeDefault' },
       },
-      initContainers: sequence.slice(0, -1),
+      initContainers: [...workspaceGuard(build, inputs), ...sequence.slice(0, -1)],
       containers: sequence.slice(-1),
       volumes: [
         {
@@ -102,8 +94,7 @@ function buildStep(inputs: JobInputs): Container {
     securityContext: { ...restricted, readOnlyRootFilesystem: true },
     resources: { requests: { cpu: '50m', memory: '96Mi' } },
     volumeMounts: [
-      { name: 'insitu-work', mountPath: '/var/run/insitu/work', readOnly: true },
-      { name: 'insitu-identity', mountPath: '/var/run/secrets/insitu.build', readOnly: true },
+      ...identityMounts,
       { name: 'insitu-tmp', mountPath: '/tmp' },
       workspaceMount(inputs),
       ...inputs.registrySecrets.map((name, i) => ({
@@ -116,8 +107,6 @@ function buildStep(inputs: JobInputs): Container {
   }
 }
 
-export const workspaceName = 'insitu-workspace'
-
 const workspaceMount = ({ recipe, work }: JobInputs): { name: string; mountPath: string; subPath?: string } => ({
   name: workspaceName,
   mountPath: paths.workspace,
@@ -125,11 +114,6 @@ const workspaceMount = ({ recipe, work }: JobInputs): { name: string; mountPath:
     ? {}
     : { subPath: workspaceDirectory({ metadata: work.build, spec: {} }, recipe.workspace.directory) }),
 })
-
-export const workspaceVolume = ({ workspace }: Recipe): Named =>
-  workspace === undefined
-    ? { name: workspaceName, emptyDir: {} }
-    : { name: workspaceName, persistentVolumeClaim: { claimName: workspace.claimName } }
 
 const secretVolume = (name: string, secretName: string): Named => ({
   name,
