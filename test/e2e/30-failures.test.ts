@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { namespace } from '../../src/api/names.ts'
 import type { Finding } from '../../src/api/node-report.ts'
+import { labBuildkitdToml } from '../lab/buildkitd-toml.ts'
 import { waitFor } from '../lab/wait.ts'
 import { buildctl, configure, ensureInstalled, type Installed, recreateAgents, temporary } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
@@ -16,12 +17,14 @@ let insitu: Installed
 beforeAll(async () => {
   insitu = await ensureInstalled()
 })
-beforeEach(async () => {
+/** Agents that wait see a new ConfigMap when their kubelet looks again, a minute or so later: new ones read it at once. */
+async function makeWhole(): Promise<void> {
+  await configure(insitu, await labBuildkitdToml())
+  await recreateAgents(insitu)
   await ensureInstalled()
-})
-afterAll(async () => {
-  await ensureInstalled()
-})
+}
+beforeEach(makeWhole)
+afterAll(makeWhole)
 
 /** Gives every agent a new configuration at once. */
 const reconfigure = async (toml: string): Promise<void> => {

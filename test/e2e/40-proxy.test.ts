@@ -7,12 +7,13 @@ import { run } from '../../src/kernel/process/run.ts'
 import { createAuthority } from '../../src/kernel/tls/ca.ts'
 import { bareRepository } from '../integration/fixtures/bare-repository.ts'
 import { certificate } from '../integration/fixtures/front-door.ts'
-import type { HttpProxy } from '../integration/fixtures/http-proxy.ts'
-import type { HttpTarget } from '../integration/fixtures/http-target.ts'
+import { type HttpProxy, startHttpProxy } from '../integration/fixtures/http-proxy.ts'
+import { type HttpTarget, startHttpTarget } from '../integration/fixtures/http-target.ts'
 import { startRegistry } from '../integration/fixtures/registry.ts'
 import { labBuildkitdToml } from '../lab/buildkitd-toml.ts'
 import { net } from '../lab/lab.ts'
-import { pushRegistry } from '../lab/layout.ts'
+import { nodeNetns, pushRegistry } from '../lab/layout.ts'
+import { netnsPath } from '../lab/network.ts'
 import { waitFor } from '../lab/wait.ts'
 import { askingContext, type BehindProxy, startBehindProxy } from './fixtures/behind-proxy.ts'
 import {
@@ -26,8 +27,8 @@ import {
 } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
-// Nobody listens there (the lab's registry is in NO_PROXY, for buildkitd itself uses the proxy too), and no step opens a connection: it is about who sees the variables. The password must show
-// up in RUN and nowhere else.
+// Nobody listens there, and no step opens a connection: it is about who sees the variables. The password must show up in
+// RUN and nowhere else. buildkitd itself uses the proxy, too, but not for the lab's registries: its toml has them as local.
 const proxy = 'http://builder:s3cr3t-of-the-proxy@proxy.corp.test:3128'
 const id = randomBytes(3).toString('hex')
 const node1 = { 'insitu.node': 'node1' }
@@ -45,7 +46,7 @@ beforeAll(async () => {
     'insitu-proxy',
     `--from-literal=HTTP_PROXY=${proxy}`,
     `--from-literal=https_proxy=${proxy}`,
-    `--from-literal=NO_PROXY=.corp.test,${net.control}`,
+    '--from-literal=NO_PROXY=.corp.test',
   ])
   await restartAgents(insitu)
   door = await portForward(insitu.lab)
@@ -54,8 +55,13 @@ afterAll(async () => {
   await door?.[Symbol.asyncDispose]()
   if (!insitu) return
   await insitu.kubectl(['-n', namespace, 'delete', 'secret', 'insitu-proxy', '--ignore-not-found'])
+  await setAgents('HTTP_PROXY-')
   await restartAgents(insitu)
 })
+
+/** Sets a variable of the agents, or takes one away, as the page for users has it. */
+const setAgents = (variable: string): Promise<string> =>
+  insitu.kubectl(['-n', namespace, 'set', 'env', 'ds/insitu-agent', variable])
 
 describe('proxy variables of the agent', () => {
   it('reach RUN in both cases, and stay out of image and history', async () => {
@@ -186,8 +192,11 @@ describe('a real proxy, for names that only it knows', () => {
     const result = await waitFor('the ConfigMap to arrive', build, { timeout: 60_000 })
     expect(result.stderr).toContain('from-behind-the-proxy')
     expect(real.requests()).toContain(`GET ${url}`)
-    for (const entry of ['.corp.test', '.svc', '.cluster.local', net.services, '10.77.0.11', '10.244.1.0/24']) {
-      expect(result.stderr).toMatch(new RegExp(`except .*${entry.replaceAll('.', '\\.')}`))
+    const apiServer = await insitu.kubectl(['get', 'svc', 'kubernetes', '-o', 'jsonpath={.spec.clusterIP}'])
+    const cluster = ['.svc', '.cluster.local', net.services, '10.77.0.11', '10.244.1.0/24', apiServer]
+    // The last one is of the registries that buildkitd.toml has with `http = true`.
+    for (const entry of ['.corp.test', ...cluster, net.control]) {
+      expect(result.stderr).toMatch(new RegExp(`except (\\S*,)?${entry.replaceAll('.', '\\.')}(,|$)`, 'm'))
     }
   })
 
@@ -265,6 +274,39 @@ describe('a real proxy, for names that only it knows', () => {
       await registry.stop()
     }
   })
+})
+
+it('a proxy on each node: every build goes through that of its own', async () => {
+  const answer = 'by the proxy of a node'
+  const target = await startHttpTarget(answer, undefined, net.host)
+  const url = (node: string): string => `http://only.test:${target.port}/${id}/${node}`
+  const proxies = new Map<string, HttpProxy>()
+  try {
+    for (const node of ['node1', 'node2']) {
+      const network = { file: netnsPath(nodeNetns(node)), port: 3128 }
+      const hosts = { 'only.test': net.host }
+      proxies.set(node, await startHttpProxy({ hosts, address: insitu.lab.nodeIP(node), network }))
+    }
+    await setAgents('HTTP_PROXY=http://$(HOST_IP):3128')
+    await restartAgents(insitu)
+    await insitu.kubectl(['-n', namespace, 'rollout', 'status', 'ds/insitu-agent', '--timeout=170s'])
+    for (const [node, own] of proxies) {
+      await using context = await temporary()
+      const step = `RUN wget -qO- ${url(node)} && echo " is $HTTP_PROXY $http_proxy"`
+      await writeFile(join(context.path, 'Dockerfile'), `FROM busybox\n${step}\n`)
+      const build = () => buildctl({ addr: door.addr, context: context.path, opt: { 'insitu.node': node } })
+      const { stderr } = await waitFor(`a build on ${node}`, build, { timeout: 120_000 })
+      const { url: shown } = own
+      expect(shown).toBe(`http://${insitu.lab.nodeIP(node)}:3128`)
+      expect(stderr).toContain(`${answer} is ${shown} ${shown}`)
+    }
+    for (const [node, own] of proxies) {
+      expect(own.requests().filter((request) => request.includes(id))).toEqual([`GET ${url(node)}`])
+    }
+  } finally {
+    await Promise.all([...proxies.values()].map((one) => one.stop()))
+    await target.stop()
+  }
 })
 
 /** Manifest and configuration of an image as text. */

@@ -1,13 +1,15 @@
+import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { namespace } from '../../src/api/names.ts'
 import { run, type RunResult } from '../../src/kernel/process/run.ts'
 import { labBuildkitdToml } from '../lab/buildkitd-toml.ts'
 import { buildInsituImage } from '../lab/images/insitu.ts'
 import { silent } from '../lab/progress.ts'
 import { ensureLab } from '../lab/lab.ts'
 import { waitFor } from '../lab/wait.ts'
-import { buildctl, ensureInstalled, type Installed, open, repository, temporary } from './fixtures/insitu.ts'
+import { buildctl, ensureInstalled, type Installed, open, ready, repository, temporary } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 let insitu: Installed
@@ -72,6 +74,81 @@ function difference(before: Readonly<Record<string, string>>, now: Readonly<Reco
     ]
   })
 }
+
+it('emulators of a newer image take the place of the old ones; an uninstall takes them all, and nobody else’s', async () => {
+  await ensureInstalled()
+  const directory = '/proc/sys/fs/binfmt_misc'
+  const read = async (name: string): Promise<string> =>
+    (await insitu.lab.exec('node1', ['cat', `${directory}/${name}`])).stdout
+  const others = async (): Promise<string[]> => {
+    const names = (await insitu.lab.exec('node1', ['ls', directory])).stdout.split('\n')
+    return Promise.all(names.filter((name) => name !== '' && name !== 'register' && !isAgents(name)).map(read))
+  }
+  const isAgents = (name: string): boolean => /^insitu-.*@node\d+$/.test(name)
+  const [hosts, arm, riscv] = [await others(), await read('insitu-arm@node1'), await read('insitu-riscv64@node1')]
+  const json = async (...args: string[]): Promise<string> =>
+    (await insitu.kubectl(['-n', namespace, 'get', ...args])).trim()
+  const container = 'jsonpath={.spec.template.spec.containers[0].image}'
+  const newer = `registry.example.test/${randomBytes(3).toString('hex')}/insitu:newer`
+
+  await using context = await temporary()
+  {
+    await using door = await portForward(insitu.lab)
+    const lines = [
+      `FROM ${await json('ds/insitu-agent', '-o', container)}`,
+      'USER 0',
+      // qemu does not mind; it is another file.
+      'RUN echo newer >> /usr/libexec/insitu/qemu-arm-static',
+      'USER 65532:65532',
+      '',
+    ]
+    await writeFile(join(context.path, 'Dockerfile'), lines.join('\n'))
+    // Everywhere: the uninstall cleans each node with the image of the agents.
+    const opt = { 'insitu.node': 'node1', 'insitu.deliver': 'all' }
+    await buildctl({ addr: door.addr, context: context.path, name: newer, opt })
+  }
+  // One node is enough; the others keep what they have.
+  const updateStrategy = { type: 'OnDelete', rollingUpdate: null }
+  const spec = { updateStrategy, template: { spec: { containers: [{ name: 'agent', image: newer }] } } }
+  await insitu.kubectl(['-n', namespace, 'patch', 'ds', 'insitu-agent', '-p', JSON.stringify({ spec })])
+  const runs = async (): Promise<string> => {
+    const pod = (await insitu.agents()).get('node1')?.name ?? ''
+    return json('pod', pod, '-o', 'jsonpath={.spec.containers[0].image}')
+  }
+  const old = (await insitu.agents()).get('node1')?.name ?? ''
+  await insitu.kubectl(['-n', namespace, 'delete', 'pod', old, '--timeout=120s'])
+  await ready(insitu)
+  expect(await runs()).toBe(newer)
+
+  const interpreter = (text: string): string | undefined => /^interpreter (\S+)$/m.exec(text)?.[1]
+  const now = await read('insitu-arm@node1')
+  expect(interpreter(now)).toMatch(/\/qemu-arm$/)
+  expect(interpreter(now)).not.toBe(interpreter(arm))
+  // All else is as before, of this handler and of those whose file is the same.
+  expect(now.replace(/^interpreter .*$/m, '')).toBe(arm.replace(/^interpreter .*$/m, ''))
+  expect(await read('insitu-riscv64@node1')).toBe(riscv)
+  const line = (await cli(['nodes'])).stdout.split('\n').find((text) => text.startsWith('node1 '))
+  expect(line).toMatch(/ linux\/amd64,\S* +\S*linux\/arm\/v7/)
+  expect((await insitu.agents()).get('node1')?.report?.findings.filter(({ code }) => /EMUL|BINFMT/.test(code))).toEqual(
+    [],
+  )
+  {
+    await using door = await portForward(insitu.lab)
+    await writeFile(
+      join(context.path, 'Dockerfile'),
+      'FROM busybox:multi\nRUN echo "it is $(uname -m)" && ls / | wc -l\n',
+    )
+    const opt = { platform: 'linux/arm/v7', 'insitu.node': 'node1', 'no-cache': '' }
+    const { stderr } = await buildctl({ addr: door.addr, context: context.path, opt })
+    expect(stderr).toContain('linux/arm/v7 is emulated')
+    expect(stderr).toMatch(/it is armv[78]l/)
+  }
+
+  await cli(['uninstall'])
+  const left = (await insitu.lab.exec('node1', ['ls', directory])).stdout.split('\n').filter(isAgents)
+  expect(left).toEqual([])
+  expect(await others()).toEqual(hosts)
+}, 600_000)
 
 it('insitu uninstall leaves nodes and cluster as they were; install and status explain themselves', async () => {
   // From a clean start.

@@ -143,8 +143,14 @@ const criImages = async (): Promise<CriImage[]> =>
   }))
 const removeImage = (image: string): Promise<unknown> =>
   cri.unary({ method: '/runtime.v1.ImageService/RemoveImage', request: fieldOf(1, fieldOf(1, image)), timeout: 30_000 })
-/** What the kubelet's collector and `crictl rmi --prune` do when nothing is in use. */
+/** What the kubelet's collector and `crictl rmi --prune` do when nothing is in use; with INSITU_TEST_CRICTL (its path) the latter does it. */
 async function removeUnpinned(): Promise<void> {
+  const crictl = process.env['INSITU_TEST_CRICTL']
+  if (crictl !== undefined) {
+    const endpoint = `unix://${node.address}`
+    await node.ok(crictl, ['--runtime-endpoint', endpoint, '--image-endpoint', endpoint, 'rmi', '--prune'])
+    return
+  }
   for (const { id, pinned } of await criImages()) if (!pinned) await removeImage(id)
 }
 const codes = (): string[] => part?.findings?.().map((finding) => finding.code) ?? []

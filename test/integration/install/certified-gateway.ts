@@ -1,5 +1,6 @@
 import { serviceAccounts } from '../../../src/api/names.ts'
 import { type GatewayIdentity, gatewayIdentity } from '../../../src/gateway/certificate/identity.ts'
+import { namespaceEndHandlers } from '../../../src/gateway/workspace/namespace-end.ts'
 import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
 import { createLogger } from '../../../src/kernel/log.ts'
 import { type Buildkitd, startBuildkitd } from '../fixtures/buildkitd.ts'
@@ -27,7 +28,10 @@ export async function startCertifiedGateway(
   const gateway = await startGateway({
     nodes: { one: daemon },
     tls: identity.tls,
-    httpHandlers: identity.httpHandlers,
+    httpHandlers: {
+      ...identity.httpHandlers,
+      ...namespaceEndHandlers({ client, namespace, logger: createLogger({ level: 'silent' }) }),
+    },
     config: { plaintext: { loopback: false, namespaces: [], cidrs: [] }, ...config },
   })
   return {

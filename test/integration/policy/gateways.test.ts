@@ -50,7 +50,6 @@ function start(): Promise<TestGateway> {
     config: { statusVertex: true },
     turns: createSharedTurns({
       own: queue,
-      limit: (request) => queue.limit(request),
       hold: (node, wish) => holdTurn({ node, host: '127.0.0.1', port: front.port }, tls, wish),
       check: () => {
         if (trouble !== undefined) throw new Error(trouble)
