@@ -8,7 +8,7 @@ out=${INSITU_TOOLS:-$here/../.tools}
 bin=$out/bin
 mkdir -p "$bin" "$out/stamps"
 
-# The sets …-oldest are for `npm run compat`, which gives them a place of their own.
+# The sets …-oldest are for `npm run compat`, which gives them a place of their own; crictl is for a test that docs/compatibility.md names.
 all=(buildkit containerd foreign runc buildx coredns load h2spec kubernetes)
 
 # Upstream makefiles stamp versions into the binaries; kubelet and buildkitd report them, so we do too.
@@ -29,6 +29,9 @@ recipe() { # SET -> VERSION TAGS CGO LDFLAGS, then the packages
       v=$(version github.com/docker/buildx)
       flags=(-ldflags "-s -w -X github.com/docker/buildx/version.Version=$v") cgo=0 ;;
     coredns | load | h2spec) flags=(-ldflags '-s -w') cgo=0 ;;
+    crictl)
+      v=$(version sigs.k8s.io/cri-tools)
+      flags=(-ldflags "-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=$v") cgo=0 ;;
     kubernetes)
       v=$(version k8s.io/kubernetes)
       local p=k8s.io/component-base/version minor=${v#v*.}

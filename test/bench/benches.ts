@@ -42,7 +42,7 @@ export const benches: Record<
     load: async () => (await import('./place/place.ts')).benchPlace,
   },
   builds: {
-    what: 'a crowd of Builds through the controller on a real kube-apiserver, their pods played; --builds N (needs root)',
+    what: 'a crowd of Builds through the controller on a real kube-apiserver, their pods played, or with --only real on the lab with real ones; --builds N, --nodes 3 (needs root)',
     load: async () => (await import('./builds.ts')).benchBuilds,
   },
   mirror: {
@@ -50,8 +50,12 @@ export const benches: Record<
     load: async () => (await import('./mirror/mirror.ts')).benchMirror,
   },
   platforms: {
-    what: 'a compilation for two platforms: split, whole with emulation, buildx with two nodes; context bytes; on the lab; --only compile | context (needs root)',
+    what: 'a compilation for two platforms: split, whole with emulation, buildx with two nodes; context bytes; on the lab; --only compile | small | context (needs root)',
     load: async () => (await import('./platforms.ts')).benchPlatforms,
+  },
+  split: {
+    what: 'one COPY for two platforms through gateway and agents, against buildx splitting between the same two daemons (needs root)',
+    load: async () => (await import('./split.ts')).benchSplit,
   },
   rebuild: {
     what: 'a mass rebuild in the lab, in three levels; --images 200 --nodes 3 (needs root; uses the lab)',
