@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { reboot } from '../lab/reboot.ts'
+import { switchOff, switchOn } from '../lab/reboot.ts'
 import { silent } from '../lab/progress.ts'
 import { restartKubelet } from '../lab/kubelet.ts'
 import { waitFor } from '../lab/wait.ts'
@@ -106,7 +106,7 @@ describe('a built image that is gone', () => {
 })
 
 describe('a node that was switched off and on again', () => {
-  it('has its pins, its mirror, its records and its pods as before', async () => {
+  it('has its pins, its mirror, its records, its emulators and its pods as before', async () => {
     const [here, there] = [`${repository}/here:v1`, `${repository}/there:v1`]
     await build(here)
     await build(there, 'node1')
@@ -116,6 +116,13 @@ describe('a node that was switched off and on again', () => {
     const hosts = ['cat', '/etc/containerd/certs.d/_default/hosts.toml', '/etc/containerd/certs.d/docker.io/hosts.toml']
     const before = { pins: ours(await pinned()), hosts: (await insitu.lab.exec(node, hosts)).stdout }
     expect(before.hosts.match(/insitu: begin/g)).toHaveLength(2)
+    // One kernel under all nodes: the lab takes those of a node out when it is switched off.
+    const emulators = async (): Promise<string[]> =>
+      lines((await insitu.lab.exec('node1', ['ls', '/proc/sys/fs/binfmt_misc'])).stdout).filter((name) =>
+        name.endsWith(`@${node}`),
+      )
+    const registered = await emulators()
+    expect(registered).toContain(`insitu-riscv64@${node}`)
     const agent = (await insitu.agents()).get(node)?.name
     const startedAt = async (): Promise<string> =>
       insitu.kubectl([
@@ -128,7 +135,9 @@ describe('a node that was switched off and on again', () => {
         'jsonpath={.status.containerStatuses[0].state.running.startedAt}',
       ])
     const started = await startedAt()
-    await reboot(node, silent)
+    await switchOff(node)
+    expect(await emulators()).toEqual([])
+    await switchOn(node, silent)
     await waitFor('the agent to run anew', async () => ((await startedAt()) || started) !== started || undefined, {
       timeout: 120_000,
     })
@@ -142,6 +151,10 @@ describe('a node that was switched off and on again', () => {
     await waitFor('the pins', async () => ours(await pinned()).join() === before.pins.join() || undefined, {
       timeout: 60_000,
     })
+    await waitFor('the emulators', async () => (await emulators()).join() === registered.join() || undefined, {
+      timeout: 60_000,
+    })
+    expect((await insitu.agents()).get(node)?.report?.platforms).toContain('linux/riscv64')
     // Its own image, without any pull; another node's by the mirror; the pod of before; and it builds.
     expect(await says(await startPod(here, 'Never'))).toBe(here)
     expect(await says(await startPod(there, 'Always'))).toBe(there)
@@ -159,6 +172,6 @@ describe('a node that was switched off and on again', () => {
     )
     await build(`${repository}/after:v1`)
     const findings = (await insitu.agents()).get(node)?.report?.findings.map(({ code }) => code) ?? []
-    expect(findings.filter((code) => /MIRROR|PART|IMAGE/.test(code))).toEqual([])
+    expect(findings.filter((code) => /MIRROR|PART|IMAGE|BINFMT|EMULATOR/.test(code))).toEqual([])
   })
 })

@@ -194,6 +194,14 @@ describe('one platform', () => {
   })
 })
 
+it('the node of another architecture is labelled as such, and builds of it are native there', async () => {
+  const paths = ['.metadata.labels.kubernetes\\.io/arch', '.status.nodeInfo.architecture']
+  const asks = ['get', 'node', foreign, '-o', `jsonpath=${paths.map((path) => `{${path}}`).join(' ')}`]
+  expect(await insitu.kubectl(asks)).toBe('arm64 arm64')
+  const report = (await insitu.agents()).get(foreign)?.report
+  expect(report?.nativePlatforms).toContain('linux/arm64')
+})
+
 it('the handler that a node brings is left alone, and the agents have none for that architecture', async () => {
   const look = async (): Promise<true> => {
     const names = (await insitu.lab.exec(first, ['ls', '/proc/sys/fs/binfmt_misc'])).stdout.split('\n')

@@ -299,7 +299,11 @@ async function switchOff(node: string, { machine, state }: NodeContext): Promise
     ...mine.map((name) => processes[name]),
     ...processesInNetns(netnsPath(nodeNetns(node))).map((pid) => track(pid)),
   ])
-  await removeHandlers(node)
+  const others = Object.entries(processes).filter(([name]) => name.endsWith('/init') && !mine.includes(name))
+  await removeHandlers(
+    node,
+    others.filter(([, one]) => alive(one)).map(([, { pid }]) => pid),
+  )
   await removeNetns(nodeNetns(node))
   await removeCgroups(machine, node)
   state.update({ processes: Object.fromEntries(Object.entries(processes).filter(([name]) => !mine.includes(name))) })
