@@ -39,7 +39,7 @@ describe('the lab', () => {
     const processes = current().processes
     const start = Date.now()
     await up({ progress: silent })
-    expect(Date.now() - start).toBeLessThan(10_000)
+    expect(Date.now() - start).toBeLessThan(5000)
     expect(current().processes).toEqual(processes)
   })
 

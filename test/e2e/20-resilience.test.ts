@@ -38,7 +38,7 @@ const mounts = async (node: string): Promise<string[]> =>
     .sort()
 
 describe('when something dies', () => {
-  it('buildkitd in the middle of a build: the client is told at once, and the next build works', async () => {
+  it('buildkitd in the middle of a build: the client is told within 2 s, and the next build works', async () => {
     await using context = await temporary()
     await writeFile(join(context.path, 'Dockerfile'), slow(`killed-${id}`, 3000))
     const name = `example.test/${id}/killed:v1`
@@ -55,7 +55,7 @@ describe('when something dies', () => {
     await insitu.lab.exec('node1', ['kill', '-KILL', pid])
     const killed = Date.now()
     const end = await build.ended
-    expect(Date.now() - killed).toBeLessThan(5000)
+    expect(Date.now() - killed).toBeLessThan(2000)
     expect(end.code).not.toBe(0)
     expect(end.output).toMatch(/node1/)
     expect(end.output).toContain('buildkitd was killed by SIGKILL')

@@ -122,7 +122,7 @@ it('holds a pod that is applied before its build ends, and starts it when the bu
     { timeout: 30_000, interval: 100 },
   )
   // The kubelet's times are whole seconds.
-  expect(Date.parse(startedAt) - at).toBeLessThan(5000)
+  expect(Date.parse(startedAt) - at).toBeLessThan(2000)
   expect(await says(pod)).toBe('at last')
   expect(await events(pod)).not.toMatch(/ErrImagePull|BackOff|Failed/)
 })
