@@ -1,4 +1,5 @@
 import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
+import type { Hints } from '../../buildkit/hints.ts'
 import { checkImageNames, type SolveFacts, solveHints } from '../../buildkit/solve.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { Hold } from '../correlate/bindings.ts'
@@ -11,7 +12,6 @@ import type { Asked } from './admit.ts'
 import { bindSessions } from './bind-sessions.ts'
 import { anyNode, isRootless } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
-import { ownLimit } from './own-limit.ts'
 import { checkOwner } from './owner.ts'
 import { type Bound, placeBuild, placeOnOne } from './place-build.ts'
 
@@ -30,7 +30,7 @@ export async function bindBuild(
   holds: Hold<unknown>[],
   asked: Asked,
 ): Promise<Build> {
-  const decide = async (): Promise<Bound> => {
+  const decide = async (perNode: number | undefined): Promise<Bound> => {
     if (asked.refusal !== undefined) throw asked.refusal
     if (call.refusal !== undefined) throw new InsituError('DRAINING', call.refusal, { status: 'UNAVAILABLE' })
     if (facts.probe) {
@@ -38,7 +38,7 @@ export async function bindBuild(
       return { node: await bindSessions(context, facts.sessions, holds, any), placement: undefined }
     }
     if (context.config.defaults) checkImageNames(request)
-    return placeBuild(context, { call, request, facts, asked, holds })
+    return placeBuild(context, { call, request, facts, asked, holds, perNode })
   }
   let first = false
   const hold = await context.builds.claim(facts.ref, async () => {
@@ -47,7 +47,7 @@ export async function bindBuild(
     const delivery = readDelivery(hints)
     const perNode = ownLimit(hints)
     const proxy = facts.probe ? noWish : readProxyWish(request)
-    const bound = await decide()
+    const bound = await decide(perNode)
     await checkNames(context, call, facts, asked, bound)
     return startBuild(context, call, bound, { delivery, proxy, perNode })
   })
@@ -78,7 +78,7 @@ export async function bindToOne(
 ): Promise<Build> {
   const count = build.split?.parts.length ?? 0
   const because = `not split between ${count} nodes, because the client puts platforms together itself`
-  const bound = await placeOnOne(context, { call, ...asked }, because)
+  const bound = await placeOnOne(context, { call, ...asked, perNode: build.perNode }, because)
   await checkNames(context, call, asked.facts, asked.asked, bound)
   const { node, placement } = bound
   if (placement) build.progress.step(`[insitu] node ${node.name}: ${placement.reason}`).done()
@@ -93,6 +93,16 @@ export async function bindToOne(
 const noWish: ProxyWish = { off: false, own: {} }
 
 type Wishes = Pick<Build, 'delivery' | 'proxy' | 'perNode'>
+
+/** `insitu.builds-per-node`: the build starts while fewer than so many build on its node. @throws InsituError HINT */
+function ownLimit({ 'builds-per-node': text }: Hints): number | undefined {
+  if (text === undefined) return undefined
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text)
+  throw new InsituError('HINT', `insitu.builds-per-node cannot be "${text}"`, {
+    status: 'INVALID_ARGUMENT',
+    fix: 'say a number from 1',
+  })
+}
 
 function startBuild(context: RelayContext, call: Call, bound: Bound, wishes: Wishes): Build {
   const progress = createProgress({ now: context.now })

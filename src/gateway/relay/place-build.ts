@@ -12,7 +12,6 @@ import { type Allowed, placeAllowed } from './allowed-node.ts'
 import { bindHubs, bindSessions, elsewhere } from './bind-sessions.ts'
 import { checkCanStay, namedNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
-import { ownLimit } from './own-limit.ts'
 import { placedWhenBack } from './reach.ts'
 
 export type Bound = Pick<Build, 'node' | 'placement' | 'split'>
@@ -23,6 +22,8 @@ export interface ToPlace {
   readonly request: SolveRequest
   readonly facts: SolveFacts
   readonly asked: Asked
+  /** `insitu.builds-per-node`, where the client says it. */
+  readonly perNode: number | undefined
   /** Gets what must be released when the build has ended. */
   readonly holds: Hold<unknown>[]
 }
@@ -45,10 +46,10 @@ export async function placeOnOne(context: RelayContext, build: ToPlace, because?
   return { ...bound, placement: { ...bound.placement, reason: `${bound.placement.reason} (${because})` } }
 }
 
-function readBuild(context: RelayContext, { call, request, facts, asked }: ToPlace) {
+function readBuild(context: RelayContext, { call, request, facts, asked, perNode: own }: ToPlace) {
   const hints = solveHints(request)
   const wishes = readPlatforms(facts.platforms, hints)
-  const perNode = context.turns.limit({ perNode: ownLimit(hints) })
+  const perNode = context.turns.limit({ perNode: own })
   const place = (node: string | undefined, only: PlatformWishes = wishes): Promise<Placement> =>
     context.placer.place({
       images: facts.images,
