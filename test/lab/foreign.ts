@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
-import { readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { InsituError } from '../../src/kernel/errors.ts'
+import { binfmtOf, takeOut } from './handlers.ts'
 
 /**
  * A node of the lab can be of another architecture than the machine: its containerd and its buildkitd take themselves
@@ -29,14 +30,13 @@ const escaped = (bytes: readonly number[]): string =>
 
 /** Of the handler that a node of the lab brings. */
 export const nodeHandler = (node: string): string => `lab-${node}`
-const binfmt = (root: string): string => `${root}/proc/sys/fs/binfmt_misc`
 
 /**
  * Lets the kernel run programs of the foreign architecture, in all containers of the machine.
  * @param pid a process that sees binfmt_misc mounted
  */
 export async function putHandler(name: string, pid: number): Promise<void> {
-  const directory = binfmt(`/proc/${pid}/root`)
+  const directory = binfmtOf(`/proc/${pid}/root`)
   if (existsSync(`${directory}/${name}`)) return
   if (!existsSync(`${directory}/register`)) {
     throw new InsituError('LAB_KERNEL', 'the kernel has no binfmt_misc', { fix: 'run: modprobe binfmt_misc' })
@@ -47,11 +47,8 @@ export async function putHandler(name: string, pid: number): Promise<void> {
 
 /** Takes that back, through the process if it lives and else where the machine has the handlers. */
 export async function removeHandler(name: string, pid: number | undefined): Promise<void> {
-  for (const root of [...(pid === undefined ? [] : [`/proc/${pid}/root`]), '']) {
-    const file = `${binfmt(root)}/${name}`
-    // Missing: the node was not foreign, or its handler went with the last mount of the file system.
-    if ((await readFile(file).catch(() => undefined)) !== undefined) await writeFile(file, '-1')
-  }
+  // Missing: the node was not foreign, or its handler went with the last mount of the file system.
+  for (const root of [...(pid === undefined ? [] : [`/proc/${pid}/root`]), '']) await takeOut(name, root)
 }
 
 /**

@@ -2,7 +2,16 @@ import { constants } from 'node:fs'
 import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
-const binfmt = '/proc/sys/fs/binfmt_misc'
+/** The kernel's handlers as processes with this root see them, if they do. */
+export const binfmtOf = (root: string): string => `${root}/proc/sys/fs/binfmt_misc`
+
+/** Takes a handler out. One that is not there, or not to be seen from that root, is fine. */
+export async function takeOut(name: string, root: string): Promise<void> {
+  const flag = constants.O_WRONLY
+  await writeFile(join(binfmtOf(root), name), '-1', { flag }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error
+  })
+}
 
 /**
  * Takes out the emulators' handlers of a node that has ended by force: a node with a kernel of its own would have lost them
@@ -11,15 +20,10 @@ const binfmt = '/proc/sys/fs/binfmt_misc'
  */
 export async function removeHandlers(node: string, pids: readonly number[]): Promise<void> {
   for (const root of ['', ...pids.map((pid) => `/proc/${pid}/root`)]) {
-    const directory = `${root}${binfmt}`
-    const names = await readdir(directory).catch(() => [])
+    const names = await readdir(binfmtOf(root)).catch(() => [])
+    // An agent that still ends may be faster.
     for (const name of names.filter((one) => one.startsWith('insitu-') && one.endsWith(`@${node}`))) {
-      // An agent that still ends may have been faster.
-      await writeFile(join(directory, name), '-1', { flag: constants.O_WRONLY }).catch(
-        (error: NodeJS.ErrnoException) => {
-          if (error.code !== 'ENOENT') throw error
-        },
-      )
+      await takeOut(name, root)
     }
   }
 }

@@ -4,21 +4,11 @@ import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { issueLeaf } from '../../kernel/tls/ca.ts'
+import type { HttpRequest, HttpResponse } from '../relay/http.ts'
+import { bearerToken, json, refusal, tokenMissing } from '../relay/json.ts'
 import type { ClusterAuthority } from './authority.ts'
 import { identify } from './identify.ts'
 import { leafFor, mayNotBuild } from './issue.ts'
-
-export interface CertificateCall {
-  readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
-  readonly body: Buffer
-}
-
-export interface CertificateAnswer {
-  readonly status: number
-  readonly contentType: string
-  /** CertificateResponse or `{ message }`, JSON. */
-  readonly body: string
-}
 
 export interface CertificateHandlerOptions {
   readonly client: KubernetesClient
@@ -34,10 +24,10 @@ const mostAtOnce = 32
 /** Answers `POST /v1/certificate` (src/api/certificate.ts): 200, 400, 401, 403, or 503 when the cluster cannot be asked. */
 export function certificateHandler(options: CertificateHandlerOptions) {
   let busy = 0
-  return async (call: CertificateCall): Promise<CertificateAnswer> => {
-    const token = /^bearer +(\S+)$/i.exec(String(call.headers['authorization'] ?? ''))?.[1]
-    if (token === undefined) return refusal(401, 'a service account token is missing: authorization: Bearer …')
-    const publicKey = requestedKey(call.body)
+  return async ({ headers, body }: Pick<HttpRequest, 'headers' | 'body'>): Promise<HttpResponse> => {
+    const token = bearerToken(headers)
+    if (token === undefined) return tokenMissing
+    const publicKey = requestedKey(body)
     if (publicKey === undefined) return refusal(400, 'the body must be {"publicKey": "-----BEGIN PUBLIC KEY-----…"}')
     if (busy >= mostAtOnce) return refusal(503, 'too many ask for certificates at the moment; try again')
     busy += 1
@@ -62,7 +52,7 @@ export function certificateHandler(options: CertificateHandlerOptions) {
       })
       const { ok: _, ...named } = who
       options.log.info({ ...named, notAfter: leaf.notAfter.toISOString() }, 'certificate given')
-      return answer(200, {
+      return json(200, {
         certificate: leaf.cert,
         ca: authority.bundle,
         notAfter: leaf.notAfter.toISOString(),
@@ -76,14 +66,6 @@ export function certificateHandler(options: CertificateHandlerOptions) {
     }
   }
 }
-
-const answer = (status: number, body: object): CertificateAnswer => ({
-  status,
-  contentType: 'application/json',
-  body: JSON.stringify(body),
-})
-
-const refusal = (status: number, message: string): CertificateAnswer => answer(status, { message })
 
 function requestedKey(body: Buffer): string | undefined {
   try {

@@ -1,6 +1,7 @@
 import type { Lookup } from '../../api/images.ts'
 import { normalizeReference } from '../../buildkit/reference.ts'
-import type { HttpHandler, HttpResponse } from '../relay/http.ts'
+import type { HttpHandler } from '../relay/http.ts'
+import { json } from '../relay/json.ts'
 import type { Lookups, Wanted } from './lookup.ts'
 
 /** Milliseconds. containerd gives a mirror 30 s to answer. */
@@ -14,7 +15,8 @@ export function lookupHandler(lookups: Lookups, namespace: string): HttpHandler 
     if (!wanted) return { status: 400, body: 'name= or repository= and digest= must be valid\n' }
     const wait = Number(query.get('wait') ?? '0')
     const limit = Number.isFinite(wait) ? Math.min(Math.max(wait, 0), longestWait) : 0
-    return json(await lookups.lookup(wanted, agent.node, limit, signal, query.get('demand') === '1'))
+    const found: Lookup = await lookups.lookup(wanted, agent.node, limit, signal, query.get('demand') === '1')
+    return json(200, found)
   }
 }
 
@@ -29,9 +31,3 @@ function parse(query: URLSearchParams): Wanted | undefined {
   }
   return undefined
 }
-
-const json = (lookup: Lookup): HttpResponse => ({
-  status: 200,
-  contentType: 'application/json',
-  body: JSON.stringify(lookup),
-})

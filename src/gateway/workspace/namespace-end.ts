@@ -6,6 +6,7 @@ import { resources } from '../../kernel/k8s/resources.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { identify } from '../certificate/identify.ts'
 import type { HttpHandlers, HttpResponse } from '../relay/http.ts'
+import { bearerToken, json, refusal, tokenMissing } from '../relay/json.ts'
 
 export interface NamespaceEndOptions {
   readonly client: Pick<KubernetesClient, 'reviewToken' | 'list'>
@@ -29,12 +30,12 @@ export function namespaceEndHandlers({ client, namespace: ours, logger }: Namesp
     if (who.kind === 'agent') return refusal(403, 'an agent is no pod of a Build')
     const fieldSelector = `metadata.name=${who.namespace}`
     const [found] = await client.list(resources.namespaces, { fieldSelector })
-    return answer(200, { ends: found?.metadata?.deletionTimestamp !== undefined } satisfies NamespaceEndResponse)
+    return json(200, { ends: found?.metadata?.deletionTimestamp !== undefined } satisfies NamespaceEndResponse)
   }
   return {
     [`POST ${namespaceEndPath}`]: async ({ headers }) => {
-      const token = /^bearer +(\S+)$/i.exec(headers['authorization'] ?? '')?.[1]
-      if (token === undefined) return refusal(401, 'a service account token is missing: authorization: Bearer …')
+      const token = bearerToken(headers)
+      if (token === undefined) return tokenMissing
       if (busy >= mostAtOnce) return refusal(503, 'too many ask at the moment; try again')
       busy += 1
       try {
@@ -48,11 +49,3 @@ export function namespaceEndHandlers({ client, namespace: ours, logger }: Namesp
     },
   }
 }
-
-const answer = (status: number, body: object): HttpResponse => ({
-  status,
-  contentType: 'application/json',
-  body: JSON.stringify(body),
-})
-
-const refusal = (status: number, message: string): HttpResponse => answer(status, { message })
