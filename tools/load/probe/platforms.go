@@ -38,8 +38,7 @@ func combine(ctx context.Context) error {
 	defer c.Close()
 	attrs := options.FrontendAttrs
 	build := func(ctx context.Context, bridge gateway.Client) (*gateway.Result, error) {
-		result := gateway.NewResult()
-		var all exptypes.Platforms
+		result := newPlatformImage()
 		for name := range strings.SplitSeq(attrs["platform"], ",") {
 			platform, err := platforms.Parse(name)
 			if err != nil {
@@ -53,27 +52,48 @@ func combine(ctx context.Context) error {
 			if err != nil {
 				return nil, err
 			}
-			ref, err := made.SingleRef()
-			if err != nil {
+			if err := result.add(name, platform, made); err != nil {
 				return nil, err
 			}
-			result.AddRef(name, ref)
-			config, err := json.Marshal(ocispecs.Image{Platform: platform})
-			if err != nil {
-				return nil, err
-			}
-			result.AddMeta(exptypes.ExporterImageConfigKey+"/"+name, config)
-			all.Platforms = append(all.Platforms, exptypes.Platform{ID: name, Platform: platform})
 		}
-		list, err := json.Marshal(all)
-		if err != nil {
-			return nil, err
-		}
-		result.AddMeta(exptypes.ExporterPlatformsKey, list)
-		return result, nil
+		return result.whole()
 	}
 	response, err := c.Build(ctx, options, "", build, tell())
 	return answered(response, err)
+}
+
+// platformImage is an image of several platforms in the making.
+type platformImage struct {
+	result *gateway.Result
+	all    exptypes.Platforms
+}
+
+func newPlatformImage() *platformImage { return &platformImage{result: gateway.NewResult()} }
+
+// add takes what one platform has become.
+func (p *platformImage) add(name string, platform ocispecs.Platform, made *gateway.Result) error {
+	ref, err := made.SingleRef()
+	if err != nil {
+		return err
+	}
+	config, err := json.Marshal(ocispecs.Image{Platform: platform})
+	if err != nil {
+		return err
+	}
+	p.result.AddRef(name, ref)
+	p.result.AddMeta(exptypes.ExporterImageConfigKey+"/"+name, config)
+	p.all.Platforms = append(p.all.Platforms, exptypes.Platform{ID: name, Platform: platform})
+	return nil
+}
+
+// whole is the image, with the list of its platforms.
+func (p *platformImage) whole() (*gateway.Result, error) {
+	list, err := json.Marshal(p.all)
+	if err != nil {
+		return nil, err
+	}
+	p.result.AddMeta(exptypes.ExporterPlatformsKey, list)
+	return p.result, nil
 }
 
 func requestFor(ctx context.Context, platform ocispecs.Platform, name string, attrs map[string]string) (gateway.SolveRequest, error) {
