@@ -7,16 +7,16 @@ import { leakedLeases } from './account.ts'
 import { limitFindings } from './findings.ts'
 import { namesToRemove, removableImages } from './images.ts'
 import type { NodeDisk } from './node.ts'
-import { atLimit, type Holdings, needs, planReclaim, type Step } from './plan.ts'
+import { atLimit, type Holdings, needs, nextPause, planReclaim, type Step } from './plan.ts'
 import { difference } from './prune.ts'
 import { removeTemporary } from './temporary.ts'
 
 export interface KeeperOptions {
   readonly disk: NodeDisk
   readonly log: Logger
-  /** Milliseconds between two looks at the file systems: a few system calls. Default 2,000. */
+  /** Milliseconds between two looks at the file systems: a few system calls. Default 500. */
   readonly interval?: number
-  /** Milliseconds before the next try when nothing could be freed. Default 30,000. */
+  /** Most milliseconds before the next try when nothing could be removed. Default 30,000. */
   readonly patience?: number
   /** Told when the node reaches its limit or is below its high marks again. */
   readonly onFindings: (findings: readonly Finding[]) => void
@@ -43,13 +43,14 @@ export interface Keeper {
  * It keeps nothing on disk: after a restart of the agent, the daemon or containerd the next look begins anew.
  */
 export function startKeeper(options: KeeperOptions): Keeper {
-  const { disk, log } = options
+  const { disk, log, interval = 500 } = options
   const ended = new AbortController()
   const freed = new Map<Step['do'], { bytes: number; inodes: number }>()
   let fileSystems: readonly FileSystemUse[] = []
   let findings: readonly Finding[] = []
   let reclaiming = false
   let notBefore = 0
+  let pause = 0
 
   const measure = async (): Promise<void> => {
     fileSystems = await disk.measure()
@@ -70,6 +71,7 @@ export function startKeeper(options: KeeperOptions): Keeper {
     reclaiming = need.length > 0
     if (!reclaiming || performance.now() < notBefore) return
     const start = fileSystems
+    let removed = 0
     log.info({ need }, 'the disk is filling: removing what nothing needs')
     const done = new Set<string>()
     // Each step changes what the next one finds: images that are gone share no cache any more.
@@ -78,7 +80,7 @@ export function startKeeper(options: KeeperOptions): Keeper {
       if (!step || ended.signal.aborted) break
       done.add(nameOf(step))
       const before = fileSystems
-      await take(step)
+      removed += await take(step)
       await measure()
       const { bytes, inodes } = difference(before, fileSystems)
       const sum = freed.get(step.do) ?? { bytes: 0, inodes: 0 }
@@ -89,7 +91,13 @@ export function startKeeper(options: KeeperOptions): Keeper {
     reclaiming = need.length > 0
     const total = difference(start, fileSystems)
     log.info({ freed: total, enough: !reclaiming }, 'removed what nothing needs')
-    if (total.bytes <= 0 && total.inodes <= 0) notBefore = performance.now() + (options.patience ?? 30_000)
+    // Not what became free in all decides: builds that run may have written more meanwhile.
+    rest(removed)
+  }
+
+  const rest = (removed: number): void => {
+    pause = nextPause(pause, removed, interval, options.patience ?? 30_000)
+    notBefore = performance.now() + pause
   }
 
   const holdings = async (): Promise<Holdings> => {
@@ -110,18 +118,22 @@ export function startKeeper(options: KeeperOptions): Keeper {
     }
   }
 
-  const take = async (step: Step): Promise<void> => {
+  /** How many things went. */
+  const take = async (step: Step): Promise<number> => {
     switch (step.do) {
       case 'leaked': {
         const leases = leakedLeases(await disk.books())
         for (const [i, { id }] of leases.entries()) await disk.removeLease(id, i === leases.length - 1)
-        return
+        return leases.length
       }
       case 'temporary':
         for (const path of step.paths) await removeTemporary(path)
-        return
-      case 'cache':
-        return disk.cache.prune({ all: step.all, keepBytes: step.keepBytes })
+        return step.paths.length
+      case 'cache': {
+        let records = 0
+        await disk.cache.prune({ all: step.all, keepBytes: step.keepBytes, onRemoved: () => (records += 1) })
+        return records
+      }
       case 'untagged':
         return removeImages(step.names, () => true)
       case 'images':
@@ -130,7 +142,8 @@ export function startKeeper(options: KeeperOptions): Keeper {
   }
 
   /** One by one, oldest first, until it is enough. What became used or protected meanwhile stays. */
-  const removeImages = async (wanted: readonly string[], may: () => boolean | Promise<boolean>): Promise<void> => {
+  const removeImages = async (wanted: readonly string[], may: () => boolean | Promise<boolean>): Promise<number> => {
+    let removed = 0
     for (const name of wanted) {
       const { stored, snapshotter, built } = await disk.books()
       const { untagged, named } = removableImages(stored, snapshotter, built)
@@ -138,10 +151,12 @@ export function startKeeper(options: KeeperOptions): Keeper {
       if (!image || ended.signal.aborted || !(await may())) continue
       const names = namesToRemove(stored.images, [image])
       await disk.removeImages(stored.images.filter((one) => names.includes(one.name)))
+      removed += 1
       log.info({ image: name }, 'removed an image that nothing uses or protects')
       await measure()
-      if (needs(fileSystems, true).length === 0) return
+      if (needs(fileSystems, true).length === 0) break
     }
+    return removed
   }
 
   const run = async (): Promise<void> => {
@@ -151,8 +166,9 @@ export function startKeeper(options: KeeperOptions): Keeper {
       } catch (error) {
         // The daemon or containerd is away: the supervision says so; the next look finds what is left.
         log.warn({ err: describeError(error) }, 'the disk could not be looked at')
+        rest(0)
       }
-      await sleep(options.interval ?? 2000, undefined, { signal: ended.signal, ref: false }).catch(() => undefined)
+      await sleep(interval, undefined, { signal: ended.signal, ref: false }).catch(() => undefined)
     }
   }
   const running = run()

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { FileSystemUse } from '../../api/disk.ts'
 import { limitFindings } from './findings.ts'
 import { kubeletDefaults, limitsOf } from './limits.ts'
-import { atLimit, type Holdings, needs, planReclaim } from './plan.ts'
+import { atLimit, type Holdings, needs, nextPause, planReclaim } from './plan.ts'
 
 const fs = (bytes: number, inodes: number, holds = ['containerd', 'buildkit', 'temporary']): FileSystemUse => ({
   holds,
@@ -94,4 +94,11 @@ it('a node at the kubelet’s threshold takes no builds, of bytes or of inodes',
   expect(codes(fs(849, 949))).toEqual([])
   expect(codes(fs(850, 949))).toEqual([['DISK_LIMIT', 'fatal']])
   expect(codes(fs(849, 950))).toEqual([['INODES_LIMIT', 'fatal']])
+})
+
+it('tries that remove nothing become rarer, up to the patience; what was removed brings the next look at once', () => {
+  const pause = (before: number, removed: number) => nextPause(before, removed, 500, 30_000)
+  const waits = [0, 0, 0, 0, 0, 0, 0, 0].reduce<number[]>((all, none) => [...all, pause(all.at(-1) ?? 0, none)], [])
+  expect(waits).toEqual([500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000])
+  expect(pause(30_000, 1)).toBe(0)
 })

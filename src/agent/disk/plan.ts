@@ -86,3 +86,11 @@ export function planReclaim(need: readonly Need[], holdings: Holdings): Step[] {
   if (holdings.unusedCacheBytes > 0) steps.push({ do: 'cache', keepBytes, all: true })
   return steps
 }
+
+/**
+ * Milliseconds until the next try. Reading the books of a full node takes a while, so tries that remove nothing become
+ * rarer; but what a running build holds is free as soon as it ends, so they do so step by step.
+ * @param pause that came before this try; 0 after one that removed something.
+ */
+export const nextPause = (pause: number, removed: number, interval: number, patience: number): number =>
+  removed > 0 ? 0 : Math.min(patience, Math.max(interval, 2 * pause))

@@ -212,6 +212,20 @@ describe('a node whose disk is small', () => {
     await agent.waitFor('the node to take builds', (line) => line.msg.includes('below its high mark again'), seen)
   })
 
+  it('frees what a build let go of soon after it found nothing to free', async () => {
+    const ballast = `${node.buildkitRoot}/../ballast`
+    await prune('--all')
+    const { bytes } = await used()
+    const seen = agent.lines().length
+    await node.ok('fallocate', ['-l', `${Math.ceil((bytesHigh + 0.05 - bytes) * 1200)}M`, ballast])
+    const running = build(undefined, `${megabytes(40)}; sleep 3`)
+    await agent.waitFor('a try that frees too little', (line) => line.enough === false, seen)
+    await running
+    const cache = async () => (await usage()).cache.filter(({ kind }) => kind === 'regular')
+    await until('the cache of the build to be gone', async () => (await cache()).length === 0, 15_000)
+    await node.ok('rm', [ballast])
+  })
+
   it('goes on where it was when agent or containerd are restarted while it prunes', async () => {
     for (let i = 0; i < 4; i++) await build(`again:${i}`, megabytes(15))
     const pruning = pod.run(program, ['prune', '--all', '--socket', socket])
