@@ -14,7 +14,7 @@ import { removeTemporary } from './temporary.ts'
 export interface KeeperOptions {
   readonly disk: NodeDisk
   readonly log: Logger
-  /** Milliseconds between two looks at the file systems: a few system calls. Default 500. */
+  /** Milliseconds between two looks at the file systems: a few system calls. Default 1,000. */
   readonly interval?: number
   /** Most milliseconds before the next try when nothing could be removed. Default 30,000. */
   readonly patience?: number
@@ -43,7 +43,7 @@ export interface Keeper {
  * It keeps nothing on disk: after a restart of the agent, the daemon or containerd the next look begins anew.
  */
 export function startKeeper(options: KeeperOptions): Keeper {
-  const { disk, log, interval = 500 } = options
+  const { disk, log, interval = 1000 } = options
   const ended = new AbortController()
   const freed = new Map<Step['do'], { bytes: number; inodes: number }>()
   let fileSystems: readonly FileSystemUse[] = []

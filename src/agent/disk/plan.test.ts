@@ -97,8 +97,8 @@ it('a node at the kubelet’s threshold takes no builds, of bytes or of inodes',
 })
 
 it('tries that remove nothing become rarer, up to the patience; what was removed brings the next look at once', () => {
-  const pause = (before: number, removed: number) => nextPause(before, removed, 500, 30_000)
-  const waits = [0, 0, 0, 0, 0, 0, 0, 0].reduce<number[]>((all, none) => [...all, pause(all.at(-1) ?? 0, none)], [])
-  expect(waits).toEqual([500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000])
+  const pause = (before: number, removed: number) => nextPause(before, removed, 1000, 30_000)
+  const waits = [0, 0, 0, 0, 0, 0, 0].reduce<number[]>((all, none) => [...all, pause(all.at(-1) ?? 0, none)], [])
+  expect(waits).toEqual([1000, 2000, 4000, 8000, 16_000, 30_000, 30_000])
   expect(pause(30_000, 1)).toBe(0)
 })
