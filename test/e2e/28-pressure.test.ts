@@ -2,11 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { run } from '../../src/kernel/process/run.ts'
-import { fileDefinition } from '../integration/fixtures/raw-client.ts'
 import { restartKubelet } from '../lab/kubelet.ts'
 import { waitFor } from '../lab/wait.ts'
-import { memoryOf } from './fixtures/memory.ts'
+import { killForMemory } from './fixtures/memory.ts'
 import { buildctl, type Installed, ready, temporary } from './fixtures/insitu.ts'
 import { openTroubledNode, type TroubledNode } from './fixtures/troubled-node.ts'
 
@@ -71,27 +69,7 @@ describe('a node whose kubelet finds it short of something', () => {
 it('a daemon that its kernel kills for want of memory: the client is told so, and the next build succeeds', async () => {
   await using context = await temporary()
   const build = await node.runningBuild(`memory-${id}`, context.path)
-  const pid = await node.daemon()
-  const memory = await memoryOf(insitu.lab, node.name, pid)
-  // Clients that ask for more than there is room for: files of many megabytes in the request itself.
-  const input = fileDefinition('/large', 'x'.repeat(12 << 20)).definition
-  const args = ['--addr', node.addr, 'build', '--progress=plain', '--opt', `insitu.node=${node.name}`]
-  const greedy = () => run('buildctl', args, { input, allow: [0, 1], timeout: 120_000 })
-  let over = false
-  void build.ended.then(() => (over = true))
-  try {
-    await memory.limit((await memory.used()) + (24 << 20))
-    await waitFor(
-      'the end of the build',
-      async () => {
-        await Promise.all(Array.from({ length: 6 }, greedy))
-        return over || undefined
-      },
-      { timeout: 180_000 },
-    )
-  } finally {
-    await memory.limit(-1)
-  }
+  await killForMemory(insitu.lab, node.name, await node.daemon())
   const end = await build.ended
   expect(end.code).not.toBe(0)
   expect(end.output).toContain(`node ${node.name}: the connection to its build daemon was lost`)
