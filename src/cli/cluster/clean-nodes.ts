@@ -24,6 +24,8 @@ export interface CleanedNode {
 
 /** So many nodes are cleaned at a time: pods of a big cluster must not come in one burst. */
 const atOnce = 50
+/** Milliseconds between two words about nodes that are not done. */
+const patience = 3000
 
 /** Runs a pod on each node that takes away what the agent left. A node that fails does not stop the others. */
 export async function cleanNodes(options: CleanNodesOptions): Promise<CleanedNode[]> {
@@ -71,6 +73,7 @@ async function cleanSome(options: CleanNodesOptions, nodes: readonly string[]): 
   }
   const done = new Map<string, CleanedNode>()
   const end = Date.now() + options.timeout
+  let [said, lookAgain] = ['', Date.now() + patience]
   for (;;) {
     const pods = await patiently(() => client.list<Pod>(resources.pods, { namespace, labelSelector: selector }))
     for (const pod of pods) {
@@ -84,15 +87,38 @@ async function cleanSome(options: CleanNodesOptions, nodes: readonly string[]): 
       else if (Date.now() > end) done.set(node, { node, error: message ?? (await why(client, namespace, pod)) })
     }
     if (done.size === nodes.length || Date.now() > end + 5000) break
+    if (Date.now() > lookAgain) {
+      lookAgain = Date.now() + patience
+      const events = await patiently(() => client.list<ClusterEvent>(resources.events, { namespace }))
+      const open = pods.filter((pod) => {
+        const node = names.get(pod.metadata?.name ?? '')
+        return node !== undefined && !done.has(node)
+      })
+      const text = waitingFor(open, events)
+      if (text !== '' && text !== said) options.say(text)
+      said = text
+    }
     await pause(500)
   }
   return nodes.map((node) => done.get(node) ?? { node, error: 'no answer in time' })
 }
 
+/** What these pods wait for, a line each; no more than three of them. */
+export function waitingFor(pods: readonly Pod[], events: readonly ClusterEvent[]): string {
+  const lines = pods.flatMap((pod) => {
+    const text = explainPod(pod, eventsOf(pod, events))?.text
+    return text === undefined ? [] : [`  ${pod.spec?.nodeName ?? pod.metadata?.name}: ${text}`]
+  })
+  const more = lines.length > 3 ? [`  and ${lines.length - 3} more`] : []
+  return [...lines.slice(0, 3), ...more].join('\n')
+}
+
+const eventsOf = (pod: Pod, events: readonly ClusterEvent[]): ClusterEvent[] =>
+  events.filter((event) => event.involvedObject?.uid === pod.metadata?.uid)
+
 async function why(client: KubernetesClient, namespace: string, pod: Pod): Promise<string> {
   const events = await client.list<ClusterEvent>(resources.events, { namespace })
-  const own = events.filter((event) => event.involvedObject?.uid === pod.metadata?.uid)
-  return explainPod(pod, own)?.text ?? 'no answer in time'
+  return explainPod(pod, eventsOf(pod, events))?.text ?? 'no answer in time'
 }
 
 function parse(message: string | undefined): CleanResult {
