@@ -97,7 +97,20 @@ export async function runAgentCommand(flags: AgentFlags): Promise<void> {
     await shutDown(agent, probes)
     process.off('SIGTERM', stop)
     process.off('SIGINT', stop)
+    endSoon(log)
   }
+}
+
+/** A pod whose process stays would keep its node from the next agent for as long as builds may be drained. */
+function endSoon(log: Logger): void {
+  const end = (): never => {
+    log.error(
+      { resources: process.getActiveResourcesInfo() },
+      'the agent has ended and its process has not: it does now',
+    )
+    process.exit()
+  }
+  setTimeout(end, 10_000).unref()
 }
 
 async function shutDown(agent: Agent, probes: Probes | undefined): Promise<void> {

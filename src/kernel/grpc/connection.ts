@@ -30,6 +30,7 @@ export interface GrpcConnection {
   stream(call: GrpcCall, onMessage: (message: Uint8Array) => void): Promise<void>
   /** One call with one answer. @throws as `stream`; INTERNAL when there is no answer in it. */
   unary(call: GrpcCall): Promise<Uint8Array>
+  /** For good: calls under way and later ones fail with UNAVAILABLE. */
   close(): void
 }
 
@@ -44,7 +45,10 @@ export function grpcConnection(server: string | GrpcServer): GrpcConnection {
   const { name: socket, connect } =
     typeof server === 'string' ? { name: server, connect: () => connectSocket(server) } : server
   let session: ClientHttp2Session | undefined
-  const open = (): ClientHttp2Session => {
+  let closed = false
+  const open = (): ClientHttp2Session | undefined => {
+    // A late caller must not bring it back: nobody would close it again, and it would keep the process alive.
+    if (closed) return undefined
     if (session && !session.destroyed && !session.closed) return session
     session = connectHttp2('http://localhost', { createConnection: connect })
     // Each call listens for itself; without a listener here an idle connection that breaks would end the process.
@@ -55,6 +59,7 @@ export function grpcConnection(server: string | GrpcServer): GrpcConnection {
     const fail = (status: GrpcStatus, message: string, cause?: unknown): InsituError =>
       new InsituError('GRPC_CALL_FAILED', `${call.method} on ${socket}: ${message}`, { status, cause })
     const session = open()
+    if (!session) throw fail('UNAVAILABLE', 'the connection was closed')
     let timer: NodeJS.Timeout | undefined
     let listeners: readonly (readonly [string, (error?: Error) => void])[] = []
     try {
@@ -120,7 +125,10 @@ export function grpcConnection(server: string | GrpcServer): GrpcConnection {
         status: 'INTERNAL',
       })
     },
-    close: () => session?.destroy(),
+    close() {
+      closed = true
+      session?.destroy()
+    },
   }
 }
 

@@ -99,9 +99,13 @@ test('a connection reads many messages, however they are cut, and the status of 
     expect(got).toEqual([0, 3, 70_000, 5])
     expect((await connection.unary({ method: '/x/Many' })).length).toBe(0)
     await expect(connection.unary({ method: '/x/Fails' })).rejects.toMatchObject({ status: 'NOT_FOUND' })
+    const underWay = connection.unary({ method: '/x/Many' })
+    connection.close()
+    await expect(underWay).rejects.toMatchObject({ status: 'UNAVAILABLE' })
+    // The server is still there.
+    await expect(connection.unary({ method: '/x/Late' })).rejects.toMatchObject({ status: 'UNAVAILABLE' })
   } finally {
     connection.close()
     server.close()
   }
-  await expect(connection.unary({ method: '/x/Gone' })).rejects.toMatchObject({ status: 'UNAVAILABLE' })
 })
