@@ -8,6 +8,7 @@ import type { AgentOptions } from './options.ts'
 import type { Part } from './part.ts'
 import { proxyPart } from './proxy/part.ts'
 import { rootlessPart } from './rootless/part.ts'
+import { stepsPart } from './steps/part.ts'
 import { turnsPart } from './turns/part.ts'
 
 /** What an agent consists of besides the supervision of buildkitd. Parts that need each other are joined here. */
@@ -23,6 +24,7 @@ export function agentParts(options: AgentOptions): readonly Part[] {
       binfmtPart({ interpreters }),
       ...images,
       diskPart({ built: names, origins: () => built.origins() }),
+      stepsPart,
       proxyPart(options),
       turnsPart,
     ],

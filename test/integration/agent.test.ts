@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startAgent, type TestAgent } from './fixtures/agent.ts'
-import { type Inside, startNode, type TestNode } from './fixtures/containerd.ts'
+import { type Inside, type Output, startNode, type TestNode } from './fixtures/containerd.ts'
 import { until } from './fixtures/until.ts'
 
 const program = fileURLToPath(new URL('../../bin/insitu', import.meta.url))
@@ -19,6 +19,14 @@ RUN --mount=type=secret,id=word --mount=type=bind,target=/ctx \\
 RUN /bin/busybox ip route > /route && /bin/busybox wget -q -O /from-pod http://10.10.0.1:8099/who; \\
   /bin/busybox wget -q -T 2 -O /from-node http://127.0.0.1:8098/who || /bin/busybox rm -f /from-node
 CMD ["/bin/busybox", "cat", "/from-pod", "/route"]
+`
+
+/** Ends once the process that runs it, or that it is told of, is the kernel's first choice; fails after ten seconds. */
+const untilFirst =
+  'i=0; until [ "$(busybox cat /proc/self/oom_score_adj)" = 1000 ]; do i=$((i+1)); [ $i -lt 100 ] || exit 1; busybox sleep 0.1; done'
+const longStep = `FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "sh", "-c", ${JSON.stringify(`busybox mkdir -p /proc /tmp; ${untilFirst}; until [ -e /go ]; do busybox sleep 0.1; done`)}]
 `
 
 let node: TestNode
@@ -59,6 +67,34 @@ const build = (name: string, ...more: string[]) =>
     ...['--output', `type=image,name=docker.io/test/${name}:v1,unpack=true`, ...more],
   ])
 
+/**
+ * A step that waits until it is the kernel's first choice, and until a process that joined it says so of itself.
+ * @returns how the build ended, and the score of a container of somebody else's, which keeps what containerd gave it.
+ */
+async function withLongStep(): Promise<Output & { readonly other: number }> {
+  const directory = join(node.directory, 'long-step')
+  await mkdir(directory, { recursive: true })
+  await writeFile(join(directory, 'Dockerfile'), longStep)
+  const before = new Set((await node.ctr(['containers', 'ls', '-q'])).split('\n'))
+  const building = agent.buildctl([
+    ...['build', '--progress', 'plain', '--no-cache', '--frontend', 'dockerfile.v0', '--local', `context=${context}`],
+    ...['--local', `dockerfile=${directory}`],
+  ])
+  const id = await until('the container of the step', async () => {
+    const tasks = await node.ctr(['tasks', 'ls'])
+    return tasks
+      .split('\n')
+      .map((line) => line.split(/\s+/))
+      .find(([name = '', , status]) => status === 'RUNNING' && !before.has(name))?.[0]
+  })
+  const joined = ['tasks', 'exec', '--exec-id', 'joined', id, '/bin/busybox', 'sh', '-c']
+  await node.ctr([...joined, `${untilFirst}; echo > /go`])
+  const result = await building
+  const own = ['run', '--rm', 'docker.io/test/first:v1', `other-${id}`, '/bin/busybox', 'sh', '-c']
+  const score = await node.ctr([...own, 'busybox sleep 1; busybox cat /proc/self/oom_score_adj'])
+  return { ...result, other: Number(score) }
+}
+
 describe('a node with an agent', () => {
   it('builds an image with a secret and a bind mount, and the container starts from it', async () => {
     pod.start('busybox', ['httpd', '-f', '-p', '8099', '-h', context])
@@ -78,6 +114,12 @@ describe('a node with an agent', () => {
     const output = await node.ctr(['run', '--rm', 'docker.io/test/first:v1', 'two', '/bin/busybox', 'ls', '/'])
     expect(output).toContain('from-pod')
     expect(output).not.toContain('from-node')
+  })
+
+  it('makes RUN steps the first that the kernel ends when memory runs out, and what joins them', async () => {
+    const { code, stderr, other } = await withLongStep()
+    expect(code, stderr).toBe(0)
+    expect(other).toBeLessThan(1000)
   })
 
   it('starts the daemon again when it is killed, and the next build works', async () => {
@@ -171,6 +213,7 @@ describe('a node with an agent', () => {
       return tried.code === 0 && tried
     })
     expect(result.code).toBe(0)
+    expect((await withLongStep()).code).toBe(0)
   })
 
   it('ends its daemon when it is killed itself, and the next agent takes over', async () => {

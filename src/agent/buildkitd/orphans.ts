@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describeError } from '../../kernel/errors.ts'
-import { fieldOf, messages, string, stringMap } from '../../kernel/grpc/wire.ts'
+import { fieldOf, messages } from '../../kernel/grpc/wire.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { containerdCall } from '../host/containerd-call.ts'
+import { isStep, readContainer } from './step-container.ts'
 
 export interface OrphanOptions {
   /** containerd's socket. */
@@ -11,14 +12,6 @@ export interface OrphanOptions {
   /** buildkitd's root: what tells its containers from all others. */
   readonly root: string
   readonly log: Logger
-}
-
-interface Container {
-  readonly id: string
-  readonly labels: Readonly<Record<string, string>>
-  readonly image: string
-  /** OCI runtime specification, JSON. */
-  readonly spec: string
 }
 
 /**
@@ -52,31 +45,4 @@ export async function endOrphans(options: OrphanOptions): Promise<string[]> {
     options.log.warn({ err: describeError(error) }, 'build steps of an earlier daemon could not be ended')
   }
   return removed
-}
-
-const readContainer = (bytes: Uint8Array): Container => {
-  const [spec] = messages(bytes, 5)
-  return {
-    id: string(bytes, 1),
-    labels: stringMap(bytes, 2),
-    image: string(bytes, 3),
-    spec: spec ? string(spec, 2) : '',
-  }
-}
-
-/**
- * BuildKit gives its containers neither labels nor an image; what names them is a mount from its root, which every
- * step has (resolv.conf, hosts). Pods and containers of people have labels, an image, or mounts from elsewhere.
- */
-export function isStep(container: Container, root: string): boolean {
-  if (container.image !== '' || Object.keys(container.labels).length > 0) return false
-  try {
-    const { mounts } = JSON.parse(container.spec) as { mounts?: readonly { destination?: string; source?: string }[] }
-    return (mounts ?? []).some(
-      ({ destination, source }) =>
-        (destination === '/etc/resolv.conf' || destination === '/etc/hosts') && (source ?? '').startsWith(`${root}/`),
-    )
-  } catch {
-    return false
-  }
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { fieldOf, integer, string } from '../../kernel/grpc/wire.ts'
-import { isStep } from './orphans.ts'
+import { isStep } from './step-container.ts'
 
 const mounts = (source: string) =>
   JSON.stringify({ mounts: [{ destination: '/proc' }, { destination: '/etc/hosts', source }] })
