@@ -10,6 +10,7 @@ import { forgetImages, needSpace } from './deliver-disk.ts'
 import { watchProcessors } from './processors.ts'
 import { link, rootBucket } from './link.ts'
 import { type Measurement, type Report, summarize } from './report.ts'
+import { watchStarts } from './starts.ts'
 import { allowPlaintext, bench, ours, peer, removeBench, type Subject, theirs } from './subjects.ts'
 
 const nodes = ['node1', 'node2', 'node3'] as const
@@ -17,13 +18,16 @@ const builder = 'node1'
 const alone = 'pod start alone'
 /** The nodes have the image before the client is told; else they take it from the builder when a pod is there. */
 const delivered = 'insitu, deliver=all'
+/** The pods are there before the build begins. */
+const podsFirst = 'insitu, pods first'
 /** Milliseconds after which a size gets no further round, so that a slow machine gives fewer numbers and not none. */
 const patience = 600_000
 
 /**
  * `start`: from the end of a build to the pod's Running on the builder, for a pod that waits, against the start of the
- * same pod when its image is there. `spread`: one build and three nodes, against push + pull by each. Nodes whose pods come
- * after the build take the image from the builder themselves, unless the build was told to deliver it.
+ * same pod when its image is there. `spread`: one build and three nodes, against push + pull by each, until the last node's
+ * containerd has started the container. Nodes whose pods come after the build take the image from the builder themselves,
+ * unless the build was told to deliver it; pods that come first wait for it.
  */
 export async function benchDeliver({ runs, size, only, progress }: BenchOptions): Promise<Report> {
   progress('lab with three nodes, and install')
@@ -41,7 +45,10 @@ export async function benchDeliver({ runs, size, only, progress }: BenchOptions)
     if (wants('spread')) {
       await shape(link)
       for (const mb of [10, 100, size].filter((mb, i, all) => all.indexOf(mb) === i && mb <= size)) {
-        measurements.push(...(await measureSpread(insitu, mb, runs, progress)))
+        // A step costs a worker that runs it in the node's containerd more than one with its own runc, which an image as
+        // small as this shows and a larger one does not.
+        const kinds = mb === 10 ? (['COPY', 'RUN'] as const) : (['RUN'] as const)
+        for (const layers of kinds) measurements.push(...(await measureSpread(insitu, mb, layers, runs, progress)))
       }
     }
   } finally {
@@ -66,20 +73,20 @@ async function measureStart(insitu: Installed, mb: number, runs: number, progres
     await needSpace(6e6 * mb)
     const tag = randomBytes(6).toString('hex')
     const image = subject.image(tag)
-    const waiting = await createPod(insitu, image, builder, 'Never')
+    const [waiting = ''] = await createPods(insitu, image, [builder], 'Never')
     await insitu.kubectl([
       ...['-n', bench, 'wait', 'pod', waiting, '--timeout=120s'],
       '--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ErrImageNeverPull',
     ])
-    const running = runningAt(insitu, waiting)
+    const running = runningAt(insitu, [waiting])
     const before = await received(insitu, builder)
     await buildSize(subject, mb, tag)
     const ended = performance.now()
     const seconds = ((await running) - ended) / 1000
     const moved = (await received(insitu, builder)) - before
     const begun = performance.now()
-    const second = await createPod(insitu, image, builder, 'Never')
-    const own = ((await runningAt(insitu, second)) - begun) / 1000
+    const [second = ''] = await createPods(insitu, image, [builder], 'Never')
+    const own = ((await runningAt(insitu, [second])) - begun) / 1000
     progress(`${mb} MB: build end to Running ${seconds.toFixed(2)} s, pod start alone ${own.toFixed(2)} s`)
     if (round > 0) {
       here.push(own)
@@ -97,25 +104,37 @@ async function measureStart(insitu: Installed, mb: number, runs: number, progres
   ]
 }
 
-async function measureSpread(insitu: Installed, mb: number, runs: number, progress: Say): Promise<Measurement[]> {
+async function measureSpread(
+  insitu: Installed,
+  mb: number,
+  layers: Layers,
+  runs: number,
+  progress: Say,
+): Promise<Measurement[]> {
+  const name = `three nodes, ${mb} MB, layers of ${layers}`
   const subjects = [
     await ours(insitu, { 'insitu.node': builder }),
+    await ours(insitu, { 'insitu.node': builder }, podsFirst),
     await ours(insitu, { 'insitu.node': builder, 'insitu.deliver': 'all' }, delivered),
     await theirs(insitu, builder),
   ]
   const values = new Map<string, number[]>(subjects.map((s) => [s.name, []]))
   const [share, busy]: [number[], number[]] = [[], []]
   const processors = await watchProcessors()
+  const starts = await watchStarts(nodes)
   const until = performance.now() + patience
   for (let round = 0; round <= runs && (round < 2 || performance.now() < until); round++) {
     for (const subject of subjects) {
       await needSpace(10e6 * mb)
       const tag = randomBytes(6).toString('hex')
+      const create = (): Promise<string[]> => createPods(insitu, subject.image(tag), nodes, 'IfNotPresent')
+      const early = subject.name === podsFirst ? await create() : undefined
       const begun = performance.now()
-      const said = await buildSize(subject, mb, tag)
+      const said = await buildSize(subject, mb, tag, layers)
       const built = performance.now()
-      const pods = await Promise.all(nodes.map((node) => createPod(insitu, subject.image(tag), node, 'IfNotPresent')))
-      const last = Math.max(...(await Promise.all(pods.map((pod) => runningAt(insitu, pod)))))
+      const pods = early ?? (await create())
+      await runningAt(insitu, pods)
+      const last = await starts.last(await containersOf(insitu, pods))
       const seconds = (last - begun) / 1000
       const delivery = longestDelivery(said)
       const use = delivery === undefined ? undefined : ((nodes.length - 1) * mb * 8 * 100) / (delivery * link)
@@ -125,7 +144,7 @@ async function measureSpread(insitu: Installed, mb: number, runs: number, progre
           ? ''
           : `, delivery ${delivery} s, ${use.toFixed(0)} % of the builder's link, processors ${work.toFixed(0)} % busy`
       progress(
-        `${mb} MB: ${subject.name} ${seconds.toFixed(2)} s, ${((last - built) / 1000).toFixed(2)} s of it after the build${detail}`,
+        `${mb} MB, ${layers}: ${subject.name} ${seconds.toFixed(2)} s, ${((last - built) / 1000).toFixed(2)} s of it after the build${detail}`,
       )
       await removePods(insitu)
       await forgetImages(insitu, subjects, [tag])
@@ -136,14 +155,15 @@ async function measureSpread(insitu: Installed, mb: number, runs: number, progre
     }
   }
   processors.stop()
+  await starts.stop()
   const rows: Measurement[] = [...values].map(([subject, v]) => ({
-    ...{ case: `three nodes, ${mb} MB`, unit: 's', values: v, subject },
+    ...{ case: name, unit: 's', values: v, subject },
   }))
   if (share.length > 0) {
-    rows.push({ case: `three nodes, ${mb} MB, builder's link`, subject: delivered, unit: '%', values: share })
+    rows.push({ case: `${name}, builder's link`, subject: delivered, unit: '%', values: share })
     // All nodes share the processors here: when these have no time left, neither link nor disk is the limit.
     rows.push({
-      case: `three nodes, ${mb} MB, processors while its link is used`,
+      case: `${name}, processors while its link is used`,
       ...{ subject: delivered, unit: '%', values: busy },
     })
   }
@@ -157,33 +177,60 @@ function longestDelivery(output: string): number | undefined {
   return done.length === 0 ? undefined : Math.max(...done.map((m) => Number(m[2])))
 }
 
+/** What makes the layers: files of the client's, or steps that run. */
+type Layers = 'COPY' | 'RUN'
+
 /** Four layers of random bytes, which neither compress nor are cached. */
-async function buildSize(subject: Subject, mb: number, tag: string): Promise<string> {
+async function buildSize(subject: Subject, mb: number, tag: string, layers: Layers = 'RUN'): Promise<string> {
   await using context = await temporary()
-  const layer = (i: number): string => `RUN echo ${tag} && head -c ${(mb * 1e6) / 4} /dev/urandom > /layer${i}\n`
-  const layers = [1, 2, 3, 4].map(layer).join('')
-  await writeFile(join(context.path, 'Dockerfile'), `FROM busybox\n${layers}CMD ["sleep", "3600"]\n`)
+  const bytes = (mb * 1e6) / 4
+  const lines: string[] = []
+  for (const i of [1, 2, 3, 4]) {
+    if (layers === 'COPY') await writeFile(join(context.path, `layer${i}`), randomBytes(bytes))
+    lines.push(
+      layers === 'COPY' ? `COPY layer${i} /\n` : `RUN echo ${tag} && head -c ${bytes} /dev/urandom > /layer${i}\n`,
+    )
+  }
+  await writeFile(join(context.path, 'Dockerfile'), `FROM busybox\n${lines.join('')}CMD ["sleep", "3600"]\n`)
   return await subject.build(context.path, tag)
 }
 
-async function createPod(insitu: Installed, image: string, node: string, policy: string): Promise<string> {
-  const name = `bench-${randomBytes(6).toString('hex')}`
-  const spec = {
-    ...{ nodeName: node, restartPolicy: 'Never', terminationGracePeriodSeconds: 0 },
-    containers: [{ name: 'main', image, imagePullPolicy: policy }],
-  }
-  const object = { apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: bench }, spec }
-  await insitu.kubectl(['apply', '-f', '-'], JSON.stringify(object))
-  return name
+/** A pod on each node, all with one request. @returns their names. */
+async function createPods(
+  insitu: Installed,
+  image: string,
+  on: readonly string[],
+  imagePullPolicy: string,
+): Promise<string[]> {
+  const items = on.map((nodeName) => ({
+    ...{ apiVersion: 'v1', kind: 'Pod' },
+    metadata: { name: `bench-${randomBytes(6).toString('hex')}`, namespace: bench },
+    spec: {
+      ...{ nodeName, restartPolicy: 'Never', terminationGracePeriodSeconds: 0 },
+      containers: [{ name: 'main', image, imagePullPolicy }],
+    },
+  }))
+  await insitu.kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }))
+  return items.map(({ metadata }) => metadata.name)
 }
 
-/** When the pod was Running, as `performance.now()` counts. */
-async function runningAt(insitu: Installed, pod: string): Promise<number> {
+/** When the pods were Running, as `performance.now()` counts. */
+async function runningAt(insitu: Installed, pods: readonly string[]): Promise<number> {
   await insitu.lab.kubectl(
-    ['-n', bench, 'wait', 'pod', pod, '--for=jsonpath={.status.phase}=Running', '--timeout=600s'],
+    ['-n', bench, 'wait', 'pod', ...pods, '--for=jsonpath={.status.phase}=Running', '--timeout=600s'],
     { timeout: 600_000 },
   )
   return performance.now()
+}
+
+/** What their containerd calls the pods' containers. */
+async function containersOf(insitu: Installed, pods: readonly string[]): Promise<string[]> {
+  const path = '{range .items[*]}{.status.containerStatuses[0].containerID}{"\\n"}{end}'
+  const ids = await insitu.kubectl(['-n', bench, 'get', 'pods', ...pods, '-o', `jsonpath=${path}`])
+  return ids
+    .trim()
+    .split('\n')
+    .map((id) => id.replace('containerd://', ''))
 }
 
 const removePods = (insitu: Installed): Promise<string> =>
