@@ -6,8 +6,10 @@ import { type Collection, collectionFor } from './buildkitd/collection.ts'
 import { render, type Rendered } from './buildkitd/render.ts'
 import { kubeletThresholds } from './disk/kubelet.ts'
 import { measureFileSystems } from './disk/measure.ts'
+import { checkSubnet, chooseSubnet, probeNetworks } from './host/bridge-subnet.ts'
 import { checkBridge, checkPrograms, probeBridge } from './host/network.ts'
 import { nearestExisting, preflight, type Preflight, sharingFinding } from './host/preflight.ts'
+import { clusterHosts } from './proxy/variables.ts'
 import { makeRootlessPlan } from './rootless/plan.ts'
 import { provePropagation } from './host/propagation.ts'
 import { mkdir, rmdir } from 'node:fs/promises'
@@ -59,7 +61,7 @@ export async function makePlan(options: AgentOptions, ownPids: ReadonlySet<numbe
   })
   const bridge = await probeBridge(options.env['PATH'] ?? '', options.cniDirectories)
   const config = await options.readConfig?.()
-  const rendered = render({
+  const draft = {
     user: config,
     root,
     socket,
@@ -68,10 +70,13 @@ export async function makePlan(options: AgentOptions, ownPids: ReadonlySet<numbe
     snapshotter: host.snapshotter ?? 'overlayfs',
     collection: await collection(options, host),
     cniBinaryPath: bridge.onPath ? undefined : bridge.cniBinaryPath,
-  })
+  }
+  const networks = await probeNetworks(render(draft).bridgeName, clusterHosts(options.env))
+  const rendered = render({ ...draft, bridgeSubnet: chooseSubnet(networks) })
   const programs = await checkPrograms(options.env['PATH'] ?? '', options.buildkitd ?? 'buildkitd')
   const findings = [...host.findings, ...programs, ...rendered.findings]
   if (rendered.network === 'bridge') findings.push(...checkBridge(bridge))
+  if (rendered.bridgeSubnet !== undefined) findings.push(...checkSubnet(rendered.bridgeSubnet, networks))
   if (rendered.tmpdir !== '' && !`${rendered.tmpdir}/`.startsWith(`${root}/`) && host.containerd) {
     findings.push(...(await checkSeparateTmpdir(rendered.tmpdir, host.containerdPid)))
   }

@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildkitdKeys, type Schema } from '../../src/agent/buildkitd/known-keys.ts'
 import { render } from '../../src/agent/buildkitd/render.ts'
@@ -8,6 +9,8 @@ import { startAgent } from './fixtures/agent.ts'
 import { startNode, type TestNode } from './fixtures/containerd.ts'
 import { tool } from './fixtures/paths.ts'
 import { until } from './fixtures/until.ts'
+
+const program = fileURLToPath(new URL('../../bin/insitu', import.meta.url))
 
 /** Every setting a user may make, with a value that buildkitd accepts. Sizes and durations are large on purpose. */
 const everything = `
@@ -181,6 +184,32 @@ describe('the configuration, on the real buildkitd', () => {
     const result = await node.run(tool('buildkitd'), ['--config', config])
     expect(result.code).not.toBe(0)
     expect(result.stderr).toContain('nonsense')
+  })
+
+  it('keeps RUN steps off addresses that the pod’s network uses, and says when the file does not', async () => {
+    const inside = await node.pod()
+    await inside.ok('ip', ['link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'elsewhere'])
+    await inside.ok('ip', ['address', 'add', '10.10.3.7/24', 'dev', 'eth0'])
+    await inside.ok('ip', ['link', 'set', 'eth0', 'up'])
+    const look = async (config: string): Promise<{ routes: string; findings: string }> => {
+      const agent = startAgent(node, inside, { config })
+      try {
+        await agent.ready()
+        const doctor = ['doctor', '--root', node.buildkitRoot, '--config', config]
+        return { routes: await inside.ok('ip', ['route']), findings: (await inside.run(program, doctor)).stdout }
+      } finally {
+        expect(await agent.stop()).toBe(0)
+      }
+    }
+    const chosen = await look(join(node.directory, 'none.toml'))
+    expect(chosen.routes).toMatch(/^172\.29\.0\.0\/16 dev buildkit0 /m)
+    expect(chosen.routes).not.toMatch(/^10\.10\.0\.0\/16/m)
+    expect(chosen.findings).not.toContain('BRIDGE_SUBNET')
+    const config = join(node.directory, 'subnet.toml')
+    await writeFile(config, '[worker.containerd]\nbridgeSubnet = "10.10.0.0/16"\n')
+    const asked = await look(config)
+    expect(asked.routes).toMatch(/^10\.10\.0\.0\/16 dev buildkit0 /m)
+    expect(asked.findings).toMatch(/BRIDGE_SUBNET.*10\.10\.3\.[07]/)
   })
 
   it('uses the node’s network when the file says so', async () => {

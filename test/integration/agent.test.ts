@@ -9,14 +9,15 @@ import { until } from './fixtures/until.ts'
 
 const program = fileURLToPath(new URL('../../bin/insitu', import.meta.url))
 
-const dockerfile = `FROM scratch AS base
+/** @param gateway of the network of RUN steps, which is what the network of the machine leaves free. */
+const dockerfile = (gateway: string): string => `FROM scratch AS base
 COPY busybox /bin/busybox
 RUN ["/bin/busybox", "mkdir", "-p", "/proc", "/tmp"]
 FROM base
 SHELL ["/bin/busybox", "sh", "-c"]
 RUN --mount=type=secret,id=word --mount=type=bind,target=/ctx \\
   test "$(/bin/busybox cat /run/secrets/word)" = opensesame && /bin/busybox test -x /ctx/busybox
-RUN /bin/busybox ip route > /route && /bin/busybox wget -q -O /from-pod http://10.10.0.1:8099/who; \\
+RUN /bin/busybox ip route > /route && /bin/busybox wget -q -O /from-pod http://${gateway}:8099/who; \\
   /bin/busybox wget -q -T 2 -O /from-node http://127.0.0.1:8098/who || /bin/busybox rm -f /from-node
 CMD ["/bin/busybox", "cat", "/from-pod", "/route"]
 `
@@ -35,6 +36,7 @@ let agent: TestAgent
 let mountsBefore: string[]
 let podMountsBefore: string[]
 let context: string
+let gateway: string
 
 beforeAll(async () => {
   node = await startNode()
@@ -44,11 +46,12 @@ beforeAll(async () => {
   context = join(node.directory, 'context')
   await mkdir(context)
   await copyFile('/bin/busybox', join(context, 'busybox'))
-  await writeFile(join(context, 'Dockerfile'), dockerfile)
   await writeFile(join(context, 'word'), 'opensesame')
   await writeFile(join(context, 'who'), 'the network of the pod\n')
   agent = startAgent(node, pod)
   await agent.ready()
+  gateway = / inet ([\d.]+)\//.exec(await pod.ok('ip', ['-o', '-4', 'address', 'show', 'buildkit0']))?.[1] ?? ''
+  await writeFile(join(context, 'Dockerfile'), dockerfile(gateway))
 })
 
 afterAll(async () => {
@@ -105,7 +108,7 @@ describe('a node with an agent', () => {
     const output = await node.ctr(['run', '--rm', '--snapshotter', 'overlayfs', 'docker.io/test/first:v1', 'one'])
     expect(output).toContain('the network of the pod')
     // The default route leads to the bridge in the agent's network, not out of the node.
-    expect(output).toContain('default via 10.10.0.1')
+    expect(output).toContain(`default via ${gateway} `)
     expect(await pod.ok('ip', ['-o', 'link'])).toContain('buildkit0')
     expect(await node.ok('ip', ['-o', 'link'])).not.toContain('buildkit0')
   })

@@ -3,6 +3,7 @@ import { writeToml } from '../../kernel/config/toml.ts'
 import type { Finding, NodeReport } from '../../api/node-report.ts'
 import { isTable } from './check-keys.ts'
 import { type Collection, collectionKeys } from './collection.ts'
+import { defaultSubnet } from '../host/bridge-subnet.ts'
 import { get, type Held, mergeConfig, type MutableTable, set } from './merge.ts'
 
 export interface RenderInput {
@@ -19,6 +20,8 @@ export interface RenderInput {
   readonly snapshotter: string
   /** Directory with the CNI plug-ins bridge, loopback, host-local and firewall; undefined: found on buildkitd's PATH. */
   readonly cniBinaryPath?: string | undefined
+  /** Addresses of RUN steps, `A.B.C.D/N`, unless the user names others. Default BuildKit's own. */
+  readonly bridgeSubnet?: string | undefined
   /** Limits of its own garbage collection; undefined: BuildKit's defaults. */
   readonly collection?: Collection | undefined
 }
@@ -31,6 +34,8 @@ export interface Rendered {
   /** `host`: RUN steps are in containerd's own network, which is the node's. */
   readonly network: NodeReport['network']
   readonly bridgeName: string
+  /** Addresses of RUN steps; undefined where they are in a network that is not BuildKit's. */
+  readonly bridgeSubnet: string | undefined
   readonly findings: readonly Finding[]
 }
 
@@ -74,13 +79,14 @@ export function mustHold(input: RenderInput): readonly Held[] {
  */
 export function render(input: RenderInput): Rendered {
   const { table, user, tmpdir, findings } = mergeConfig({ ...input, held: mustHold(input) })
-  if (!table) return { toml: '', tmpdir, network: 'bridge', bridgeName: '', findings }
+  if (!table) return { toml: '', tmpdir, network: 'bridge', bridgeName: '', bridgeSubnet: undefined, findings }
   const worker = get(user, ['worker', 'containerd'])
   const limits = collectionKeys(isTable(worker) ? worker : {}, input.collection)
   for (const [key, value] of Object.entries(limits)) set(table, ['worker', 'containerd', key], value)
   const mode = networkMode(table, input)
   return {
     ...{ toml: writeToml(table), tmpdir, network: mode.network, bridgeName: mode.bridgeName },
+    bridgeSubnet: mode.bridgeSubnet,
     findings: [...findings, ...mode.findings],
   }
 }
@@ -88,7 +94,7 @@ export function render(input: RenderInput): Rendered {
 function networkMode(
   merged: MutableTable,
   input: RenderInput,
-): { network: 'bridge' | 'host'; bridgeName: string; findings: Finding[] } {
+): { network: 'bridge' | 'host'; bridgeName: string; bridgeSubnet?: string; findings: Finding[] } {
   const at = (key: string): string[] => ['worker', 'containerd', key]
   const asked = get(merged, at('networkMode'))
   // buildkitd's own "auto" falls back to the node's network without a word, so it means bridge here.
@@ -99,7 +105,13 @@ function networkMode(
   }
   const bridge = get(merged, at('bridgeName'))
   const bridgeName = typeof bridge === 'string' && bridge !== '' ? bridge : 'buildkit0'
-  if (mode === 'bridge' || mode === 'cni') return { network: 'bridge', bridgeName, findings: [] }
+  if (mode === 'cni') return { network: 'bridge', bridgeName, findings: [] }
+  if (mode === 'bridge') {
+    const subnet = get(merged, at('bridgeSubnet'))
+    const bridgeSubnet = typeof subnet === 'string' && subnet !== '' ? subnet : (input.bridgeSubnet ?? defaultSubnet)
+    if (bridgeSubnet !== defaultSubnet) set(merged, at('bridgeSubnet'), bridgeSubnet)
+    return { network: 'bridge', bridgeName, bridgeSubnet, findings: [] }
+  }
   if (mode === 'host') {
     return {
       network: 'host',

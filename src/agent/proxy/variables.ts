@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { completeNoProxy, ownNames } from '../../buildkit/no-proxy.ts'
 import { mergeProxies, proxyVariables } from '../../buildkit/proxy.ts'
+import type { Env } from '../../kernel/config/env.ts'
 import { parseToml } from '../../kernel/config/toml.ts'
 import { readOptional } from '../../kernel/fs/read-optional.ts'
 import type { AgentOptions } from '../options.ts'
@@ -15,11 +16,14 @@ export async function daemonProxies(
 ): Promise<Record<string, string>> {
   const { env } = options
   const merged = mergeProxies(proxyVariables(env), (await options.readProxy?.()) ?? {})
-  const hosts = [env['KUBERNETES_SERVICE_HOST'], env['HOST_IP']].filter((host) => host !== undefined && host !== '')
-  const inCluster = hosts.length > 0
-  const exceptions = inCluster ? [...ownNames(), ...(hosts as string[])] : []
+  const hosts = clusterHosts(env)
+  const exceptions = hosts.length > 0 ? [...ownNames(), ...hosts] : []
   return completeNoProxy(merged, [...exceptions, ...(await localRegistries(options)), ...remembered])
 }
+
+/** Addresses of the API server and of the node; none outside a cluster. */
+export const clusterHosts = (env: Env): string[] =>
+  [env['KUBERNETES_SERVICE_HOST'], env['HOST_IP']].flatMap((host) => (host ? [host] : []))
 
 /** Hosts that buildkitd.toml speaks plain HTTP with, or whose certificates it does not check: they are one's own. */
 export async function localRegistries({ readConfig }: Pick<AgentOptions, 'readConfig'>): Promise<string[]> {
