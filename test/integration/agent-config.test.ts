@@ -210,6 +210,11 @@ describe('the configuration, on the real buildkitd', () => {
     const asked = await look(config)
     expect(asked.routes).toMatch(/^10\.10\.0\.0\/16 dev buildkit0 /m)
     expect(asked.findings).toMatch(/BRIDGE_SUBNET.*10\.10\.3\.[07]/)
+    expect(asked.findings).not.toContain('BRIDGE_IPV6_ONLY')
+    await inside.ok('ip', ['link', 'set', 'elsewhere', 'up'])
+    await inside.ok('ip', ['-6', 'address', 'add', 'fd00:1::7/64', 'dev', 'eth0', 'nodad'])
+    await inside.ok('ip', ['-6', 'route', 'add', 'default', 'via', 'fd00:1::1', 'dev', 'eth0'])
+    expect((await look(config)).findings).toContain('BRIDGE_IPV6_ONLY')
   })
 
   it('uses the node’s network when the file says so', async () => {

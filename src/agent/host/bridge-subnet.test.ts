@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { checkSubnet, chooseSubnet, defaultSubnet, type Network, parseRoutes } from './bridge-subnet.ts'
+import { checkSubnet, chooseSubnet, defaultSubnet, hasWayOutOfSix, type Network, parseRoutes } from './bridge-subnet.ts'
 
 const network = (text: string): Network => {
   const [address = '', bits = '32'] = text.split('/')
@@ -8,6 +8,7 @@ const network = (text: string): Network => {
 const facts = (used: readonly string[], bridge: readonly string[] = []) => ({
   used: used.map(network),
   bridge: bridge.map(network),
+  onlySix: false,
 })
 
 describe('the network of RUN steps', () => {
@@ -51,6 +52,17 @@ describe('the network of RUN steps', () => {
     expect(checkSubnet('10.10.0.0/16', facts(['10.244.0.0/16', '10.11.0.0/16']))).toEqual([])
     expect(checkSubnet('fd00::/64', facts(['10.10.3.0/24']))).toEqual([])
   })
+})
+
+it('is a finding where only IPv6 leads out of the pod', () => {
+  expect(checkSubnet(defaultSubnet, { used: [], bridge: [], onlySix: true })).toMatchObject([
+    { code: 'BRIDGE_IPV6_ONLY' },
+  ])
+  const zero = '0'.repeat(32)
+  const line = (device: string) =>
+    `${zero} 00 ${zero} 00 ${zero} ffffffff 00000001 00000000 00200200 ${device.padStart(8)}\n`
+  expect(hasWayOutOfSix(line('lo'))).toBe(false)
+  expect(hasWayOutOfSix(line('lo') + line('eth0'))).toBe(true)
 })
 
 describe('a routing table of the kernel', () => {

@@ -14,6 +14,8 @@ export interface NetworkFacts {
   readonly used: readonly Network[]
   /** What the bridge of RUN steps has already. */
   readonly bridge: readonly Network[]
+  /** The pod has a way out, and none of IPv4. */
+  readonly onlySix: boolean
 }
 
 /** BuildKit's own (util/appdefaults), and one out of each other private range: clusters rarely use all of them. */
@@ -28,31 +30,42 @@ const clusterBits = 12
  * find its way to gateways and other agents any more, nor RUN steps theirs to the cluster.
  * @returns `A.B.C.D/N`. A bridge that is there keeps what it has: the CNI plug-in refuses to change it.
  */
-export function chooseSubnet({ used, bridge }: NetworkFacts): string {
+export function chooseSubnet({ used, bridge }: Omit<NetworkFacts, 'onlySix'>): string {
   const known = candidates.find((candidate) => bridge.some((network) => overlaps(candidate, network)))
   const far = (candidate: string): boolean => !used.some((network) => overlaps(candidate, network, clusterBits))
   const free = (candidate: string): boolean => !used.some((network) => overlaps(candidate, network))
   return known ?? candidates.find(far) ?? candidates.find(free) ?? defaultSubnet
 }
 
-/** A finding where addresses of RUN steps are in use around the node. */
-export function checkSubnet(subnet: string, { used }: NetworkFacts): Finding[] {
+/** Findings where addresses of RUN steps are in use around the node, or lead nowhere. */
+export function checkSubnet(subnet: string, { used, onlySix }: NetworkFacts): Finding[] {
   const network = used.find((one) => overlaps(subnet, one))
-  if (!network) return []
-  return [
-    {
+  const findings: Finding[] = []
+  if (onlySix) {
+    findings.push({
+      code: 'BRIDGE_IPV6_ONLY',
+      severity: 'warning',
+      message:
+        'RUN steps have no way out: BuildKit gives them a network of IPv4, and the pod has a way out for IPv6 only',
+      fix: 'set networkMode = "host" under [worker.containerd] in buildkitd.toml to use the node’s network, or "cni" with a configuration of your own',
+    })
+  }
+  if (network) {
+    findings.push({
       code: 'BRIDGE_SUBNET',
       severity: 'warning',
       message: `the network of RUN steps, ${subnet}, has addresses that are in use around the node: ${format(network)}`,
       fix: 'set bridgeSubnet under [worker.containerd] in buildkitd.toml to a range that neither the cluster uses nor what builds reach',
-    },
-  ]
+    })
+  }
+  return findings
 }
 
 /** @param bridge the device of RUN steps. @param hosts addresses that the agent needs, of its API server for one. */
 export async function probeNetworks(bridge: string, hosts: readonly string[]): Promise<NetworkFacts> {
   const read = (file: string): Promise<string> => readFile(file, 'utf8').catch(() => '')
-  const own = parseRoutes(await read('/proc/self/net/route'))
+  const table = await read('/proc/self/net/route')
+  const own = parseRoutes(table)
   // Process 1 is the node's: its routes lead to the pods of other nodes, or to the machines next to it.
   const node = parseRoutes(await read('/proc/1/net/route'))
   const addresses = Object.entries(networkInterfaces()).flatMap(([device, all = []]) =>
@@ -67,8 +80,14 @@ export async function probeNetworks(bridge: string, hosts: readonly string[]): P
         .filter(({ address }) => address >>> 24 !== loopback),
     ],
     bridge: own.filter(({ device }) => device === bridge),
+    onlySix: !hasWayOut(table) && hasWayOutOfSix(await read('/proc/self/net/ipv6_route')),
   }
 }
+
+const hasWayOut = (table: string): boolean => /^\S+\s+00000000\s(?:\S+\s+){5}00000000\s/m.test(table)
+
+/** /proc/net/ipv6_route: destination and its length first, the device last. The kernel's own entry, on `lo`, rejects. */
+export const hasWayOutOfSix = (table: string): boolean => /^0{32} 00 .* (?!lo$)\S+$/m.test(table)
 
 const loopback = 127
 
