@@ -15,6 +15,8 @@ const most = 60
 /** Characters of a line that are kept: BuildKit names a failed RUN by its whole text. */
 const width = 16_384
 
+const pushedLine = /^#\d+ pushing manifest for (\S+)@(sha256:[0-9a-f]{64})(?: [\d.]+s)? done$/
+
 /** Reads the progress of buildctl (`--progress plain`). */
 export function followProgress(): Followed {
   const lines: string[] = []
@@ -31,7 +33,8 @@ export function followProgress(): Followed {
       // The gateway's own vertex says where it builds, BuildKit's git source what a name stands for.
       node ??= /^#\d+ \[insitu\] node ([^\s:]+):/.exec(text)?.[1]
       const [, found, peeled] = /^#\d+ [\d.]+ ([0-9a-f]{40})\s+(?:refs\/\S+?|HEAD)(\^\{\})?$/.exec(text) ?? []
-      const [, name, digest] = /^#\d+ pushing manifest for (\S+)@(sha256:[0-9a-f]{64}) [\d.]+s done$/.exec(text) ?? []
+      // Without a time where it took less than 10 ms.
+      const [, name, digest] = pushedLine.exec(text) ?? []
       if (name !== undefined && digest !== undefined) pushed.set(name, digest)
       // An annotated tag is an object of its own; the line with ^{} says which commit it is about.
       if (commit === undefined || peeled !== undefined) commit = found ?? commit

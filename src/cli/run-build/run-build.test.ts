@@ -144,7 +144,7 @@ describe('what buildctl says', () => {
     expect(followed.tail(27)).toBe('line 197\nline 198\nline 199')
   })
 
-  it('knows what registries have, also of a build that fails later', () => {
+  it('knows what registries have, also of a build that fails later, and of a push that took no time', () => {
     const followed = followProgress()
     const digest = `sha256:${'a'.repeat(64)}`
     followed.line(`#8 pushing manifest for r.test:5000/a:1@${digest}`)
@@ -152,6 +152,8 @@ describe('what buildctl says', () => {
     followed.line(`#8 pushing manifest for r.test:5000/a:1@${digest} 0.1s done`)
     followed.line(`#8 pushing manifest for r.test:5000/b:1@${digest}`)
     expect([...followed.pushed]).toEqual([['r.test:5000/a:1', digest]])
+    followed.line(`#8 pushing manifest for r.test:5000/b:1@${digest} done`)
+    expect([...followed.pushed.keys()]).toEqual(['r.test:5000/a:1', 'r.test:5000/b:1'])
   })
 
   const unavailable = 'rpc error: code = Unavailable desc ='
