@@ -6,7 +6,7 @@ import { type Collection, collectionFor } from './buildkitd/collection.ts'
 import { render, type Rendered } from './buildkitd/render.ts'
 import { kubeletThresholds } from './disk/kubelet.ts'
 import { measureFileSystems } from './disk/measure.ts'
-import { checkSubnet, chooseSubnet, probeNetworks } from './host/bridge-subnet.ts'
+import { probeNetworks } from './host/bridge-subnet.ts'
 import { checkBridge, checkPrograms, probeBridge } from './host/network.ts'
 import { nearestExisting, preflight, type Preflight, sharingFinding } from './host/preflight.ts'
 import { clusterHosts } from './proxy/variables.ts'
@@ -61,7 +61,7 @@ export async function makePlan(options: AgentOptions, ownPids: ReadonlySet<numbe
   })
   const bridge = await probeBridge(options.env['PATH'] ?? '', options.cniDirectories)
   const config = await options.readConfig?.()
-  const draft = {
+  const rendered = render({
     user: config,
     root,
     socket,
@@ -70,13 +70,11 @@ export async function makePlan(options: AgentOptions, ownPids: ReadonlySet<numbe
     snapshotter: host.snapshotter ?? 'overlayfs',
     collection: await collection(options, host),
     cniBinaryPath: bridge.onPath ? undefined : bridge.cniBinaryPath,
-  }
-  const networks = await probeNetworks(render(draft).bridgeName, clusterHosts(options.env))
-  const rendered = render({ ...draft, bridgeSubnet: chooseSubnet(networks) })
+    networks: await probeNetworks(clusterHosts(options.env)),
+  })
   const programs = await checkPrograms(options.env['PATH'] ?? '', options.buildkitd ?? 'buildkitd')
   const findings = [...host.findings, ...programs, ...rendered.findings]
   if (rendered.network === 'bridge') findings.push(...checkBridge(bridge))
-  if (rendered.bridgeSubnet !== undefined) findings.push(...checkSubnet(rendered.bridgeSubnet, networks))
   if (rendered.tmpdir !== '' && !`${rendered.tmpdir}/`.startsWith(`${root}/`) && host.containerd) {
     findings.push(...(await checkSeparateTmpdir(rendered.tmpdir, host.containerdPid)))
   }

@@ -18,3 +18,7 @@ export function inCidr(address: string, text: string): boolean {
   else list.addSubnet(network, Number(bits), family(network))
   return list.check(address, family(address))
 }
+
+/** Whether two addresses or ranges have one in common. */
+export const overlaps = (a: string, b: string): boolean =>
+  inCidr(a.split('/')[0] ?? '', b) || inCidr(b.split('/')[0] ?? '', a)

@@ -3,7 +3,7 @@ import { writeToml } from '../../kernel/config/toml.ts'
 import type { Finding, NodeReport } from '../../api/node-report.ts'
 import { isTable } from './check-keys.ts'
 import { type Collection, collectionKeys } from './collection.ts'
-import { defaultSubnet } from '../host/bridge-subnet.ts'
+import { checkSubnet, chooseSubnet, defaultSubnet, type NetworkFacts } from '../host/bridge-subnet.ts'
 import { get, type Held, mergeConfig, type MutableTable, set } from './merge.ts'
 
 export interface RenderInput {
@@ -20,8 +20,8 @@ export interface RenderInput {
   readonly snapshotter: string
   /** Directory with the CNI plug-ins bridge, loopback, host-local and firewall; undefined: found on buildkitd's PATH. */
   readonly cniBinaryPath?: string | undefined
-  /** Addresses of RUN steps, `A.B.C.D/N`, unless the user names others. Default BuildKit's own. */
-  readonly bridgeSubnet?: string | undefined
+  /** Addresses that are in use, so that RUN steps get others; undefined: they get BuildKit's own. */
+  readonly networks?: NetworkFacts | undefined
   /** Limits of its own garbage collection; undefined: BuildKit's defaults. */
   readonly collection?: Collection | undefined
 }
@@ -34,8 +34,6 @@ export interface Rendered {
   /** `host`: RUN steps are in containerd's own network, which is the node's. */
   readonly network: NodeReport['network']
   readonly bridgeName: string
-  /** Addresses of RUN steps; undefined where they are in a network that is not BuildKit's. */
-  readonly bridgeSubnet: string | undefined
   readonly findings: readonly Finding[]
 }
 
@@ -79,14 +77,13 @@ export function mustHold(input: RenderInput): readonly Held[] {
  */
 export function render(input: RenderInput): Rendered {
   const { table, user, tmpdir, findings } = mergeConfig({ ...input, held: mustHold(input) })
-  if (!table) return { toml: '', tmpdir, network: 'bridge', bridgeName: '', bridgeSubnet: undefined, findings }
+  if (!table) return { toml: '', tmpdir, network: 'bridge', bridgeName: '', findings }
   const worker = get(user, ['worker', 'containerd'])
   const limits = collectionKeys(isTable(worker) ? worker : {}, input.collection)
   for (const [key, value] of Object.entries(limits)) set(table, ['worker', 'containerd', key], value)
   const mode = networkMode(table, input)
   return {
     ...{ toml: writeToml(table), tmpdir, network: mode.network, bridgeName: mode.bridgeName },
-    bridgeSubnet: mode.bridgeSubnet,
     findings: [...findings, ...mode.findings],
   }
 }
@@ -94,7 +91,7 @@ export function render(input: RenderInput): Rendered {
 function networkMode(
   merged: MutableTable,
   input: RenderInput,
-): { network: 'bridge' | 'host'; bridgeName: string; bridgeSubnet?: string; findings: Finding[] } {
+): { network: 'bridge' | 'host'; bridgeName: string; findings: Finding[] } {
   const at = (key: string): string[] => ['worker', 'containerd', key]
   const asked = get(merged, at('networkMode'))
   // buildkitd's own "auto" falls back to the node's network without a word, so it means bridge here.
@@ -108,9 +105,11 @@ function networkMode(
   if (mode === 'cni') return { network: 'bridge', bridgeName, findings: [] }
   if (mode === 'bridge') {
     const subnet = get(merged, at('bridgeSubnet'))
-    const bridgeSubnet = typeof subnet === 'string' && subnet !== '' ? subnet : (input.bridgeSubnet ?? defaultSubnet)
+    const facts = input.networks
+    if (!facts) return { network: 'bridge', bridgeName, findings: [] }
+    const bridgeSubnet = typeof subnet === 'string' && subnet !== '' ? subnet : chooseSubnet(facts, bridgeName)
     if (bridgeSubnet !== defaultSubnet) set(merged, at('bridgeSubnet'), bridgeSubnet)
-    return { network: 'bridge', bridgeName, bridgeSubnet, findings: [] }
+    return { network: 'bridge', bridgeName, findings: checkSubnet(bridgeSubnet, facts, bridgeName) }
   }
   if (mode === 'host') {
     return {

@@ -1,14 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { checkSubnet, chooseSubnet, defaultSubnet, hasWayOutOfSix, type Network, parseRoutes } from './bridge-subnet.ts'
+import { checkSubnet, chooseSubnet, defaultSubnet, hasWayOutOfSix, parseRoutes } from './bridge-subnet.ts'
 
-const network = (text: string): Network => {
-  const [address = '', bits = '32'] = text.split('/')
-  return { address: address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0), bits: Number(bits) }
-}
-const facts = (used: readonly string[], bridge: readonly string[] = []) => ({
-  used: used.map(network),
-  bridge: bridge.map(network),
-  onlySix: false,
+const bridge = 'buildkit0'
+const on = (device: string, networks: readonly string[]) => networks.map((network) => ({ device, network }))
+const facts = (used: readonly string[], kept: readonly string[] = [], onlySix = false) => ({
+  ...{ pod: [...on('eth0', used), ...on(bridge, kept)], node: [], hosts: [], onlySix },
 })
 
 describe('the network of RUN steps', () => {
@@ -37,27 +33,25 @@ describe('the network of RUN steps', () => {
     ['all of them', ['10.10.0.1', '172.29.0.1', '192.168.224.1', '100.126.0.1'], defaultSubnet],
     ['a route that holds half of the Internet', ['10.0.0.0/8'], '172.29.0.0/16'],
   ])('where there is %s', (_, used, subnet) => {
-    expect(chooseSubnet(facts(used))).toBe(subnet)
+    expect(chooseSubnet(facts(used), bridge)).toBe(subnet)
   })
 
   it('stays as it is while the bridge is there, whatever else has come', () => {
-    expect(chooseSubnet(facts(['10.10.0.1'], ['10.10.0.0/16']))).toBe(defaultSubnet)
-    expect(chooseSubnet(facts(['172.29.0.1'], ['172.29.0.0/16']))).toBe('172.29.0.0/16')
+    expect(chooseSubnet(facts(['10.10.0.1'], ['10.10.0.0/16']), bridge)).toBe(defaultSubnet)
+    expect(chooseSubnet(facts(['172.29.0.1'], ['172.29.0.0/16']), bridge)).toBe('172.29.0.0/16')
   })
 
   it('is a finding where it has addresses in use, and says which', () => {
-    expect(checkSubnet('10.10.0.0/16', facts(['10.244.0.0/16', '10.10.3.0/24']))).toMatchObject([
+    expect(checkSubnet('10.10.0.0/16', facts(['10.244.0.0/16', '10.10.3.0/24']), bridge)).toMatchObject([
       { code: 'BRIDGE_SUBNET', severity: 'warning', message: expect.stringContaining('10.10.3.0/24') as string },
     ])
-    expect(checkSubnet('10.10.0.0/16', facts(['10.244.0.0/16', '10.11.0.0/16']))).toEqual([])
-    expect(checkSubnet('fd00::/64', facts(['10.10.3.0/24']))).toEqual([])
+    expect(checkSubnet('10.10.0.0/16', facts(['10.244.0.0/16', '10.11.0.0/16']), bridge)).toEqual([])
+    expect(checkSubnet('fd00::/64', facts(['10.10.3.0/24']), bridge)).toEqual([])
   })
 })
 
 it('is a finding where only IPv6 leads out of the pod', () => {
-  expect(checkSubnet(defaultSubnet, { used: [], bridge: [], onlySix: true })).toMatchObject([
-    { code: 'BRIDGE_IPV6_ONLY' },
-  ])
+  expect(checkSubnet(defaultSubnet, facts([], [], true), bridge)).toMatchObject([{ code: 'BRIDGE_IPV6_ONLY' }])
   const zero = '0'.repeat(32)
   const line = (device: string) =>
     `${zero} 00 ${zero} 00 ${zero} ffffffff 00000001 00000000 00200200 ${device.padStart(8)}\n`
@@ -74,13 +68,13 @@ describe('a routing table of the kernel', () => {
       'buildkit0\t00000A0A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n' +
       'cali1\t0703000A\t00000000\t0005\t0\t0\t0\tFFFFFFFF\t0\t0\t0\n'
     expect(parseRoutes(table, 'LE')).toEqual([
-      { device: 'buildkit0', ...network('10.10.0.0/16') },
-      { device: 'cali1', ...network('10.0.3.7/32') },
+      { device: 'buildkit0', network: '10.10.0.0/16' },
+      { device: 'cali1', network: '10.0.3.7/32' },
     ])
   })
   it('is read on machines with the other one', () => {
     const table = `${head}eth0\t0A0A0300\t00000000\t0001\t0\t0\t0\tFFFFFF00\t0\t0\t0\n`
-    expect(parseRoutes(table, 'BE')).toEqual([{ device: 'eth0', ...network('10.10.3.0/24') }])
+    expect(parseRoutes(table, 'BE')).toEqual([{ device: 'eth0', network: '10.10.3.0/24' }])
   })
   it('may be empty', () => {
     expect(parseRoutes('')).toEqual([])

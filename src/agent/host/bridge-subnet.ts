@@ -1,19 +1,23 @@
 import { readFile } from 'node:fs/promises'
+import { isIPv4 } from 'node:net'
 import { endianness, networkInterfaces } from 'node:os'
+import { overlaps } from '../../api/cidr.ts'
 import type { Finding } from '../../api/node-report.ts'
 
-/** A range of IPv4 addresses: the first of them, and how many bits all of them share. */
-export interface Network {
-  readonly address: number
-  readonly bits: number
+/** An IPv4 address, or a range `A.B.C.D/N`, and the device that has it or leads there. */
+export interface Place {
+  readonly device: string
+  readonly network: string
 }
 
 /** Which addresses are in use, as far as an agent can see it. */
 export interface NetworkFacts {
-  /** Addresses of the pod, of name servers and of the API server; routes of pod and node but the default ones. */
-  readonly used: readonly Network[]
-  /** What the bridge of RUN steps has already. */
-  readonly bridge: readonly Network[]
+  /** Addresses of the pod, and its routes but the default ones. */
+  readonly pod: readonly Place[]
+  /** Routes of the node but the default ones: to the pods of other nodes, or to the machines next to it. */
+  readonly node: readonly Place[]
+  /** Addresses of name servers, of the API server and of the node. */
+  readonly hosts: readonly string[]
   /** The pod has a way out, and none of IPv4. */
   readonly onlySix: boolean
 }
@@ -25,23 +29,32 @@ export const [defaultSubnet] = candidates
 /** Pods of other nodes are not seen: the networks of clusters are up to this large (Azure 12, GKE 14, most others 16). */
 const clusterBits = 12
 
+/** What is in use beside RUN steps. */
+const others = ({ pod, node, hosts }: NetworkFacts, bridge: string): string[] => [
+  ...[...pod, ...node].flatMap(({ device, network }) => (device === bridge ? [] : [network])),
+  ...hosts,
+]
+
 /**
  * Addresses for RUN steps. Their network lies in the agent's pod: where the cluster uses the same addresses the pod does not
  * find its way to gateways and other agents any more, nor RUN steps theirs to the cluster.
- * @returns `A.B.C.D/N`. A bridge that is there keeps what it has: the CNI plug-in refuses to change it.
+ * @param bridge the device of RUN steps. One that is there keeps what it has: the CNI plug-in refuses to change it.
+ * @returns `A.B.C.D/N`.
  */
-export function chooseSubnet({ used, bridge }: Omit<NetworkFacts, 'onlySix'>): string {
-  const known = candidates.find((candidate) => bridge.some((network) => overlaps(candidate, network)))
-  const far = (candidate: string): boolean => !used.some((network) => overlaps(candidate, network, clusterBits))
-  const free = (candidate: string): boolean => !used.some((network) => overlaps(candidate, network))
-  return known ?? candidates.find(far) ?? candidates.find(free) ?? defaultSubnet
+export function chooseSubnet(facts: NetworkFacts, bridge: string): string {
+  const used = others(facts, bridge)
+  const isFree = (range: string): boolean => !used.some((network) => overlaps(range, network))
+  const isKept = (range: string): boolean =>
+    facts.pod.some(({ device, network }) => device === bridge && overlaps(range, network))
+  const isFar = (range: string): boolean => isFree(range.replace(/\d+$/, String(clusterBits)))
+  return candidates.find(isKept) ?? candidates.find(isFar) ?? candidates.find(isFree) ?? defaultSubnet
 }
 
 /** Findings where addresses of RUN steps are in use around the node, or lead nowhere. */
-export function checkSubnet(subnet: string, { used, onlySix }: NetworkFacts): Finding[] {
-  const network = used.find((one) => overlaps(subnet, one))
+export function checkSubnet(subnet: string, facts: NetworkFacts, bridge: string): Finding[] {
+  const network = others(facts, bridge).find((one) => overlaps(subnet, one))
   const findings: Finding[] = []
-  if (onlySix) {
+  if (facts.onlySix) {
     findings.push({
       code: 'BRIDGE_IPV6_ONLY',
       severity: 'warning',
@@ -50,55 +63,52 @@ export function checkSubnet(subnet: string, { used, onlySix }: NetworkFacts): Fi
       fix: 'set networkMode = "host" under [worker.containerd] in buildkitd.toml to use the node’s network, or "cni" with a configuration of your own',
     })
   }
-  if (network) {
+  if (network !== undefined) {
     findings.push({
       code: 'BRIDGE_SUBNET',
       severity: 'warning',
-      message: `the network of RUN steps, ${subnet}, has addresses that are in use around the node: ${format(network)}`,
+      message: `the network of RUN steps, ${subnet}, has addresses that are in use around the node: ${network}`,
       fix: 'set bridgeSubnet under [worker.containerd] in buildkitd.toml to a range that neither the cluster uses nor what builds reach',
     })
   }
   return findings
 }
 
-/** @param bridge the device of RUN steps. @param hosts addresses that the agent needs, of its API server for one. */
-export async function probeNetworks(bridge: string, hosts: readonly string[]): Promise<NetworkFacts> {
+/** @param hosts addresses that the agent needs, of its API server for one. */
+export async function probeNetworks(hosts: readonly string[]): Promise<NetworkFacts> {
   const read = (file: string): Promise<string> => readFile(file, 'utf8').catch(() => '')
   const table = await read('/proc/self/net/route')
-  const own = parseRoutes(table)
-  // Process 1 is the node's: its routes lead to the pods of other nodes, or to the machines next to it.
-  const node = parseRoutes(await read('/proc/1/net/route'))
   const addresses = Object.entries(networkInterfaces()).flatMap(([device, all = []]) =>
-    device === bridge ? [] : all.map(({ address }) => address),
+    all.flatMap(({ address, internal }) => (isIPv4(address) && !internal ? [{ device, network: address }] : [])),
   )
   const servers = [...(await read('/etc/resolv.conf')).matchAll(/^\s*nameserver\s+(\S+)/gm)].map(([, ip]) => ip ?? '')
   return {
-    used: [
-      ...[...own, ...node].filter(({ device }) => device !== bridge),
-      ...[...addresses, ...servers, ...hosts]
-        .flatMap((host) => parse(`${host}/32`) ?? [])
-        .filter(({ address }) => address >>> 24 !== loopback),
-    ],
-    bridge: own.filter(({ device }) => device === bridge),
-    onlySix: !hasWayOut(table) && hasWayOutOfSix(await read('/proc/self/net/ipv6_route')),
+    pod: [...parseRoutes(table), ...addresses],
+    // Process 1 is the node's.
+    node: parseRoutes(await read('/proc/1/net/route')),
+    hosts: [...servers, ...hosts].filter((host) => isIPv4(host) && !host.startsWith('127.')),
+    onlySix:
+      !readRoutes(table).some(({ bits }) => bits === 0) && hasWayOutOfSix(await read('/proc/self/net/ipv6_route')),
   }
 }
-
-const hasWayOut = (table: string): boolean => /^\S+\s+00000000\s(?:\S+\s+){5}00000000\s/m.test(table)
 
 /** /proc/net/ipv6_route: destination and its length first, the device last. The kernel's own entry, on `lo`, rejects. */
 export const hasWayOutOfSix = (table: string): boolean => /^0{32} 00 .* (?!lo$)\S+$/m.test(table)
 
-const loopback = 127
+/** Routes of /proc/net/route, without the default ones, and without halves of all addresses, of which some VPNs make theirs. */
+export const parseRoutes = (table: string, order = endianness()): Place[] =>
+  readRoutes(table, order).flatMap(({ device, address, bits }) =>
+    bits > 1 ? [{ device, network: `${address}/${bits}` }] : [],
+  )
 
-/**
- * Reads /proc/net/route: numbers in hexadecimal, in the byte order of the machine. Default routes are left out, and halves of
- * all addresses, of which some VPNs make theirs.
- */
-export function parseRoutes(table: string, order = endianness()): (Network & { readonly device: string })[] {
-  const number = (hex: string): number => {
-    const bytes = Buffer.from(hex.padStart(8, '0'), 'hex')
-    return order === 'LE' ? bytes.readUInt32LE() : bytes.readUInt32BE()
+/** Numbers are hexadecimal there, in the byte order of the machine. */
+function readRoutes(
+  table: string,
+  order = endianness(),
+): { readonly device: string; readonly address: string; readonly bits: number }[] {
+  const bytes = (hex: string): Buffer => {
+    const read = Buffer.from(hex.padStart(8, '0'), 'hex')
+    return order === 'LE' ? read.reverse() : read
   }
   return table
     .split('\n')
@@ -106,27 +116,7 @@ export function parseRoutes(table: string, order = endianness()): (Network & { r
     .flatMap((line) => {
       const [device, destination, , , , , , mask] = line.trim().split(/\s+/)
       if (device === undefined || destination === undefined || mask === undefined) return []
-      const bits = 32 - Math.log2(2 ** 32 - number(mask))
-      return bits > 1 ? [{ device, address: number(destination), bits }] : []
+      const bits = 32 - Math.log2(2 ** 32 - bytes(mask).readUInt32BE())
+      return [{ device, address: bytes(destination).join('.'), bits }]
     })
 }
-
-/** undefined: not of IPv4. */
-function parse(text: string): Network | undefined {
-  const match = /^(\d+)\.(\d+)\.(\d+)\.(\d+)\/(\d+)$/.exec(text)
-  if (!match) return undefined
-  const [a = 256, b = 256, c = 256, d = 256, bits = 33] = match.slice(1).map(Number)
-  if (Math.max(a, b, c, d) > 255 || bits > 32) return undefined
-  return { address: a * 2 ** 24 + b * 2 ** 16 + c * 2 ** 8 + d, bits }
-}
-
-/** @param most bits of the subnet that count. A subnet that is not one of IPv4 overlaps nothing. */
-function overlaps(subnet: string, network: Network, most = 32): boolean {
-  const wanted = parse(subnet)
-  if (!wanted) return false
-  const size = 2 ** (32 - Math.min(wanted.bits, network.bits, most))
-  return Math.floor(wanted.address / size) === Math.floor(network.address / size)
-}
-
-const format = ({ address, bits }: Network): string =>
-  `${[24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join('.')}${bits === 32 ? '' : `/${bits}`}`

@@ -48,12 +48,5 @@ const ignored = [['worker', 'containerd'], ['worker', 'oci', 'enabled'], ...ownK
 /** The configuration of a rootless daemon. Mistakes are fatal findings, as in `render`. */
 export function renderRootless(input: RootlessInput): Rendered {
   const { table, tmpdir, findings } = mergeConfig({ ...input, held: mustHold(input), ignored })
-  return {
-    toml: table ? writeToml(table) : '',
-    tmpdir,
-    network: 'pod',
-    bridgeName: '',
-    bridgeSubnet: undefined,
-    findings,
-  }
+  return { toml: table ? writeToml(table) : '', tmpdir, network: 'pod', bridgeName: '', findings }
 }
