@@ -23,12 +23,8 @@ beforeAll(async () => {
 afterAll(async () => {
   await agent?.stop()
   // Of control groups of version 1 every controller has a tree of its own, in which runc leaves a step's parents.
-  const ours = ['/sys/fs/cgroup', '-depth', '-type', 'd', '-path', `*/${basename(memory.path)}/buildkit`]
+  const ours = ['/sys/fs/cgroup', '-depth', '-type', 'd', '-path', `*/${basename(memory.path)}*`]
   await node?.run('find', [...ours, '-exec', 'rmdir', '{}', '+'])
-  await node?.run('find', [
-    ...['/sys/fs/cgroup', '-depth', '-type', 'd', '-name', basename(memory.path)],
-    ...['-exec', 'rmdir', '{}', '+'],
-  ])
   await node?.stop()
 })
 

@@ -22,7 +22,7 @@ RUN /bin/busybox ip route > /route && /bin/busybox wget -q -O /from-pod http://$
 CMD ["/bin/busybox", "cat", "/from-pod", "/route"]
 `
 
-/** Ends once the process that runs it, or that it is told of, is the kernel's first choice; fails after ten seconds. */
+/** Ends once the process that runs it is the kernel's first choice; fails after ten seconds. */
 const untilFirst =
   'i=0; until [ "$(busybox cat /proc/self/oom_score_adj)" = 1000 ]; do i=$((i+1)); [ $i -lt 100 ] || exit 1; busybox sleep 0.1; done'
 const longStep = `FROM scratch

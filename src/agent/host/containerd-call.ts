@@ -1,3 +1,4 @@
+import type { GrpcCall } from '../../kernel/grpc/connection.ts'
 import { unary } from '../../kernel/grpc/unary.ts'
 
 /** A unary call of containerd's API in one of its namespaces: `leases.v1.Leases/List`, the encoded request, milliseconds. */
@@ -9,8 +10,13 @@ export const containerdCall =
   (method, request, timeout) =>
     unary({
       socket,
-      method: `/containerd.services.${method}`,
-      metadata: { 'containerd-namespace': namespace },
+      ...callOf(method, namespace),
       ...(request === undefined ? {} : { request }),
       ...(timeout === undefined ? {} : { timeout }),
     })
+
+/** How a call of containerd's API is named: `images.v1.Images/List`, in one of its namespaces. */
+export const callOf = (method: string, namespace: string): Pick<GrpcCall, 'method' | 'metadata'> => ({
+  method: `/containerd.services.${method}`,
+  metadata: { 'containerd-namespace': namespace },
+})

@@ -1,6 +1,8 @@
 import { grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { type GrpcConnection, grpcConnection } from '../../kernel/grpc/connection.ts'
 import { fieldOf, integer, messages, string, stringMap } from '../../kernel/grpc/wire.ts'
+import { callOf } from '../host/containerd-call.ts'
+import { followEvents } from '../host/containerd-events.ts'
 import type { NodeImage } from './record.ts'
 
 type Labels = Readonly<Record<string, string>>
@@ -41,10 +43,8 @@ export type Change =
 const patience = 30_000
 /** WriteAction of containerd's content service. */
 const commit = 2
-/** The longest a timer can wait. */
-const forever = 2 ** 31 - 1
 
-/** Field numbers: containerd's api/services/{images,content,snapshots,containers,events}/v1, types/event.proto, events/image.proto. */
+/** Field numbers: containerd's api/services/{images,content,snapshots,containers}/v1. */
 export function containerdImages(address: string, namespace: string): ContainerdImages {
   const connection = grpcConnection(address)
   const call = (method: string, request: Uint8Array = new Uint8Array()): Promise<Uint8Array> =>
@@ -113,29 +113,16 @@ export function containerdImages(address: string, namespace: string): Containerd
   }
 }
 
-const callOf = (method: string, namespace: string) => ({
-  method: `/containerd.services.${method}`,
-  metadata: { 'containerd-namespace': namespace },
-})
-
-async function subscribe(
-  connection: GrpcConnection,
-  namespace: string,
-  onChange: (change: Change) => void,
-): Promise<void> {
-  const topics = ['"^/images/"', '"^/containers/(create|delete)"', '"^/(content/delete|snapshot/remove)"']
-  const filters = topics.map((topic) => fieldOf(1, `namespace==${namespace},topic~=${topic}`))
-  await connection.stream(
-    { ...callOf('events.v1.Events/Subscribe', namespace), request: Buffer.concat(filters), timeout: forever },
-    (envelope) => {
-      const [event] = messages(envelope, 4)
-      const [value] = event ? messages(event, 2) : []
-      const topic = string(envelope, 3)
-      if (topic.startsWith('/images/') && value) onChange({ of: 'image', name: string(value, 1) })
+/** Field numbers of the event: containerd's api/events/image.proto. */
+const subscribe = (connection: GrpcConnection, namespace: string, onChange: (change: Change) => void): Promise<void> =>
+  followEvents({
+    ...{ connection, namespace },
+    topics: ['^/images/', '^/containers/(create|delete)', '^/(content/delete|snapshot/remove)'],
+    onEvent(topic, event) {
+      if (topic.startsWith('/images/') && event) onChange({ of: 'image', name: string(event, 1) })
       else onChange({ of: topic.startsWith('/containers/') ? 'containers' : 'loss' })
     },
-  )
-}
+  })
 
 const readImage = (bytes: Uint8Array): NodeImage => {
   const target = Uint8Array.from(messages(bytes, 3)[0] ?? [])

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describeError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
+import { whileOpen } from '../host/containerd-events.ts'
 import type { Change, ContainerdImages } from './containerd-images.ts'
 import type { Keeper } from './keeper.ts'
 import type { Losses } from './losses.ts'
@@ -43,9 +44,8 @@ export function watchImages({ images, keeper, losses, log, interval = 120_000 }:
       keeper.noteContainers().catch(failed)
     }, 300).unref()
   }
-  const listen = async (): Promise<void> => {
-    for (let wait = 100; !over.signal.aborted; wait = Math.min(wait * 2, 5000)) {
-      const connected = performance.now()
+  const listen = (): Promise<void> =>
+    whileOpen(over.signal, async () => {
       const listening = images.subscribe(onChange)
       listening.catch(() => undefined)
       await keeper.reconcile().catch(failed)
@@ -56,10 +56,7 @@ export function watchImages({ images, keeper, losses, log, interval = 120_000 }:
       await listening.catch((error: unknown) => {
         if (!over.signal.aborted) log.info({ err: describeError(error) }, 'containerd sends no events; asking again')
       })
-      if (performance.now() - connected > 10_000) wait = 100
-      await pause(wait)
-    }
-  }
+    })
   const repeat = async (): Promise<void> => {
     for (;;) {
       await pause(interval)

@@ -1,4 +1,5 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
+import { childrenOf } from '../../kernel/process/children.ts'
 
 /** As the processes of a BestEffort pod: a build can be done again, a workload that was ended cannot. */
 export const stepScore = 1000
@@ -17,12 +18,4 @@ export async function yieldMemory(pid: number): Promise<void> {
   )
   if (!changed) return
   for (const child of await childrenOf(pid)) await yieldMemory(child)
-}
-
-async function childrenOf(pid: number): Promise<number[]> {
-  const threads = await readdir(`/proc/${pid}/task`).catch(() => [])
-  const lists = await Promise.all(
-    threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/children`, 'utf8').catch(() => '')),
-  )
-  return lists.join(' ').split(' ').map(Number).filter(Boolean)
 }

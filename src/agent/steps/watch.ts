@@ -1,9 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { describeError } from '../../kernel/errors.ts'
 import { type GrpcConnection, grpcConnection } from '../../kernel/grpc/connection.ts'
 import { fieldOf, integer, messages, string } from '../../kernel/grpc/wire.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { isStep, readContainer } from '../buildkitd/step-container.ts'
+import { callOf } from '../host/containerd-call.ts'
+import { followEvents, whileOpen } from '../host/containerd-events.ts'
 
 export interface WatchStepsOptions {
   /** containerd's socket. */
@@ -16,9 +17,6 @@ export interface WatchStepsOptions {
   readonly onProcess: (pid: number) => Promise<void>
 }
 
-/** The longest a timer can wait. */
-const forever = 2 ** 31 - 1
-
 /** Number of the field that holds the process id. containerd's api/events/task.proto; the container's is 1 in all. */
 const pidField: Readonly<Record<string, number>> = { '/tasks/create': 6, '/tasks/start': 2, '/tasks/exec-started': 3 }
 
@@ -30,24 +28,15 @@ const pidField: Readonly<Record<string, number>> = { '/tasks/create': 6, '/tasks
 export function watchSteps(options: WatchStepsOptions): () => Promise<void> {
   const over = new AbortController()
   const { log } = options
-  let connection: GrpcConnection | undefined
-
-  const listen = async (): Promise<void> => {
-    for (let wait = 100; !over.signal.aborted; wait = Math.min(wait * 2, 5000)) {
-      const connected = performance.now()
-      connection = grpcConnection(options.containerd)
-      await follow(connection, options).catch((error: unknown) => {
-        if (!over.signal.aborted) log.debug({ err: describeError(error) }, 'containerd tells of no steps; asking again')
-      })
-      connection.close()
-      if (performance.now() - connected > 10_000) wait = 100
-      await sleep(wait, undefined, { signal: over.signal, ref: false }).catch(() => undefined)
-    }
-  }
-  const running = listen()
+  const connection = grpcConnection(options.containerd)
+  const running = whileOpen(over.signal, () =>
+    follow(connection, options).catch((error: unknown) => {
+      if (!over.signal.aborted) log.debug({ err: describeError(error) }, 'containerd tells of no steps; asking again')
+    }),
+  )
   return async () => {
     over.abort(new Error('the watch was ended'))
-    connection?.close()
+    connection.close()
     await running
   }
 }
@@ -56,12 +45,11 @@ async function follow(
   connection: GrpcConnection,
   { namespace, root, log, onProcess }: WatchStepsOptions,
 ): Promise<void> {
-  const metadata = { 'containerd-namespace': namespace }
   /** Each container is asked for once: probes of pods are execs, too. */
   const steps = new Map<string, Promise<boolean>>()
   const ask = async (id: string): Promise<boolean> => {
-    const method = '/containerd.services.containers.v1.Containers/Get'
-    const [container] = messages(await connection.unary({ method, metadata, request: fieldOf(1, id) }), 1)
+    const call = callOf('containers.v1.Containers/Get', namespace)
+    const [container] = messages(await connection.unary({ ...call, request: fieldOf(1, id) }), 1)
     return container !== undefined && isStep(readContainer(container), root)
   }
   const note = async (id: string, pid: number): Promise<void> => {
@@ -69,24 +57,18 @@ async function follow(
     steps.set(id, step)
     if (await step) await onProcess(pid)
   }
-  const topics = [...Object.keys(pidField), '/containers/delete'].join('|')
-  await connection.stream(
-    {
-      ...{ method: '/containerd.services.events.v1.Events/Subscribe', metadata, timeout: forever },
-      request: fieldOf(1, `namespace==${namespace},topic~="^(${topics})$"`),
-    },
-    (envelope) => {
-      const topic = string(envelope, 3)
-      const [event] = messages(envelope, 4)
-      const [value] = event ? messages(event, 2) : []
-      if (!value) return
-      const id = string(value, 1)
+  await followEvents({
+    ...{ connection, namespace },
+    topics: [`^(${[...Object.keys(pidField), '/containers/delete'].join('|')})$`],
+    onEvent(topic, event) {
+      if (!event) return
+      const id = string(event, 1)
       const field = pidField[topic]
       if (field === undefined) return void steps.delete(id)
-      note(id, integer(value, field)).catch((error: unknown) => {
+      note(id, integer(event, field)).catch((error: unknown) => {
         steps.delete(id)
         log.debug({ id, err: describeError(error) }, 'a container could not be asked for')
       })
     },
-  )
+  })
 }
