@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises'
+import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -216,6 +216,24 @@ describe('the configuration, on the real buildkitd', () => {
     await inside.ok('ip', ['-6', 'address', 'add', 'fd00:1::7/64', 'dev', 'eth0', 'nodad'])
     await inside.ok('ip', ['-6', 'route', 'add', 'default', 'via', 'fd00:1::1', 'dev', 'eth0'])
     expect((await look(config)).findings).toContain('BRIDGE_IPV6_ONLY')
+  })
+
+  it('keeps networks at hand for RUN steps, as many as the file says', async () => {
+    const config = join(node.directory, 'pool.toml')
+    const directory = join(node.buildkitRoot, 'net/cni')
+    for (const [text, count] of [
+      ['', 4],
+      ['[worker.containerd]\ncniPoolSize = 2\n', 2],
+    ] as const) {
+      await writeFile(config, text)
+      const agent = startAgent(node, await node.pod(), { config })
+      try {
+        await agent.ready()
+        await until(`${count} network namespaces`, async () => (await readdir(directory)).length === count)
+      } finally {
+        expect(await agent.stop()).toBe(0)
+      }
+    }
   })
 
   it('uses the node’s network when the file says so', async () => {

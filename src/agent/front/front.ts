@@ -4,6 +4,7 @@ import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import type { Logger } from '../../kernel/log.ts'
 import type { TlsMaterial, TlsSource } from '../../kernel/tls/material.ts'
 import { dispatch, type Handler, type Identity } from './handlers.ts'
+import { passOn } from './pass-on.ts'
 import { createVanished, type VanishedOptions } from './vanished.ts'
 
 export interface FrontOptions {
@@ -147,12 +148,12 @@ function toDaemon(client: TLSSocket, path: string, end: number): void {
 }
 
 /**
- * Joins two sockets. `pipe` keeps the back-pressure and passes an end on, so either direction may end before the
- * other; when buildkitd is gone, the client's connection is cut at once.
+ * Joins two sockets. Either direction may end before the other; when buildkitd is gone, the client's connection is cut at
+ * once.
  */
 function bridge(client: TLSSocket, daemon: Socket): void {
-  client.pipe(daemon)
-  daemon.pipe(client)
+  passOn(client, daemon)
+  passOn(daemon, client)
   daemon.on('error', () => client.destroy())
   daemon.on('close', () => client.destroySoon())
   client.on('close', () => daemon.destroy())
