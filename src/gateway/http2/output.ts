@@ -17,6 +17,7 @@ export class Output {
   private frames: Buffer[] = []
   private bytes = 0
   private scheduled = false
+  private deferred = false
   private filling = false
   private waiting = 0
 
@@ -57,6 +58,16 @@ export class Output {
     if (this.scheduled) return
     this.scheduled = true
     process.nextTick(() => process.nextTick(() => this.flush()))
+  }
+
+  /** With what else is read in this turn of the event loop, unless something leaves before. */
+  scheduleLater(): void {
+    if (this.scheduled || this.deferred) return
+    this.deferred = true
+    setImmediate(() => {
+      this.deferred = false
+      if (!this.scheduled) this.flush()
+    })
   }
 
   flush(): void {

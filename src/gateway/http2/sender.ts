@@ -3,6 +3,11 @@ import { defaultSettings } from './settings.ts'
 import type { Output } from './output.ts'
 import type { Http2Stream } from './stream.ts'
 
+/** Bytes from which on a stream is not a short message and more of it is probably on its way: TLS gives 16 KiB at a time. */
+const bulk = 4 << 10
+/** Bytes that are worth a system call of their own: a read of a socket without TLS gives a little more. */
+const batch = 48 << 10
+
 /** Cuts what streams want to send into DATA frames, in turns, as far as windows and the socket allow. */
 export class Sender {
   /** What the peer lets us send on the whole connection. */
@@ -20,10 +25,14 @@ export class Sender {
   }
 
   add(stream: Http2Stream): void {
-    if (stream.queued || stream.closed || stream.id === 0) return
-    stream.queued = true
-    this.ready.push(stream)
-    this.output.schedule()
+    if (stream.closed || stream.id === 0) return
+    const { length } = stream.pending
+    if (!stream.queued) {
+      stream.queued = true
+      this.ready.push(stream)
+    } else if (length < batch) return
+    if (length >= bulk && length < batch) this.output.scheduleLater()
+    else this.output.schedule()
   }
 
   /** Moves frames into the output until it is full. Each stream that is ready has one frame in turn. */
