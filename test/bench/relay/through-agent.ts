@@ -70,7 +70,10 @@ export async function openThroughAgents(name: string, nodes: readonly AgentNode[
 async function startFront(at: string, daemon: Buildkitd, directory: string, files: Readonly<Record<string, string>>) {
   for (const [file, text] of Object.entries(files)) await writeFile(join(directory, file), text)
   const paths = Object.keys(files).flatMap((file) => [`--${file}`, join(directory, file)])
-  const flags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1']
+  const flags = [
+    '--disable-warning=ExperimentalWarning',
+    ...['--external-memory-accounted-in-global-limit', '--initial-heap-size=32', '--max-semi-space-size=1'],
+  ]
   const script = join(import.meta.dirname, 'agent-front.ts')
   const front = start('node', [...flags, script, '--host', at, '--socket', daemon.socket, ...paths])
   await until('the agent to listen', () => {
