@@ -10,6 +10,7 @@ import { forgetImages, needSpace } from './deliver-disk.ts'
 import { watchProcessors } from './processors.ts'
 import { link, rootBucket } from './link.ts'
 import { type Measurement, type Report, summarize } from './report.ts'
+import { watchSent } from './sent.ts'
 import { watchStarts } from './starts.ts'
 import { allowPlaintext, bench, ours, peer, removeBench, type Subject, theirs } from './subjects.ts'
 
@@ -119,9 +120,10 @@ async function measureSpread(
     await theirs(insitu, builder),
   ]
   const values = new Map<string, number[]>(subjects.map((s) => [s.name, []]))
-  const [share, busy]: [number[], number[]] = [[], []]
+  const [share, used, busy]: [number[], number[], number[]] = [[], [], []]
   const processors = await watchProcessors()
   const starts = await watchStarts(nodes)
+  const sent = await watchSent(builder)
   const until = performance.now() + patience
   for (let round = 0; round <= runs && (round < 2 || performance.now() < until); round++) {
     for (const subject of subjects) {
@@ -138,11 +140,13 @@ async function measureSpread(
       const seconds = (last - begun) / 1000
       const delivery = longestDelivery(said)
       const use = delivery === undefined ? undefined : ((nodes.length - 1) * mb * 8 * 100) / (delivery * link)
-      const work = delivery === undefined ? undefined : processors.busy(built - delivery * 1000, built)
+      const span = [built - (delivery ?? 0) * 1000, built] as const
+      const work = delivery === undefined ? undefined : processors.busy(...span)
+      const travels = delivery === undefined ? undefined : sent.share(...span)
       const detail =
-        use === undefined || work === undefined
+        use === undefined || work === undefined || travels === undefined
           ? ''
-          : `, delivery ${delivery} s, ${use.toFixed(0)} % of the builder's link, processors ${work.toFixed(0)} % busy`
+          : `, delivery ${delivery} s, ${use.toFixed(0)} % of the builder's link, ${travels.toFixed(0)} % while it sends, processors ${work.toFixed(0)} % busy`
       progress(
         `${mb} MB, ${layers}: ${subject.name} ${seconds.toFixed(2)} s, ${((last - built) / 1000).toFixed(2)} s of it after the build${detail}`,
       )
@@ -151,16 +155,20 @@ async function measureSpread(
       if (round === 0) continue
       values.get(subject.name)?.push(seconds)
       if (use !== undefined) share.push(use)
+      if (travels !== undefined) used.push(travels)
       if (work !== undefined) busy.push(work)
     }
   }
   processors.stop()
   await starts.stop()
+  await sent.stop()
   const rows: Measurement[] = [...values].map(([subject, v]) => ({
     ...{ case: name, unit: 's', values: v, subject },
   }))
   if (share.length > 0) {
+    // Until the last node has unpacked the last layer, for which nothing travels any more, and as long as it does.
     rows.push({ case: `${name}, builder's link`, subject: delivered, unit: '%', values: share })
+    rows.push({ case: `${name}, builder's link, while it sends`, subject: delivered, unit: '%', values: used })
     // All nodes share the processors here: when these have no time left, neither link nor disk is the limit.
     rows.push({
       case: `${name}, processors while its link is used`,
