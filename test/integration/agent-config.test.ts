@@ -222,8 +222,8 @@ describe('the configuration, on the real buildkitd', () => {
     const config = join(node.directory, 'pool.toml')
     const directory = join(node.buildkitRoot, 'net/cni')
     for (const [text, count] of [
-      ['', 4],
-      ['[worker.containerd]\ncniPoolSize = 2\n', 2],
+      ['', 1],
+      ['[worker.containerd]\ncniPoolSize = 3\n', 3],
     ] as const) {
       await writeFile(config, text)
       const agent = startAgent(node, await node.pod(), { config })

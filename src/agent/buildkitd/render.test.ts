@@ -62,7 +62,7 @@ describe('rendering buildkitd.toml', () => {
           snapshotter: 'overlayfs',
           rootless: false,
           networkMode: 'bridge',
-          cniPoolSize: 4,
+          cniPoolSize: 1,
         },
       },
     })

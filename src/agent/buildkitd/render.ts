@@ -38,10 +38,11 @@ export interface Rendered {
 }
 
 /**
- * Network namespaces that are kept for RUN steps. One costs 0.2 s, and BuildKit takes those away that nobody used for five
- * minutes: without this the first step of most builds would wait for its own.
+ * Network namespaces that are always kept for RUN steps. One costs 0.2 s, and BuildKit takes those away that nobody used for
+ * five minutes: without this the first step of most builds would wait for its own. Each brings two more, for steps whose
+ * network is a proxy of BuildKit's.
  */
-const networksAtHand = 4
+const networksAtHand = 1
 
 /** What must hold whatever the user writes. The reason completes the sentence "cannot be set, because …". */
 export function mustHold(input: RenderInput): readonly Held[] {

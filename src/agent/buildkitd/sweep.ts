@@ -13,6 +13,8 @@ export const isTemporary = (name: string): boolean => temporary.test(name)
 
 /** Network namespaces of RUN steps, below the root. */
 const namespaces = 'net/cni'
+/** Those of steps whose network is a proxy of BuildKit's, which a new daemon does not use again. */
+const proxyNamespaces = 'net/proxy'
 
 export interface DaemonDirectories {
   /** buildkitd's root: all of it belongs to the daemon. */
@@ -77,7 +79,7 @@ export async function sweep(options: SweepOptions): Promise<void> {
       log.info({ path: join(directory, entry) }, 'removed a temporary directory that an earlier daemon left')
     }
   }
-  if (final) await remove(join(root, namespaces))
+  if (final) for (const directory of [namespaces, proxyNamespaces]) await remove(join(root, directory))
   for (const path of [options.socket, join(root, 'otel-grpc.sock')]) await remove(path)
 }
 

@@ -65,14 +65,18 @@ it('a daemon that is killed in the middle of a RUN step leaves no container, mou
   await until('its secret to be mounted', async () =>
     (await node.mounts()).some((line) => line.includes('buildkit-secrets')),
   )
+  const of = (part: string) => (line: string) => line.startsWith(`${node.buildkitRoot}/${part}`)
+  const proxies = (await node.mounts()).filter(of('net/proxy/'))
   await killDaemon()
   expect((await running).code).not.toBe(0)
   expect(lines(await node.ctr(['tasks', 'ls', '-q']))).toEqual([])
   expect(lines(await node.ctr(['containers', 'ls', '-q']))).toEqual([])
   expect(await node.ctr(['leases', 'ls'])).not.toContain('lease.temporary')
-  // The next daemon keeps the network namespaces of the last one, with their addresses, and uses them again.
-  const mounts = (await node.mounts()).filter((line) => line.startsWith(`${node.buildkitRoot}/`))
-  expect(mounts.filter((line) => !line.startsWith(`${node.buildkitRoot}/net/cni/`))).toEqual([])
+  // The next daemon keeps the network namespaces of the last one, with their addresses, and uses them again; those for
+  // proxies it has made itself.
+  const mounts = (await node.mounts()).filter(of(''))
+  expect(mounts.filter((line) => !of('net/cni/')(line) && !of('net/proxy/')(line))).toEqual([])
+  expect(mounts.filter((line) => proxies.includes(line))).toEqual([])
   expect(await readdir(join(node.buildkitRoot, 'local-mnt-src'))).toEqual([])
   // What the database knows stays, and the cache still works.
   expect(await records()).toEqual(expect.arrayContaining(kept))
