@@ -1,8 +1,12 @@
+import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { connect } from 'node:http2'
+import { connect as connectSocket, createServer } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { frame } from '../../src/kernel/grpc/framing.ts'
 import { type Buildkitd, startBuildkitd } from './fixtures/buildkitd.ts'
 import { buildctl, type Client, startClient } from './fixtures/clients.ts'
 import { createWorkspace, type Workspace } from './fixtures/context.ts'
@@ -59,6 +63,19 @@ test('SIGTERM lets the running build finish, takes no new one, and then ends the
   const late = await buildctl(address, await work.context('RUN true\n')).ended
   expect(late.exitCode).toBe(1)
   expect(late.output).toContain('this gateway is stopping; run the build again')
+
+  // A client's calls come one by one: the connection stays for those that follow one that was refused.
+  const connection = connect('http://localhost', { createConnection: () => connectSocket(address.slice(7)) })
+  const refused = connection.request({
+    ...{ ':method': 'POST', ':path': '/moby.buildkit.v1.Control/Solve' },
+    ...{ 'content-type': 'application/grpc', te: 'trailers' },
+  })
+  refused.end(frame(new Uint8Array()))
+  const [headers] = (await once(refused, 'response')) as [Record<string, string>]
+  expect(headers['grpc-status']).toBe('14')
+  await sleep(300)
+  expect(connection.closed).toBe(false)
+  connection.destroy()
 
   for (const socket of sockets) socket.end()
   release.close()

@@ -25,6 +25,12 @@ const lateAddress = 3000
 /** Milliseconds that a refused client may stay: time to read its answers, or to ask for its first certificate. */
 const refusedFor = 60_000
 
+/**
+ * Milliseconds after a connection's last call until it counts as idle. The calls of one build come one by one, and where the
+ * first is refused the client should hear why, and not that its other calls crossed the end of the connection.
+ */
+const betweenCalls = 1000
+
 /** One for all calls: a stack trace for each would be a twentieth of what a short call costs. */
 const callEnded = new Error('the client ended the call')
 
@@ -100,8 +106,7 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
       stream.once('close', () => {
         streams.delete(stream)
         ended.emit('call')
-        // Not yet in this turn: the end of the call should arrive first.
-        if (retiring) setImmediate(() => retireIdle(session, streams))
+        if (retiring) setTimeout(() => retireIdle(session, streams), betweenCalls).unref()
         gone.end()
       })
       const path = header(raw, ':path') ?? ''
