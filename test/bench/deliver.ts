@@ -105,6 +105,16 @@ async function measureStart(insitu: Installed, mb: number, runs: number, progres
   ]
 }
 
+/** Percent, while an image was delivered. */
+interface LinkUse {
+  /** Of the builder's link, until the last node has unpacked the last layer, for which nothing travels any more. */
+  readonly whole: number
+  /** Of the builder's link, as long as it sends. */
+  readonly sending: number
+  /** All nodes share the processors here: when these have no time left, neither link nor disk is the limit. */
+  readonly processors: number
+}
+
 async function measureSpread(
   insitu: Installed,
   mb: number,
@@ -120,7 +130,7 @@ async function measureSpread(
     await theirs(insitu, builder),
   ]
   const values = new Map<string, number[]>(subjects.map((s) => [s.name, []]))
-  const [share, used, busy]: [number[], number[], number[]] = [[], [], []]
+  const uses: LinkUse[] = []
   const processors = await watchProcessors()
   const starts = await watchStarts(nodes)
   const sent = await watchSent(builder)
@@ -139,14 +149,15 @@ async function measureSpread(
       const last = await starts.last(await containersOf(insitu, pods))
       const seconds = (last - begun) / 1000
       const delivery = longestDelivery(said)
-      const use = delivery === undefined ? undefined : ((nodes.length - 1) * mb * 8 * 100) / (delivery * link)
       const span = [built - (delivery ?? 0) * 1000, built] as const
-      const work = delivery === undefined ? undefined : processors.busy(...span)
-      const travels = delivery === undefined ? undefined : sent.share(...span)
-      const detail =
-        use === undefined || work === undefined || travels === undefined
-          ? ''
-          : `, delivery ${delivery} s, ${use.toFixed(0)} % of the builder's link, ${travels.toFixed(0)} % while it sends, processors ${work.toFixed(0)} % busy`
+      const use: LinkUse | false = delivery !== undefined && {
+        whole: ((nodes.length - 1) * mb * 8 * 100) / (delivery * link),
+        sending: sent.share(...span),
+        processors: processors.busy(...span),
+      }
+      const detail = use
+        ? `, delivery ${delivery} s, ${use.whole.toFixed(0)} % of the builder's link, ${use.sending.toFixed(0)} % while it sends, processors ${use.processors.toFixed(0)} % busy`
+        : ''
       progress(
         `${mb} MB, ${layers}: ${subject.name} ${seconds.toFixed(2)} s, ${((last - built) / 1000).toFixed(2)} s of it after the build${detail}`,
       )
@@ -154,9 +165,7 @@ async function measureSpread(
       await forgetImages(insitu, subjects, [tag])
       if (round === 0) continue
       values.get(subject.name)?.push(seconds)
-      if (use !== undefined) share.push(use)
-      if (travels !== undefined) used.push(travels)
-      if (work !== undefined) busy.push(work)
+      if (use) uses.push(use)
     }
   }
   processors.stop()
@@ -165,15 +174,15 @@ async function measureSpread(
   const rows: Measurement[] = [...values].map(([subject, v]) => ({
     ...{ case: name, unit: 's', values: v, subject },
   }))
-  if (share.length > 0) {
-    // Until the last node has unpacked the last layer, for which nothing travels any more, and as long as it does.
-    rows.push({ case: `${name}, builder's link`, subject: delivered, unit: '%', values: share })
-    rows.push({ case: `${name}, builder's link, while it sends`, subject: delivered, unit: '%', values: used })
-    // All nodes share the processors here: when these have no time left, neither link nor disk is the limit.
-    rows.push({
-      case: `${name}, processors while its link is used`,
-      ...{ subject: delivered, unit: '%', values: busy },
+  if (uses.length > 0) {
+    const row = (what: string, pick: (use: LinkUse) => number): Measurement => ({
+      ...{ case: `${name}, ${what}`, subject: delivered, unit: '%', values: uses.map(pick) },
     })
+    rows.push(
+      row("builder's link", (use) => use.whole),
+      row("builder's link, while it sends", (use) => use.sending),
+      row('processors while its link is used', (use) => use.processors),
+    )
   }
   return rows
 }

@@ -1,6 +1,5 @@
-import { type Child, start } from '../../src/kernel/process/start.ts'
-import { nodeCommand } from '../lab/lab.ts'
 import { link } from './link.ts'
+import { nodeLines } from './node-lines.ts'
 
 /** What a node has sent, looked at all the time, so that it can be asked for any span. */
 export interface SentBytes {
@@ -19,11 +18,7 @@ export async function watchSent(node: string): Promise<SentBytes> {
     const [name, ...counters] = line.trim().split(/[:\s]+/)
     if (name === 'eth0') samples.push({ at: performance.now(), bytes: Number(counters[8]) })
   }
-  const look = 'while sleep 0.1; do cat /proc/net/dev; done'
-  // nsenter leaves its child behind: the kernel ends that one with it.
-  const command = await nodeCommand(node, ['setpriv', '--pdeathsig', 'SIGKILL', '--', 'sh', '-c', look])
-  const [file = '', ...args] = command
-  const child: Child = await start(file, args, { env: { PATH: process.env['PATH'] ?? '' }, onLine })
+  const child = await nodeLines(node, ['sh', '-c', 'while sleep 0.1; do cat /proc/net/dev; done'], onLine)
   return {
     share(from, to) {
       const within = samples.filter(({ at }) => at >= from && at <= to)

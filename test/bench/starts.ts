@@ -1,6 +1,5 @@
-import { nodeCommand } from '../lab/lab.ts'
 import { waitFor } from '../lab/wait.ts'
-import { type Child, start } from '../../src/kernel/process/start.ts'
+import { nodeLines } from './node-lines.ts'
 
 /** When containers were started, as the containerd of their node says: a kubelet's own status comes up to a second later. */
 export interface Starts {
@@ -11,28 +10,12 @@ export interface Starts {
 
 export async function watchStarts(nodes: readonly string[]): Promise<Starts> {
   const at = new Map<string, number>()
-  const env = { PATH: process.env['PATH'] ?? '' }
   const onLine = (line: string): void => {
     const start = parseStart(line)
     if (start) at.set(start.container, start.at - (Date.now() - performance.now()))
   }
-  const children: Child[] = []
-  for (const node of nodes) {
-    // nsenter leaves its child behind: the kernel ends that one with it.
-    const command = [
-      'setpriv',
-      '--pdeathsig',
-      'SIGKILL',
-      '--',
-      'ctr',
-      '-n',
-      'k8s.io',
-      'events',
-      'topic=="/tasks/start"',
-    ]
-    const [file = '', ...args] = await nodeCommand(node, command)
-    children.push(await start(file, args, { env, onLine }))
-  }
+  const events = ['ctr', '-n', 'k8s.io', 'events', 'topic=="/tasks/start"']
+  const children = await Promise.all(nodes.map((node) => nodeLines(node, events, onLine)))
   return {
     async last(containers) {
       const all = await waitFor(

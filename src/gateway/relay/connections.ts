@@ -102,31 +102,24 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
     })
     session.on('stream', (stream, raw) => {
       streams.add(stream)
-      const gone = endSignal(callEnded)
+      const gone = new AbortController()
       stream.once('close', () => {
         streams.delete(stream)
         ended.emit('call')
         if (retiring) setTimeout(() => retireIdle(session, streams), betweenCalls).unref()
-        gone.end()
+        gone.abort(callEnded)
       })
       const path = header(raw, ':path') ?? ''
       if (!(header(raw, 'content-type') ?? '').startsWith('application/grpc')) {
         const headers = headerObject(raw)
         const handler = connection.secure ? handlerOf(options.httpHandlers, headers) : undefined
-        const from = { remoteAddress: connection.remote.address, agent: connection.agent, signal: gone.signal() }
+        const from = { remoteAddress: connection.remote.address, agent: connection.agent, signal: gone.signal }
         void answerHttp(stream, headers, handler, from, context.logger)
         return
       }
       void admitted.then(
-        (caller) => {
-          const call = { stream, path, raw, messageLimit, caller, upstreams, refusal }
-          return route(context, {
-            ...call,
-            get signal() {
-              return gone.signal()
-            },
-          })
-        },
+        (caller) =>
+          route(context, { stream, path, raw, messageLimit, caller, upstreams, refusal, signal: gone.signal }),
         (error: unknown) => {
           // Once for each connection: calls cost a stranger nothing, and logs should not fill with them.
           const level = said ? 'debug' : 'info'
@@ -159,23 +152,6 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
           return endSession(session)
         }),
       )
-    },
-  }
-}
-
-/** A signal that is made when it is first asked for: most calls are short, and nobody listens for their end. */
-function endSignal(reason: Error): { signal(): AbortSignal; end(): void } {
-  let controller: AbortController | undefined
-  let ended = false
-  return {
-    signal() {
-      controller ??= new AbortController()
-      if (ended) controller.abort(reason)
-      return controller.signal
-    },
-    end() {
-      ended = true
-      controller?.abort(reason)
     },
   }
 }
