@@ -35,7 +35,7 @@ async function endOf(end: (pid: number) => Promise<unknown> | void): Promise<Rec
 }
 
 test('the kernel kills it for want of memory, and not its agent', async () => {
-  const said = await endOf(() => memory.useUp())
+  const said = await endOf((pid) => memory.useUp(pid))
   expect(said).toMatchObject({ cause: 'memory', msg: 'buildkitd was killed by the kernel for want of memory' })
 })
 
