@@ -13,7 +13,7 @@ import { buildctl, ensureInstalled, type Installed, ready, temporary } from '../
 import { type LabRegistry, startLabRegistry } from '../e2e/fixtures/lab-registry.ts'
 import { holders } from '../e2e/fixtures/node-images.ts'
 import { podSays, podStatus, runPod } from '../e2e/fixtures/pods.ts'
-import { portForward } from '../e2e/fixtures/port-forward.ts'
+import { gatewayPod, portForward } from '../e2e/fixtures/port-forward.ts'
 
 // npx vitest run --project by-hand test/by-hand/odd-nodes.test.ts
 
@@ -51,7 +51,8 @@ beforeAll(async () => {
   )
   setRight = await shiftClocks(insitu, clocks)
   await ready(insitu)
-  door = await portForward(insitu.lab)
+  // Not by way of the node whose containerd is restarted, which carries a port-forward to its pods.
+  door = await portForward(insitu.lab, `pod/${(await gatewayPod(insitu, 'node3')).name}`)
 })
 afterAll(async () => {
   await insitu?.kubectl(['delete', 'deployments,pods,secrets', '-l', `e2e=${id}`, '--wait=false', '--ignore-not-found'])
