@@ -2,6 +2,7 @@ import { net } from './layout.ts'
 import { kubectl } from './control-plane.ts'
 import { foreignPolicy } from './foreign.ts'
 import { corednsImage } from './images/base.ts'
+import { waitFor } from './wait.ts'
 
 const labels = { 'k8s-app': 'kube-dns' }
 const metadata = { name: 'coredns', namespace: 'kube-system' }
@@ -93,7 +94,9 @@ const dns = (servers: readonly string[]): readonly object[] => [
 export async function applyAddons(servers: readonly string[], foreign: readonly string[]): Promise<void> {
   const items = [...foreignPolicy(foreign), ...dns(servers)]
   const input = JSON.stringify({ apiVersion: 'v1', kind: 'List', items })
-  await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], { input })
+  const args = ['apply', '--server-side', '--force-conflicts', '-f', '-']
+  // An API server that is ready has once not said for half a minute what it serves, which kubectl asks first.
+  await waitFor('the API server to take addons', () => kubectl(args, { input }), { timeout: 60_000 })
 }
 
 export const waitForDns = () =>

@@ -3,7 +3,8 @@ import { readdir, rm } from 'node:fs/promises'
 import { restoreControllers } from './cgroups.ts'
 import { stopControlPlane } from './control-plane.ts'
 import { removeBootstrap } from './images/bootstrap.ts'
-import { controlNetns, maxNodes, nodeName, stateDir } from './layout.ts'
+import { removeDisk } from './disk.ts'
+import { controlNetns, diskFile, maxNodes, nodeName, stateDir } from './layout.ts'
 import { withLock } from './lock.ts'
 import { detectMachine, nodeOptions } from './machine.ts'
 import { netnsPath, removeBridge, removeNetns, removeNetnsDir } from './network.ts'
@@ -44,6 +45,7 @@ export async function destroy(progress: Progress): Promise<void> {
   }
   await restoreControllers(current.controllers)
   await withLock('image', removeBootstrap)
+  await removeDisk()
   await rm(stateDir, { recursive: true, force: true })
   progress.step('nothing of the lab is left')
 }
@@ -59,6 +61,6 @@ export async function leftovers(): Promise<string[]> {
     ...(await names('/sys/fs/cgroup', 'insitu-')),
     ...(await names('/proc/sys/fs/binfmt_misc', 'insitu-')).filter((name) => /@node\d$/.test(name)),
     ...(await Promise.all(hierarchies.map((h) => names(`/sys/fs/cgroup/${h}`, 'insitu-')))).flat(),
-    ...(existsSync(stateDir) ? [stateDir] : []),
+    ...[stateDir, diskFile].filter((path) => existsSync(path)),
   ]
 }

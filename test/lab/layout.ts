@@ -8,6 +8,8 @@ export const toolsBin = join(checkout, '.tools/bin')
 export const cacheDir = join(checkout, '.lab')
 /** Everything of the running lab; gone after `down`. One lab per machine. */
 export const stateDir = '/var/lib/insitu-lab'
+/** The disk that `stateDir` is where the machine's own is too slow for it, see disk.ts. */
+export const diskFile = `${stateDir}.disk`
 
 export const bridge = 'insitu0'
 /** The namespace of etcd, API server, controller manager, scheduler and the two registries. */

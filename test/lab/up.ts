@@ -4,6 +4,7 @@ import { delimiter, join } from 'node:path'
 import { describeError, InsituError } from '../../src/kernel/errors.ts'
 import { applyAddons, waitForDns } from './addons.ts'
 import { controlComponents, ensureControlPlane, kubectl } from './control-plane.ts'
+import { ensureDisk } from './disk.ts'
 import { destroy } from './down.ts'
 import { allRecipes } from './images/all.ts'
 import { ensureImages, systemRecipes } from './images/base.ts'
@@ -104,6 +105,7 @@ async function healthy({ nodes, foreign, shape }: Wanted): Promise<boolean> {
 async function build({ nodes, foreign, shape }: Wanted, progress: Progress): Promise<void> {
   const machine = await detectMachine()
   const options = nodeOptions(machine)
+  await ensureDisk(progress)
   const state = await openState({ ...noLab, checkout, madeNetnsDir: !hasNetnsDir() })
   const context: NodeContext = { machine, options, state }
   state.update({ complete: false })
