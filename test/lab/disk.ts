@@ -35,7 +35,9 @@ export async function removeDisk(): Promise<void> {
   const mounts = await readFile('/proc/self/mounts', 'utf8')
   if (mounts.split('\n').some((line) => line.split(' ')[1] === stateDir)) {
     // What ended a moment ago may still hold it.
-    await waitFor(`${stateDir} to be unmounted`, async () => (await run('umount', [stateDir]), true), { timeout: 10_000 })
+    await waitFor(`${stateDir} to be unmounted`, async () => (await run('umount', [stateDir]), true), {
+      timeout: 10_000,
+    })
   }
   await rm(diskFile, { force: true })
 }
