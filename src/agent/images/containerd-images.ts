@@ -23,6 +23,10 @@ export interface ContainerdImages {
   contentLabels(digest: string): Promise<Labels | undefined>
   /** Whether a snapshotter has a committed snapshot of this name. */
   hasSnapshot(snapshotter: string, key: string): Promise<boolean>
+  /** Digests of all blobs. */
+  blobs(): Promise<Set<string>>
+  /** Names of a snapshotter's snapshots. */
+  snapshots(snapshotter: string): Promise<Set<string>>
   /** Stores a blob, or does nothing when it is here. */
   write(digest: string, content: Uint8Array, labels: Labels): Promise<void>
   /** Names (`docker.io/…`, `sha256:…` of the CRI plug-in) that containers were made from, running or not. */
@@ -49,6 +53,14 @@ export function containerdImages(address: string, namespace: string): Containerd
   const connection = grpcConnection(address)
   const call = (method: string, request: Uint8Array = new Uint8Array()): Promise<Uint8Array> =>
     connection.unary({ ...callOf(method, namespace), request, timeout: patience })
+  /** The first field of each thing that a list in pieces has. */
+  const names = async (method: string, request: Uint8Array = new Uint8Array()): Promise<Set<string>> => {
+    const all = new Set<string>()
+    await connection.stream({ ...callOf(method, namespace), request, timeout: patience }, (answer) => {
+      for (const one of messages(answer, 1)) all.add(string(one, 1))
+    })
+    return all
+  }
   const image = (name: string, fields: readonly Uint8Array[]): Uint8Array =>
     fieldOf(1, Buffer.concat([fieldOf(1, name), ...fields]))
   const mask = (paths: readonly string[]): Uint8Array =>
@@ -84,6 +96,8 @@ export function containerdImages(address: string, namespace: string): Containerd
       const request = Buffer.concat([fieldOf(1, snapshotter), fieldOf(2, key)])
       return (await orMissing(call('snapshots.v1.Snapshots/Stat', request))) !== undefined
     },
+    blobs: () => names('content.v1.Content/List'),
+    snapshots: (snapshotter) => names('snapshots.v1.Snapshots/List', fieldOf(1, snapshotter)),
     async write(digest, content, labels) {
       // WRITE and COMMIT in one message: COMMIT takes data too (containerd v2.4.2, services/content/contentserver).
       const fields = [fieldOf(1, commit), fieldOf(2, `insitu-${digest}`), fieldOf(3, content.length)]

@@ -11,7 +11,7 @@ import { createHolds } from './holds.ts'
 import { createKeeper } from './keeper.ts'
 import { createLosses } from './losses.ts'
 import { memoryFile, readMemory, writeMemory } from './memory-file.ts'
-import { missingOf } from './missing.ts'
+import { createSurveys, missingOf } from './missing.ts'
 import { followOrdinary } from './ordinary-digests.ts'
 import { createOrigins } from './origins.ts'
 import { readProvenance } from './provenance.ts'
@@ -96,6 +96,7 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
         hasBlob: async (blob) => (await images.contentLabels(blob)) !== undefined,
         hasSnapshot: (key) => images.hasSnapshot(snapshotter, key),
       }),
+    survey: createSurveys({ store, blobs: () => images.blobs(), snapshots: () => images.snapshots(snapshotter) }),
     async pull(record) {
       keeper.announce(record, record.arrival)
       await images.pull(record.name)

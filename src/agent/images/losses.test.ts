@@ -10,6 +10,7 @@ function losses(pull: () => Promise<void>) {
   const made = createLosses({
     records: () => [record],
     missing: () => Promise.resolve(state.lost),
+    survey: () => Promise.resolve(() => Promise.resolve(state.lost)),
     pull: () => {
       state.pulls += 1
       return pull()
@@ -41,4 +42,36 @@ it('what is lost again after it came back is pulled at once', async () => {
     await made.look()
     expect(state.pulls).toBe(i)
   }
+})
+
+it('what came back since the lists were made is not pulled', async () => {
+  const pulls: string[] = []
+  const made = createLosses({
+    records: () => [record],
+    missing: () => Promise.resolve(undefined),
+    survey: () => Promise.resolve(() => Promise.resolve('sha256:layer')),
+    pull: ({ name }) => Promise.resolve(void pulls.push(name)),
+    log: createLogger({ level: 'silent' }),
+  })
+  await made.look()
+  expect(pulls).toEqual([])
+})
+
+it('a node that cannot be asked is asked again with the next look', async () => {
+  const answers = [() => Promise.reject(new Error('containerd is away')), () => Promise.resolve('sha256:layer')]
+  let pulls = 0
+  const made = createLosses({
+    records: () => [record],
+    missing: () => Promise.resolve('sha256:layer'),
+    survey: async () => {
+      const answer = await answers.shift()?.()
+      return () => Promise.resolve(answer)
+    },
+    pull: () => Promise.resolve(void (pulls += 1)),
+    log: createLogger({ level: 'silent' }),
+  })
+  await made.look()
+  expect(pulls).toBe(0)
+  await made.look()
+  expect(pulls).toBe(1)
 })

@@ -8,6 +8,8 @@ export interface LossesOptions {
   readonly records: () => readonly ImageRecord[]
   /** The first part of an image that is not on the node, or undefined. */
   readonly missing: (digest: string) => Promise<string | undefined>
+  /** The same for many images, by what is on the node at one moment. */
+  readonly survey: () => Promise<(digest: string) => Promise<string | undefined>>
   /** Lets containerd pull the name again; the mirror takes it from another node. */
   readonly pull: (record: ImageRecord) => Promise<void>
   readonly log: Logger
@@ -21,7 +23,7 @@ export interface Losses {
   look(): Promise<void>
 }
 
-export function createLosses({ records, missing, pull, log, now }: LossesOptions): Losses {
+export function createLosses({ records, missing, survey, pull, log, now }: LossesOptions): Losses {
   // A pull that fails half-way leaves what is collected then, and a collection calls for the next look.
   const retries = createRetries(now)
   const keyOf = ({ name, digest }: ImageRecord): string => `${name}@${digest}`
@@ -47,16 +49,21 @@ export function createLosses({ records, missing, pull, log, now }: LossesOptions
   const lookAtAll = async (): Promise<void> => {
     const all = records()
     retries.keep(new Set(all.map(keyOf)))
+    if (all.length === 0) return
+    const missingThen = await survey()
     for (const record of all) {
-      await restore(record).catch((error: unknown) =>
-        log.warn({ name: record.name, err: describeError(error) }, 'a built image is not whole on this node'),
-      )
+      if ((await missingThen(record.digest)) === undefined) retries.worked(keyOf(record))
+      else await restore(record).catch((error: unknown) => notWhole(record, error))
     }
   }
+  const notWhole = ({ name }: ImageRecord, error: unknown): void =>
+    log.warn({ name, err: describeError(error) }, 'a built image is not whole on this node')
   const rounds = async (): Promise<void> => {
     do {
       again = false
-      await lookAtAll()
+      await lookAtAll().catch((error: unknown) =>
+        log.warn({ err: describeError(error) }, 'what is missing of built images on this node is not known'),
+      )
     } while (again)
     running = undefined
   }
