@@ -16,6 +16,7 @@ import { followOrdinary } from './ordinary-digests.ts'
 import { createOrigins } from './origins.ts'
 import { readProvenance } from './provenance.ts'
 import { createPutBacks } from './put-backs.ts'
+import { createRevision } from './revision.ts'
 import { watchImages } from './watch.ts'
 
 /** The agent's knowledge of images: records, pins, protected names. */
@@ -65,18 +66,13 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
   const images = containerdImages(context.containerd, namespace)
   const holds = createHolds(context.containerd, namespace)
   const putBacks = createPutBacks(() => context.changed())
-  // From the clock, so that it is another one than before the restart.
-  let revision = Date.now()
-  const revise = (): void => {
-    revision += 1
-    context.changed()
-  }
+  const revision = createRevision(() => context.changed())
   const building = (): Promise<Set<string>> => namesBeingBuilt(context.socket)
   const keeper = createKeeper({
     ...{ images, holds, memory, log, config: context.config.images },
     save: (changed) => writeMemory(file, changed),
     building,
-    onRevision: revise,
+    onRevision: (arrival) => revision.change(arrival),
     onPutBack(event) {
       const { name, instead, digest, as } = event
       const what = as === 'record' ? 'a built image' : 'a protected image'
@@ -102,19 +98,21 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
       await images.pull(record.name)
     },
   })
-  const ordinary = context.config.mirror.serve === 'all' ? followOrdinary({ keeper, onChange: revise }) : undefined
+  const ordinary =
+    context.config.mirror.serve === 'all' ? followOrdinary({ keeper, onChange: () => revision.change() }) : undefined
   const unwatch = watchImages({ images, keeper, losses, log })
   const origins = createOrigins({ keeper, log, read: (ref) => readProvenance(context.socket, ref) })
-  const own = builtImages({ keeper, images, store, origins, log, revision: () => revision, building })
+  const own = builtImages({ keeper, images, store, origins, log, revision: () => revision.current, building })
   const built = { ...own, ordinary: ordinary?.list }
   return {
     built,
     part: {
       handlers: imageHandlers(node, built),
       findings: (): readonly Finding[] => [...findings, ...putBacks.findings()],
-      report: () => ({ imagesRevision: revision }),
+      report: () => ({ imagesRevision: revision.reported }),
       metrics: () => putBacks.metrics(built.list().length),
       async stop() {
+        revision.stop()
         ordinary?.stop()
         await unwatch()
         await keeper.stop()

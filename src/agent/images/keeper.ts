@@ -20,8 +20,8 @@ export interface KeeperOptions {
   readonly building: () => Promise<ReadonlySet<string>>
   readonly config: { readonly keep: number; readonly keepFor: number }
   readonly log: Logger
-  /** The list of built images is another one now. */
-  readonly onRevision: () => void
+  /** The list of built images is another one now. `arrival`: by an image that came. */
+  readonly onRevision: (arrival?: Arrival) => void
   readonly onPutBack: (event: PutBack) => void
   /** Milliseconds since 1970. */
   readonly now?: () => number
@@ -95,9 +95,9 @@ export function createKeeper(options: KeeperOptions): Keeper {
   const quietly = (work: Promise<unknown>): void =>
     void work.catch((error: unknown) => log.warn({ err: describeError(error) }, 'images could not be looked after'))
 
-  const revise = (list = true): void => {
+  const revise = (list = true, arrival?: Arrival): void => {
     saved = false
-    if (list) options.onRevision()
+    if (list) options.onRevision(arrival)
   }
   const announcementOf = (name: string, digest: string) => {
     const found = announced.get(announcementKey(name, digest))
@@ -129,7 +129,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
       const { version } = news.image
       memory.records.set(name, { name, digest, version, target, arrival: news.arrival, since: now(), lastUsed: 0 })
       memory.known.delete(name)
-      revise()
+      revise(true, news.arrival)
     } else if (record && record.digest !== digest) {
       former.add(record.digest)
       memory.records.delete(name)
@@ -284,7 +284,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
     memory,
     current,
     announce,
-    revise,
+    revise: (list) => revise(list),
     note: (name) => look(name, false),
     noteContainers: () =>
       exclusive(async () => {

@@ -4,6 +4,7 @@ import type { Logger } from '../../kernel/log.ts'
 import type { ImageIndex } from '../images/index.ts'
 import type { InProgress } from '../images/in-progress.ts'
 import type { ClusterView } from '../placement/cluster.ts'
+import { isStuck } from '../wake/wake.ts'
 import type { AgentCalls } from './agent-calls.ts'
 
 export interface RescueOptions {
@@ -22,12 +23,6 @@ export interface RescueOptions {
   readonly now?: () => number
 }
 
-/** A kubelet with one of these does not ask the mirror: with policy Never not at all, in back-off not now. */
-const stuck: Readonly<Record<string, readonly string[]>> = {
-  Never: ['ErrImageNeverPull'],
-  IfNotPresent: ['ErrImagePull', 'ImagePullBackOff'],
-}
-
 /**
  * Pods that wait on a node for an image that another node has, without any build: the image is brought there and the
  * pod is woken.
@@ -43,7 +38,7 @@ export function createRescue(options: RescueOptions): { look(): Promise<void>; s
       for (const pod of view.waitingFor(name)) {
         const image = index.newest(name)
         if (pod.node === undefined || !image || inProgress.of(name) || !options.reachable(pod.node)) continue
-        if (!pod.waiting.some((w) => w.image === name && stuck[w.pullPolicy]?.includes(w.reason))) continue
+        if (!isStuck(pod, name)) continue
         found.set(`${pod.node} ${name} ${image.version} ${pod.namespace}/${pod.name}`, { node: pod.node, image })
       }
     }

@@ -13,8 +13,20 @@ export interface WakeOptions {
   readonly now?: () => Date
 }
 
+/** What a kubelet says of a container when it has given up its image for now, by pull policy. With Always it is not woken. */
+const givenUp: Readonly<Record<string, readonly string[]>> = {
+  Never: ['ErrImageNeverPull'],
+  IfNotPresent: ['ErrImagePull', 'ImagePullBackOff'],
+}
+
+/** Whether the pod's kubelet does not ask for the image now, and looks again when it is woken. */
+export const isStuck = (pod: PodFacts, image: string): boolean =>
+  pod.waiting.some((w) => w.image === image && givenUp[w.pullPolicy]?.includes(w.reason))
+
 /**
- * Makes the kubelets of these nodes look again for pods that wait for one of the images, by an annotation on the pod.
+ * Makes the kubelets of these nodes look again for pods that gave up one of the images, by an annotation on the pod. A
+ * pod whose pull is held gets its answer there; one that says later that it gave up is found by the next look for such
+ * pods (delivery/rescue.ts).
  *
  * A change of annotations is an update for the kubelet (podsDifferSemantically, pkg/kubelet/config/config.go) and goes
  * to the pod's worker at once instead of after the worker's own interval. The worker asks the runtime for the image
@@ -32,7 +44,7 @@ export async function wakePods(
   const pods = new Set<PodFacts>()
   for (const image of images) {
     for (const pod of view.waitingFor(image)) {
-      if (pod.node !== undefined && nodes.includes(pod.node) && canUse(pod, images)) pods.add(pod)
+      if (pod.node !== undefined && nodes.includes(pod.node) && isStuck(pod, image)) pods.add(pod)
     }
   }
   const body = { metadata: { annotations: { [annotations.imageReady]: now().toISOString() } } }
@@ -53,10 +65,3 @@ export async function wakePods(
   )
   return woken.flat()
 }
-
-/**
- * Whatever reason was reported: the kubelet may have looked for the image, not found it and not said so yet. Telling a
- * pod that did not need it costs one patch.
- */
-const canUse = (pod: PodFacts, images: readonly string[]): boolean =>
-  pod.waiting.some((w) => images.includes(w.image) && w.pullPolicy !== 'Always')

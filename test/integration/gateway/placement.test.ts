@@ -209,7 +209,7 @@ test('an agent whose pod is deleted drains, and is gone with it', async () => {
   await until('it is gone', () => directory.node('n2') === undefined)
 })
 
-test('built() wakes exactly the pods that wait for the image on the node and may use it', async () => {
+test('built() wakes exactly the pods on the node that gave up the image and may use it', async () => {
   await cluster.pod('never', { node: 'n2', image: 'team/web:v2', waiting: 'ErrImageNeverPull', pullPolicy: 'Never' })
   await cluster.pod('backoff', {
     node: 'n2',
@@ -225,7 +225,13 @@ test('built() wakes exactly the pods that wait for the image on the node and may
     pullPolicy: 'Never',
   })
   await cluster.pod('other', { node: 'n2', image: 'team/web:v1', waiting: 'ErrImageNeverPull', pullPolicy: 'Never' })
-  await until('all are seen', () => [...view.waitingFor(image)].length === 4)
+  await cluster.pod('pulling', {
+    node: 'n2',
+    image: 'team/web:v2',
+    waiting: 'ContainerCreating',
+    pullPolicy: 'IfNotPresent',
+  })
+  await until('all are seen', () => [...view.waitingFor(image)].length === 5)
   await placer.built({ rule: 'waiting', node: 'n2', targets: ['n2'], reason: '' }, [image])
   const pods = await client.list<KubernetesObject>(resources.pods, { namespace: 'default' })
   const woken = pods.filter((p) => p.metadata?.annotations?.[annotations.imageReady] !== undefined)
