@@ -284,7 +284,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
     memory,
     current,
     announce,
-    revise: (list) => revise(list),
+    revise,
     note: (name) => look(name, false),
     noteContainers: () =>
       exclusive(async () => {

@@ -19,7 +19,7 @@ export interface MissingOptions {
  */
 export async function missingOf(root: string, options: MissingOptions): Promise<string | undefined> {
   const parts = await readParts(root, options)
-  return typeof parts === 'string' ? parts : missingPart(parts, options)
+  return typeof parts === 'string' ? parts : missingLayer(parts, options)
 }
 
 export interface SurveyOptions {
@@ -52,7 +52,8 @@ export function createSurveys({ store, blobs, snapshots }: SurveyOptions): () =>
       const parts = before.get(root) ?? (await readParts(root, options))
       if (typeof parts === 'string') return parts
       now.set(root, parts)
-      return missingPart(parts, options)
+      const document = parts.flatMap(({ documents }) => documents).find((digest) => !content.has(digest))
+      return document ?? missingLayer(parts, options)
     }
   }
 }
@@ -94,12 +95,11 @@ async function readParts(
   return parts
 }
 
-async function missingPart(
+async function missingLayer(
   parts: readonly ManifestParts[],
   { hasBlob, hasSnapshot }: Omit<MissingOptions, 'store'>,
 ): Promise<string | undefined> {
-  for (const { documents, layers, chain } of parts) {
-    for (const digest of documents) if (!(await hasBlob(digest))) return digest
+  for (const { layers, chain } of parts) {
     // A snapshot keeps its parents.
     const top = chain.at(-1)
     if (top === undefined || (await hasSnapshot(top))) continue

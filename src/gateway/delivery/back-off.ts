@@ -4,6 +4,7 @@ import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import { resources } from '../../kernel/k8s/resources.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { ClusterView, PodFacts } from '../placement/cluster.ts'
+import { backingOff } from '../wake/wake.ts'
 
 /** core/v1 Event, as far as it is read. */
 export interface PodEvent extends KubernetesObject {
@@ -15,15 +16,13 @@ export interface PodEvent extends KubernetesObject {
   readonly series?: { readonly count?: number; readonly lastObservedTime?: string }
 }
 
-const reasons = ['ImagePullBackOff', 'ErrImagePull']
-
 /** Pods that an annotation does not wake: the kubelet pulls for them (policy Always) and waits out its back-off first. */
 export function podsBackingOff(view: Pick<ClusterView, 'waitingFor'>, images: readonly string[]): readonly PodFacts[] {
   const pods = new Set<PodFacts>()
   for (const image of images) {
     for (const pod of view.waitingFor(image)) {
       const stuck = pod.waiting.some(
-        (w) => w.image === image && w.pullPolicy === 'Always' && reasons.includes(w.reason),
+        (w) => w.image === image && w.pullPolicy === 'Always' && backingOff.includes(w.reason),
       )
       if (stuck) pods.add(pod)
     }

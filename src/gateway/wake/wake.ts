@@ -13,10 +13,13 @@ export interface WakeOptions {
   readonly now?: () => Date
 }
 
+/** What a kubelet says of a container whose pull has failed, until it tries again. */
+export const backingOff: readonly string[] = ['ErrImagePull', 'ImagePullBackOff']
+
 /** What a kubelet says of a container when it has given up its image for now, by pull policy. With Always it is not woken. */
 const givenUp: Readonly<Record<string, readonly string[]>> = {
   Never: ['ErrImageNeverPull'],
-  IfNotPresent: ['ErrImagePull', 'ImagePullBackOff'],
+  IfNotPresent: backingOff,
 }
 
 /** Whether the pod's kubelet does not ask for the image now, and looks again when it is woken. */
