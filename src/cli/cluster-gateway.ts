@@ -79,6 +79,7 @@ export async function clusterParts(
   })
   waiting.signal.removeEventListener('abort', giveUp)
   const activity = createActivity()
+  const leavingNode = (node: string): string | undefined => view.nodes.get(node)?.leaving
   const images = imageParts({
     ...{ client, namespace, tls: identity.tls, config: config.delivery, logger },
     agents: () => directory.agents,
@@ -89,6 +90,7 @@ export async function clusterParts(
   const directory = createKubernetesDirectory({
     ...{ client, namespace, tls: identity.tls, logger },
     exceptions: () => network.current(),
+    leaving: leavingNode,
   })
   directory.onChange((node) => images.onAgent(node, directory.agents.get(node)))
   const view = watchCluster({
@@ -104,7 +106,7 @@ export async function clusterParts(
   }
   const policy = await policyParts({
     ...{ file: policyFile, directory, logger },
-    leaving: (node) => view.nodes.get(node)?.leaving,
+    leaving: leavingNode,
     holdTurn: (node, wish) => {
       const agent = agentAt(node)
       // A node without agent is refused where it is dialled, with the reason.

@@ -33,6 +33,8 @@ export interface KubernetesDirectoryOptions {
   /** The gateway's certificate, and the CA of the agents'. */
   readonly tls: TlsSource
   readonly logger: Logger
+  /** Why a node will be gone soon, undefined if it stays; for what clients are told. */
+  readonly leaving?: (node: string) => string | undefined
   /** Default: the agents' port. */
   readonly port?: number
   /** What of the cluster no proxy is asked for; agents are told when they are asked for theirs. Default nothing. */
@@ -133,6 +135,7 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
       fateOfDaemon({
         agent: () => agents.get(agent.node),
         ask: (now, timeout) => askForEnd(addressOf(now), tls, timeout),
+        leaving: () => options.leaving?.(agent.node),
       }),
     proxy: async () => proxyOf(agent),
     answers: async () => {

@@ -47,6 +47,7 @@ export function createKubernetesPlacer(options: KubernetesPlacerOptions): Kubern
   return {
     decide,
     place: async (request) => (await decide(request)).placement,
+    leaving: (node) => view.nodes.get(node)?.leaving,
     async built(placement, images) {
       await wakePods({ client, view, logger }, [placement.node], images)
     },

@@ -40,4 +40,6 @@ export interface Placer {
    * Failures are logged, never thrown: the image is there.
    */
   built(placement: Placement, images: readonly string[]): Promise<void>
+  /** Why a node will be gone soon, as the end of "node X is going away: …". Absent where nothing says it. */
+  leaving?(node: string): string | undefined
 }

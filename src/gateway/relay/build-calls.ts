@@ -8,7 +8,7 @@ import type { Hold } from '../correlate/bindings.ts'
 import type { BuildNode } from '../directory/directory.ts'
 import { runningBuild } from '../history/past.ts'
 import type { Http2Stream } from '../http2/stream.ts'
-import type { Progress } from '../progress/progress.ts'
+import { createProgress, type Progress } from '../progress/progress.ts'
 import { fallBack, presentBuild } from '../split/fallback.ts'
 import {
   isAboutRef,
@@ -26,6 +26,7 @@ import { soleHeader, withHeader } from './headers.ts'
 import { relayExec } from './exec-process.ts'
 import { bridgeProxy } from './proxy.ts'
 import { checkOwner } from './owner.ts'
+import { answerPing, relayPing } from './ping.ts'
 import { pump } from './pump.ts'
 import { patience } from './tuning.ts'
 
@@ -37,7 +38,8 @@ export async function relayStatus(context: RelayContext, call: Call): Promise<vo
   const body = await readBody(call.stream, call.messageLimit)
   const ref = statusRef(unframe(body))
   const single = transparent(context, call)
-  const hold = await (single ? context.builds.wait(ref, patience, call.signal) : runningBuild(context, call, ref, body))
+  const decided = single ? context.builds.wait(ref, patience, call.signal) : runningBuild(context, call, ref, body)
+  const hold = await (context.config.statusVertex ? sayingThatItWaits(call.stream, decided) : decided)
   if (call.signal.aborted || (!hold && !single)) return hold?.release()
   let stop = (): void => undefined
   try {
@@ -65,6 +67,8 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
   if (id === undefined) {
     throw new InsituError('BUILD_UNNAMED', `the call has no ${buildIdHeader}`, { status: 'INVALID_ARGUMENT' })
   }
+  const pings = call.path === paths.bridgePing
+  if (pings && (await answerPing(context, call, id, begins))) return
   const hold = await context.builds.wait(id, patience, call.signal)
   if (call.signal.aborted) return hold?.release()
   try {
@@ -80,7 +84,7 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
       const body = await readBody(call.stream, call.messageLimit)
       return await relayBody(own, partOf(unframe(body), build.split)?.node ?? node, body)
     }
-    await relayWhole(own, node)
+    await (pings ? relayPing(context, own, node) : relayWhole(own, node))
   } finally {
     hold?.release()
   }
@@ -150,6 +154,24 @@ const endOf =
   (build: Build) =>
   (code: number): Promise<void> =>
     code === grpcStatus.OK ? build.progress.ended : Promise.resolve()
+
+/** Says in a build's progress that it has no node yet, where that takes longer than a look for builds nobody knows. */
+async function sayingThatItWaits<T>(stream: Http2Stream, decided: Promise<T>): Promise<T> {
+  const progress = createProgress()
+  let stop = (): void => undefined
+  const timer = setTimeout(() => {
+    if (stream.headersSent) return
+    progress.step('[insitu] waiting for a node to be ready')
+    stop = showProgress(progress, stream)
+  }, 2 * patience)
+  try {
+    return await decided
+  } finally {
+    clearTimeout(timer)
+    progress.end()
+    stop()
+  }
+}
 
 /** Opens the answer of a Status call with our own steps. Whatever else is written to it must be whole messages. */
 function showProgress(progress: Progress, stream: Http2Stream): () => void {

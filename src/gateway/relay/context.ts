@@ -78,6 +78,8 @@ export interface RelayContext {
   readonly telemetry: Telemetry
   /** Notices nodes that vanish without a word. */
   readonly vigil: Vigil
+  /** What a daemon answered to LLBBridge/Ping last, for a client that waits while there is none. */
+  readonly lastPong: { message?: Buffer }
   /** What builds returned, for who may read it. */
   readonly blobs: Blobs
   /** Milliseconds for a node's part of a merged answer. Default: as long as the question may take. */

@@ -17,10 +17,11 @@ export interface DaemonCall {
   failure(silent: string): InsituError | undefined
 }
 
-export function startCall(upstream: Upstream, path: string): DaemonCall {
+/** @param headers more of them. */
+export function startCall(upstream: Upstream, path: string, headers: RawHeaders = []): DaemonCall {
   const stream = upstream.request([
     ...[':method', 'POST', ':scheme', 'http', ':authority', 'localhost', ':path', path],
-    ...['content-type', 'application/grpc', 'te', 'trailers'],
+    ...['content-type', 'application/grpc', 'te', 'trailers', ...headers],
   ])
   let code: number | undefined
   let text = ''

@@ -33,7 +33,7 @@ export async function placedWhenBack<T>(
     } catch (error) {
       const nodes = context.directory.nodes()
       // Between two pods of an agent its node is not there at all.
-      away ||= nodes.some(isReturning)
+      away ||= nodes.some((node) => isReturning(node) && context.placer.leaving?.(node.name) === undefined)
       const waits = error instanceof InsituError && noNode.has(error.code) && performance.now() < end
       if (!waits || call.signal.aborted || !away) throw error
     }

@@ -2,7 +2,8 @@ import { sessionIdHeader } from '../../buildkit/methods.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { status } from '../../kernel/grpc/status.ts'
 import type { Hold } from '../correlate/bindings.ts'
-import { serveSession } from '../split/serve-session.ts'
+import { answerSession, serveSession } from '../split/serve-session.ts'
+import type { Http2Client } from '../http2/client.ts'
 import type { SessionPlace } from '../split/split-build.ts'
 import { soleNode } from './choose.ts'
 import type { Call, RelayContext } from './context.ts'
@@ -11,13 +12,15 @@ import { soleHeader } from './headers.ts'
 import { claimSession } from './owner.ts'
 import { reach } from './reach.ts'
 import { pump } from './pump.ts'
+import { answerAfter } from './tuning.ts'
 
 /** Most bytes of a session that are kept while its node is not decided: a client says hello and then waits. */
 const helloLimit = 64 << 10
 
 /**
  * Control/Session: a tunnel in which the daemon calls the client. It usually arrives before or together with the first
- * Solve that names it, so it is held, unanswered, until a Solve decides its node.
+ * Solve that names it, so it is held, unanswered, until a Solve decides its node. Where that takes longer than a client waits for
+ * a daemon's first word, the tunnel ends here, and what the daemon asks then is relayed call by call.
  */
 export async function relaySession(context: RelayContext, call: Call): Promise<void> {
   const id = soleHeader(call.raw, sessionIdHeader)
@@ -34,14 +37,26 @@ export async function relaySession(context: RelayContext, call: Call): Promise<v
 
 async function serve(context: RelayContext, call: Call, id: string): Promise<void> {
   const hello = holdBack(call)
-  const hold = await servingNode(context, id, hello.ended)
-  const head = hello.stop()
-  // The client closes the session of a build that was refused and waits for our side to end.
-  if (!hold) return endCall(call.stream, status('OK', ''))
+  const gone = new AbortController()
+  const signal = AbortSignal.any([hello.ended, gone.signal])
+  let client: Http2Client | undefined
+  const timer = setTimeout(() => {
+    if (signal.aborted) return
+    client = answerSession(call, hello.stop())
+    client.once('close', () => gone.abort(new Error('the client closed the session')))
+  }, answerAfter)
+  const hold = await servingNode(context, id, signal).finally(() => clearTimeout(timer))
+  if (!hold) {
+    if (!client) hello.stop()
+    client?.destroy()
+    // The client closes the session of a build that was refused and waits for our side to end.
+    return endCall(call.stream, status('OK', ''))
+  }
   try {
     const { node, hub } = hold.value
-    if (hub) return await serveSession(context, call, hub, head)
+    if (hub || client) return await serveSession(context, call, hold.value, client ?? answerSession(call, hello.stop()))
     const upstream = await reach(call, node)
+    const head = hello.stop()
     await pump(call.stream, upstream.request(call.raw), { head, lost: () => upstream.whyLost() })
   } finally {
     hold.release()
@@ -54,9 +69,9 @@ async function servingNode(
   session: string,
   signal: AbortSignal,
 ): Promise<Hold<SessionPlace> | undefined> {
-  // Nothing to decide, and the placement of a build that follows would come to the same.
+  // Nothing to decide, and the placement of a build that follows would come to the same. One that is away may be waited for.
   const sole = soleNode(context.directory)
-  if (sole) return context.sessions.claim(session, () => Promise.resolve({ node: sole }))
+  if (sole?.ready) return context.sessions.claim(session, () => Promise.resolve({ node: sole }))
   while (!signal.aborted) {
     try {
       return await context.sessions.wait(session, Infinity, signal)

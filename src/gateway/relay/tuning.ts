@@ -20,3 +20,10 @@ export const messageLimit = 64 << 20
 
 /** How long a call waits for a build that is not known yet, milliseconds: as long as buildkitd does. */
 export const patience = 3000
+
+/**
+ * Milliseconds after which a client whose build waits is answered by the gateway, where a daemon would have answered at once.
+ * BuildKit's client gives its build up when LLBBridge/Ping has no answer after 15 s, and Go's HTTP/2 server a session that has
+ * no preface after 10 s.
+ */
+export const answerAfter = 5000

@@ -1,5 +1,6 @@
 import { frame, unframe } from '../../kernel/grpc/framing.ts'
 import { startCall } from './daemon-call.ts'
+import type { RawHeaders } from './headers.ts'
 import type { Upstream } from './upstream.ts'
 
 /**
@@ -11,9 +12,9 @@ export async function unaryUpstream(
   path: string,
   message: Uint8Array,
   signal: AbortSignal,
-  timeout = 2000,
+  { timeout = 2000, headers = [] }: { readonly timeout?: number; readonly headers?: RawHeaders } = {},
 ): Promise<Buffer> {
-  const call = startCall(upstream, path)
+  const call = startCall(upstream, path, headers)
   signal.addEventListener('abort', call.cancel, { once: true })
   const timer = setTimeout(call.cancel, timeout)
   try {

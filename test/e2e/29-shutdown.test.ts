@@ -1,0 +1,79 @@
+import { randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { restartKubelet } from '../lab/kubelet.ts'
+import { type Logind, startLogind } from '../lab/logind.ts'
+import { waitFor } from '../lab/wait.ts'
+import { buildctl, type Installed, ready, temporary } from './fixtures/insitu.ts'
+import { openTroubledNode, type TroubledNode } from './fixtures/troubled-node.ts'
+
+// A node that its administrator shuts down: systemd-logind tells the kubelet, and the kubelet ends its pods.
+
+const id = randomBytes(3).toString('hex')
+/** What the kubelet gives pods that are critical for the node, as the agent is. Seconds. */
+const grace = 30
+let node: TroubledNode
+let insitu: Installed
+let logind: Logind
+
+beforeAll(async () => {
+  node = await openTroubledNode(id)
+  ;({ insitu } = node)
+  logind = await startLogind(node.name, { delay: 2 * grace })
+  await restartKubelet(node.name, {
+    shutdownGracePeriod: `${grace + 5}s`,
+    shutdownGracePeriodCriticalPods: `${grace}s`,
+  })
+  await ready(insitu)
+})
+afterAll(async () => {
+  if (node) await restartKubelet(node.name, {})
+  await logind?.[Symbol.asyncDispose]()
+  await node?.[Symbol.asyncDispose]()
+})
+
+const readyMessage = (): Promise<string> =>
+  insitu.kubectl(['get', 'node', node.name, '-o', 'jsonpath={.status.conditions[?(@.type=="Ready")].message}'])
+
+/** The shutdown was called off, and the node is as before. */
+async function takesBuildsAgain(context: string, words: string): Promise<void> {
+  await waitFor('the node to stay', async () => !(await readyMessage()).includes('shutting down') || undefined, {
+    timeout: 2 * grace * 1000,
+  })
+  await ready(insitu)
+  await writeFile(join(context, 'Dockerfile'), `FROM busybox\nRUN echo ${words}\n`)
+  await waitFor(
+    'builds to be taken again',
+    async () => {
+      const opt = { 'insitu.node': node.name }
+      return (await buildctl({ addr: node.addr, context, opt, allow: [0, 1] })).exitCode === 0 || undefined
+    },
+    { timeout: 60_000 },
+  )
+}
+
+it('a build that ends in time ends well; none begins, and the next goes elsewhere', async () => {
+  await using context = await temporary()
+  const marker = `shutdown-${id}`
+  const build = await node.runningBuild(marker, context.path)
+  await logind.powerOff()
+  await node.refuses(`node ${node.name} is going away: its kubelet shuts it down`, context.path)
+  expect(await readyMessage()).toContain('node is shutting down')
+  await node.nextGoesElsewhere(context.path)
+  await node.endStep()
+  const end = await build.ended
+  expect(end.code, end.output).toBe(0)
+  expect(end.output).toContain(marker)
+  await takesBuildsAgain(context.path, `after-${id}`)
+})
+
+it('a build that takes longer than the kubelet gives: its client is told what happened', async () => {
+  await using context = await temporary()
+  const build = await node.runningBuild(`too-long-${id}`, context.path)
+  await logind.powerOff()
+  const end = await build.ended
+  console.log(end.output)
+  expect(end.code).not.toBe(0)
+  await takesBuildsAgain(context.path, `after-long-${id}`)
+})

@@ -1,0 +1,135 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { BuildNode } from '../../../src/gateway/directory/directory.ts'
+import { createFixedDirectory } from '../../../src/gateway/directory/fixed.ts'
+import { createFixedPlacer } from '../../../src/gateway/placement/fixed.ts'
+import type { Placer } from '../../../src/gateway/placement/placer.ts'
+import { noQueue } from '../../../src/gateway/queue/turns.ts'
+import { InsituError } from '../../../src/kernel/errors.ts'
+import { type Buildkitd, startBuildkitd } from '../fixtures/buildkitd.ts'
+import { buildctl, startClient } from '../fixtures/clients.ts'
+import { createWorkspace, type Workspace } from '../fixtures/context.ts'
+import { startGateway, type TestGateway, type TestGatewayOptions } from '../fixtures/gateway.ts'
+
+// Builds that wait: clients give up after 15 s without an answer to LLBBridge/Ping, and end a session after 10 s without a
+// preface of HTTP/2. A gateway that only holds their calls back lets every build fail that waits for longer.
+
+/** Milliseconds: 15 s and the 5 s for which the client waits for Solve after that, and some more. */
+const wait = 24_000
+
+let daemons: readonly Buildkitd[]
+let work: Workspace
+const gateways: TestGateway[] = []
+
+beforeAll(async () => {
+  work = await createWorkspace()
+  daemons = await Promise.all([startBuildkitd(), startBuildkitd()])
+})
+afterAll(async () => {
+  for (const gateway of gateways) await gateway.close()
+  for (const daemon of daemons ?? []) await daemon.stop()
+  await work?.remove()
+})
+
+async function open(options: Partial<TestGatewayOptions>): Promise<TestGateway> {
+  const [red, blue] = daemons as [Buildkitd, Buildkitd]
+  const gateway = await startGateway({ nodes: { red, blue }, config: { statusVertex: true }, ...options })
+  gateways.push(gateway)
+  return gateway
+}
+
+/** Every build waits for its turn on its node. */
+const queue = () =>
+  open({
+    turns: {
+      ...noQueue,
+      async wait({ onPosition, signal }) {
+        onPosition?.(1)
+        await sleep(wait, undefined, { signal })
+        return () => undefined
+      },
+    },
+  })
+
+/** Every build waits for a node. */
+function placement() {
+  const directory = createFixedDirectory(
+    daemons.map(({ socket }, i) => ({ name: i === 0 ? 'red' : 'blue', address: { path: socket } })),
+  )
+  const placer = createFixedPlacer({ directory, running: () => 0 })
+  return open({
+    placer: {
+      ...placer,
+      async place(request) {
+        await sleep(wait)
+        return placer.place(request)
+      },
+    },
+  })
+}
+
+/** The only node is restarted: nobody can be asked what daemons can do. */
+async function restart(): Promise<TestGateway> {
+  const [{ socket }] = daemons as [Buildkitd]
+  const fixed = createFixedDirectory([{ name: 'red', address: { path: socket } }])
+  let away = false
+  const nodes = (): readonly BuildNode[] => fixed.nodes().map((node) => ({ ...node, ready: !away }))
+  const directory = { nodes, node: () => nodes()[0] }
+  const placer = createFixedPlacer({ directory, running: () => 0 })
+  const place: Placer['place'] = async (request) => {
+    if (away) throw new InsituError('NO_NODE', 'no node can build', { status: 'UNAVAILABLE' })
+    return placer.place(request)
+  }
+  const gateway = await open({ directory, placer: { ...placer, place } })
+  const before = await buildctl(gateway.address, await context(), ['--secret=id=word,env=WORD'], env).ended
+  expect(before, before.output).toMatchObject({ exitCode: 0 })
+  away = true
+  setTimeout(() => (away = false), wait)
+  return gateway
+}
+
+const env = { env: { WORD: 'swordfish' } }
+const content = randomBytes(2 << 20)
+const expected = createHash('sha256').update(content).digest('hex')
+const context = (): Promise<string> =>
+  work.context(`COPY data /data\nRUN --mount=type=secret,id=word sha256sum /data && cat /run/secrets/word\n`, {
+    data: content,
+  })
+
+async function waits(gateway: TestGateway): Promise<void> {
+  const args = ['--secret=id=word,env=WORD', '--no-cache']
+  const result = await buildctl(gateway.address, await context(), args, env).ended
+  expect(result, result.output).toMatchObject({ exitCode: 0 })
+  expect(result.output).toContain(expected)
+  expect(result.output).toContain('[insitu] waiting for ')
+}
+
+test.concurrent(
+  'a build that waits for the only node, which is restarted, so that nobody can be asked what daemons can do',
+  async () => {
+    await waits(await restart())
+  },
+)
+
+describe.concurrent.each([
+  ['for its turn', queue],
+  ['for a node', placement],
+])('a build that waits %s for longer than its client waits for an answer', (_, gatewayOf) => {
+  test('of buildctl', async () => {
+    await waits(await gatewayOf())
+  })
+
+  test('of buildx', async () => {
+    const gateway = await gatewayOf()
+    const config = { BUILDX_CONFIG: await work.directory() }
+    const buildx = (...args: string[]) => startClient('buildx', args, { env: { ...config, ...env.env } }).ended
+    await buildx('create', '--name=door', '--driver=remote', '--use', gateway.address)
+    const tar = join(await work.directory(), 'out.tar')
+    const options = ['--progress=plain', '--no-cache', '--secret=id=word,env=WORD', `--output=type=tar,dest=${tar}`]
+    const result = await buildx('build', ...options, await context())
+    expect(result, result.output).toMatchObject({ exitCode: 0 })
+    expect(result.output).toContain(expected)
+  })
+})
