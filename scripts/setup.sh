@@ -13,7 +13,8 @@ cd "$root"
 # --- 1. system packages -------------------------------------------------------------------------------------------
 packages=(ca-certificates curl git make gcc libc6-dev libseccomp-dev pkg-config iptables iproute2 kmod procps util-linux
   busybox-static containernetworking-plugins openssh-client openssl)
-[ "$profile" = demo ] || packages+=(debootstrap docker-registry e2fsprogs etcd-server libfaketime qemu-user-static conntrack ipset nginx haproxy tinyproxy openssh-server)
+[ "$profile" = demo ] || packages+=(debootstrap docker-registry e2fsprogs etcd-server libfaketime qemu-user-static conntrack ipset nginx haproxy tinyproxy openssh-server
+  dbus systemd)
 command -v node >/dev/null && command -v npm >/dev/null || packages+=(nodejs npm)
 
 go_is_new() { # Go from 1.21 on fetches by itself the toolchain that tools/*/go.mod name

@@ -58,7 +58,7 @@ it('a build that ends in time ends well; none begins, and the next goes elsewher
   const marker = `shutdown-${id}`
   const build = await node.runningBuild(marker, context.path)
   await logind.powerOff()
-  await node.refuses(`node ${node.name} is going away: its kubelet shuts it down`, context.path)
+  await node.refuses(`node ${node.name} is going away (its kubelet shuts it down)`, context.path)
   expect(await readyMessage()).toContain('node is shutting down')
   await node.nextGoesElsewhere(context.path)
   await node.endStep()
@@ -73,7 +73,7 @@ it('a build that takes longer than the kubelet gives: its client is told what ha
   const build = await node.runningBuild(`too-long-${id}`, context.path)
   await logind.powerOff()
   const end = await build.ended
-  console.log(end.output)
   expect(end.code).not.toBe(0)
+  expect(end.output).toContain(`its agent was stopped, as the node is going away: its kubelet shuts it down`)
   await takesBuildsAgain(context.path, `after-long-${id}`)
 })

@@ -1,5 +1,4 @@
-import { enterNode } from './node.ts'
-import { current, openLab } from './lab.ts'
+import { nodeCommand, openLab } from './lab.ts'
 import { logFile } from './layout.ts'
 import { startDetached } from './processes.ts'
 import { waitFor } from './wait.ts'
@@ -61,12 +60,10 @@ export async function startLogind(node: string, { delay }: { delay: number }): P
   for (const [path, input] of [...files, [config, `[Login]\nInhibitDelayMaxSec=${delay}\n`] as const]) {
     await lab.exec(node, ['tee', path], { input })
   }
-  const environment = [`SYSTEMD_UNIT_PATH=${units}`, `XDG_RUNTIME_DIR=${runtime}`]
-  const [file = '', ...args] = [
-    ...enterNode(node, { get: current }),
-    ...['env', '-i', 'PATH=/usr/sbin:/usr/bin:/sbin:/bin', `DBUS_SESSION_BUS_ADDRESS=unix:path=${bus}`, ...environment],
-    ...['/lib/systemd/systemd', '--user'],
-  ]
+  const [file = '', ...args] = await nodeCommand(node, [
+    ...['env', '-i', 'PATH=/usr/sbin:/usr/bin:/sbin:/bin', `DBUS_SESSION_BUS_ADDRESS=unix:path=${bus}`],
+    ...[`SYSTEMD_UNIT_PATH=${units}`, `XDG_RUNTIME_DIR=${runtime}`, '/lib/systemd/systemd', '--user'],
+  ])
   await startDetached(file, args, { log: logFile('systemd', node) })
   const property = ['string:org.freedesktop.login1.Manager', 'string:InhibitDelayMaxUSec']
   const answered = async (): Promise<true> => {
