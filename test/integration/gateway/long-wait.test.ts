@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { BuildNode } from '../../../src/gateway/directory/directory.ts'
 import { createFixedDirectory } from '../../../src/gateway/directory/fixed.ts'
 import { createFixedPlacer } from '../../../src/gateway/placement/fixed.ts'
@@ -9,7 +9,7 @@ import type { Placer } from '../../../src/gateway/placement/placer.ts'
 import { noQueue } from '../../../src/gateway/queue/turns.ts'
 import { InsituError } from '../../../src/kernel/errors.ts'
 import { type Buildkitd, startBuildkitd } from '../fixtures/buildkitd.ts'
-import { buildctl, startClient } from '../fixtures/clients.ts'
+import { buildctl, type ClientResult, startClient } from '../fixtures/clients.ts'
 import { createWorkspace, type Workspace } from '../fixtures/context.ts'
 import { startGateway, type TestGateway, type TestGatewayOptions } from '../fixtures/gateway.ts'
 
@@ -83,7 +83,7 @@ async function restart(): Promise<TestGateway> {
     return placer.place(request)
   }
   const gateway = await open({ directory, placer: { ...placer, place } })
-  const before = await buildctl(gateway.address, await context(), ['--secret=id=word,env=WORD'], env).ended
+  const before = await buildctl(gateway.address, await context(), [secret], env).ended
   expect(before, before.output).toMatchObject({ exitCode: 0 })
   away = true
   setTimeout(() => (away = false), wait)
@@ -98,38 +98,29 @@ const context = (): Promise<string> =>
     data: content,
   })
 
-async function waits(gateway: TestGateway): Promise<void> {
-  const args = ['--secret=id=word,env=WORD', '--no-cache']
-  const result = await buildctl(gateway.address, await context(), args, env).ended
+const secret = '--secret=id=word,env=WORD'
+
+async function byBuildctl({ address }: TestGateway): Promise<ClientResult> {
+  return buildctl(address, await context(), [secret, '--no-cache'], env).ended
+}
+
+async function byBuildx({ address }: TestGateway): Promise<ClientResult> {
+  const config = { BUILDX_CONFIG: await work.directory() }
+  const buildx = (...args: string[]) => startClient('buildx', args, { env: { ...config, ...env.env } }).ended
+  await buildx('create', '--name=door', '--driver=remote', '--use', address)
+  const tar = join(await work.directory(), 'out.tar')
+  return buildx('build', '--progress=plain', '--no-cache', secret, `--output=type=tar,dest=${tar}`, await context())
+}
+
+test.concurrent.for([
+  ['for its turn', 'buildctl', queue, byBuildctl],
+  ['for its turn', 'buildx', queue, byBuildx],
+  ['for a node', 'buildctl', placement, byBuildctl],
+  ['for a node', 'buildx', placement, byBuildx],
+  ['for the only node, which is restarted', 'buildctl', restart, byBuildctl],
+] as const)('a build that waits %s for longer than %s waits for an answer', async ([, , gateway, build]) => {
+  const result = await build(await gateway())
   expect(result, result.output).toMatchObject({ exitCode: 0 })
   expect(result.output).toContain(expected)
   expect(result.output).toContain('[insitu] waiting for ')
-}
-
-test.concurrent(
-  'a build that waits for the only node, which is restarted, so that nobody can be asked what daemons can do',
-  async () => {
-    await waits(await restart())
-  },
-)
-
-describe.concurrent.each([
-  ['for its turn', queue],
-  ['for a node', placement],
-])('a build that waits %s for longer than its client waits for an answer', (_, gatewayOf) => {
-  test('of buildctl', async () => {
-    await waits(await gatewayOf())
-  })
-
-  test('of buildx', async () => {
-    const gateway = await gatewayOf()
-    const config = { BUILDX_CONFIG: await work.directory() }
-    const buildx = (...args: string[]) => startClient('buildx', args, { env: { ...config, ...env.env } }).ended
-    await buildx('create', '--name=door', '--driver=remote', '--use', gateway.address)
-    const tar = join(await work.directory(), 'out.tar')
-    const options = ['--progress=plain', '--no-cache', '--secret=id=word,env=WORD', `--output=type=tar,dest=${tar}`]
-    const result = await buildx('build', ...options, await context())
-    expect(result, result.output).toMatchObject({ exitCode: 0 })
-    expect(result.output).toContain(expected)
-  })
 })
