@@ -124,3 +124,21 @@ test.concurrent.for([
   expect(result.output).toContain(expected)
   expect(result.output).toContain('[insitu] waiting for ')
 })
+
+test.concurrent('a build that is refused after a while: its client gets the reason and ends', async () => {
+  const placer = createFixedPlacer({ directory: createFixedDirectory([]), running: () => 0 })
+  const { address } = await open({
+    placer: {
+      ...placer,
+      async place(request) {
+        await sleep(8000)
+        return placer.place(request)
+      },
+    },
+  })
+  const started = performance.now()
+  const result = await buildctl(address, await context(), [secret], env).ended
+  expect(result, result.output).toMatchObject({ exitCode: 1 })
+  expect(result.output).toContain('this gateway has no nodes')
+  expect(performance.now() - started).toBeLessThan(wait)
+})
