@@ -1,5 +1,6 @@
 import { type GrpcConnection, grpcConnection } from '../../kernel/grpc/connection.ts'
 import { fieldOf, integer, messages, string, stringMap } from '../../kernel/grpc/wire.ts'
+import { callOf } from '../host/containerd-call.ts'
 import type { Blob, Snapshot, Stored, StoredContainer, StoredImage, StoredLease } from './reach.ts'
 
 export interface ContainerdPlace {
@@ -20,7 +21,7 @@ const patience = 60_000
  */
 export async function readStored(place: ContainerdPlace): Promise<Stored> {
   const connection = grpcConnection(place.address)
-  const call = callOf(connection, place.namespace)
+  const call = callsOf(connection, place.namespace)
   try {
     const containers = messages(await call.unary('containers.v1.Containers/List'), 1).map(readContainer)
     const leases: StoredLease[] = []
@@ -47,12 +48,11 @@ export async function readStored(place: ContainerdPlace): Promise<Stored> {
   }
 }
 
-type Call = ReturnType<typeof callOf>
+type Call = ReturnType<typeof callsOf>
 
-const callOf = (connection: GrpcConnection, namespace: string) => {
+const callsOf = (connection: GrpcConnection, namespace: string) => {
   const of = (method: string, request?: Uint8Array) => ({
-    method: `/containerd.services.${method}`,
-    metadata: { 'containerd-namespace': namespace },
+    ...callOf(method, namespace),
     timeout: patience,
     ...(request === undefined ? {} : { request }),
   })

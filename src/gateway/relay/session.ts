@@ -45,21 +45,27 @@ async function serve(context: RelayContext, call: Call, id: string): Promise<voi
     client = answerSession(call, hello.stop())
     client.once('close', () => gone.abort(new Error('the client closed the session')))
   }, answerAfter)
-  const hold = await servingNode(context, id, signal).finally(() => clearTimeout(timer))
-  if (!hold) {
-    if (!client) hello.stop()
-    client?.destroy()
-    // The client closes the session of a build that was refused and waits for our side to end.
-    return endCall(call.stream, status('OK', ''))
-  }
   try {
-    const { node, hub } = hold.value
-    if (hub || client) return await serveSession(context, call, hold.value, client ?? answerSession(call, hello.stop()))
-    const upstream = await reach(call, node)
-    const head = hello.stop()
-    await pump(call.stream, upstream.request(call.raw), { head, lost: () => upstream.whyLost() })
+    const hold = await servingNode(context, id, signal)
+    if (!hold) {
+      if (!client) hello.stop()
+      client?.destroy()
+      // The client closes the session of a build that was refused and waits for our side to end.
+      return endCall(call.stream, status('OK', ''))
+    }
+    try {
+      const { node } = hold.value
+      const upstream = node && (await reach(call, node))
+      clearTimeout(timer)
+      if (!upstream || client)
+        return await serveSession(context, call, hold.value, client ?? answerSession(call, hello.stop()))
+      const head = hello.stop()
+      await pump(call.stream, upstream.request(call.raw), { head, lost: () => upstream.whyLost() })
+    } finally {
+      hold.release()
+    }
   } finally {
-    hold.release()
+    clearTimeout(timer)
   }
 }
 
