@@ -111,7 +111,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     now: options.now ?? (() => new Date()),
     telemetry,
     vigil: createVigil(),
-    lastPong: {},
+    remembered: {},
     blobs: createBlobs(),
     patience: options.patience,
     refusing: () => stopping,

@@ -25,4 +25,6 @@ export interface Directory {
   /** All nodes known now, sorted by name, ready or not. */
   nodes(): readonly BuildNode[]
   node(name: string): BuildNode | undefined
+  /** Nodes that are not among them since a moment ago: between two pods of an agent there is none. Absent where none come and go. */
+  lately?(): readonly string[]
 }

@@ -62,6 +62,8 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
   const agents = new Map<string, Agent>()
   const nodes = new Map<string, BuildNode>()
   const proxies = new Map<string, ProxyCache>()
+  /** When nodes lost their last agent, of those that have not got another one. */
+  const left = new Map<string, number>()
   let sorted: readonly BuildNode[] | undefined
   const listeners: ((node: string) => void)[] = []
 
@@ -88,7 +90,9 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     if (agent) {
       agents.set(node, agent)
       nodes.set(node, buildNode(agent))
+      left.delete(node)
     } else {
+      if (before) left.set(node, now())
       agents.delete(node)
       nodes.delete(node)
       pods.delete(node)
@@ -173,6 +177,10 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     agents,
     nodes: () => (sorted ??= [...nodes.values()].sort((a, b) => (a.name < b.name ? -1 : 1))),
     node: (name) => nodes.get(name),
+    lately() {
+      for (const [node, at] of left) if (now() - at > moment) left.delete(node)
+      return [...left.keys()]
+    },
     onChange: (listener) => void listeners.push(listener),
     get synced() {
       return watch.synced
@@ -190,6 +198,9 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     },
   }
 }
+
+/** Milliseconds in which an agent that is replaced has another pod: a DaemonSet makes it when the old one is gone. */
+const moment = 30_000
 
 /** Milliseconds: whether a node is lost is decided by several questions, each of which may be answered late. */
 const patientTimeout = 10_000

@@ -1,3 +1,4 @@
+import type { WorkerRecord } from '../../buildkit/gen/control_pb.ts'
 import type { Activity } from '../correlate/activity.ts'
 import type { Bindings } from '../correlate/bindings.ts'
 import type { Owners } from '../correlate/owners.ts'
@@ -78,8 +79,8 @@ export interface RelayContext {
   readonly telemetry: Telemetry
   /** Notices nodes that vanish without a word. */
   readonly vigil: Vigil
-  /** What a daemon answered to LLBBridge/Ping last, for a client that waits while there is none. */
-  readonly lastPong: { message?: Buffer }
+  /** What daemons said of themselves last. */
+  readonly remembered: Remembered
   /** What builds returned, for who may read it. */
   readonly blobs: Blobs
   /** Milliseconds for a node's part of a merged answer. Default: as long as the question may take. */
@@ -93,6 +94,13 @@ export interface RelayContext {
   readonly draining: AbortSignal
   /** Aborts when it closes. */
   readonly ending: AbortSignal
+}
+
+/** What daemons said of themselves last, for clients that come while those are being restarted. Encoded messages. */
+export interface Remembered {
+  pong?: Uint8Array
+  info?: Uint8Array
+  workers?: readonly WorkerRecord[]
 }
 
 /** One gRPC call of a client. */

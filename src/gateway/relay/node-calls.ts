@@ -8,15 +8,23 @@ import { relayWhole } from './build-calls.ts'
 import { anyNode, soleNode } from './choose.ts'
 import type { Call, RelayContext } from './context.ts'
 import { answer } from './end-call.ts'
+import { someReturn } from './reach.ts'
 import { unaryUpstream } from './unary.ts'
 
-/** Control/ListWorkers: one worker per node, from the nodes' reports; fixed nodes report nothing and are asked. */
+/**
+ * Control/ListWorkers: one worker per node, from the nodes' reports; fixed nodes report nothing and are asked. While the only ones are
+ * being restarted they are listed as they were: buildx does not begin a build without, and the build would wait for them.
+ */
 export async function answerWorkers(context: RelayContext, call: Call): Promise<void> {
   const sole = fixed(soleNode(context.directory))
   if (sole) return relayWhole(call, sole)
   const request = await readBody(call.stream, call.messageLimit)
   const matches = workerFilter(unframe(request))
   const ready = context.directory.nodes().filter((node) => node.ready)
+  const { remembered } = context
+  if (ready.length === 0 && remembered.workers && someReturn(context)) {
+    return answer(call.stream, frame(listWorkersResponse(remembered.workers.filter(matches))))
+  }
   if (ready.length === 0) anyNode(context.directory, undefined)
   const asked = await Promise.all(
     ready.map(async (node): Promise<readonly WorkerRecord[]> => {
@@ -37,15 +45,20 @@ export async function answerWorkers(context: RelayContext, call: Call): Promise<
       fix: 'look whether their build daemons run',
     })
   }
+  remembered.workers = all
   answer(call.stream, frame(listWorkersResponse(all.filter(matches))))
 }
 
 /** Control/Info: the version clients adapt to. */
 export async function answerInfo(context: RelayContext, call: Call): Promise<void> {
   const versions = context.directory.nodes().flatMap((n) => (n.ready && n.report ? [n.report.buildkit] : []))
-  if (versions.length === 0) return relayWhole(call, anyNode(context.directory, call.upstreams.latest()))
+  const { remembered } = context
+  if (versions.length > 0) remembered.info = infoResponse(versions)
+  else if (!remembered.info || !someReturn(context)) {
+    return relayWhole(call, anyNode(context.directory, call.upstreams.latest()))
+  }
   await readBody(call.stream, call.messageLimit)
-  answer(call.stream, frame(infoResponse(versions)))
+  answer(call.stream, frame(remembered.info))
 }
 
 /** TraceService/Export: the client's spans, for the daemon it builds on. Spans of nothing we relayed are dropped. */

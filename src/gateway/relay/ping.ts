@@ -59,18 +59,18 @@ export async function answerPing(
 
 /** @returns undefined when there is nobody to ask. */
 async function askPong(
-  { directory, logger, lastPong }: RelayContext,
+  { directory, logger, remembered }: RelayContext,
   call: Call,
   preferred: BuildNode | undefined,
   signal: AbortSignal,
-): Promise<Buffer | undefined> {
+): Promise<Uint8Array | undefined> {
   try {
     const node = preferred?.ready ? preferred : anyNode(directory, undefined)
-    return (lastPong.message = await pongOf(call, node, signal))
+    return (remembered.pong = await pongOf(call, node, signal))
   } catch (error) {
     if (!(error instanceof InsituError)) throw error
     logger.debug({ err: describeError(error) }, 'no daemon to answer a client that waits')
-    return lastPong.message
+    return remembered.pong
   }
 }
 
@@ -91,11 +91,11 @@ async function pongOf(call: Call, node: BuildNode, signal: AbortSignal): Promise
 }
 
 /** Relays a Ping to the daemon that has the build. */
-export async function relayPing({ lastPong }: RelayContext, call: Call, node: BuildNode): Promise<void> {
+export async function relayPing({ remembered }: RelayContext, call: Call, node: BuildNode): Promise<void> {
   const upstream = await call.upstreams.to(node)
   const body = await readBody(call.stream, call.messageLimit)
   const chunks: Buffer[] = []
   const onData = (chunk: Buffer): void => void chunks.push(chunk)
   const end = await pump(call.stream, upstream.request(call.raw), { body, onData, lost: () => upstream.whyLost() })
-  if (end.kind === 'status' && end.code === grpcStatus.OK) lastPong.message = unframe(Buffer.concat(chunks))
+  if (end.kind === 'status' && end.code === grpcStatus.OK) remembered.pong = unframe(Buffer.concat(chunks))
 }

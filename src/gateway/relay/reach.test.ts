@@ -6,8 +6,8 @@ import { placedWhenBack } from './reach.ts'
 const away = { name: 'n1', ready: false, report: { state: 'draining' } }
 
 /** What `placedWhenBack` reads of a gateway whose only node is being stopped. */
-function stopped(leaving: string | undefined) {
-  const context = { directory: { nodes: () => [away] }, placer: { leaving: () => leaving } } as unknown as RelayContext
+function stopped(leaving: string | undefined, directory: object = { nodes: () => [away] }) {
+  const context = { directory, placer: { leaving: () => leaving } } as unknown as RelayContext
   const call = { signal: new AbortController().signal } as Call
   let tries = 0
   const place = (): Promise<string> =>
@@ -20,6 +20,13 @@ describe('a build whose only node is being stopped', () => {
     const { placed, tries } = stopped(undefined)
     expect(await placed).toBe('n1')
     expect(tries()).toBe(3)
+  })
+
+  it('waits between two pods of its agent, when there is none', async () => {
+    const { placed } = stopped(undefined, { nodes: () => [], lately: () => ['n1'] })
+    expect(await placed).toBe('n1')
+    const never = stopped(undefined, { nodes: () => [] })
+    await expect(never.placed).rejects.toThrow('n1 is being stopped')
   })
 
   it('does not wait when the node goes away with it', async () => {

@@ -31,14 +31,19 @@ export async function placedWhenBack<T>(
     try {
       return await place()
     } catch (error) {
-      const nodes = context.directory.nodes()
-      // Between two pods of an agent its node is not there at all.
-      away ||= nodes.some((node) => isReturning(node) && context.placer.leaving?.(node.name) === undefined)
+      away ||= someReturn(context)
       const waits = error instanceof InsituError && noNode.has(error.code) && performance.now() < end
       if (!waits || call.signal.aborted || !away) throw error
     }
     await sleep(interval, undefined, { signal: call.signal }).catch(() => undefined)
   }
+}
+
+/** Whether a node is about to be back. */
+export function someReturn({ directory, placer }: Pick<RelayContext, 'directory' | 'placer'>): boolean {
+  const returning = directory.nodes().filter(isReturning)
+  const names = [...returning.map(({ name }) => name), ...(directory.lately?.() ?? [])]
+  return names.some((name) => placer.leaving?.(name) === undefined)
 }
 
 const isReturning = ({ ready, report }: BuildNode): boolean =>

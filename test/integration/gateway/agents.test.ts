@@ -91,9 +91,21 @@ const agent = async (dns = agentServerName('n1'), port = 0): Promise<Front> =>
     ],
   }))
 
+/** Why nodes will be gone soon. */
+let leaving: string | undefined
+
 async function node(port: number, more: { tls?: TlsMaterial; proxyCache?: number } = {}): Promise<BuildNode> {
   const { tls = gatewayTls, ...rest } = more
-  const opened = createKubernetesDirectory({ client, namespace, tls: fixed(tls), logger, port, ...rest })
+  const ownTls = fixed(tls)
+  const opened = createKubernetesDirectory({
+    client,
+    namespace,
+    tls: ownTls,
+    logger,
+    port,
+    leaving: () => leaving,
+    ...rest,
+  })
   directory = opened
   return until('the agent is known', () => opened.nodes()[0])
 }
@@ -188,7 +200,13 @@ test('fate() of a daemon that ended with its agent is what the kubelet says, or 
   await client.delete(resources.pods, pod, { gracePeriodSeconds: 600 })
   await until('it drains', () => directory?.agents.get('n1')?.draining)
   expect(await n1.fate?.()).toBe('its agent was stopped')
+  leaving = 'its kubelet shuts it down'
+  expect(await n1.fate?.()).toBe('its agent was stopped, as the node is going away: its kubelet shuts it down')
+  leaving = undefined
+  expect(directory?.lately?.()).toEqual([])
   await client.delete(resources.pods, pod, { gracePeriodSeconds: 0 })
+  await until('its node is gone, a moment ago', () => directory?.node('n1') === undefined)
+  expect(directory?.lately?.()).toEqual(['n1'])
 })
 
 test('proxy variables are fetched once within their time, and again after a failure', async () => {

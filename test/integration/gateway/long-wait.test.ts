@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { NodeReport } from '../../../src/api/node-report.ts'
 import type { BuildNode } from '../../../src/gateway/directory/directory.ts'
 import { createFixedDirectory } from '../../../src/gateway/directory/fixed.ts'
 import { createFixedPlacer } from '../../../src/gateway/placement/fixed.ts'
@@ -75,7 +76,20 @@ async function restart(): Promise<TestGateway> {
   const [{ socket }] = daemons as [Buildkitd]
   const fixed = createFixedDirectory([{ name: 'red', address: { path: socket } }])
   let away = false
-  const nodes = (): readonly BuildNode[] => fixed.nodes().map((node) => ({ ...node, ready: !away }))
+  const report = (state: NodeReport['state']): NodeReport => ({
+    ...{
+      version: 1,
+      node: 'red',
+      ready: !away,
+      state,
+      platforms: ['linux/amd64'],
+      buildkit: 'v0.33.1',
+      containerd: 'v2.4.2',
+    },
+    ...{ snapshotter: 'overlayfs', distribution: 'unknown', network: 'bridge', findings: [] },
+  })
+  const nodes = (): readonly BuildNode[] =>
+    fixed.nodes().map((node) => ({ ...node, ready: !away, report: report(away ? 'restarting' : 'ready') }))
   const directory = { nodes, node: () => nodes()[0] }
   const placer = createFixedPlacer({ directory, running: () => 0 })
   const place: Placer['place'] = async (request) => {
@@ -83,7 +97,7 @@ async function restart(): Promise<TestGateway> {
     return placer.place(request)
   }
   const gateway = await open({ directory, placer: { ...placer, place } })
-  const before = await buildctl(gateway.address, await context(), [secret], env).ended
+  const before = await byBuildx(gateway)
   expect(before, before.output).toMatchObject({ exitCode: 0 })
   away = true
   setTimeout(() => (away = false), wait)
@@ -118,6 +132,7 @@ test.concurrent.for([
   ['for a node', 'buildctl', placement, byBuildctl],
   ['for a node', 'buildx', placement, byBuildx],
   ['for the only node, which is restarted', 'buildctl', restart, byBuildctl],
+  ['for the only node, which is restarted', 'buildx', restart, byBuildx],
 ] as const)('a build that waits %s for longer than %s waits for an answer', async ([, , gateway, build]) => {
   const result = await build(await gateway())
   expect(result, result.output).toMatchObject({ exitCode: 0 })
