@@ -83,7 +83,13 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
       throw error
     }
   }
+  const lately = (): readonly string[] => {
+    for (const [node, at] of left) if (now() - at > moment) left.delete(node)
+    return [...left.keys()]
+  }
   const settle = (node: string): void => {
+    lately()
+
     const agent = heard(chooseAgent([...(pods.get(node)?.values() ?? [])]))
     const before = agents.get(node)
     sorted = undefined
@@ -177,10 +183,7 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     agents,
     nodes: () => (sorted ??= [...nodes.values()].sort((a, b) => (a.name < b.name ? -1 : 1))),
     node: (name) => nodes.get(name),
-    lately() {
-      for (const [node, at] of left) if (now() - at > moment) left.delete(node)
-      return [...left.keys()]
-    },
+    lately,
     onChange: (listener) => void listeners.push(listener),
     get synced() {
       return watch.synced

@@ -47,7 +47,11 @@ export function createKubernetesPlacer(options: KubernetesPlacerOptions): Kubern
   return {
     decide,
     place: async (request) => (await decide(request)).placement,
-    leaving: (node) => view.nodes.get(node)?.leaving,
+    leaving(name) {
+      const node = view.nodes.get(name)
+      if (!node && view.synced) return 'it is not in the cluster any more'
+      return node?.leaving
+    },
     async built(placement, images) {
       await wakePods({ client, view, logger }, [placement.node], images)
     },

@@ -68,8 +68,9 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
     throw new InsituError('BUILD_UNNAMED', `the call has no ${buildIdHeader}`, { status: 'INVALID_ARGUMENT' })
   }
   const pings = call.path === paths.bridgePing
-  if (pings && (await answerPing(context, call, id, begins))) return
-  const hold = await context.builds.wait(id, patience, call.signal)
+  const decided = context.builds.wait(id, patience, call.signal)
+  if (pings && (await answeredWhileItWaits(context, call, decided))) return
+  const hold = await decided
   if (call.signal.aborted) return hold?.release()
   try {
     checkOwner(context, call, hold?.value)
@@ -88,6 +89,26 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
   } finally {
     hold?.release()
   }
+}
+
+/** Answers a Ping, unless the daemon of its build can be asked before clients lose their patience. */
+async function answeredWhileItWaits(
+  context: RelayContext,
+  call: Call,
+  decided: Promise<Hold<Build> | undefined>,
+): Promise<boolean> {
+  let build: Build | undefined
+  const begun = decided.then((hold) => {
+    checkOwner(context, call, hold?.value)
+    build = hold?.value
+    return begins(build, call.signal)
+  })
+  if (!(await answerPing(context, call, begun, () => build))) return false
+  void decided.then(
+    (hold) => hold?.release(),
+    () => undefined,
+  )
+  return true
 }
 
 /** The call as the daemon knows its build. */

@@ -40,7 +40,8 @@ export async function answerWorkers(context: RelayContext, call: Call): Promise<
   )
   const all = asked.flat()
   if (all.length === 0) {
-    throw new InsituError('NO_NODE', `none of the nodes ${ready.map((n) => n.name).join(', ')} answers`, {
+    const names = ready.map((node) => node.name).join(', ')
+    throw new InsituError('NO_NODE', names === '' ? 'no node is ready' : `none of the nodes ${names} answers`, {
       status: 'UNAVAILABLE',
       fix: 'look whether their build daemons run',
     })
@@ -73,4 +74,5 @@ export async function relayTrace(context: RelayContext, call: Call): Promise<voi
   answer(call.stream, frame(response))
 }
 
-const fixed = (node: BuildNode | undefined): BuildNode | undefined => (node?.report ? undefined : node)
+/** Fixed nodes report nothing and are always ready; an agent that has not reported yet is not. */
+const fixed = (node: BuildNode | undefined): BuildNode | undefined => (node?.ready && !node.report ? node : undefined)

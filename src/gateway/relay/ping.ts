@@ -7,48 +7,38 @@ import { encodeSolve } from '../../buildkit/solve.ts'
 import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import type { BuildNode } from '../directory/directory.ts'
-import { anyNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { startCall } from './daemon-call.ts'
 import { answer } from './end-call.ts'
-import { checkOwner } from './owner.ts'
 import { pump } from './pump.ts'
-import { answerAfter, patience } from './tuning.ts'
+import { answerAfter } from './tuning.ts'
 import { unaryUpstream } from './unary.ts'
 
-/** Milliseconds between two tries. */
+/** Milliseconds between two tries, and for one. */
 const interval = 1000
+const trial = 3000
 
 /**
  * LLBBridge/Ping of a build that has to wait: with it a client asks what the daemon can do, and gives its build up when nobody
  * says it. A daemon answers it of builds that it has; while it has not got this one, it is asked of one of ours that builds nothing.
- * @param begins resolves when the daemon of a build can be asked, rejects when it never can.
+ * @param begun resolves when the daemon of the build can be asked, rejects when it never can.
+ * @param build the build, once it is placed.
  * @returns false when there is nothing to wait for: the call is to be relayed or refused.
  */
 export async function answerPing(
   context: RelayContext,
   call: Call,
-  id: string,
-  begins: (build: Build | undefined, signal: AbortSignal) => Promise<unknown>,
+  begun: Promise<unknown>,
+  build: () => Build | undefined,
 ): Promise<boolean> {
-  let build: Build | undefined
   const over = new AbortController()
-  const follow = async (): Promise<void> => {
-    const hold = await context.builds.wait(id, patience, call.signal)
-    try {
-      checkOwner(context, call, hold?.value)
-      build = hold?.value
-      await begins(build, call.signal)
-    } finally {
-      hold?.release()
-    }
-  }
   const settled = (): void => over.abort(new Error('the daemon can be asked, or never can'))
-  follow().then(settled, settled)
+  begun.then(settled, settled)
   const signal = AbortSignal.any([over.signal, call.signal])
   const pause = (time: number): Promise<void> => sleep(time, undefined, { signal }).catch(() => undefined)
+  const tried = new Set<string>()
   for (await pause(answerAfter); !signal.aborted; await pause(interval)) {
-    const pong = await askPong(context, call, build?.node, signal)
+    const pong = await findPong(context, call, build()?.node, tried, signal)
     if (pong === undefined || signal.aborted) continue
     await readBody(call.stream, call.messageLimit)
     answer(call.stream, frame(pong))
@@ -57,36 +47,57 @@ export async function answerPing(
   return false
 }
 
-/** @returns undefined when there is nobody to ask. */
-async function askPong(
+/** What the daemon of a placed build says, else what any said last, else what another one says; undefined when nobody does. */
+async function findPong(
   { directory, logger, remembered }: RelayContext,
   call: Call,
-  preferred: BuildNode | undefined,
+  placed: BuildNode | undefined,
+  tried: Set<string>,
   signal: AbortSignal,
 ): Promise<Uint8Array | undefined> {
+  if (!placed && remembered.pong) return remembered.pong
+  const ready = [placed, ...directory.nodes()].filter((node) => node?.ready)
+  const node = ready.find((one) => one && !tried.has(one.name))
+  if (!node) {
+    tried.clear()
+    return remembered.pong
+  }
+  tried.add(node.name)
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(trial)])
   try {
-    const node = preferred?.ready ? preferred : anyNode(directory, undefined)
-    return (remembered.pong = await pongOf(call, node, signal))
+    return (remembered.pong = await pongOf(call, node, limit))
   } catch (error) {
-    if (!(error instanceof InsituError)) throw error
-    logger.debug({ err: describeError(error) }, 'no daemon to answer a client that waits')
+    if (!(error instanceof InsituError) && !limit.aborted) throw error
+    logger.debug({ node: node.name, err: describeError(error) }, 'a daemon does not answer for a client that waits')
     return remembered.pong
   }
 }
 
-/** Asks a daemon what it can do. @throws InsituError */
+/** Asks a daemon what it can do. @throws InsituError; the signal's reason. */
 async function pongOf(call: Call, node: BuildNode, signal: AbortSignal): Promise<Buffer> {
-  const upstream = await call.upstreams.to(node, true)
+  const upstream = await unless(signal, call.upstreams.to(node, true))
   const ref = `insitu-ping-${randomUUID()}`
   // A build that its client drives, and which ends when its client leaves. Internal: in no history.
   const build = startCall(upstream, paths.solve)
   build.stream.resume()
   build.stream.end(frame(encodeSolve(create(SolveRequestSchema, { ref, internal: true }))))
   try {
-    const headers = [buildIdHeader, ref]
-    return await unaryUpstream(upstream, paths.bridgePing, new Uint8Array(), signal, { headers, timeout: 5000 })
+    return await unaryUpstream(upstream, paths.bridgePing, new Uint8Array(), signal, { headers: [buildIdHeader, ref] })
   } finally {
     build.cancel()
+  }
+}
+
+/** @throws the signal's reason, as soon as it aborts. */
+async function unless<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  const aborted = Promise.withResolvers<never>()
+  const abort = (): void => aborted.reject(signal.reason)
+  signal.addEventListener('abort', abort, { once: true })
+  if (signal.aborted) abort()
+  try {
+    return await Promise.race([promise, aborted.promise])
+  } finally {
+    signal.removeEventListener('abort', abort)
   }
 }
 

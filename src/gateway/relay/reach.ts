@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { NodeReport } from '../../api/node-report.ts'
 import { InsituError } from '../../kernel/errors.ts'
-import type { BuildNode } from '../directory/directory.ts'
+import type { BuildNode, Directory } from '../directory/directory.ts'
+import type { Placer } from '../placement/placer.ts'
 import type { Call, RelayContext } from './context.ts'
 import type { Upstream } from './upstream.ts'
 
@@ -26,25 +27,31 @@ export async function placedWhenBack<T>(
   patience = returning,
 ): Promise<T> {
   const end = performance.now() + patience
-  let away = false
+  const away = new Set<string>()
   for (;;) {
     try {
       return await place()
     } catch (error) {
-      away ||= someReturn(context)
+      // One that has just come back may not be known to placement yet; one that is away may turn out to go for good.
+      for (const name of returningNodes(context.directory)) away.add(name)
       const waits = error instanceof InsituError && noNode.has(error.code) && performance.now() < end
-      if (!waits || call.signal.aborted || !away) throw error
+      if (!waits || call.signal.aborted || !staying(context.placer, away)) throw error
     }
     await sleep(interval, undefined, { signal: call.signal }).catch(() => undefined)
   }
 }
 
 /** Whether a node is about to be back. */
-export function someReturn({ directory, placer }: Pick<RelayContext, 'directory' | 'placer'>): boolean {
-  const returning = directory.nodes().filter(isReturning)
-  const names = [...returning.map(({ name }) => name), ...(directory.lately?.() ?? [])]
-  return names.some((name) => placer.leaving?.(name) === undefined)
-}
+export const someReturn = ({ directory, placer }: Pick<RelayContext, 'directory' | 'placer'>): boolean =>
+  staying(placer, returningNodes(directory))
+
+const returningNodes = (directory: Directory): readonly string[] => [
+  ...directory.nodes().flatMap((node) => (isReturning(node) ? [node.name] : [])),
+  ...(directory.lately?.() ?? []),
+]
+
+const staying = ({ leaving }: Placer, nodes: Iterable<string>): boolean =>
+  [...nodes].some((name) => leaving?.(name) === undefined)
 
 const isReturning = ({ ready, report }: BuildNode): boolean =>
   !ready && (report === undefined || comesBack.has(report.state))

@@ -75,9 +75,11 @@ async function servingNode(
   session: string,
   signal: AbortSignal,
 ): Promise<Hold<SessionPlace> | undefined> {
-  // Nothing to decide, and the placement of a build that follows would come to the same. One that is away may be waited for.
-  const sole = soleNode(context.directory)
-  if (sole?.ready) return context.sessions.claim(session, () => Promise.resolve({ node: sole }))
+  // Nothing to decide, and the placement of a build that follows would come to the same. A node that is away may be waited for.
+  const { directory } = context
+  const sole = soleNode(directory)
+  if (sole?.ready && !directory.lately?.().length)
+    return context.sessions.claim(session, () => Promise.resolve({ node: sole }))
   while (!signal.aborted) {
     try {
       return await context.sessions.wait(session, Infinity, signal)

@@ -76,20 +76,13 @@ async function restart(): Promise<TestGateway> {
   const [{ socket }] = daemons as [Buildkitd]
   const fixed = createFixedDirectory([{ name: 'red', address: { path: socket } }])
   let away = false
-  const report = (state: NodeReport['state']): NodeReport => ({
-    ...{
-      version: 1,
-      node: 'red',
-      ready: !away,
-      state,
-      platforms: ['linux/amd64'],
-      buildkit: 'v0.33.1',
-      containerd: 'v2.4.2',
-    },
-    ...{ snapshotter: 'overlayfs', distribution: 'unknown', network: 'bridge', findings: [] },
-  })
+  const report: NodeReport = {
+    ...{ version: 1, node: 'red', ready: true, state: 'ready', platforms: ['linux/amd64'], buildkit: 'v0.33.1' },
+    ...{ containerd: 'v2.4.2', snapshotter: 'overlayfs', distribution: 'unknown', network: 'bridge', findings: [] },
+  }
+  // A new agent has not reported yet.
   const nodes = (): readonly BuildNode[] =>
-    fixed.nodes().map((node) => ({ ...node, ready: !away, report: report(away ? 'restarting' : 'ready') }))
+    fixed.nodes().map((node) => ({ ...node, ready: !away, report: away ? undefined : report }))
   const directory = { nodes, node: () => nodes()[0] }
   const placer = createFixedPlacer({ directory, running: () => 0 })
   const place: Placer['place'] = async (request) => {
