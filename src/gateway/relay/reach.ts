@@ -50,8 +50,8 @@ const returningNodes = (directory: Directory): readonly string[] => [
   ...(directory.lately?.() ?? []),
 ]
 
-const staying = ({ leaving }: Placer, nodes: Iterable<string>): boolean =>
-  [...nodes].some((name) => leaving?.(name) === undefined)
+const staying = (placer: Placer, nodes: Iterable<string>): boolean =>
+  [...nodes].some((name) => placer.leaving?.(name) === undefined)
 
 const isReturning = ({ ready, report }: BuildNode): boolean =>
   !ready && (report === undefined || comesBack.has(report.state))
