@@ -88,8 +88,6 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     return [...left.keys()]
   }
   const settle = (node: string): void => {
-    lately()
-
     const agent = heard(chooseAgent([...(pods.get(node)?.values() ?? [])]))
     const before = agents.get(node)
     sorted = undefined
@@ -99,6 +97,8 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
       left.delete(node)
     } else {
       if (before) left.set(node, now())
+      // Those of long ago are forgotten.
+      lately()
       agents.delete(node)
       nodes.delete(node)
       pods.delete(node)

@@ -57,8 +57,12 @@ export async function askNodes<T>(
   return { answers, missing, refusal }
 }
 
-async function askNode<T>(
-  call: Call,
+/**
+ * Asks the daemon of one node, also while its connection cannot be made.
+ * @throws InsituError NODE_SLOW after `patience` milliseconds; the reason of the call's signal.
+ */
+export async function askNode<T>(
+  call: Pick<Call, 'signal' | 'upstreams'>,
   node: BuildNode,
   ask: (upstream: Upstream, node: BuildNode, signal: AbortSignal) => Promise<T>,
   patience: number,

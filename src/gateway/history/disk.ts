@@ -24,7 +24,7 @@ export async function answerDiskUsage(context: RelayContext, call: Call): Promis
   const { answers, missing } = await askNodes(
     context,
     call,
-    (upstream, _, signal) => unaryUpstream(upstream, paths.diskUsage, request, signal, { timeout: patience.usage }),
+    (upstream, _, signal) => unaryUpstream(upstream, paths.diskUsage, request, signal, patience.usage),
     { patience: context.patience ?? patience.usage },
   )
   // The encoding of a repeated field: one answer after the other is the answer with all records.

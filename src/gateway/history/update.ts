@@ -25,7 +25,7 @@ export async function answerUpdateHistory(context: RelayContext, call: Call): Pr
   if (nodes.length === 0) throw unknownBuild(request.ref, missing.map(({ node }) => node).join(', '))
   for (const node of nodes) {
     const upstream = await call.upstreams.to(node)
-    await unaryUpstream(upstream, paths.updateBuildHistory, message, call.signal, { timeout: patience })
+    await unaryUpstream(upstream, paths.updateBuildHistory, message, call.signal, patience)
   }
   const reply = openReply(call.stream, call.signal)
   await reply.send(new Uint8Array())

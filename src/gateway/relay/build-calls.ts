@@ -178,18 +178,21 @@ const endOf =
 
 /** Says in a build's progress that it has no node yet, where that takes longer than a look for builds nobody knows. */
 async function sayingThatItWaits<T>(stream: Http2Stream, decided: Promise<T>): Promise<T> {
-  const progress = createProgress()
   let stop = (): void => undefined
   const timer = setTimeout(() => {
     if (stream.headersSent) return
+    const progress = createProgress()
     progress.step('[insitu] waiting for a node to be ready')
-    stop = showProgress(progress, stream)
+    const unfollow = showProgress(progress, stream)
+    stop = () => {
+      progress.end()
+      unfollow()
+    }
   }, 2 * patience)
   try {
     return await decided
   } finally {
     clearTimeout(timer)
-    progress.end()
     stop()
   }
 }

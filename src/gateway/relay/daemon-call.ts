@@ -17,11 +17,10 @@ export interface DaemonCall {
   failure(silent: string): InsituError | undefined
 }
 
-/** @param headers more of them. */
-export function startCall(upstream: Upstream, path: string, headers: RawHeaders = []): DaemonCall {
+export function startCall(upstream: Upstream, path: string): DaemonCall {
   const stream = upstream.request([
     ...[':method', 'POST', ':scheme', 'http', ':authority', 'localhost', ':path', path],
-    ...['content-type', 'application/grpc', 'te', 'trailers', ...headers],
+    ...['content-type', 'application/grpc', 'te', 'trailers'],
   ])
   let code: number | undefined
   let text = ''

@@ -7,12 +7,15 @@ import { encodeSolve } from '../../buildkit/solve.ts'
 import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import type { BuildNode } from '../directory/directory.ts'
+import { askNode } from '../history/ask.ts'
+import { exchange } from '../split/exchange.ts'
 import type { Build, Call, RelayContext } from './context.ts'
 import { startCall } from './daemon-call.ts'
 import { answer } from './end-call.ts'
+import { type RawHeaders, withHeader } from './headers.ts'
 import { pump } from './pump.ts'
 import { answerAfter } from './tuning.ts'
-import { unaryUpstream } from './unary.ts'
+import type { Upstream } from './upstream.ts'
 
 /** Milliseconds between two tries, and for one. */
 const interval = 1000
@@ -63,41 +66,31 @@ async function findPong(
     return remembered.pong
   }
   tried.add(node.name)
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(trial)])
   try {
-    return (remembered.pong = await pongOf(call, node, limit))
+    const ask = { upstreams: call.upstreams, signal }
+    return (remembered.pong = await askNode(ask, node, (upstream, _, late) => pongOf(upstream, call.raw, late), trial))
   } catch (error) {
-    if (!(error instanceof InsituError) && !limit.aborted) throw error
+    if (!(error instanceof InsituError) && !signal.aborted) throw error
     logger.debug({ node: node.name, err: describeError(error) }, 'a daemon does not answer for a client that waits')
     return remembered.pong
   }
 }
 
-/** Asks a daemon what it can do. @throws InsituError; the signal's reason. */
-async function pongOf(call: Call, node: BuildNode, signal: AbortSignal): Promise<Buffer> {
-  const upstream = await unless(signal, call.upstreams.to(node, true))
+/**
+ * Asks a daemon what it can do.
+ * @param raw headers of the client's Ping.
+ * @throws InsituError; the signal's reason.
+ */
+async function pongOf(upstream: Upstream, raw: RawHeaders, signal: AbortSignal): Promise<Buffer> {
   const ref = `insitu-ping-${randomUUID()}`
   // A build that its client drives, and which ends when its client leaves. Internal: in no history.
   const build = startCall(upstream, paths.solve)
   build.stream.resume()
   build.stream.end(frame(encodeSolve(create(SolveRequestSchema, { ref, internal: true }))))
   try {
-    return await unaryUpstream(upstream, paths.bridgePing, new Uint8Array(), signal, { headers: [buildIdHeader, ref] })
+    return unframe(await exchange(upstream, withHeader(raw, buildIdHeader, ref), frame(new Uint8Array()), signal))
   } finally {
     build.cancel()
-  }
-}
-
-/** @throws the signal's reason, as soon as it aborts. */
-async function unless<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
-  const aborted = Promise.withResolvers<never>()
-  const abort = (): void => aborted.reject(signal.reason)
-  signal.addEventListener('abort', abort, { once: true })
-  if (signal.aborted) abort()
-  try {
-    return await Promise.race([promise, aborted.promise])
-  } finally {
-    signal.removeEventListener('abort', abort)
   }
 }
 

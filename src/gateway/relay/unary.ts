@@ -1,6 +1,5 @@
 import { frame, unframe } from '../../kernel/grpc/framing.ts'
 import { startCall } from './daemon-call.ts'
-import type { RawHeaders } from './headers.ts'
 import type { Upstream } from './upstream.ts'
 
 /**
@@ -12,9 +11,9 @@ export async function unaryUpstream(
   path: string,
   message: Uint8Array,
   signal: AbortSignal,
-  { timeout = 2000, headers = [] }: { readonly timeout?: number; readonly headers?: RawHeaders } = {},
+  timeout = 2000,
 ): Promise<Buffer> {
-  const call = startCall(upstream, path, headers)
+  const call = startCall(upstream, path)
   signal.addEventListener('abort', call.cancel, { once: true })
   const timer = setTimeout(call.cancel, timeout)
   try {

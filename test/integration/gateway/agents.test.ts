@@ -96,13 +96,8 @@ let leaving: string | undefined
 
 async function node(port: number, more: { tls?: TlsMaterial; proxyCache?: number } = {}): Promise<BuildNode> {
   const { tls = gatewayTls, ...rest } = more
-  const ownTls = fixed(tls)
   const opened = createKubernetesDirectory({
-    client,
-    namespace,
-    tls: ownTls,
-    logger,
-    port,
+    ...{ client, namespace, tls: fixed(tls), logger, port },
     leaving: () => leaving,
     ...rest,
   })

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { NodeReport } from '../../../src/api/node-report.ts'
-import type { BuildNode } from '../../../src/gateway/directory/directory.ts'
+import type { BuildNode, Directory } from '../../../src/gateway/directory/directory.ts'
 import { createFixedDirectory } from '../../../src/gateway/directory/fixed.ts'
 import { createFixedPlacer } from '../../../src/gateway/placement/fixed.ts'
 import type { Placer } from '../../../src/gateway/placement/placer.ts'
@@ -59,16 +59,19 @@ function placement() {
   const directory = createFixedDirectory(
     daemons.map(({ socket }, i) => ({ name: i === 0 ? 'red' : 'blue', address: { path: socket } })),
   )
+  return open({ placer: placingAfter(wait, directory) })
+}
+
+/** @param time milliseconds. */
+function placingAfter(time: number, directory: Directory): Placer {
   const placer = createFixedPlacer({ directory, running: () => 0 })
-  return open({
-    placer: {
-      ...placer,
-      async place(request) {
-        await sleep(wait)
-        return placer.place(request)
-      },
+  return {
+    ...placer,
+    async place(request) {
+      await sleep(time)
+      return placer.place(request)
     },
-  })
+  }
 }
 
 /** The only node is restarted: nobody can be asked what daemons can do. */
@@ -134,16 +137,7 @@ test.concurrent.for([
 })
 
 test.concurrent('a build that is refused after a while: its client gets the reason and ends', async () => {
-  const placer = createFixedPlacer({ directory: createFixedDirectory([]), running: () => 0 })
-  const { address } = await open({
-    placer: {
-      ...placer,
-      async place(request) {
-        await sleep(8000)
-        return placer.place(request)
-      },
-    },
-  })
+  const { address } = await open({ placer: placingAfter(8000, createFixedDirectory([])) })
   const started = performance.now()
   const result = await buildctl(address, await context(), [secret], env).ended
   expect(result, result.output).toMatchObject({ exitCode: 1 })
