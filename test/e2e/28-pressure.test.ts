@@ -3,7 +3,6 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { restartKubelet } from '../lab/kubelet.ts'
-import { waitFor } from '../lab/wait.ts'
 import { killForMemory } from './fixtures/memory.ts'
 import { buildctl, type Installed, ready, temporary } from './fixtures/insitu.ts'
 import { openTroubledNode, type TroubledNode } from './fixtures/troubled-node.ts'
@@ -54,14 +53,7 @@ describe('a node whose kubelet finds it short of something', () => {
     } finally {
       await restartKubelet(node.name, {})
     }
-    await writeFile(join(context.path, 'Dockerfile'), `FROM busybox\nRUN echo over-${id}\n`)
-    const opt = { 'insitu.node': node.name }
-    await waitFor(
-      'builds to be taken again',
-      async () =>
-        (await buildctl({ addr: node.addr, context: context.path, opt, allow: [0, 1] })).exitCode === 0 || undefined,
-      { timeout: 120_000 },
-    )
+    await node.takesBuildsAgain(`over-${id}`, context.path, 120_000)
     await ready(insitu)
   })
 })

@@ -1,11 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { restartKubelet } from '../lab/kubelet.ts'
 import { type Logind, startLogind } from '../lab/logind.ts'
 import { waitFor } from '../lab/wait.ts'
-import { buildctl, type Installed, ready, temporary } from './fixtures/insitu.ts'
+import { type Installed, ready, temporary } from './fixtures/insitu.ts'
 import { openTroubledNode, type TroubledNode } from './fixtures/troubled-node.ts'
 
 // A node that its administrator shuts down: systemd-logind tells the kubelet, and the kubelet ends its pods.
@@ -37,20 +35,12 @@ const readyMessage = (): Promise<string> =>
   insitu.kubectl(['get', 'node', node.name, '-o', 'jsonpath={.status.conditions[?(@.type=="Ready")].message}'])
 
 /** The shutdown was called off, and the node is as before. */
-async function takesBuildsAgain(context: string, words: string): Promise<void> {
+async function isBack(context: string, marker: string): Promise<void> {
   await waitFor('the node to stay', async () => !(await readyMessage()).includes('shutting down') || undefined, {
     timeout: 2 * grace * 1000,
   })
   await ready(insitu)
-  await writeFile(join(context, 'Dockerfile'), `FROM busybox\nRUN echo ${words}\n`)
-  await waitFor(
-    'builds to be taken again',
-    async () => {
-      const opt = { 'insitu.node': node.name }
-      return (await buildctl({ addr: node.addr, context, opt, allow: [0, 1] })).exitCode === 0 || undefined
-    },
-    { timeout: 60_000 },
-  )
+  await node.takesBuildsAgain(marker, context, 60_000)
 }
 
 it('a build that ends in time ends well; none begins, and the next goes elsewhere', async () => {
@@ -65,7 +55,7 @@ it('a build that ends in time ends well; none begins, and the next goes elsewher
   const end = await build.ended
   expect(end.code, end.output).toBe(0)
   expect(end.output).toContain(marker)
-  await takesBuildsAgain(context.path, `after-${id}`)
+  await isBack(context.path, `after-${id}`)
 })
 
 it('a build that takes longer than the kubelet gives: its client is told what happened', async () => {
@@ -75,5 +65,5 @@ it('a build that takes longer than the kubelet gives: its client is told what ha
   const end = await build.ended
   expect(end.code).not.toBe(0)
   expect(end.output).toContain(`its agent was stopped, as the node is going away: its kubelet shuts it down`)
-  await takesBuildsAgain(context.path, `after-long-${id}`)
+  await isBack(context.path, `after-long-${id}`)
 })
