@@ -22,6 +22,7 @@ import type { SessionPlace } from './split/split-build.ts'
 import { noSources, type ProxySources } from './proxy/sources.ts'
 import { type ClientConnections, createClientConnections, type PodLookup } from './relay/connections.ts'
 import type { Build, RelayContext } from './relay/context.ts'
+import { createNodeConnections } from './relay/node-connections.ts'
 import type { HttpHandlers } from './relay/http.ts'
 
 export interface GatewayOptions {
@@ -95,6 +96,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     clients: () => clients.size,
     spans: options.spans,
   })
+  const connections = createNodeConnections({ vigil: createVigil(), telemetry })
   const context: RelayContext = {
     directory,
     placer: options.placer,
@@ -110,7 +112,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     proxies: options.proxies ?? noSources,
     now: options.now ?? (() => new Date()),
     telemetry,
-    vigil: createVigil(),
+    connections,
     remembered: {},
     blobs: createBlobs(),
     patience: options.patience,
@@ -159,6 +161,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       ending.abort(new Error(stopping))
       const closed = listener.close()
       await clients.close({ code: grpcStatus.UNAVAILABLE, message: 'this gateway was stopped' })
+      connections.close()
       await closed
     },
   }

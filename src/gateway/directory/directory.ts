@@ -10,6 +10,8 @@ export interface BuildNode {
   readonly native?: readonly string[] | undefined
   /** False while it must get no new builds. */
   readonly ready: boolean
+  /** Which of the agents that a node has after one another is there now; another one is dialled anew. Absent for fixed nodes. */
+  readonly instance?: (() => string) | undefined
   /** A fresh byte stream to the node's buildkitd that speaks HTTP/2 cleartext (h2c); transport security is done. */
   dial(signal?: AbortSignal): Promise<Duplex>
   /** Whether somebody is there: rejects when not, within seconds. Absent where nothing but the daemon could be asked. */

@@ -137,6 +137,7 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     report: agent.report,
     ready: agent.ready,
     // The agent that is there now: a build may have been placed before its pod was replaced.
+    instance: () => (agents.get(agent.node) ?? agent).uid,
     dial: async (signal) => {
       const now = agents.get(agent.node) ?? agent
       return reached(now, dialAgent(addressOf(now), tls, signal), signal)

@@ -6,11 +6,14 @@ import { responseFault, trailersFault } from './header-rules.ts'
 import type { DecodedBlock } from './hpack/decoder.ts'
 import type { RawHeaders } from './raw-headers.ts'
 import { Http2Stream } from './stream.ts'
+import type { Allowance } from './windows.ts'
 
 export interface ClientOptions {
   /** Bytes of one call that the server may have on their way. */
   readonly streamWindow: number
   readonly maxHeaderListSize: number
+  /** The calls are those of several users: what one of them does not read holds up none of the others. */
+  readonly shared?: boolean
 }
 
 /** The client's side of a connection. */
@@ -19,7 +22,8 @@ export class Http2Client extends Http2Connection {
   private readonly unopened: { stream: Http2Stream; headers: RawHeaders }[] = []
 
   constructor(socket: Duplex, options: ClientOptions) {
-    super(socket, { role: 'client', initialWindowSize: options.streamWindow, maxConcurrentStreams: 0, ...options })
+    const { streamWindow: initialWindowSize, maxHeaderListSize, shared = false } = options
+    super(socket, { role: 'client', initialWindowSize, maxConcurrentStreams: 0, maxHeaderListSize, shared })
     this.start(preface)
   }
 
@@ -28,9 +32,13 @@ export class Http2Client extends Http2Connection {
     return this.leaving || this.destroyed
   }
 
-  /** Starts a call. When the server allows no more at once, it waits for its turn. */
-  request(headers: RawHeaders): Http2Stream {
+  /**
+   * Starts a call. When the server allows no more at once, it waits for its turn.
+   * @param allowance from which it gets a larger window when it turns out to be long.
+   */
+  request(headers: RawHeaders, allowance?: Allowance): Http2Stream {
     const stream = new Http2Stream(this)
+    stream.allowance = allowance
     if (this.closing) stream.finish(errorCodes.REFUSED_STREAM)
     else if (this.streams.size < this.remote.maxConcurrentStreams) this.open(stream, headers)
     else this.unopened.push({ stream, headers })

@@ -12,7 +12,7 @@ import { Sender } from './sender.ts'
 import { defaultSettings, maxWindow, type OwnSettings, readSettings, settingsAck, settingsFrame } from './settings.ts'
 import { Http2Stream, type StreamHost } from './stream.ts'
 import { TokenBucket } from './token-bucket.ts'
-import { ReceiveWindow } from './windows.ts'
+import { ReceiveWindow, StreamWindow } from './windows.ts'
 
 interface ConnectionEvents {
   /** For servers: a call of the peer. */
@@ -172,8 +172,7 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
       return
     }
     if (!stream.opened) return this.streamError(id, 'PROTOCOL_ERROR')
-    stream.receiveWindow -= length
-    if (stream.receiveWindow < 0) return this.reset(stream, errorCodes.FLOW_CONTROL_ERROR)
+    if (stream.window?.take(length) === false) return this.reset(stream, errorCodes.FLOW_CONTROL_ERROR)
     this.dataStream = stream
   }
 
@@ -181,6 +180,7 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
     const stream = this.dataStream
     if (!stream || stream.closed) return
     this.dataOverhead -= bytes.length
+    if (this.own.shared) this.giveBack(bytes.length)
     if (stream.expected !== undefined) stream.expected -= bytes.length
     stream.received(bytes)
   }
@@ -335,7 +335,7 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
   }
 
   consumed(stream: Http2Stream, bytes: number): void {
-    this.giveBack(bytes)
+    if (!this.own.shared) this.giveBack(bytes)
     this.returnCredit(stream, bytes)
   }
 
@@ -350,7 +350,7 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
   protected adopt(stream: Http2Stream, id: number): void {
     stream.id = id
     stream.sendWindow = this.remote.initialWindowSize
-    stream.receiveWindow = this.own.initialWindowSize
+    stream.window = new StreamWindow(this.own.initialWindowSize, stream.allowance)
     this.streams.set(id, stream)
   }
 
@@ -375,7 +375,8 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
   protected finish(stream: Http2Stream, code: number): void {
     if (stream.closed) return
     this.streams.delete(stream.id)
-    this.giveBack(stream.finish(code))
+    const unread = stream.finish(code)
+    if (!this.own.shared) this.giveBack(unread)
     this.streamGone()
     if (this.leaving) this.endWhenQuiet()
   }
@@ -417,11 +418,8 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
 
   private returnCredit(stream: Http2Stream, bytes: number): void {
     if (stream.closed || stream.remoteEnded) return
-    stream.unreturned += bytes
-    if (stream.unreturned < this.own.initialWindowSize / 8) return
-    stream.receiveWindow += stream.unreturned
-    this.output.push(numberFrame(frameTypes.WINDOW_UPDATE, stream.id, stream.unreturned))
-    stream.unreturned = 0
+    const increment = stream.window?.give(bytes) ?? 0
+    if (increment > 0) this.output.push(numberFrame(frameTypes.WINDOW_UPDATE, stream.id, increment))
   }
 
   private endWhenQuiet(): void {

@@ -8,6 +8,7 @@ import { encodeHeaders } from './hpack/encoder.ts'
 import { Http2Server } from './server.ts'
 import { settingsFrame } from './settings.ts'
 import type { Http2Stream } from './stream.ts'
+import type { Allowance } from './windows.ts'
 
 const limits = { streamWindow: 256 << 10, maxConcurrentStreams: 10, maxHeaderListSize: 16 << 10 }
 const request = [':method', 'POST', ':scheme', 'http', ':path', '/x', ':authority', 'a']
@@ -224,4 +225,57 @@ test('a GOAWAY of the server ends the calls it has not seen and no others', asyn
   expect(second.rstCode).toBe(errorCodes.REFUSED_STREAM)
   expect(first.closed).toBe(false)
   expect(client.closing).toBe(true)
+})
+
+/** What answers of so many bytes, to calls that nobody reads and then to one that is read, bring to a connection with shared windows. */
+async function answersOf(stuck: number, size: number, allowance: Allowance) {
+  const [near, far] = duplexPair()
+  const server = new Http2Server(far, { ...limits, maxConcurrentStreams: 100 })
+  const client = new Http2Client(near, { streamWindow: 65_535, maxHeaderListSize: 16_384, shared: true })
+  open.push(client, server)
+  client.setWindow(1 << 20)
+  const answers: Http2Stream[] = []
+  server.on('stream', (stream) => {
+    stream.resume()
+    stream.respond([':status', '200'])
+    stream.end(Buffer.alloc(size), ['grpc-status', '0'])
+    answers.push(stream)
+  })
+  await once(client, 'settings')
+  const unread = Array.from({ length: stuck }, () => client.request(request, allowance))
+  const read = client.request(request, allowance)
+  read.end()
+  const got = { bytes: 0 }
+  read.on('data', (chunk) => (got.bytes += chunk.length))
+  await once(read, 'close')
+  const held = answers.slice(0, stuck).reduce((sum, answer) => sum + size - answer.writableLength, 0)
+  return { unread, got: got.bytes, held }
+}
+
+test('on a shared connection what some leave unread holds up nobody, and is little', async () => {
+  const size = 4 << 20
+  // Ten times the connection's window is asked for and not read.
+  const { got, held } = await answersOf(20, size, { left: 0, each: 1 << 20 })
+  expect(got).toBe(size)
+  expect(held).toBe(20 * 65_535)
+})
+
+test('long calls of a shared connection have larger windows, as many as their user may have', async () => {
+  const allowance = { left: 2 << 20, each: 1 << 20 }
+  const { unread } = await answersOf(3, 4 << 20, allowance)
+  expect(allowance.left, 'the call that has ended gave it back').toBe(2 << 20)
+  for (const call of unread) {
+    // Read until it is long, and then no more.
+    const read = { bytes: 0 }
+    call.on('data', (chunk) => {
+      read.bytes += chunk.length
+      if (read.bytes > 40_000) call.pause()
+    })
+    while (read.bytes <= 40_000) await new Promise((resolve) => setImmediate(resolve))
+  }
+  expect(allowance.left).toBe(0)
+  const closed = unread.map((call) => once(call, 'close'))
+  for (const call of unread) call.close()
+  await Promise.all(closed)
+  expect(allowance.left).toBe(2 << 20)
 })

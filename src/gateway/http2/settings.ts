@@ -57,6 +57,8 @@ export interface OwnSettings {
   /** For servers. */
   readonly maxConcurrentStreams: number
   readonly maxHeaderListSize: number
+  /** The connection's window is given back as bytes arrive, not as they are read: what is kept is bounded by the streams' alone. */
+  readonly shared?: boolean
 }
 
 export function settingsFrame(own: OwnSettings): Buffer {

@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { ChunkQueue } from './chunk-queue.ts'
 import { errorCodes } from './errors.ts'
 import type { RawHeaders } from './raw-headers.ts'
+import type { Allowance, StreamWindow } from './windows.ts'
 
 interface StreamEvents {
   data: [chunk: Buffer]
@@ -41,9 +42,10 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
   closed = false
   headersSent = false
   sendWindow = 0
-  receiveWindow = 0
-  /** Bytes that were read and whose credit the peer has not got back. */
-  unreturned = 0
+  /** What the peer may send, from when the stream is opened on. */
+  window: StreamWindow | undefined
+  /** From which that is enlarged. */
+  allowance: Allowance | undefined
   readonly pending = new ChunkQueue()
   /** In the connection's list of streams that have something to send. */
   queued = false
@@ -176,7 +178,7 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
     if (lost > 0) this.unread.clear()
     process.nextTick(() => {
       if (!this.endEmitted && this.remoteEnded && this.unread.length > 0) this.closeAfterReading = true
-      else this.emit('close')
+      else this.over()
     })
     return lost
   }
@@ -198,6 +200,11 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
     if (this.flowing !== true || this.unread.length > 0 || this.endEmitted || !this.remoteEnded) return
     this.endEmitted = true
     this.emit('end')
-    if (this.closeAfterReading) this.emit('close')
+    if (this.closeAfterReading) this.over()
+  }
+
+  private over(): void {
+    this.window?.end()
+    this.emit('close')
   }
 }

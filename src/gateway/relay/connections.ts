@@ -74,7 +74,7 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
     const { session } = connection
     const refusal = options.refusal()
     const streams = new Set<Http2Stream>()
-    const upstreams = createUpstreams(context.vigil, context.telemetry)
+    const upstreams = createUpstreams(context.connections)
     const admitted = identify(connection, options).then((caller) => {
       const release = identities.claim(caller)
       if (session.destroyed) release()

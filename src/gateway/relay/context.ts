@@ -5,7 +5,6 @@ import type { Owners } from '../correlate/owners.ts'
 import type { BuildNode, Directory } from '../directory/directory.ts'
 import type { ImageWork } from '../delivery/image-work.ts'
 import type { DeliveryWish } from '../delivery/targets.ts'
-import type { Vigil } from '../directory/vigil.ts'
 import type { Caller } from '../listener/caller.ts'
 import type { Http2Stream } from '../http2/stream.ts'
 import type { Admission } from '../policy/admission.ts'
@@ -20,6 +19,7 @@ import type { Telemetry } from '../telemetry/telemetry.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { GatewayConfig } from '../../api/config.ts'
 import type { RawHeaders } from './headers.ts'
+import type { NodeConnections } from './node-connections.ts'
 import type { Upstreams } from './upstream.ts'
 
 /** A build that was placed. */
@@ -77,8 +77,8 @@ export interface RelayContext {
   readonly turns: Turns
   /** Told how builds and calls went. */
   readonly telemetry: Telemetry
-  /** Notices nodes that vanish without a word. */
-  readonly vigil: Vigil
+  /** The ways to the nodes' daemons. */
+  readonly connections: NodeConnections
   /** What daemons said of themselves last. */
   readonly remembered: Remembered
   /** What builds returned, for who may read it. */

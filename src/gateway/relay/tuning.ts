@@ -1,4 +1,5 @@
 import type { ClientOptions } from '../http2/client.ts'
+import type { Allowance } from '../http2/windows.ts'
 
 /**
  * Bytes one connection may have in flight towards us. The protocol's default (64 KiB for everything together) costs a
@@ -14,6 +15,15 @@ export const clientStreamWindow = 12 << 20
 
 /** Towards daemons. No PINGs: buildkitd answers frequent ones with GOAWAY too_many_pings. */
 export const upstreamOptions: ClientOptions = { streamWindow, maxHeaderListSize: 1 << 20 }
+
+/** On connections that clients share what one of them leaves unread is bounded by the windows of its calls: small at first … */
+export const sharedOptions: ClientOptions = { ...upstreamOptions, streamWindow: 65_535, shared: true }
+
+/** … and larger for so many of its long calls at a time. */
+const longCalls = 4
+
+/** For the calls of one client. */
+export const allowance = (): Allowance => ({ left: longCalls * streamWindow, each: streamWindow })
 
 /** Most bytes of a message of a daemon's that is decoded here. */
 export const messageLimit = 64 << 20

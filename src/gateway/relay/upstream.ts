@@ -1,14 +1,13 @@
-import type { Duplex } from 'node:stream'
 import type { BuildNode } from '../directory/directory.ts'
-import type { Telemetry, Traffic } from '../telemetry/telemetry.ts'
-import type { Vigil } from '../directory/vigil.ts'
-import { describeError, InsituError } from '../../kernel/errors.ts'
-import { Http2Client } from '../http2/client.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import { errorCodes } from '../http2/errors.ts'
 import type { Http2Stream } from '../http2/stream.ts'
-import { connectionWindow, upstreamOptions } from './tuning.ts'
-import { upstreamHeaders, type RawHeaders } from './headers.ts'
+import type { RawHeaders } from './headers.ts'
+import type { Allowance } from '../http2/windows.ts'
+import type { NodeConnections, Taken } from './node-connections.ts'
+import { allowance } from './tuning.ts'
 
-/** One HTTP/2 connection to a node's daemon, for the calls of one client connection. */
+/** The way to a node's daemon for the calls of one client connection. */
 export interface Upstream {
   readonly node: string
   request(raw: RawHeaders): Http2Stream
@@ -18,7 +17,7 @@ export interface Upstream {
   whyLost(): Promise<InsituError | undefined>
 }
 
-/** The upstream connections of one client connection, opened when first needed. */
+/** The ways of one client connection, opened when first needed. */
 export interface Upstreams {
   /**
    * @param aside for a question in passing: the node does not become the one that was used last.
@@ -27,124 +26,86 @@ export interface Upstreams {
   to(node: BuildNode, aside?: boolean): Promise<Upstream>
   /** The node that was used last, while its connection is there. */
   latest(): string | undefined
+  /** Ends every call. */
   close(): void
 }
 
-/**
- * @param vigil notices nodes that vanish without a word; their connections end.
- * @param telemetry counts connections and bytes.
- */
-export function createUpstreams(vigil: Vigil, telemetry: Pick<Telemetry, 'opened'>): Upstreams {
-  const open = new Map<string, Promise<Connection>>()
-  const abort = new AbortController()
+/** @param connections which other clients use too. */
+export function createUpstreams(connections: NodeConnections): Upstreams {
+  const open = new Map<string, Promise<Way>>()
+  const ways = new Set<Way>()
+  const budget = allowance()
+  let closed = false
   let latest: string | undefined
 
-  const dial = async (node: BuildNode): Promise<Connection> => {
-    let stream: Duplex
-    try {
-      stream = await node.dial(abort.signal)
-    } catch (error) {
-      throw new InsituError('NODE_UNREACHABLE', `node ${node.name}: its build daemon cannot be reached`, {
-        status: 'UNAVAILABLE',
-        cause: error,
-      })
-    }
-    const end = vigil.over(node, (reason) => stream.destroy(reason))
-    const closed = telemetry.opened(stream as Duplex & Traffic)
-    stream.once('close', () => {
-      end()
-      closed()
-    })
-    return establish(node, stream)
+  const take = async (node: BuildNode): Promise<Way> => {
+    const way = wayOver(node.name, await connections.take(node), budget)
+    if (closed) way.close()
+    else ways.add(way)
+    return way
   }
 
   return {
     async to(node, aside = false) {
       const known = await open.get(node.name)?.catch(() => undefined)
-      if (known && !known.lost() && !known.leaving()) {
+      if (known?.usable() === true) {
         if (!aside) latest = node.name
         return known
       }
       // A node that has just fallen silent would let each call of the builds it had wait for its dial again.
       const silence = known?.silent()
       if (silence) throw silence
+      if (known?.lost() && ways.delete(known)) known.close()
       const pending = open.get(node.name)
       // Somebody else may have dialled anew while this call waited.
-      const current = pending && (await pending.catch(() => undefined)) !== known ? pending : dial(node)
+      const current = pending && (await pending.catch(() => undefined)) !== known ? pending : take(node)
       open.set(node.name, current)
-      const connection = await current.catch((error: unknown) => {
+      const way = await current.catch((error: unknown) => {
         if (open.get(node.name) === current) open.delete(node.name)
         throw error
       })
-      if (abort.signal.aborted) connection.destroy()
       if (!aside) latest = node.name
-      return connection
+      return way
     },
     latest: () => latest,
     close() {
-      abort.abort(new Error('the client connection is closed'))
-      for (const connection of open.values())
-        connection.then(
-          (c) => c.destroy(),
-          () => undefined,
-        )
+      closed = true
+      for (const way of ways) way.close()
+      ways.clear()
       open.clear()
     },
   }
 }
 
-/** Milliseconds for which a client's calls to a node that fell silent fail at once. */
-const silenceTime = 20_000
-
-interface Connection extends Upstream {
-  /** The daemon takes no new calls on this connection. */
-  leaving(): boolean
-  /** The error of a node that stopped to answer a moment ago. */
+interface Way extends Upstream {
+  /** The daemon takes new calls on it. */
+  usable(): boolean
   silent(): InsituError | undefined
-  destroy(): void
+  close(): void
 }
 
-function establish({ name: node, fate }: BuildNode, stream: Duplex): Connection {
-  const client = new Http2Client(stream, upstreamOptions)
-  client.setWindow(connectionWindow)
-  let silent: number | undefined
-  stream.once('close', () => {
-    if (stream.errored instanceof InsituError) silent = performance.now()
-  })
-  const lost = (): InsituError | undefined => {
-    if (!client.destroyed) return undefined
-    return new InsituError('NODE_LOST', `node ${node}: the connection to its build daemon was lost`, {
-      status: 'UNAVAILABLE',
-      fix: 'run the build again; the log of the node says why its daemon went away',
-      ...(client.reason === undefined ? {} : { cause: describeError(client.reason) }),
-    })
-  }
-  const explain = async (error: InsituError): Promise<InsituError> => {
-    // Where we ended it ourselves that is the cause.
-    if (!fate || client.reason instanceof InsituError) return error
-    try {
-      const words = await fate()
-      const { code, message, status, fix } = error
-      return words === undefined ? error : new InsituError(code, `${message}: ${words}`, { status, fix })
-    } catch {
-      return error
-    }
-  }
-  let explained: Promise<InsituError> | undefined
+/** The calls of one client on a connection: what is left of them ends with the client. */
+function wayOver(node: string, { connection, release }: Taken, budget: Allowance): Way {
+  const calls = new Set<Http2Stream>()
+  let closed = false
   return {
     node,
-    whyLost() {
-      const error = lost()
-      return error ? (explained ??= explain(error)) : Promise.resolve(undefined)
-    },
     request(raw) {
-      const gone = lost()
-      if (gone) throw gone
-      return client.request(upstreamHeaders(raw))
+      if (closed) throw new InsituError('CLIENT_GONE', 'the client is gone', { status: 'CANCELLED' })
+      const call = connection.request(raw, budget)
+      calls.add(call)
+      call.once('close', () => calls.delete(call))
+      return call
     },
-    lost,
-    silent: () => (silent !== undefined && performance.now() - silent < silenceTime ? lost() : undefined),
-    leaving: () => client.closing,
-    destroy: () => client.destroy(),
+    lost: () => connection.lost(),
+    whyLost: () => connection.whyLost(),
+    silent: () => connection.silent(),
+    usable: () => !connection.lost() && !connection.leaving(),
+    close() {
+      if (closed) return
+      closed = true
+      for (const call of calls) call.close(errorCodes.CANCEL)
+      release()
+    },
   }
 }

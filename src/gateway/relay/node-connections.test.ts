@@ -1,0 +1,131 @@
+import { once } from 'node:events'
+import { duplexPair } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, expect, test } from 'vitest'
+import type { BuildNode } from '../directory/directory.ts'
+import { errorCodes } from '../http2/errors.ts'
+import { Http2Server } from '../http2/server.ts'
+import type { Http2Stream } from '../http2/stream.ts'
+import { createNodeConnections } from './node-connections.ts'
+import { createUpstreams } from './upstream.ts'
+
+const request = [':method', 'POST', ':scheme', 'http', ':path', '/x', ':authority', 'a']
+const limits = { streamWindow: 256 << 10, maxConcurrentStreams: 10, maxHeaderListSize: 16 << 10 }
+const open: { destroy(): void }[] = []
+
+afterEach(() => {
+  for (const one of open.splice(0)) one.destroy()
+})
+
+/** A daemon that answers no call, and the ways of two clients to it. */
+function setup(options: { readonly idle?: number; readonly fresh?: number } = {}) {
+  const daemons: Http2Server[] = []
+  const calls: Http2Stream[] = []
+  const agent = { uid: 'first', away: false }
+  const node: BuildNode = {
+    ...{ name: 'a', report: undefined, ready: true, proxy: () => Promise.resolve({}), instance: () => agent.uid },
+    dial: async () => {
+      await sleep(5)
+      if (agent.away) throw new Error('nobody listens')
+      const [near, far] = duplexPair()
+      const daemon = new Http2Server(far, limits)
+      daemon.on('stream', (stream) => void calls.push(stream))
+      daemons.push(daemon)
+      open.push(daemon, near)
+      return near
+    },
+  }
+  const counts = { open: 0 }
+  const connections = createNodeConnections({
+    vigil: { over: () => () => undefined },
+    telemetry: { opened: () => ((counts.open += 1), () => void (counts.open -= 1)) },
+    ...options,
+  })
+  const clients = [createUpstreams(connections), createUpstreams(connections)] as const
+  const seen = async (count: number): Promise<void> => {
+    while (calls.length < count) await sleep(1)
+  }
+  return { node, agent, daemons, calls, counts, connections, clients, seen }
+}
+
+test('clients that come at once and later share one connection, and one that goes ends its own calls alone', async () => {
+  const { node, daemons, calls, clients, seen } = setup()
+  const [one, other] = await Promise.all(clients.map((client) => client.to(node)))
+  const mine = one!.request(request)
+  const theirs = other!.request(request)
+  expect(daemons).toHaveLength(1)
+  await seen(2)
+  clients[0].close()
+  await once(mine, 'close')
+  expect(mine.rstCode).toBe(errorCodes.CANCEL)
+  expect(() => one!.request(request)).toThrow('the client is gone')
+  await sleep(20)
+  expect([theirs.closed, ...calls.map((call) => call.closed)]).toEqual([false, true, false])
+})
+
+test('a connection that nobody uses is kept for the next build, and no longer', async () => {
+  const { node, daemons, counts, clients } = setup({ idle: 60 })
+  await clients[0].to(node)
+  clients[0].close()
+  await sleep(20)
+  await clients[1].to(node)
+  await sleep(100)
+  expect([daemons.length, counts.open], 'used').toEqual([1, 1])
+  clients[1].close()
+  await sleep(20)
+  expect(counts.open, 'a moment later').toBe(1)
+  await sleep(100)
+  expect(counts.open).toBe(0)
+})
+
+test.each([
+  ['of a certain age', 30, 'first'],
+  ['to an agent that was replaced', 60_000, 'second'],
+])('one %s gets no new clients and stays for those it has', async (_, fresh, uid) => {
+  const { node, agent, daemons, counts, clients } = setup({ fresh })
+  const [early, late] = clients
+  const upstream = await early.to(node)
+  await sleep(40)
+  agent.uid = uid
+  await late.to(node)
+  expect(daemons).toHaveLength(2)
+  expect(await early.to(node), 'a client stays where it is').toBe(upstream)
+  early.close()
+  await sleep(5)
+  expect([daemons[0]!.destroyed, daemons[1]!.destroyed, counts.open]).toEqual([true, false, 1])
+})
+
+test('a connection that is lost, or takes no more calls, is followed by a new one', async () => {
+  const { node, agent, daemons, clients } = setup()
+  const [client, other] = clients
+  const first = await client.to(node)
+  const call = first.request(request)
+  daemons[0]!.destroy()
+  await once(call, 'close')
+  expect(first.lost()?.code).toBe('NODE_LOST')
+  agent.away = true
+  await expect(client.to(node)).rejects.toThrow('its build daemon cannot be reached')
+  agent.away = false
+  const second = await client.to(node)
+  expect(second.lost()).toBeUndefined()
+  daemons[1]!.shutdown()
+  while (daemons.length < 3) {
+    await client.to(node)
+    await sleep(5)
+  }
+  await other.to(node)
+  expect(daemons).toHaveLength(3)
+})
+
+test('a gateway that ends keeps no connection that nobody uses', async () => {
+  const { node, counts, connections, clients } = setup()
+  await clients[0].to(node)
+  await clients[1].to(node)
+  clients[0].close()
+  connections.close()
+  await sleep(5)
+  expect(counts.open, 'somebody uses it').toBe(1)
+  clients[1].close()
+  await sleep(5)
+  expect(counts.open).toBe(0)
+})
