@@ -27,7 +27,7 @@ export interface NodeConnection {
 export interface Taken {
   readonly connection: NodeConnection
   /** Once: its calls have ended. */
-  release(): void
+  readonly release: () => void
 }
 
 /**
