@@ -172,7 +172,7 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
       return
     }
     if (!stream.opened) return this.streamError(id, 'PROTOCOL_ERROR')
-    if (stream.window?.take(length) === false) return this.reset(stream, errorCodes.FLOW_CONTROL_ERROR)
+    if (stream.window?.take(length) === false) return this.streamError(id, 'FLOW_CONTROL_ERROR')
     this.dataStream = stream
   }
 
@@ -273,7 +273,7 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
     // Decoded in any case: the next blocks build on it.
     const decoded = this.decoder.decode(block, this.own.maxHeaderListSize)
     const stream = this.streams.get(id)
-    if (stream?.remoteEnded === true) return this.reset(stream, errorCodes.STREAM_CLOSED)
+    if (stream?.remoteEnded === true) return this.streamError(id, 'STREAM_CLOSED')
     if (stream) this.laterHeaders(stream, decoded, endStream)
     else if (!this.resetByUs.has(id)) this.newHeaders(id, decoded, endStream)
   }
@@ -327,7 +327,12 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
   protected pushHeaders(stream: Http2Stream, headers: RawHeaders, endStream: boolean): void {
     const block = encodeHeaders(headers, this.firstBlock)
     this.firstBlock = false
-    for (const frame of headerFrames(stream.id, block, endStream, this.remote.maxFrameSize)) this.output.push(frame)
+    // An answer that ends its stream makes room for the next call, whether the peer reads it or not.
+    const provoked = endStream && this.own.role === 'server'
+    for (const frame of headerFrames(stream.id, block, endStream, this.remote.maxFrameSize)) {
+      if (provoked) this.output.answer(frame)
+      else this.output.push(frame)
+    }
   }
 
   wantsToSend(stream: Http2Stream): void {

@@ -144,6 +144,14 @@ test.for<[string, (peer: Duplex) => void, number]>([
     calm,
   ],
   [
+    'headers of calls that have ended their side',
+    (peer) => {
+      const ended = (id: number): Buffer => Buffer.concat(headerFrames(id, encodeHeaders(request, false), true, 16_384))
+      for (let id = 1; id < 6000; id += 2) peer.write(Buffer.concat([ended(id), ended(id)]))
+    },
+    calm,
+  ],
+  [
     'header blocks without end',
     (peer) => {
       peer.write(Buffer.concat([frameHeader(frameTypes.HEADERS, 0, 1, 0)]))
@@ -181,17 +189,46 @@ test.for<[string, (peer: Duplex) => void, number]>([
   expect(goaway()).toBe(code)
 })
 
-test('PINGs whose answers nobody reads end the connection', async () => {
+/** A peer that writes what it is given for each turn, and reads nothing. */
+async function unread(next: () => Buffer): Promise<Http2Server> {
   const [peer, far] = duplexPair({ highWaterMark: 600 << 10 })
   const server = new Http2Server(far, limits)
   open.push(server)
   peer.on('error', () => undefined)
   peer.write(Buffer.concat([preface, frameHeader(frameTypes.SETTINGS, 0, 0, 0)]))
-  const many = Buffer.concat(Array.from({ length: 1000 }, () => pingFrame(Buffer.alloc(8), false)))
-  const timer = setInterval(() => peer.writable && peer.write(many), 0)
+  server.on('stream', (stream) => {
+    stream.respond([':status', '200', 'grpc-message', 'no '.repeat(100)], { endStream: true })
+  })
+  const timer = setInterval(() => peer.writable && peer.write(next()), 0)
   await once(server, 'close')
   clearInterval(timer)
+  return server
+}
+
+test('PINGs whose answers nobody reads end the connection', async () => {
+  const many = Buffer.concat(Array.from({ length: 1000 }, () => pingFrame(Buffer.alloc(8), false)))
+  expect((await unread(() => many)).reason?.message).toContain('too many frames')
+})
+
+test('calls whose refusals nobody reads end the connection', async () => {
+  let id = -1
+  const block = encodeHeaders(request, false)
+  const call = (): Buffer => Buffer.concat(headerFrames((id += 2), block, true, 16_384))
+  const server = await unread(() => Buffer.concat(Array.from({ length: 500 }, call)))
   expect(server.reason?.message).toContain('too many frames')
+})
+
+test('what follows of a call that came after our GOAWAY is ignored', async () => {
+  const { server, peer, calls, goaway } = raw()
+  peer.write(headersFrame(1))
+  while (calls.length === 0) await new Promise((resolve) => setImmediate(resolve))
+  server.shutdown()
+  peer.write(Buffer.concat([headersFrame(3), frameHeader(frameTypes.DATA, 0, 3, 1), Buffer.alloc(1)]))
+  peer.write(Buffer.concat([frameHeader(frameTypes.DATA, 1, 1, 1), Buffer.alloc(1)]))
+  calls[0]!.resume()
+  await once(calls[0]!, 'end')
+  expect(calls).toHaveLength(1)
+  expect(goaway()).toBe(errorCodes.NO_ERROR)
 })
 
 test('a million tiny pieces that nobody reads do not become a million objects', async () => {

@@ -5,6 +5,8 @@ const congestion = 512 << 10
 
 /** Frames that answer the peer and wait because it does not read: as many as Go's server keeps. */
 const mostWaiting = 10_000
+/** … and bytes of them: a call that is refused is answered with a sentence. */
+const mostBytesWaiting = 1 << 20
 
 /** So few bytes are copied together: a list of pieces costs more to hand over. */
 const small = 4096
@@ -19,7 +21,7 @@ export class Output {
   private scheduled = false
   private deferred = false
   private filling = false
-  private waiting = 0
+  private waiting = { frames: 0, bytes: 0 }
 
   /**
    * @param fill adds DATA frames while the socket is not congested.
@@ -30,7 +32,7 @@ export class Output {
     this.fill = fill
     this.flooded = flooded
     socket.on('drain', () => {
-      this.waiting = 0
+      this.waiting = { frames: 0, bytes: 0 }
       this.flush()
     })
   }
@@ -49,7 +51,11 @@ export class Output {
 
   /** Adds a frame that the peer provoked. */
   answer(frame: Buffer): void {
-    if (this.room <= 0 && ++this.waiting > mostWaiting) return this.flooded()
+    if (this.room <= 0) {
+      this.waiting.frames += 1
+      this.waiting.bytes += frame.length
+      if (this.waiting.frames > mostWaiting || this.waiting.bytes > mostBytesWaiting) return this.flooded()
+    }
     this.push(frame)
   }
 

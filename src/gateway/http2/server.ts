@@ -21,6 +21,8 @@ const rememberedStreams = 100
 export class Http2Server extends Http2Connection {
   private prefaceLeft = preface
   private readonly recent = new Set<number>()
+  /** The highest id that came, looked at or not. */
+  private highest = 0
 
   constructor(socket: Duplex, options: ServerOptions) {
     super(socket, { role: 'server', initialWindowSize: options.streamWindow, ...options })
@@ -38,14 +40,15 @@ export class Http2Server extends Http2Connection {
   }
 
   protected isIdle(id: number): boolean {
-    return id % 2 === 0 || id > this.lastPeerStream
+    return id % 2 === 0 || id > this.highest
   }
 
   protected newHeaders(id: number, { headers, tooLarge }: DecodedBlock, endStream: boolean): void {
     if (this.recent.has(id)) throw new Http2Error('STREAM_CLOSED', 'HEADERS on a closed stream')
-    if (id % 2 === 0 || id <= this.lastPeerStream) throw protocolError('a stream id that cannot be new')
-    // After our GOAWAY: the client knows that this one was not looked at.
-    if (this.leaving) return
+    if (id % 2 === 0 || id <= this.highest) throw protocolError('a stream id that cannot be new')
+    this.highest = id
+    // After our GOAWAY: the client knows that this one was not looked at, and what follows of it is ignored.
+    if (this.leaving) return this.remember(id)
     this.lastPeerStream = id
     if (this.streams.size >= this.own.maxConcurrentStreams) return this.streamError(id, 'REFUSED_STREAM')
     const fault = tooLarge ? undefined : requestFault(headers)

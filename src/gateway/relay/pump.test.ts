@@ -1,8 +1,9 @@
 import { once } from 'node:events'
 import { type Duplex, duplexPair } from 'node:stream'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { Http2Client } from '../http2/client.ts'
 import { Http2Server } from '../http2/server.ts'
+import type { Http2Stream } from '../http2/stream.ts'
 import { pump } from './pump.ts'
 
 const limits = { streamWindow: 256 << 10, maxConcurrentStreams: 10, maxHeaderListSize: 16 << 10 }
@@ -14,10 +15,17 @@ afterEach(() => {
 })
 
 /** Both ends of a connection, and what its server's side and its client's side have written, write by write. */
-function connection(): { client: Http2Client; server: Http2Server; sent: Buffer[]; answered: Buffer[] } {
+function connection(windows: { server?: number; client?: number } = {}): {
+  client: Http2Client
+  server: Http2Server
+  sent: Buffer[]
+  answered: Buffer[]
+} {
   const [near, far] = duplexPair()
-  const server = new Http2Server(far, limits)
-  const client = new Http2Client(near, limits)
+  const server = new Http2Server(far, { ...limits, streamWindow: windows.server ?? limits.streamWindow })
+  const client = new Http2Client(near, { ...limits, streamWindow: windows.client ?? limits.streamWindow })
+  server.setWindow(windows.server ?? 0)
+  client.setWindow(windows.client ?? 0)
   open.push(client, server)
   return { client, server, sent: writesOf(far), answered: writesOf(near) }
 }
@@ -56,4 +64,49 @@ test('a short call is one packet for the daemon, and its answer one for the clie
   expect(up.sent).toHaveLength(1)
   expect(down.answered.filter((write) => write.includes('the answer'))).toHaveLength(1)
   expect(down.answered).toHaveLength(1)
+})
+
+/** What the relay lets come: more than the other side takes. */
+const large = 4 << 20
+
+/** A call that is relayed, seen from the client and from the daemon. */
+async function relayed() {
+  const down = connection({ server: large })
+  const up = connection({ client: large })
+  let relaying: Promise<unknown> | undefined
+  const closed: string[] = []
+  down.server.on('stream', (stream, headers) => {
+    const call = up.client.request(headers)
+    stream.once('close', () => closed.push('client'))
+    call.once('close', () => closed.push('daemon'))
+    relaying = pump(stream, call, { lost: () => undefined })
+  })
+  const daemon = once(up.server, 'stream') as Promise<[Http2Stream]>
+  const client = down.client.request(request)
+  const [served] = await daemon
+  return { client, served, closed, done: () => relaying }
+}
+
+test('a daemon that answers before it has read lets a long call of a client end', async () => {
+  const { client, served, closed, done } = await relayed()
+  // More than the daemon's window and what the relay passes on: the rest waits.
+  client.end(Buffer.alloc(large / 2))
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  served.respond([':status', '200', 'grpc-status', '3'], { endStream: true })
+  client.resume()
+  await done()
+  await vi.waitFor(() => expect(closed.sort()).toEqual(['client', 'daemon']))
+})
+
+test('what a client leaves unread goes with it, also when the daemon had said everything', async () => {
+  const { client, served, closed, done } = await relayed()
+  served.resume()
+  client.end()
+  served.respond([':status', '200'])
+  served.end(Buffer.alloc(large / 2), ['grpc-status', '0'])
+  client.pause()
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  client.close()
+  await done()
+  await vi.waitFor(() => expect(closed.sort()).toEqual(['client', 'daemon']))
 })

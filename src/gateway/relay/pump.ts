@@ -113,6 +113,8 @@ export function pump(down: Http2Stream, up: Http2Stream, options: PumpOptions): 
       maybeComplete()
     })
     up.on('close', () => {
+      // What the client still sends, and what waits since the daemon did not keep up, is for nobody.
+      down.resume()
       if (done || completing) return
       const conclude = async (): Promise<void> => {
         const lost = await options.lost()
@@ -133,6 +135,8 @@ export function pump(down: Http2Stream, up: Http2Stream, options: PumpOptions): 
     down.on('close', () => {
       const code = down.rstCode === errorCodes.NO_ERROR ? errorCodes.CANCEL : down.rstCode
       up.close(done ? errorCodes.NO_ERROR : code)
+      // Ended on both sides, it still has what the client did not read.
+      up.resume()
       finish({ kind: 'reset', by: 'client', code })
     })
     if (down.closed) {
