@@ -18,14 +18,20 @@ test('every key changes its field', () => {
     push: { plainHttp: ['registry.test:5000'] },
     limits: {
       ...{ messageSize: '1GiB', headerSize: '8KiB', streamsPerConnection: 5, connectionsPerIdentity: 6 },
-      ...{ pendingHandshakes: 7, handshakeTimeout: '8s', keepalive: '0s', keepaliveTimeout: '1m' },
+      ...{
+        messagesPerIdentity: '2MiB',
+        pendingHandshakes: 7,
+        handshakeTimeout: '8s',
+        keepalive: '0s',
+        keepaliveTimeout: '1m',
+      },
     },
     maxBuildDuration: '90m',
   }
   const delivery = { to: 3, required: true, timeout: 90, perSource: 5 }
   const limits = {
     ...{ messageSize: 2 ** 30, headerSize: 8192, streamsPerConnection: 5, connectionsPerIdentity: 6 },
-    ...{ pendingHandshakes: 7, handshakeTimeout: 8, keepalive: 0, keepaliveTimeout: 60 },
+    ...{ messagesPerIdentity: 2 ** 21, pendingHandshakes: 7, handshakeTimeout: 8, keepalive: 0, keepaliveTimeout: 60 },
   }
   expect(gatewayConfig({ gateway }, transparentGateway)).toEqual({
     ...gateway,

@@ -4,6 +4,8 @@ import { count, duration, section, wrong } from './config-values.ts'
 export interface LimitsConfig {
   /** Bytes of a message that is decoded; streams that are relayed have no limit. */
   readonly messageSize: number
+  /** Bytes of the messages that are decoded for all open calls of an identity. */
+  readonly messagesPerIdentity: number
   /** Bytes of the header list of a call, counted as HTTP/2 does: names, values and 32 for each field. */
   readonly headerSize: number
   /** Calls at once on one connection. */
@@ -21,6 +23,7 @@ export interface LimitsConfig {
 
 export const defaultLimits: LimitsConfig = {
   messageSize: 64 << 20,
+  messagesPerIdentity: 256 << 20,
   headerSize: 256 << 10,
   streamsPerConnection: 1000,
   connectionsPerIdentity: 2000,
@@ -39,6 +42,7 @@ export function readLimits(value: unknown, base: LimitsConfig): LimitsConfig {
   const bytes = (key: keyof LimitsConfig): number => size(table[key], name(key), base[key])
   return {
     messageSize: bytes('messageSize'),
+    messagesPerIdentity: bytes('messagesPerIdentity'),
     headerSize: bytes('headerSize'),
     streamsPerConnection: number('streamsPerConnection'),
     connectionsPerIdentity: number('connectionsPerIdentity'),

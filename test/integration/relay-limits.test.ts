@@ -28,6 +28,8 @@ function client(port: number): http2.ClientHttp2Session {
   return session
 }
 
+const solve = '/moby.buildkit.v1.Control/Solve'
+
 interface Answer {
   readonly status: string
   readonly message: string
@@ -37,7 +39,7 @@ interface Answer {
 function call(session: http2.ClientHttp2Session, extra: Record<string, string> = {}, body = Buffer.alloc(5)) {
   const stream = session.request({
     ':method': 'POST',
-    ':path': '/moby.buildkit.v1.Control/Solve',
+    ':path': solve,
     'content-type': 'application/grpc',
     ...extra,
   })
@@ -58,6 +60,21 @@ test('a message that is too large is refused with its limit', async () => {
   const gateway = await gatewayWith({ messageSize: 1 << 20 })
   const answer = await call(client(gateway.port), {}, Buffer.alloc(2 << 20))
   expect(answer).toMatchObject({ status: '8', message: expect.stringContaining('larger than the 1 MiB') })
+})
+
+test('the messages of all open calls of an identity have a limit, and those that end make room', async () => {
+  const gateway = await gatewayWith({ messagesPerIdentity: 1 << 20 })
+  const [session, other] = [client(gateway.port), client(gateway.port)]
+  const held = session.request({ ':method': 'POST', ':path': solve, 'content-type': 'application/grpc' })
+  held.on('error', () => undefined)
+  held.write(Buffer.alloc(700 << 10))
+  const refused = { status: '8', message: expect.stringContaining('calls with 1 MiB of messages open') }
+  await until('the first message to have come', async () => {
+    const answer = await call(other, {}, Buffer.alloc(500 << 10))
+    return answer.status === '8' ? answer : undefined
+  }).then((answer) => expect(answer).toMatchObject(refused))
+  held.close(http2.constants.NGHTTP2_CANCEL)
+  await until('room', async () => (await call(other, {}, Buffer.alloc(500 << 10))).status !== '8' || undefined)
 })
 
 test('header fields that are too large are refused with their limit, and the connection goes on', async () => {

@@ -35,7 +35,7 @@ export async function answerContent(context: RelayContext, call: Call): Promise<
       status: 'PERMISSION_DENIED',
     })
   }
-  const body = await readBody(call.stream, call.messageLimit)
+  const body = await readBody(call.stream, call.messages)
   const digest = askedDigest(unframe(body))
   const viewer = viewerOf(context, call.caller)
   const blob = context.blobs.find(viewer.owner, digest) ?? (await search(context, call, digest, viewer))

@@ -19,7 +19,7 @@ const patience = { usage: 20_000, prune: 600_000 }
  * administrators read the descriptions.
  */
 export async function answerDiskUsage(context: RelayContext, call: Call): Promise<void> {
-  const request = unframe(await readBody(call.stream, call.messageLimit))
+  const request = unframe(await readBody(call.stream, call.messages))
   const viewer = viewerOf(context, call.caller)
   const { answers, missing } = await askNodes(
     context,
@@ -51,7 +51,7 @@ function withoutDescriptions(response: Uint8Array): Uint8Array {
 
 /** Control/Prune on every node, for administrators. Ends with an error when a node was not pruned: clients show it. */
 export async function answerPrune(context: RelayContext, call: Call): Promise<void> {
-  const request = unframe(await readBody(call.stream, call.messageLimit))
+  const request = unframe(await readBody(call.stream, call.messages))
   context.admission.administer(call.caller, 'Prune')
   const reply = openReply(call.stream, call.signal)
   const result = await askNodes(

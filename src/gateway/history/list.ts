@@ -31,7 +31,7 @@ import { maySee, viewerOf, type Viewer } from './viewer.ts'
  * on stands in its attribute `insitu.node`.
  */
 export async function answerHistory(context: RelayContext, call: Call): Promise<void> {
-  const request = decodeHistoryRequest(unframe(await readBody(call.stream, call.messageLimit)))
+  const request = decodeHistoryRequest(unframe(await readBody(call.stream, call.messages)))
   if (request.limit < 0) {
     throw new InsituError('HISTORY_LIMIT', `invalid limit ${request.limit}`, { status: 'INVALID_ARGUMENT' })
   }

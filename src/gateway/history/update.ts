@@ -17,7 +17,7 @@ const patience = 60_000
  * one keeps its blobs on the node for ever, which is for administrators.
  */
 export async function answerUpdateHistory(context: RelayContext, call: Call): Promise<void> {
-  const message = unframe(await readBody(call.stream, call.messageLimit))
+  const message = unframe(await readBody(call.stream, call.messages))
   const request = fromBinary(UpdateBuildHistoryRequestSchema, message)
   const viewer = viewerOf(context, call.caller)
   if (!request.delete && !request.finalize) context.admission.administer(call.caller, 'UpdateBuildHistory')

@@ -35,7 +35,7 @@ import { patience } from './tuning.ts'
  * placement, before the daemon knows of the build, until Solve is answered.
  */
 export async function relayStatus(context: RelayContext, call: Call): Promise<void> {
-  const body = await readBody(call.stream, call.messageLimit)
+  const body = await readBody(call.stream, call.messages)
   const ref = statusRef(unframe(body))
   const single = transparent(context, call)
   const decided = single ? context.builds.wait(ref, patience, call.signal) : runningBuild(context, call, ref, body)
@@ -82,7 +82,7 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
     if (call.path === paths.bridgeReturn) return await relayReturn(context, own, build, node)
     if (call.path === paths.bridgeExec && build?.placement) return await relayExec(context, own, build)
     if (build?.split && isAboutRef(call.path)) {
-      const body = await readBody(call.stream, call.messageLimit)
+      const body = await readBody(call.stream, call.messages)
       return await relayBody(own, partOf(unframe(body), build.split)?.node ?? node, body)
     }
     await (pings ? relayPing(context, own, node) : relayWhole(own, node))
@@ -121,7 +121,7 @@ async function relayBridgeSolve(
   found: Build | undefined,
   node: BuildNode,
 ): Promise<void> {
-  const body = await readBody(call.stream, call.messageLimit)
+  const body = await readBody(call.stream, call.messages)
   const asked = unframe(body)
   let build = found
   if (build?.split) {
@@ -147,7 +147,7 @@ async function relayReturn(
   found: Build | undefined,
   node: BuildNode,
 ): Promise<void> {
-  const body = await readBody(call.stream, call.messageLimit)
+  const body = await readBody(call.stream, call.messages)
   let build = found
   if (build?.split) {
     if (isFromParts(unframe(body), build.split)) return relaySplitReturn(context, call, build.split, body)

@@ -9,7 +9,7 @@ import type { Connection } from '../listener/listener.ts'
 import type { RelayContext } from './context.ts'
 import { endCall } from './end-call.ts'
 import { header, headerObject } from './headers.ts'
-import { answerHttp, handlerOf, type HttpHandlers } from './http.ts'
+import { createHttpAnswers, type HttpHandlers } from './http.ts'
 import { createIdentityLimit } from './identity-limit.ts'
 import { createKeepalive } from './keepalive.ts'
 import { route } from './router.ts'
@@ -22,8 +22,12 @@ export type PodLookup = (address: string, patience?: number) => Promise<PodSourc
 /** Milliseconds that a refused client is given until its address may turn out to be a pod's. */
 const lateAddress = 3000
 
-/** Milliseconds that a refused client may stay: time to read its answers, or to ask for its first certificate. */
+/** Milliseconds that a refused client may stay: time to read its answers, or to ask for its first certificate … */
 const refusedFor = 60_000
+
+/** … and while so many of them stay: strangers should not fill our memory. */
+const mostRefused = 200
+const refusedInCrowd = 2000
 
 /**
  * Milliseconds after a connection's last call until it counts as idle. The calls of one build come one by one, and where the
@@ -60,14 +64,15 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
   const open = new Map<Http2Server, Set<Http2Stream>>()
   const ended = new EventEmitter()
   const { limits } = context.config
-  const messageLimit = limits.messageSize
-  const identities = createIdentityLimit(limits.connectionsPerIdentity)
+  const identities = createIdentityLimit(limits)
+  const http = createHttpAnswers(options.httpHandlers, context.logger)
   const keepalive = createKeepalive({ idle: limits.keepalive * 1000, answer: limits.keepaliveTimeout * 1000 })
   let retiring = false
   const retireIdle = (session: Http2Server, streams: ReadonlySet<Http2Stream>): void => {
     // Calls that cross this are refused unread: gRPC repeats them over the new connection by itself.
     if (retiring && streams.size === 0) session.shutdown()
   }
+  const refused = new Set<Http2Server>()
   const busy = (): boolean => [...open.values()].some((streams) => streams.size > 0)
 
   const add = (connection: Connection): void => {
@@ -76,10 +81,10 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
     const streams = new Set<Http2Stream>()
     const upstreams = createUpstreams(context.connections)
     const admitted = identify(connection, options).then((caller) => {
-      const release = identities.claim(caller)
+      const { messages, release } = identities.claim(caller)
       if (session.destroyed) release()
       else session.once('close', release)
-      return caller
+      return { caller, messages }
     })
     let said = false
     // Each call asks for the result too; a connection without calls need not.
@@ -89,8 +94,13 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
       () => {
         // Agents may not build; they ask for images on warm connections.
         if (connection.agent) return
-        const timer = setTimeout(() => session.destroy(), refusedFor).unref()
-        session.once('close', () => clearTimeout(timer))
+        const stay = refused.size < mostRefused ? refusedFor : refusedInCrowd
+        refused.add(session)
+        const timer = setTimeout(() => session.destroy(), stay).unref()
+        session.once('close', () => {
+          refused.delete(session)
+          clearTimeout(timer)
+        })
       },
     )
     open.set(session, streams)
@@ -111,15 +121,12 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
       })
       const path = header(raw, ':path') ?? ''
       if (!(header(raw, 'content-type') ?? '').startsWith('application/grpc')) {
-        const headers = headerObject(raw)
-        const handler = connection.secure ? handlerOf(options.httpHandlers, headers) : undefined
         const from = { remoteAddress: connection.remote.address, agent: connection.agent, signal: gone.signal }
-        void answerHttp(stream, headers, handler, from, context.logger)
+        void http.answer(stream, headerObject(raw), { ...from, secure: connection.secure })
         return
       }
       void admitted.then(
-        (caller) =>
-          route(context, { stream, path, raw, messageLimit, caller, upstreams, refusal, signal: gone.signal }),
+        (mine) => route(context, { ...mine, stream, path, raw, upstreams, refusal, signal: gone.signal }),
         (error: unknown) => {
           // Once for each connection: calls cost a stranger nothing, and logs should not fill with them.
           const level = said ? 'debug' : 'info'

@@ -16,6 +16,7 @@ import type { Turns } from '../queue/turns.ts'
 import type { Blobs } from '../history/blobs.ts'
 import type { SessionPlace, SplitBuild } from '../split/split-build.ts'
 import type { Telemetry } from '../telemetry/telemetry.ts'
+import type { BodyRoom } from '../../kernel/grpc/framing.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { GatewayConfig } from '../../api/config.ts'
 import type { RawHeaders } from './headers.ts'
@@ -108,8 +109,8 @@ export interface Call {
   readonly stream: Http2Stream
   readonly path: string
   readonly raw: RawHeaders
-  /** Most bytes of a request that is decoded here. */
-  readonly messageLimit: number
+  /** Memory for a request that is decoded here. */
+  readonly messages: BodyRoom
   readonly caller: Caller
   readonly upstreams: Upstreams
   /** Why builds of this connection are not taken; undefined when they are. */

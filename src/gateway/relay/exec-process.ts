@@ -11,7 +11,7 @@ export async function relayExec(context: RelayContext, call: Call, build: Build)
   await pump(call.stream, upstream.request(call.raw), {
     ...(Object.keys(proxy).length === 0
       ? {}
-      : { asked: messageRewriter((m) => withProcessProxy(m, proxy), call.messageLimit) }),
+      : { asked: messageRewriter((m) => withProcessProxy(m, proxy), call.messages.each) }),
     lost: () => upstream.whyLost(),
   })
 }

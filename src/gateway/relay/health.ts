@@ -17,7 +17,7 @@ const lookAgain = 1000
 
 /** grpc.health.v1: whether builds are taken, which is also no while no node can build. */
 export async function answerHealth(context: RelayContext, call: Call): Promise<void> {
-  const service = string(unframe(await readBody(call.stream, call.messageLimit)), 1)
+  const service = string(unframe(await readBody(call.stream, call.messages)), 1)
   const known = services.has(service)
   if (call.path === paths.healthCheck) {
     if (!known) throw new InsituError('SERVICE_UNKNOWN', 'unknown service', { status: 'NOT_FOUND' })

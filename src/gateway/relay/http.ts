@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { errorCodes } from '../http2/errors.ts'
 import type { Http2Stream } from '../http2/stream.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { readBody } from '../../kernel/grpc/framing.ts'
@@ -30,7 +31,7 @@ export type HttpHandler = (request: HttpRequest) => Promise<HttpResponse>
 export type HttpHandlers = Readonly<Record<string, HttpHandler>>
 
 /** The handler of a request, whatever its query is. */
-export const handlerOf = (handlers: HttpHandlers, headers: HttpRequest['headers']): HttpHandler | undefined =>
+const handlerOf = (handlers: HttpHandlers, headers: HttpRequest['headers']): HttpHandler | undefined =>
   handlers[`${headers[':method']} ${(headers[':path'] ?? '').replace(/\?.*$/, '')}`]
 
 /** Milliseconds for the body of a request that nobody wants. */
@@ -38,32 +39,59 @@ const unasked = 200
 
 const bodyLimit = 64 << 10
 
-/** Answers a request that is not gRPC. Never rejects: a rejection that nobody handles would end the process. */
-export async function answerHttp(
-  stream: Http2Stream,
-  headers: HttpRequest['headers'],
-  handler: HttpHandler | undefined,
-  from: Pick<HttpRequest, 'remoteAddress' | 'agent' | 'signal'>,
-  logger: Logger,
-): Promise<void> {
-  const send = ({ status, contentType, body }: HttpResponse): void => {
-    stream.respond([':status', String(status), 'content-type', contentType ?? 'text/plain; charset=utf-8'])
-    stream.end(Buffer.from(body))
+/** Bodies that are read at the same time, for everybody together: who asks may be a stranger. */
+const mostBodies = 256
+
+/** Milliseconds that a body may take. */
+const bodyTime = 10_000
+
+export interface HttpAnswers {
+  /** Answers a request that is not gRPC. Never rejects: a rejection that nobody handles would end the process. */
+  answer(stream: Http2Stream, headers: HttpRequest['headers'], from: HttpSource): Promise<void>
+}
+
+export interface HttpSource extends Pick<HttpRequest, 'remoteAddress' | 'agent' | 'signal'> {
+  /** Over TLS. What comes without it finds nothing here. */
+  readonly secure: boolean
+}
+
+export function createHttpAnswers(handlers: HttpHandlers, logger: Logger): HttpAnswers {
+  let bodies = 0
+  const bodyOf = async (stream: Http2Stream): Promise<Buffer> => {
+    bodies += 1
+    const timer = setTimeout(() => stream.close(errorCodes.CANCEL), bodyTime)
+    try {
+      return await readBody(stream, bodyLimit)
+    } finally {
+      bodies -= 1
+      clearTimeout(timer)
+    }
   }
-  try {
-    if (!handler) {
-      await requestEnd(stream, from.signal)
-      return send({ status: 404, body: 'not found\n' })
-    }
-    const query = new URLSearchParams((headers[':path'] ?? '').replace(/^[^?]*\??/, ''))
-    send(await handler({ ...from, headers, query, body: await readBody(stream, bodyLimit) }))
-  } catch (error) {
-    if (error instanceof InsituError && error.status === 'CANCELLED') return
-    if (error instanceof InsituError && error.status === 'RESOURCE_EXHAUSTED') {
-      return send({ status: 413, body: 'too large\n' })
-    }
-    logger.error({ err: error, path: headers[':path'] }, 'a request failed here')
-    send({ status: 500, body: 'internal error\n' })
+  return {
+    async answer(stream, headers, { secure, ...from }) {
+      const send = ({ status, contentType, body }: HttpResponse): void => {
+        stream.respond([':status', String(status), 'content-type', contentType ?? 'text/plain; charset=utf-8'])
+        stream.end(Buffer.from(body))
+      }
+      try {
+        const handler = secure ? handlerOf(handlers, headers) : undefined
+        if (!handler) {
+          await requestEnd(stream, from.signal)
+          return send({ status: 404, body: 'not found\n' })
+        }
+        if (bodies >= mostBodies) return send({ status: 503, body: 'too many ask at the moment; try again\n' })
+        const body = await bodyOf(stream)
+        const query = new URLSearchParams((headers[':path'] ?? '').replace(/^[^?]*\??/, ''))
+        send(await handler({ ...from, headers, query, body }))
+      } catch (error) {
+        if (error instanceof InsituError && error.status === 'CANCELLED') return
+        if (error instanceof InsituError && error.status === 'RESOURCE_EXHAUSTED') {
+          return send({ status: 413, body: 'too large\n' })
+        }
+        logger.error({ err: error, path: headers[':path'] }, 'a request failed here')
+        send({ status: 500, body: 'internal error\n' })
+      }
+    },
   }
 }
 

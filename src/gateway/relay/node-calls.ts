@@ -18,7 +18,7 @@ import { unaryUpstream } from './unary.ts'
 export async function answerWorkers(context: RelayContext, call: Call): Promise<void> {
   const sole = fixed(soleNode(context.directory))
   if (sole) return relayWhole(call, sole)
-  const request = await readBody(call.stream, call.messageLimit)
+  const request = await readBody(call.stream, call.messages)
   const matches = workerFilter(unframe(request))
   const ready = context.directory.nodes().filter((node) => node.ready)
   const { remembered } = context
@@ -58,7 +58,7 @@ export async function answerInfo(context: RelayContext, call: Call): Promise<voi
   else if (!remembered.info || !someReturn(context)) {
     return relayWhole(call, anyNode(context.directory, call.upstreams.latest()))
   }
-  await readBody(call.stream, call.messageLimit)
+  await readBody(call.stream, call.messages)
   answer(call.stream, frame(remembered.info))
 }
 
@@ -66,7 +66,7 @@ export async function answerInfo(context: RelayContext, call: Call): Promise<voi
 export async function relayTrace(context: RelayContext, call: Call): Promise<void> {
   const latest = call.upstreams.latest()
   const node = (latest === undefined ? undefined : context.directory.node(latest)) ?? soleNode(context.directory)
-  const spans = unframe(await readBody(call.stream, call.messageLimit))
+  const spans = unframe(await readBody(call.stream, call.messages))
   if (!node) return answer(call.stream, frame(new Uint8Array()))
   // Clients send their last spans before they end: they should not wait for a daemon that hangs.
   const upstream = await call.upstreams.to(node)

@@ -43,7 +43,7 @@ export async function answerPing(
   for (await pause(answerAfter); !signal.aborted; await pause(interval)) {
     const pong = await findPong(context, call, build()?.node, tried, signal)
     if (pong === undefined || signal.aborted) continue
-    await readBody(call.stream, call.messageLimit)
+    await readBody(call.stream, call.messages)
     answer(call.stream, frame(pong))
     return true
   }
@@ -97,7 +97,7 @@ async function pongOf(upstream: Upstream, raw: RawHeaders, signal: AbortSignal):
 /** Relays a Ping to the daemon that has the build. */
 export async function relayPing({ remembered }: RelayContext, call: Call, node: BuildNode): Promise<void> {
   const upstream = await call.upstreams.to(node)
-  const body = await readBody(call.stream, call.messageLimit)
+  const body = await readBody(call.stream, call.messages)
   const chunks: Buffer[] = []
   const onData = (chunk: Buffer): void => void chunks.push(chunk)
   const end = await pump(call.stream, upstream.request(call.raw), { body, onData, lost: () => upstream.whyLost() })

@@ -36,7 +36,7 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
   const started = context.now()
   let placed: Date | undefined
   let begun: Date | undefined
-  const body = await readBody(call.stream, call.messageLimit)
+  const body = await readBody(call.stream, call.messages)
   const asked = askPolicy(context, call, decodeSolve(unframe(body)))
   const { request } = asked
   const facts = solveFacts(request)

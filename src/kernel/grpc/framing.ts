@@ -37,28 +37,51 @@ export interface BodySource {
   resume(): unknown
 }
 
+/** Memory that several bodies share. */
+export interface BodyRoom {
+  /** Most bytes of one body. */
+  readonly each: number
+  /** @throws InsituError when there is no room for so many bytes more. */
+  take(bytes: number): void
+  give(bytes: number): void
+}
+
 /**
  * Collects a request body to its end.
- * @param limit most bytes that are kept in memory.
+ * @param room what may be kept in memory: bytes, or a share that the body takes of a common room until its stream is closed.
  * @throws InsituError RESOURCE_EXHAUSTED beyond the limit; CANCELLED when the sender goes away.
  */
-export async function readBody(stream: BodySource, limit: number): Promise<Buffer> {
+export async function readBody(stream: BodySource, room: number | BodyRoom): Promise<Buffer> {
   const chunks: Buffer[] = []
+  const common = typeof room === 'number' ? undefined : room
+  const limit = typeof room === 'number' ? room : room.each
   let size = 0
+  let taken = 0
+  const keep = (chunk: Buffer): void => {
+    size += chunk.length
+    if (size > limit) {
+      throw new InsituError(
+        'MESSAGE_TOO_LARGE',
+        `the message is larger than the ${Math.floor(limit / (1 << 20))} MiB that are accepted`,
+        { status: 'RESOURCE_EXHAUSTED' },
+      )
+    }
+    common?.take(chunk.length)
+    taken = size
+    chunks.push(chunk)
+  }
   return new Promise((resolve, reject) => {
     const gone = (): void => reject(new InsituError('CANCELLED', 'the client went away', { status: 'CANCELLED' }))
     stream.on('data', (chunk: Buffer) => {
-      size += chunk.length
-      if (size <= limit) return void chunks.push(chunk)
-      stream.removeAllListeners('data')
-      stream.resume()
-      const most = `${Math.floor(limit / (1 << 20))} MiB`
-      reject(
-        new InsituError('MESSAGE_TOO_LARGE', `the message is larger than the ${most} that are accepted`, {
-          status: 'RESOURCE_EXHAUSTED',
-        }),
-      )
+      try {
+        keep(chunk)
+      } catch (error) {
+        stream.removeAllListeners('data')
+        stream.resume()
+        reject(error)
+      }
     })
+    if (common) stream.once('close', () => common.give(taken))
     stream.once('end', () => resolve(Buffer.concat(chunks)))
     if (stream.closed) return gone()
     stream.once('close', gone)
