@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { Build, BuildSpec } from '../api/builds/builds.ts'
+import type { Build, BuildSpec, BuildTemplate } from '../api/builds/builds.ts'
 import type { Action } from './build/actions.ts'
 import { jobName } from './build/names.ts'
 import { plan } from './plan.ts'
@@ -11,6 +11,7 @@ function simulate(limits: Limits, buildNodes = 2) {
   const builds = new Map<string, Build>()
   const jobs = new Map<string, JobView>()
   const pods = new Map<string, readonly PodView[]>()
+  const templates = new Map<string, BuildTemplate>()
   const made: string[] = []
   let clock = Date.parse('2026-01-01T00:00:00Z')
   const key = ({ metadata }: Build): string => `${metadata?.namespace}/${metadata?.name}`
@@ -79,9 +80,10 @@ function simulate(limits: Limits, buildNodes = 2) {
       return clock
     },
     pods,
+    templates,
     advance: (seconds: number) => void (clock += seconds * 1000),
     look(): void {
-      const view = { builds: [...builds.values()], templates: new Map(), jobs, pods, buildNodes }
+      const view = { builds: [...builds.values()], templates, jobs, pods, buildNodes }
       for (const actions of plan(view, limits, new Date(clock)).work) for (const action of actions) act(action)
     },
   }
@@ -121,6 +123,23 @@ describe('a plan', () => {
     world.look()
     expect(JSON.stringify([...world.builds])).toBe(before)
     expect(world.builds.get('a/two')?.status?.message).toContain('1 Builds of namespace a run already')
+  })
+
+  it('gives no turn to Builds whose template does not exist, so that others need not wait for them', () => {
+    const world = simulate({ perNamespace: 2, perNode: 1 })
+    for (const name of ['lost-1', 'lost-2', 'lost-3']) world.add('a', name, { template: { name: 't' } })
+    world.add('a', 'one')
+    world.add('b', 'two')
+    for (let i = 0; i < 3; i += 1) world.look()
+    expect(world.made).toEqual(['a/one', 'b/two'])
+    const waits = { phase: 'Queued', message: 'waits for BuildTemplate t, which does not exist' }
+    expect(world.builds.get('a/lost-1')?.status).toMatchObject(waits)
+    world.templates.set('BuildTemplate/a/t', { spec: { source: { dockerfile: 'FROM t' } } })
+    world.look()
+    expect(world.builds.get('a/lost-1')?.status?.message).toBe('waits: 2 Builds run already')
+    for (const job of world.jobs.keys()) world.finish(job)
+    for (let i = 0; i < 3; i += 1) world.look()
+    expect(world.made.slice(2)).toEqual(['a/lost-1', 'a/lost-2'])
   })
 
   it('takes Job and Build away when their time has come, and not before', () => {

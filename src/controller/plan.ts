@@ -1,5 +1,5 @@
 import type { Action } from './build/actions.ts'
-import { planBuild } from './build/plan.ts'
+import { lacksTemplate, planBuild } from './build/plan.ts'
 import { lostPods } from './build/lost-pods.ts'
 import { madeByPulls } from './on-pull/made.ts'
 import { isStanding, planStanding } from './on-pull/standing.ts'
@@ -16,7 +16,8 @@ export interface Plan {
 
 /** Everything that is to be done now, from everything that is there now. */
 export function plan(view: View, limits: Limits, now: Date): Plan {
-  const order = turns(view.builds, view.buildNodes, limits)
+  const ready = view.builds.filter((build) => !lacksTemplate(build, view))
+  const order = turns(ready, view.buildNodes, limits)
   const made = madeByPulls(view.builds)
   const planned = view.builds.map((build) => {
     if (isStanding(build)) return planStanding(build, view, made.get(build.metadata?.uid ?? '') ?? [], now)

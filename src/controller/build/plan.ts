@@ -27,6 +27,12 @@ export const isQueued = (build: Build): boolean =>
   build.spec.cancelled !== true &&
   (build.spec.trigger ?? 'Now') === 'Now'
 
+/** Whether it waits for its template: what nobody knows how to build needs no turn, and takes nobody else's. */
+export function lacksTemplate(build: Build, { templates }: Pick<View, 'templates'>): boolean {
+  const key = templateKey(build)
+  return key !== undefined && !templates.has(key) && build.status?.startTime === undefined
+}
+
 /** Whether it takes a place: from the moment its turn came until it ended. */
 export const isStarted = (build: Build): boolean =>
   build.status?.startTime !== undefined && build.status.completionTime === undefined
@@ -47,16 +53,14 @@ export function planBuild(build: Build, view: View, turn: true | string, now: Da
       now,
     )
   }
-  const key = templateKey(build)
-  const template = key === undefined ? undefined : view.templates.get(key)
-  if (key !== undefined && template === undefined && status?.startTime === undefined) {
+  if (lacksTemplate(build, view)) {
     const { kind = 'BuildTemplate', name } = build.spec.template ?? {}
     const message = `waits for ${kind} ${name}, which does not exist`
     return waits(build, reasons.templateMissing, message, now)
   }
   let recipe: Recipe
   try {
-    recipe = recipeOf(build, template)
+    recipe = recipeOf(build, view.templates.get(templateKey(build) ?? ''))
   } catch (error) {
     return ended(build, { phase: 'Failed', reason: reasons.invalid, message: describeError(error) }, now)
   }
