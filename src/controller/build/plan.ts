@@ -8,7 +8,7 @@ import { seconds } from './duration.ts'
 import { endOf, type End, formerAttempt, knownOf, lastPod } from './end.ts'
 import { cleanJobName, jobName } from './names.ts'
 import { notCleaned } from './not-cleaned.ts'
-import { defaults, recipeOf, templateKey } from './recipe.ts'
+import { broughtBy, defaults, lastRecipe, recipeNow, templateKey } from './recipe.ts'
 import { sameStatus, timeText, withConditions } from './status.ts'
 
 export interface Planned {
@@ -60,7 +60,7 @@ export function planBuild(build: Build, view: View, turn: true | string, now: Da
   }
   let recipe: Recipe
   try {
-    recipe = recipeOf(build, view.templates.get(templateKey(build) ?? ''))
+    recipe = recipeNow(build, view.templates)
   } catch (error) {
     return ended(build, { phase: 'Failed', reason: reasons.invalid, message: describeError(error) }, now)
   }
@@ -102,7 +102,10 @@ function queued(build: Build, recipe: Recipe, turn: true | string, now: Date): P
     Running: { status: 'False', reason: 'Starting' },
     Succeeded: { status: 'Unknown', reason: reasons.running },
   } as const
-  const fields = { phase: 'Starting', attempt: 1, startTime: timeText(now), message: undefined } as const
+  // What becomes of its template later must not end it, nor let what it left on a claim be forgotten.
+  const fromTemplate = broughtBy(build, recipe)
+  const begins = { attempt: 1, startTime: timeText(now), ...(fromTemplate && { fromTemplate }) }
+  const fields = { phase: 'Starting', ...begins, message: undefined } as const
   const event = { type: 'Normal', reason: 'Started', message: 'its turn came' } as const
   return { actions: write(build, withConditions(build, says, now, fields), event) }
 }
@@ -198,10 +201,10 @@ function ended(build: Build, end: End, now: Date): Planned {
 function over(build: Build, view: View, jobs: ReturnType<typeof ownJobs>, now: Date): Planned {
   const { status } = build
   const age = now.getTime() / 1000 - Date.parse(status?.completionTime ?? '') / 1000
-  const recipe = safeRecipe(build, view)
+  const recipe = lastRecipe(build, view.templates)
   const asked = build.status?.phase === 'Succeeded' || status?.phase === 'Failed'
   const timeout = reasonOf(build) === reasons.timeout
-  const keep = asked && !timeout ? seconds(recipe?.cleanUp?.pod ?? defaults.keepPod, 'cleanUp.pod') : 0
+  const keep = asked && !timeout ? seconds(recipe.cleanUp?.pod ?? defaults.keepPod, 'cleanUp.pod') : 0
   // A pod that is being ended says what it pushed after the end was written.
   const { outcome } = lastPod(podsOf(build, view))
   const late = outcome === undefined ? [] : write(build, { ...status, ...knownOf(outcome, build) })
@@ -213,7 +216,7 @@ function over(build: Build, view: View, jobs: ReturnType<typeof ownJobs>, now: D
     } else next = keep - age
   }
   actions.push(...cleaned(build, view, jobs).actions)
-  const stay = recipe?.cleanUp?.build
+  const stay = recipe.cleanUp?.build
   if (stay !== undefined && actions.length === 0) {
     const left = seconds(stay, 'cleanUp.build') - age
     if (left <= 0) actions.push({ kind: 'deleteBuild', build, why: `it ended ${stay} ago` })
@@ -225,15 +228,6 @@ function over(build: Build, view: View, jobs: ReturnType<typeof ownJobs>, now: D
 const reasonOf = (build: Build): string | undefined =>
   build.status?.conditions?.find(({ type }) => type === 'Succeeded')?.reason
 
-/** The recipe of a Build that is over; its template may be gone. */
-function safeRecipe(build: Build, view: View): Recipe | undefined {
-  try {
-    return recipeOf(build, view.templates.get(templateKey(build) ?? ''))
-  } catch {
-    return build.spec
-  }
-}
-
 /** The workspace directory is removed once no pod uses it; then the Build may go. Without a claim there is nothing to do. */
 function cleaned(build: Build, view: View, jobs: ReturnType<typeof ownJobs>): Planned {
   if (!build.metadata?.finalizers?.includes(workspaceFinalizer)) {
@@ -243,9 +237,9 @@ function cleaned(build: Build, view: View, jobs: ReturnType<typeof ownJobs>): Pl
       : nothing
   }
   const done: Action = { kind: 'finalizer', build, present: false }
-  const recipe = safeRecipe(build, view)
-  const when = recipe?.cleanUp?.workspace ?? 'Always'
-  if (recipe?.workspace === undefined || when === 'Never') return { actions: [done] }
+  const recipe = lastRecipe(build, view.templates)
+  const when = recipe.cleanUp?.workspace ?? 'Always'
+  if (recipe.workspace === undefined || when === 'Never') return { actions: [done] }
   if (when === 'OnSuccess' && build.status?.phase !== 'Succeeded') return { actions: [done] }
   if (jobs.build && jobs.build.state === 'active' && !jobs.build.deleting) {
     return { actions: [{ kind: 'deleteJob', build, name: jobs.build.name }] }

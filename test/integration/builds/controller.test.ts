@@ -358,6 +358,43 @@ test('a template is waited for, and then its fields hold where the Build says no
   expect((await builds.get('of-template-2')).status?.phase).toBe('Succeeded')
 })
 
+test('what a template gave a Build that has begun holds until it is cleaned up, also when the template is deleted', async () => {
+  const { buildTemplates } = buildResources
+  const parameters = [{ name: 'IMAGE' }]
+  const spec = { source: { workspace: {} }, workspace: { claimName: 'models' }, output: { names: ['${IMAGE}'] } }
+  const template = {
+    apiVersion: 'insitu.build/v1alpha1',
+    kind: 'BuildTemplate',
+    metadata: { name: 'leaves', namespace },
+  }
+  await admin.apply({ ...template, spec: { ...spec, parameters } } as KubernetesObject)
+  const build = await builds.make('outlives', {
+    template: { name: 'leaves', arguments: [{ name: 'IMAGE', value: 'docker.io/a/b:1' }] },
+  })
+  const first = await jobOf(build)
+  await builds.seen('outlives', 'knows its Job', (b) => b.status?.job !== undefined)
+  await admin.delete(buildTemplates, { namespace, name: 'leaves' })
+  await jobs.end(first, { result: 'infrastructure', message: 'error: code = Unavailable' })
+  const again = await builds.seen('outlives', 'is tried again', (b) => b.status?.attempt === 2)
+  const recipe = { source: spec.source, workspace: spec.workspace, output: { names: ['docker.io/a/b:1'] } }
+  expect(again.status?.fromTemplate).toMatchObject(recipe)
+  const second = await until('the second Job', async () =>
+    (await jobs.list()).find(({ metadata }) => metadata?.name?.match(/^outlives-.*-2$/)),
+  )
+  expect(workOf(second).recipe).toEqual(again.status?.fromTemplate)
+  await jobs.start(second)
+  await admin.delete(buildResources.builds, { namespace, name: 'outlives' })
+  await until('its Job is gone', async () => (await jobs.find(second.metadata?.name ?? '')) === undefined)
+  await jobs.collect()
+  const cleaning = await until('the cleaning Job', async () =>
+    (await jobs.list()).find(({ metadata }) => metadata?.name?.match(/^outlives-.*-clean$/)),
+  )
+  await jobs.finish(cleaning)
+  await until('the Build is gone', () =>
+    admin.find(buildResources.builds, { namespace, name: 'outlives' }).then((found) => found === undefined),
+  )
+})
+
 test('a pod template from a ConfigMap is merged in', async () => {
   const podTemplate = `template: {metadata: {labels: {team: models}}, spec: {nodeSelector: {zone: a}, containers: [{name: build, resources: {limits: {memory: 1Gi}}, command: [sh]}]}}`
   await admin.apply({
