@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Build, BuildSpec, BuildTemplate } from '../api/builds/builds.ts'
 import type { Action } from './build/actions.ts'
 import { jobName } from './build/names.ts'
+import { type PodRefusal, withoutPod } from './build/refused.ts'
 import { plan } from './plan.ts'
 import type { Limits } from './queue/turns.ts'
 import type { JobView, PodView } from './view.ts'
@@ -12,6 +13,7 @@ function simulate(limits: Limits, buildNodes = 2) {
   const jobs = new Map<string, JobView>()
   const pods = new Map<string, readonly PodView[]>()
   const templates = new Map<string, BuildTemplate>()
+  const refusals: PodRefusal[] = []
   const made: string[] = []
   let clock = Date.parse('2026-01-01T00:00:00Z')
   const key = ({ metadata }: Build): string => `${metadata?.namespace}/${metadata?.name}`
@@ -29,7 +31,11 @@ function simulate(limits: Limits, buildNodes = 2) {
         if (jobs.has(`${namespace}/${job}`)) throw new Error(`a second Job ${job}`)
         made.push(key(build))
         const view = { namespace, name: job, buildUid: uid, role: 'build', deleting: false, reason: undefined }
-        return void jobs.set(`${namespace}/${job}`, { ...view, state: 'active' })
+        return void jobs.set(`${namespace}/${job}`, { ...view, state: 'active', createdAt: clock })
+      }
+      case 'explainNoPod': {
+        const said = withoutPod({ ...build, status: action.status }, { job: action.job, refusals }, new Date(clock))
+        return void (now && builds.set(key(build), { ...now, status: said }))
       }
       case 'deleteJob':
         return void jobs.delete(`${build.metadata?.namespace}/${action.name}`)
@@ -81,6 +87,7 @@ function simulate(limits: Limits, buildNodes = 2) {
     },
     pods,
     templates,
+    refusals,
     advance: (seconds: number) => void (clock += seconds * 1000),
     look(): void {
       const view = { builds: [...builds.values()], templates, jobs, pods, buildNodes }
@@ -246,6 +253,46 @@ describe('a plan', () => {
     world.look()
     expect(statusOf(world)).toMatchObject({ phase: 'Failed', ...known })
     expect(statusOf(world)?.conditions?.find(({ type }) => type === 'Succeeded')).toMatchObject({ reason: 'Timeout' })
+  })
+
+  it('says why a Job has no pod once it should have one, in the phase in which it is, and no more when the pod is there', () => {
+    const world = simulate({ perNamespace: 1, perNode: 1 })
+    world.add('a', 'one')
+    for (let i = 0; i < 3; i += 1) world.look()
+    world.advance(9)
+    world.look()
+    expect(statusOf(world)).toMatchObject({ phase: 'Starting', job: 'one-one-1', message: undefined })
+    world.advance(1)
+    world.look()
+    const said = 'Job one-one-1 has no pod yet: kubectl -n a describe job one-one-1 says why'
+    expect(statusOf(world)).toMatchObject({ phase: 'Starting', job: 'one-one-1', message: said })
+    const refusal = (pod: string, why: string) => `Error creating: pods "one-one-1-${pod}" is forbidden: ${why}`
+    world.refusals.push(
+      { message: refusal('x', 'exceeded quota: new'), lastTimestamp: '2026-01-01T00:00:09Z' },
+      { message: refusal('y', 'exceeded quota: old'), lastTimestamp: '2026-01-01T00:00:08Z' },
+    )
+    world.look()
+    const why = 'Job one-one-1 gets no pod: forbidden: exceeded quota: new'
+    expect(statusOf(world)).toMatchObject({ phase: 'Starting', message: why })
+    const running = statusOf(world)?.conditions?.find(({ type }) => type === 'Running')
+    expect(running).toMatchObject({ status: 'False', reason: 'PodRefused', message: why })
+    world.pod('a/one-one-1', {})
+    world.look()
+    expect(statusOf(world)).toMatchObject({ phase: 'Running', message: undefined })
+  })
+
+  it('says of a Build that never had a pod within its timeout what it waited for', () => {
+    const world = simulate({ perNamespace: 1, perNode: 1 })
+    world.add('a', 'one', { timeout: '1m' })
+    for (let i = 0; i < 3; i += 1) world.look()
+    world.refusals.push({ message: 'Error creating: admission webhook "x" denied the request: no' })
+    world.advance(61)
+    world.look()
+    const job = world.jobs.get('a/one-one-1')
+    if (job) world.jobs.set('a/one-one-1', { ...job, state: 'failed', reason: 'DeadlineExceeded' })
+    world.look()
+    const why = 'Job one-one-1 gets no pod: admission webhook "x" denied the request: no'
+    expect(statusOf(world)?.message).toBe(`it took longer than its timeout of 60 s; it waited: ${why}`)
   })
 
   it('remembers attempts that were lost, with their last lines', () => {

@@ -12,6 +12,8 @@ export interface JobView {
   readonly state: 'active' | 'complete' | 'failed'
   /** Of a failed one: `DeadlineExceeded`, `BackoffLimitExceeded`, … */
   readonly reason: string | undefined
+  /** Milliseconds since 1970. */
+  readonly createdAt: number
 }
 
 export interface PodView {
@@ -56,7 +58,7 @@ interface RawJob extends KubernetesObject {
 }
 
 export function readJob(job: RawJob): JobView | undefined {
-  const { namespace = '', name = '', labels = {}, deletionTimestamp } = job.metadata ?? {}
+  const { namespace = '', name = '', labels = {}, deletionTimestamp, creationTimestamp = '' } = job.metadata ?? {}
   const buildUid = labels[buildUidLabel]
   if (buildUid === undefined) return undefined
   const holds = (type: string) => job.status?.conditions?.find((c) => c.type === type && c.status === 'True')
@@ -67,6 +69,7 @@ export function readJob(job: RawJob): JobView | undefined {
     ...{ namespace, name, buildUid, role: labels[jobRoleLabel] ?? 'build', deleting: deletionTimestamp !== undefined },
     state: failed ? 'failed' : complete ? 'complete' : 'active',
     reason: failed?.reason,
+    createdAt: Date.parse(creationTimestamp),
   }
 }
 

@@ -22,7 +22,7 @@ function ended(phase: 'Succeeded' | 'Failed' | 'Cancelled', when: 'Always' | 'On
 
 function actions(build: Build, clean?: JobView['state']) {
   const name = cleanJobName(build)
-  const job = { namespace: 'a', name, buildUid: 'c', role: 'clean', deleting: false, reason: undefined }
+  const job = { namespace: 'a', name, buildUid: 'c', role: 'clean', deleting: false, reason: undefined, createdAt: 0 }
   const jobs = clean === undefined ? new Map() : new Map([[`a/${name}`, { ...job, state: clean }]])
   const view: View = { builds: [build], templates: new Map(), jobs, pods: new Map(), buildNodes: 1 }
   return planBuild(build, view, true, now).actions
@@ -76,7 +76,7 @@ describe('a Build that has begun', () => {
   }
   const jobOf = (build: Build, attempt = 1): JobView => ({
     ...{ namespace: 'a', name: jobName(build, attempt), buildUid: 'c', role: 'build', deleting: false },
-    ...{ state: 'active', reason: undefined },
+    ...{ state: 'active', reason: undefined, createdAt: now.getTime() },
   })
   const another: BuildTemplate = {
     spec: { source: { dockerfile: 'FROM other' }, parameters: [{ name: 'NEW' }], timeout: '1s' },

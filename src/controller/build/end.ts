@@ -45,7 +45,8 @@ function readEnd(job: JobView, pods: readonly PodView[], build: Build, recipe: R
   }
   if (job.reason === 'DeadlineExceeded') {
     const timeout = seconds(recipe.timeout ?? defaults.timeout, 'timeout')
-    const waiting = pod?.waiting === undefined ? '' : `; it waited: ${pod.waiting}`
+    const why = pods.length === 0 ? build.status?.message : pod?.waiting
+    const waiting = why === undefined ? '' : `; it waited: ${why}`
     return {
       ...{ phase: 'Failed', reason: reasons.timeout, ...where },
       message: `it took longer than its timeout of ${timeout} s${waiting}`,

@@ -134,8 +134,15 @@ function running(build: Build, recipe: Recipe, view: View, now: Date): Planned {
     if (attempt <= retries && left > 0) return again(build, attempt, end, now)
   }
   if (end) return ended(build, end, now)
-  return { actions: write(build, progress(build, name, pods, now)), again: Math.max(1, left + grace) }
+  const status = progress(build, name, pods, now)
+  if (pods.length > 0) return { actions: write(build, status), again: Math.max(1, left + grace) }
+  const patience = job.createdAt / 1000 + podComesIn - now.getTime() / 1000
+  if (patience > 0) return { actions: write(build, status), again: patience }
+  return { actions: [{ kind: 'explainNoPod', build, job: name, status }], again: podComesIn }
 }
+
+/** Seconds after which a Job without a pod is asked why; usually it takes less than one. */
+const podComesIn = 10
 
 /** Seconds after the deadline in which Kubernetes ends a Job by itself. */
 const grace = 60
