@@ -79,6 +79,8 @@ function simulate(limits: Limits, buildNodes = 2) {
         waiting: undefined,
         failed: undefined,
         building: true,
+        exits: new Map<string, number>(),
+        running: [],
       }
       pods.set(job, [{ ...usual, ...nothing, deleting: false, endsAt: undefined, ...pod }])
     },
@@ -293,6 +295,73 @@ describe('a plan', () => {
     world.look()
     const why = 'Job one-one-1 gets no pod: admission webhook "x" denied the request: no'
     expect(statusOf(world)?.message).toBe(`it took longer than its timeout of 60 s; it waited: ${why}`)
+  })
+
+  describe('of a Build beside a container that goes on', () => {
+    /** Exit codes of our own containers, and what the build said. */
+    const beside = (exits: Record<string, number>, outcome: PodView['outcome'], spec: Partial<BuildSpec> = {}) => {
+      const world = withPushed(spec)
+      const running = ['istio-proxy']
+      world.pod('a/one-one-1', { outcome, exits: new Map(Object.entries(exits)), running, building: false })
+      return world
+    }
+    const reasonOf = (world: ReturnType<typeof simulate>) =>
+      statusOf(world)?.conditions?.find(({ type }) => type === 'Succeeded')?.reason
+
+    it('ends it by its outcome, and deletes its Job, which would wait for that container', () => {
+      const world = beside({ build: 0 }, pushed)
+      world.look()
+      expect(statusOf(world)).toMatchObject({ phase: 'Succeeded', ...known })
+      world.look()
+      expect(world.jobs.size).toBe(0)
+    })
+
+    it('lets it fail, or tries it again, as it would alone', () => {
+      const failed = beside({ build: 1 }, { result: 'failed', message: 'exit code: 1' })
+      failed.look()
+      expect(statusOf(failed)).toMatchObject({ phase: 'Failed', message: 'exit code: 1' })
+      expect(reasonOf(failed)).toBe('BuildFailed')
+      const lost = beside({ build: 75 }, { result: 'infrastructure', message: 'lost' })
+      for (let i = 0; i < 3; i += 1) lost.look()
+      expect(statusOf(lost)).toMatchObject({ phase: 'Starting', attempt: 2 })
+      expect([...lost.jobs.keys()]).toEqual(['a/one-one-2'])
+    })
+
+    it('goes on while a step after the build does', () => {
+      const steps = { after: [{ name: 'scan', image: 'scanner' }, { image: 'busybox' }] }
+      const world = beside({ build: 0, scan: 0 }, pushed, { steps })
+      world.look()
+      expect(statusOf(world)?.phase).toBe('Running')
+      world.pod('a/one-one-1', { outcome: pushed, exits: new Map([['after-2', 0]]), running: ['istio-proxy'] })
+      world.look()
+      expect(statusOf(world)?.phase).toBe('Succeeded')
+    })
+
+    it.each(['DeadlineExceeded', 'BackoffLimitExceeded'])(
+      'says that it has succeeded also after %s of that one',
+      (reason) => {
+        const world = beside({ build: 0, 'istio-proxy': 137 }, pushed)
+        const failed = { container: 'istio-proxy', message: 'container istio-proxy ended with exit code 137' }
+        for (const [at, pods] of world.pods)
+          world.pods.set(
+            at,
+            pods.map((pod) => ({ ...pod, running: [], failed })),
+          )
+        const job = world.jobs.get('a/one-one-1')
+        if (job) world.jobs.set('a/one-one-1', { ...job, state: 'failed', reason })
+        world.look()
+        expect(statusOf(world)).toMatchObject({ phase: 'Succeeded', ...known })
+      },
+    )
+
+    it('decides nothing while the pod is taken away, or where there is no such container', () => {
+      for (const pod of [{ deleting: true }, { disrupted: 'evicted' }, { running: [] }]) {
+        const world = beside({ build: 75 }, { result: 'infrastructure' })
+        world.pod('a/one-one-1', { exits: new Map([['build', 75]]), running: ['istio-proxy'], ...pod })
+        world.look()
+        expect(statusOf(world)).toMatchObject({ phase: 'Running', attempt: 1 })
+      }
+    })
   })
 
   it('remembers attempts that were lost, with their last lines', () => {

@@ -36,6 +36,10 @@ export interface PodView {
   /** A container other than the build's that failed, or the build's without an outcome. */
   readonly failed: { readonly container: string; readonly message: string } | undefined
   readonly building: boolean
+  /** Exit codes of its containers that have ended, by name. */
+  readonly exits: ReadonlyMap<string, number>
+  /** Its containers that run, less those before them and sidecars that the kubelet ends by itself. */
+  readonly running: readonly string[]
 }
 
 /** The cluster as the controller sees it. */
@@ -140,6 +144,13 @@ export function readPod(pod: RawPod): PodView | undefined {
     waiting: waitingFor(statuses) ?? unscheduled?.message,
     failed: failedContainer(statuses, outcome),
     building: own?.state?.running !== undefined,
+    exits: new Map(
+      statuses.flatMap(({ name: container, state }) => {
+        const { exitCode } = state?.terminated ?? {}
+        return exitCode === undefined ? [] : [[container, exitCode] as const]
+      }),
+    ),
+    running: (status.containerStatuses ?? []).filter(({ state }) => state?.running).map((one) => one.name),
   }
 }
 

@@ -5,7 +5,7 @@ import { describeError } from '../../kernel/errors.ts'
 import type { JobView, PodView, View } from '../view.ts'
 import type { Action } from './actions.ts'
 import { seconds } from './duration.ts'
-import { endOf, type End, formerAttempt, knownOf, lastPod } from './end.ts'
+import { endOf, type End, formerAttempt, keptByOthers, knownOf, lastPod } from './end.ts'
 import { cleanJobName, jobName } from './names.ts'
 import { notCleaned } from './not-cleaned.ts'
 import { broughtBy, defaults, lastRecipe, recipeNow, templateKey } from './recipe.ts'
@@ -126,9 +126,10 @@ function running(build: Build, recipe: Recipe, view: View, now: Date): Planned {
     if (left <= 0) return ended(build, timedOut(timeout), now)
     return { actions: [{ kind: 'createJob', build, recipe, attempt, deadline: left }], again: 10 }
   }
-  const end = job.state === 'active' && left > -grace ? undefined : endOf(job, pods, build, recipe)
+  const goesOn = job.state === 'active' && !keptByOthers(pods, recipe)
+  if (goesOn && left <= -grace) return ended(build, timedOut(timeout), now)
+  const end = goesOn ? undefined : endOf(job, pods, build, recipe)
   if (end === 'later') return { actions: [], again: 2 }
-  if (job.state === 'active' && left <= -grace) return ended(build, timedOut(timeout), now)
   if (end?.infrastructure === true) {
     const retries = recipe.retries ?? defaults.retries
     if (attempt <= retries && left > 0) return again(build, attempt, end, now)

@@ -281,6 +281,23 @@ test('a step that fails is the failure of the Build', async () => {
   expect(status).toMatchObject({ attempt: 1, message: 'container prepare ended with exit code 3: no disk' })
 })
 
+test('a build beside an injected container that never ends has succeeded when it has, and its Job is deleted', async () => {
+  const names = ['docker.io/a/b:1']
+  const job = await jobOf(await builds.make('meshed', { source: { dockerfile: 'FROM scratch' }, output: { names } }))
+  await jobs.start(job)
+  const pod = { namespace, name: `${job.metadata?.name}-pod`, subresource: 'status' }
+  const message = JSON.stringify({ result: 'succeeded', digest, names, node: 'node-1' })
+  const one = { image: 'i', imageID: '', ready: false, restartCount: 0 }
+  const containerStatuses = [
+    { ...one, name: 'istio-proxy', state: { running: { startedAt: '2026-01-01T00:00:00Z' } } },
+    { ...one, name: 'build', state: { terminated: { exitCode: 0, reason: 'Completed', message } } },
+  ]
+  await admin.patch(resources.pods, pod, { status: { phase: 'Running', containerStatuses } })
+  const { status } = await builds.seen('meshed', 'has succeeded', (b) => b.status?.phase === 'Succeeded')
+  expect(status).toMatchObject({ digest, names, node: 'node-1', attempt: 1 })
+  await until('its Job is gone', async () => (await jobs.find(job.metadata?.name ?? '')) === undefined)
+})
+
 test('cancelled: its Job is deleted at once, and it stays cancelled', async () => {
   const job = await jobOf(await builds.make('cancelled'))
   await jobs.start(job)
