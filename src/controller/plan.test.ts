@@ -3,7 +3,7 @@ import type { Build, BuildSpec, BuildTemplate } from '../api/builds/builds.ts'
 import type { Action } from './build/actions.ts'
 import { jobName } from './build/names.ts'
 import { type PodRefusal, withoutPod } from './build/refused.ts'
-import { plan } from './plan.ts'
+import { type Plan, plan } from './plan.ts'
 import type { Limits } from './queue/turns.ts'
 import type { JobView, PodView } from './view.ts'
 
@@ -15,6 +15,7 @@ function simulate(limits: Limits, buildNodes = 2) {
   const templates = new Map<string, BuildTemplate>()
   const refusals: PodRefusal[] = []
   const made: string[] = []
+  let failed: Plan['failures'] = []
   let clock = Date.parse('2026-01-01T00:00:00Z')
   const key = ({ metadata }: Build): string => `${metadata?.namespace}/${metadata?.name}`
 
@@ -90,10 +91,16 @@ function simulate(limits: Limits, buildNodes = 2) {
     pods,
     templates,
     refusals,
+    /** Of the last look. */
+    get failures() {
+      return failed
+    },
     advance: (seconds: number) => void (clock += seconds * 1000),
     look(): void {
       const view = { builds: [...builds.values()], templates, jobs, pods, buildNodes }
-      for (const actions of plan(view, limits, new Date(clock)).work) for (const action of actions) act(action)
+      const { work, failures } = plan(view, limits, new Date(clock))
+      failed = failures
+      for (const actions of work) for (const action of actions) act(action)
     },
   }
 }
@@ -122,6 +129,20 @@ describe('a plan', () => {
       expect(order).toEqual(Array.from({ length: 500 }, (_, i) => `${namespace}/${namespace}-${i}`))
     }
   }, 120_000)
+
+  it('goes on with all others where it fails for one Build, and says for which', () => {
+    const world = simulate({ perNamespace: 1, perNode: 1 })
+    world.add('a', 'broken', { cleanUp: { pod: 'soon' } })
+    const broken = world.builds.get('a/broken')
+    const completionTime = '2026-01-01T00:00:00Z'
+    if (broken) world.builds.set('a/broken', { ...broken, status: { phase: 'Failed', completionTime } })
+    world.add('a', 'one')
+    for (let i = 0; i < 3; i += 1) world.look()
+    expect(world.made).toEqual(['a/one'])
+    expect(world.failures.map(({ build, error }) => [build.metadata?.name, String(error)])).toEqual([
+      ['broken', expect.stringContaining('"soon" is no duration')],
+    ])
+  })
 
   it('says nothing twice: what is as it should be gets no write', () => {
     const world = simulate({ perNamespace: 1, perNode: 1 })

@@ -437,6 +437,19 @@ test('a pod template from a ConfigMap is merged in', async () => {
   await jobs.end(job, { result: 'succeeded' })
 })
 
+test('a Build for which nothing can be planned keeps no other one from its end', async () => {
+  await builds.make('senseless', { template: { name: 'nowhere' } })
+  await builds.seen('senseless', 'waits', (b) => b.status?.phase === 'Queued')
+  // No controller writes this, and no schema refuses it.
+  const status = { phase: 'Failed', completionTime: '2026-01-01T00:00:00Z', fromTemplate: { cleanUp: { pod: 'soon' } } }
+  await admin.patch(buildResources.builds, { namespace, name: 'senseless', subresource: 'status' }, { status })
+  await jobs.end(await jobOf(await builds.make('sensible')), { result: 'succeeded' })
+  await builds.seen('sensible', 'has ended', (b) => b.status?.phase === 'Succeeded')
+  expect((await builds.get('senseless')).status).toMatchObject(status)
+  expect(controller.leads()).toBe(true)
+  await admin.delete(buildResources.builds, { namespace, name: 'senseless' })
+})
+
 test('a missing service account or ConfigMap is said on the Build', async () => {
   await builds.make('nobody', { source: { dockerfile: 'FROM scratch' }, serviceAccountName: 'nobody' })
   const { status } = await builds.seen('nobody', 'has failed', (b) => b.status?.phase === 'Failed')
