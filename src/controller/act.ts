@@ -13,8 +13,9 @@ import type { Action, BuildEvent } from './build/actions.ts'
 import { gather, grantSecrets, podTemplateOf } from './build/gather.ts'
 import { cleanJob } from './build/clean-job.ts'
 import { buildJob } from './build/job.ts'
-import { invalid, withoutCa } from './build/refused.ts'
+import { invalid, withoutCa, withoutPod } from './build/refused.ts'
 import { sameStatus, timeText } from './build/status.ts'
+import { createPodRefusals } from './pod-refusals.ts'
 
 export interface ActorOptions {
   readonly client: KubernetesClient
@@ -33,6 +34,7 @@ const { builds } = buildResources
 /** Does what was planned. What somebody else did first, or changed in between, is no error: the next look sees it. */
 export function createActor(options: ActorOptions): (action: Action) => Promise<void> {
   const { client, logger, now } = options
+  const refusalsOf = createPodRefusals(client, () => now().getTime())
 
   async function writeStatus(build: Build, status: BuildStatus, event: BuildEvent | undefined): Promise<void> {
     const { namespace, name } = build.metadata ?? {}
@@ -81,6 +83,13 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
     await client.create(resources.jobs, { namespace }, job)
   }
 
+  async function explainNoPod({ build, job, status }: Action & { readonly kind: 'explainNoPod' }): Promise<void> {
+    const refusals = await refusalsOf(build, job)
+    if (refusals === undefined) return
+    const said = withoutPod({ ...build, status }, { job, refusals }, now())
+    if (!sameStatus(build.status, said)) await writeStatus(build, said, undefined)
+  }
+
   async function act(action: Action): Promise<void> {
     const { build } = action
     const { namespace, name, uid, resourceVersion, finalizers = [] } = build.metadata ?? {}
@@ -98,6 +107,8 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
         return createJob(action)
       case 'createCleanJob':
         return createCleanJob(action)
+      case 'explainNoPod':
+        return explainNoPod(action)
       case 'deleteJob':
         return client.delete(resources.jobs, { namespace, name: action.name })
       case 'deletePod':

@@ -5,7 +5,7 @@ import type { Logger } from '../kernel/log.ts'
 import { createActor } from './act.ts'
 import { createCache } from './cache.ts'
 import { createElection } from './lease/election.ts'
-import { plan } from './plan.ts'
+import { type Plan, plan } from './plan.ts'
 import type { Limits } from './queue/turns.ts'
 
 export interface ControllerOptions {
@@ -54,7 +54,21 @@ export function createController(options: ControllerOptions): Controller {
 
   const mayAct = (): boolean => !stopped.signal.aborted && election.leads()
 
+  /** Each failure is said once and not at every look. */
+  function tell(failures: Plan['failures'], before: ReadonlySet<string>): ReadonlySet<string> {
+    const all = new Set<string>()
+    for (const { build, error } of failures) {
+      const name = `${build.metadata?.namespace}/${build.metadata?.name}`
+      const said = `nothing is done for this Build, which is a fault in insitu: ${describeError(error)}`
+      const key = `${name}: ${said}`
+      if (!before.has(key)) logger.error({ build: name }, said)
+      all.add(key)
+    }
+    return all
+  }
+
   async function work(): Promise<void> {
+    let told: ReadonlySet<string> = new Set()
     await cache.whenSynced(stopped.signal)
     while (!stopped.signal.aborted) {
       wake = Promise.withResolvers<void>()
@@ -62,6 +76,7 @@ export function createController(options: ControllerOptions): Controller {
       if (mayAct()) {
         const planned = plan(cache.view(), limits, now())
         again = planned.again
+        told = tell(planned.failures, told)
         const queue = planned.work[Symbol.iterator]()
         const one = async (): Promise<void> => {
           for (const actions of { [Symbol.iterator]: () => queue }) {

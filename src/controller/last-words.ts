@@ -36,5 +36,5 @@ export function createLastWords(now: () => number = Date.now): LastWords {
 const ended = (pod: PodView): PodView => ({
   ...pod,
   ...{ phase: pod.phase === 'Succeeded' ? 'Succeeded' : 'Failed', endsAt: undefined },
-  ...{ live: false, building: false, waiting: undefined },
+  ...{ live: false, building: false, waiting: undefined, running: [] },
 })

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import type { Build, BuildSpec } from '../api/builds/builds.ts'
+import type { Build, BuildSpec, BuildTemplate } from '../api/builds/builds.ts'
 import type { Action } from './build/actions.ts'
 import { jobName } from './build/names.ts'
-import { plan } from './plan.ts'
+import { type PodRefusal, withoutPod } from './build/refused.ts'
+import { type Plan, plan } from './plan.ts'
 import type { Limits } from './queue/turns.ts'
 import type { JobView, PodView } from './view.ts'
 
@@ -11,7 +12,10 @@ function simulate(limits: Limits, buildNodes = 2) {
   const builds = new Map<string, Build>()
   const jobs = new Map<string, JobView>()
   const pods = new Map<string, readonly PodView[]>()
+  const templates = new Map<string, BuildTemplate>()
+  const refusals: PodRefusal[] = []
   const made: string[] = []
+  let failed: Plan['failures'] = []
   let clock = Date.parse('2026-01-01T00:00:00Z')
   const key = ({ metadata }: Build): string => `${metadata?.namespace}/${metadata?.name}`
 
@@ -28,7 +32,11 @@ function simulate(limits: Limits, buildNodes = 2) {
         if (jobs.has(`${namespace}/${job}`)) throw new Error(`a second Job ${job}`)
         made.push(key(build))
         const view = { namespace, name: job, buildUid: uid, role: 'build', deleting: false, reason: undefined }
-        return void jobs.set(`${namespace}/${job}`, { ...view, state: 'active' })
+        return void jobs.set(`${namespace}/${job}`, { ...view, state: 'active', createdAt: clock })
+      }
+      case 'explainNoPod': {
+        const said = withoutPod({ ...build, status: action.status }, { job: action.job, refusals }, new Date(clock))
+        return void (now && builds.set(key(build), { ...now, status: said }))
       }
       case 'deleteJob':
         return void jobs.delete(`${build.metadata?.namespace}/${action.name}`)
@@ -72,6 +80,8 @@ function simulate(limits: Limits, buildNodes = 2) {
         waiting: undefined,
         failed: undefined,
         building: true,
+        exits: new Map<string, number>(),
+        running: [],
       }
       pods.set(job, [{ ...usual, ...nothing, deleting: false, endsAt: undefined, ...pod }])
     },
@@ -79,10 +89,18 @@ function simulate(limits: Limits, buildNodes = 2) {
       return clock
     },
     pods,
+    templates,
+    refusals,
+    /** Of the last look. */
+    get failures() {
+      return failed
+    },
     advance: (seconds: number) => void (clock += seconds * 1000),
     look(): void {
-      const view = { builds: [...builds.values()], templates: new Map(), jobs, pods, buildNodes }
-      for (const actions of plan(view, limits, new Date(clock)).work) for (const action of actions) act(action)
+      const view = { builds: [...builds.values()], templates, jobs, pods, buildNodes }
+      const { work, failures } = plan(view, limits, new Date(clock))
+      failed = failures
+      for (const actions of work) for (const action of actions) act(action)
     },
   }
 }
@@ -112,6 +130,20 @@ describe('a plan', () => {
     }
   }, 120_000)
 
+  it('goes on with all others where it fails for one Build, and says for which', () => {
+    const world = simulate({ perNamespace: 1, perNode: 1 })
+    world.add('a', 'broken', { cleanUp: { pod: 'soon' } })
+    const broken = world.builds.get('a/broken')
+    const completionTime = '2026-01-01T00:00:00Z'
+    if (broken) world.builds.set('a/broken', { ...broken, status: { phase: 'Failed', completionTime } })
+    world.add('a', 'one')
+    for (let i = 0; i < 3; i += 1) world.look()
+    expect(world.made).toEqual(['a/one'])
+    expect(world.failures.map(({ build, error }) => [build.metadata?.name, String(error)])).toEqual([
+      ['broken', expect.stringContaining('"soon" is no duration')],
+    ])
+  })
+
   it('says nothing twice: what is as it should be gets no write', () => {
     const world = simulate({ perNamespace: 1, perNode: 1 })
     world.add('a', 'one')
@@ -121,6 +153,23 @@ describe('a plan', () => {
     world.look()
     expect(JSON.stringify([...world.builds])).toBe(before)
     expect(world.builds.get('a/two')?.status?.message).toContain('1 Builds of namespace a run already')
+  })
+
+  it('gives no turn to Builds whose template does not exist, so that others need not wait for them', () => {
+    const world = simulate({ perNamespace: 2, perNode: 1 })
+    for (const name of ['lost-1', 'lost-2', 'lost-3']) world.add('a', name, { template: { name: 't' } })
+    world.add('a', 'one')
+    world.add('b', 'two')
+    for (let i = 0; i < 3; i += 1) world.look()
+    expect(world.made).toEqual(['a/one', 'b/two'])
+    const waits = { phase: 'Queued', message: 'waits for BuildTemplate t, which does not exist' }
+    expect(world.builds.get('a/lost-1')?.status).toMatchObject(waits)
+    world.templates.set('BuildTemplate/a/t', { spec: { source: { dockerfile: 'FROM t' } } })
+    world.look()
+    expect(world.builds.get('a/lost-1')?.status?.message).toBe('waits: 2 Builds run already')
+    for (const job of world.jobs.keys()) world.finish(job)
+    for (let i = 0; i < 3; i += 1) world.look()
+    expect(world.made.slice(2)).toEqual(['a/lost-1', 'a/lost-2'])
   })
 
   it('takes Job and Build away when their time has come, and not before', () => {
@@ -227,6 +276,113 @@ describe('a plan', () => {
     world.look()
     expect(statusOf(world)).toMatchObject({ phase: 'Failed', ...known })
     expect(statusOf(world)?.conditions?.find(({ type }) => type === 'Succeeded')).toMatchObject({ reason: 'Timeout' })
+  })
+
+  it('says why a Job has no pod once it should have one, in the phase in which it is, and no more when the pod is there', () => {
+    const world = simulate({ perNamespace: 1, perNode: 1 })
+    world.add('a', 'one')
+    for (let i = 0; i < 3; i += 1) world.look()
+    world.advance(9)
+    world.look()
+    expect(statusOf(world)).toMatchObject({ phase: 'Starting', job: 'one-one-1', message: undefined })
+    world.advance(1)
+    world.look()
+    const said = 'Job one-one-1 has no pod yet: kubectl -n a describe job one-one-1 says why'
+    expect(statusOf(world)).toMatchObject({ phase: 'Starting', job: 'one-one-1', message: said })
+    const refusal = (pod: string, why: string) => `Error creating: pods "one-one-1-${pod}" is forbidden: ${why}`
+    world.refusals.push(
+      { message: refusal('x', 'exceeded quota: new'), lastTimestamp: '2026-01-01T00:00:09Z' },
+      { message: refusal('y', 'exceeded quota: old'), lastTimestamp: '2026-01-01T00:00:08Z' },
+    )
+    world.look()
+    const why = 'Job one-one-1 gets no pod: forbidden: exceeded quota: new'
+    expect(statusOf(world)).toMatchObject({ phase: 'Starting', message: why })
+    const running = statusOf(world)?.conditions?.find(({ type }) => type === 'Running')
+    expect(running).toMatchObject({ status: 'False', reason: 'PodRefused', message: why })
+    world.pod('a/one-one-1', {})
+    world.look()
+    expect(statusOf(world)).toMatchObject({ phase: 'Running', message: undefined })
+  })
+
+  it('says of a Build that never had a pod within its timeout what it waited for', () => {
+    const world = simulate({ perNamespace: 1, perNode: 1 })
+    world.add('a', 'one', { timeout: '1m' })
+    for (let i = 0; i < 3; i += 1) world.look()
+    world.refusals.push({ message: 'Error creating: admission webhook "x" denied the request: no' })
+    world.advance(61)
+    world.look()
+    const job = world.jobs.get('a/one-one-1')
+    if (job) world.jobs.set('a/one-one-1', { ...job, state: 'failed', reason: 'DeadlineExceeded' })
+    world.look()
+    const why = 'Job one-one-1 gets no pod: admission webhook "x" denied the request: no'
+    expect(statusOf(world)?.message).toBe(`it took longer than its timeout of 60 s; it waited: ${why}`)
+  })
+
+  describe('of a Build beside a container that goes on', () => {
+    /** Exit codes of our own containers, and what the build said. */
+    const beside = (exits: Record<string, number>, outcome: PodView['outcome'], spec: Partial<BuildSpec> = {}) => {
+      const world = withPushed(spec)
+      const running = ['istio-proxy']
+      world.pod('a/one-one-1', { outcome, exits: new Map(Object.entries(exits)), running, building: false })
+      return world
+    }
+    const reasonOf = (world: ReturnType<typeof simulate>) =>
+      statusOf(world)?.conditions?.find(({ type }) => type === 'Succeeded')?.reason
+
+    it('ends it by its outcome, and deletes its Job, which would wait for that container', () => {
+      const world = beside({ build: 0 }, pushed)
+      world.look()
+      expect(statusOf(world)).toMatchObject({ phase: 'Succeeded', ...known })
+      world.look()
+      expect(world.jobs.size).toBe(0)
+    })
+
+    it('lets it fail, or tries it again, as it would alone', () => {
+      const failed = beside({ build: 1 }, { result: 'failed', message: 'exit code: 1' })
+      failed.look()
+      expect(statusOf(failed)).toMatchObject({ phase: 'Failed', message: 'exit code: 1' })
+      expect(reasonOf(failed)).toBe('BuildFailed')
+      const lost = beside({ build: 75 }, { result: 'infrastructure', message: 'lost' })
+      for (let i = 0; i < 3; i += 1) lost.look()
+      expect(statusOf(lost)).toMatchObject({ phase: 'Starting', attempt: 2 })
+      expect([...lost.jobs.keys()]).toEqual(['a/one-one-2'])
+    })
+
+    it('goes on while a step after the build does', () => {
+      const steps = { after: [{ name: 'scan', image: 'scanner' }, { image: 'busybox' }] }
+      const world = beside({ build: 0, scan: 0 }, pushed, { steps })
+      world.look()
+      expect(statusOf(world)?.phase).toBe('Running')
+      world.pod('a/one-one-1', { outcome: pushed, exits: new Map([['after-2', 0]]), running: ['istio-proxy'] })
+      world.look()
+      expect(statusOf(world)?.phase).toBe('Succeeded')
+    })
+
+    it.each(['DeadlineExceeded', 'BackoffLimitExceeded'])(
+      'says that it has succeeded also after %s of that one',
+      (reason) => {
+        const world = beside({ build: 0, 'istio-proxy': 137 }, pushed)
+        const failed = { container: 'istio-proxy', message: 'container istio-proxy ended with exit code 137' }
+        for (const [at, pods] of world.pods)
+          world.pods.set(
+            at,
+            pods.map((pod) => ({ ...pod, running: [], failed })),
+          )
+        const job = world.jobs.get('a/one-one-1')
+        if (job) world.jobs.set('a/one-one-1', { ...job, state: 'failed', reason })
+        world.look()
+        expect(statusOf(world)).toMatchObject({ phase: 'Succeeded', ...known })
+      },
+    )
+
+    it('decides nothing while the pod is taken away, or where there is no such container', () => {
+      for (const pod of [{ deleting: true }, { disrupted: 'evicted' }, { running: [] }]) {
+        const world = beside({ build: 75 }, { result: 'infrastructure' })
+        world.pod('a/one-one-1', { exits: new Map([['build', 75]]), running: ['istio-proxy'], ...pod })
+        world.look()
+        expect(statusOf(world)).toMatchObject({ phase: 'Running', attempt: 1 })
+      }
+    })
   })
 
   it('remembers attempts that were lost, with their last lines', () => {

@@ -1,5 +1,6 @@
+import type { Build } from '../api/builds/builds.ts'
 import type { Action } from './build/actions.ts'
-import { planBuild } from './build/plan.ts'
+import { lacksTemplate, type Planned, planBuild } from './build/plan.ts'
 import { lostPods } from './build/lost-pods.ts'
 import { madeByPulls } from './on-pull/made.ts'
 import { isStanding, planStanding } from './on-pull/standing.ts'
@@ -12,16 +13,29 @@ export interface Plan {
   readonly work: readonly (readonly Action[])[]
   /** Seconds until the next look although nothing happens. */
   readonly again: number
+  /** Builds for which nothing could be planned, which is a fault in this program. */
+  readonly failures: readonly { readonly build: Build; readonly error: unknown }[]
 }
 
 /** Everything that is to be done now, from everything that is there now. */
 export function plan(view: View, limits: Limits, now: Date): Plan {
-  const order = turns(view.builds, view.buildNodes, limits)
+  const ready = view.builds.filter((build) => !lacksTemplate(build, view))
+  const order = turns(ready, view.buildNodes, limits)
   const made = madeByPulls(view.builds)
-  const planned = view.builds.map((build) => {
-    if (isStanding(build)) return planStanding(build, view, made.get(build.metadata?.uid ?? '') ?? [], now)
-    const turn = order.get(build.metadata?.uid ?? '') ?? 'waits'
-    return planBuild(build, view, turn, now)
+  const planOne = (build: Build): Planned => {
+    const { uid = '' } = build.metadata ?? {}
+    if (isStanding(build)) return planStanding(build, view, made.get(uid) ?? [], now)
+    return planBuild(build, view, order.get(uid) ?? 'waits', now)
+  }
+  const failures: { build: Build; error: unknown }[] = []
+  const planned = view.builds.flatMap((build) => {
+    try {
+      return [planOne(build)]
+    } catch (error) {
+      // Nobody else's Builds stand still because of one.
+      failures.push({ build, error })
+      return []
+    }
   })
   const work = planned.map(({ actions }) => actions).filter((actions) => actions.length > 0)
   const lost = lostPods(view, now)
@@ -29,5 +43,6 @@ export function plan(view: View, limits: Limits, now: Date): Plan {
   return {
     work: [...work, ...others.map((action) => [action])],
     again: Math.max(1, Math.min(60, lost.again, ...planned.flatMap((one) => one.again ?? []))),
+    failures,
   }
 }

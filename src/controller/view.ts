@@ -12,6 +12,8 @@ export interface JobView {
   readonly state: 'active' | 'complete' | 'failed'
   /** Of a failed one: `DeadlineExceeded`, `BackoffLimitExceeded`, … */
   readonly reason: string | undefined
+  /** Milliseconds since 1970. */
+  readonly createdAt: number
 }
 
 export interface PodView {
@@ -34,6 +36,10 @@ export interface PodView {
   /** A container other than the build's that failed, or the build's without an outcome. */
   readonly failed: { readonly container: string; readonly message: string } | undefined
   readonly building: boolean
+  /** Exit codes of its containers that have ended, by name. */
+  readonly exits: ReadonlyMap<string, number>
+  /** Its containers that run, less those before them and sidecars that the kubelet ends by itself. */
+  readonly running: readonly string[]
 }
 
 /** The cluster as the controller sees it. */
@@ -56,7 +62,7 @@ interface RawJob extends KubernetesObject {
 }
 
 export function readJob(job: RawJob): JobView | undefined {
-  const { namespace = '', name = '', labels = {}, deletionTimestamp } = job.metadata ?? {}
+  const { namespace = '', name = '', labels = {}, deletionTimestamp, creationTimestamp = '' } = job.metadata ?? {}
   const buildUid = labels[buildUidLabel]
   if (buildUid === undefined) return undefined
   const holds = (type: string) => job.status?.conditions?.find((c) => c.type === type && c.status === 'True')
@@ -67,6 +73,7 @@ export function readJob(job: RawJob): JobView | undefined {
     ...{ namespace, name, buildUid, role: labels[jobRoleLabel] ?? 'build', deleting: deletionTimestamp !== undefined },
     state: failed ? 'failed' : complete ? 'complete' : 'active',
     reason: failed?.reason,
+    createdAt: Date.parse(creationTimestamp),
   }
 }
 
@@ -137,6 +144,13 @@ export function readPod(pod: RawPod): PodView | undefined {
     waiting: waitingFor(statuses) ?? unscheduled?.message,
     failed: failedContainer(statuses, outcome),
     building: own?.state?.running !== undefined,
+    exits: new Map(
+      statuses.flatMap(({ name: container, state }) => {
+        const { exitCode } = state?.terminated ?? {}
+        return exitCode === undefined ? [] : [[container, exitCode] as const]
+      }),
+    ),
+    running: (status.containerStatuses ?? []).filter(({ state }) => state?.running).map((one) => one.name),
   }
 }
 

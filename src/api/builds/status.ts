@@ -1,4 +1,5 @@
-import { boolean, integer, list, listBy, object, oneOf, required, string } from './field.ts'
+import { boolean, foreign, integer, list, listBy, object, type Of, oneOf, required, string } from './field.ts'
+import type { recipe } from './spec.ts'
 
 /**
  * Scheduled: its Job was made. Running: the pod builds. Succeeded: how it ended; `kubectl wait` looks at it. Accepted:
@@ -69,6 +70,9 @@ export const status = object('What became of it.', {
   commit: string('The commit of the git source.', { max: 64 }),
   former: listBy('Attempts that were lost, the oldest first.', 'attempt', former, 16),
   startTime: time('When its turn came. From then on the spec cannot change.'),
+  fromTemplate: foreign<Of<typeof recipe>>(
+    'Fields of the spec that its template gave it when its turn came. They hold until it is gone, whatever becomes of the template.',
+  ),
   completionTime: time('When it ended.'),
   message: string('Why it waits or failed; of a failed build the last lines.', { max: 32_768 }),
   pulls: object('Of a Build with trigger OnPull: what gateways need to know of it, with its template put in.', {

@@ -90,7 +90,8 @@ export function controllerAccess(namespace: string): Manifest[] {
           { apiGroups: ['batch'], resources: ['jobs'], verbs: ['list', 'watch', 'create', 'delete'] },
           { apiGroups: [''], resources: ['pods'], verbs: ['list', 'watch', 'delete'] },
           { apiGroups: [''], resources: ['serviceaccounts', 'configmaps'], verbs: ['get'] },
-          { apiGroups: [''], resources: ['events'], verbs: ['create'] },
+          // A Job whose pod is refused says why in its events alone.
+          { apiGroups: [''], resources: ['events'], verbs: ['create', 'list'] },
         ],
       },
     },

@@ -3,6 +3,7 @@ import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import { isForbidden } from '../../kernel/k8s/failure.ts'
 import type { Resource } from '../../kernel/k8s/resources.ts'
 import { buildId, type Image, readImages } from './images.ts'
+import { originOf } from './lineage.ts'
 
 export interface Scope {
   readonly client: KubernetesClient
@@ -39,9 +40,14 @@ export async function readCluster({ client, namespace, selector, signal }: Scope
     templates(buildResources.buildTemplates, 'BuildTemplate'),
     templates(buildResources.clusterBuildTemplates, 'ClusterBuildTemplate'),
   ])
-  const ids = chosen && new Set(chosen.map(buildId))
   return {
     images: readImages(builds, new Map([...own, ...shared])),
-    selected: ({ id }) => ids === undefined || ids.has(id),
+    selected: chosen === undefined ? () => true : amongThese(chosen),
   }
+}
+
+/** Images of these Builds, and of their rebuilds, which do not have all of their labels. */
+export function amongThese(chosen: readonly Build[]): ReadCluster['selected'] {
+  const ids = new Set(chosen.map(buildId))
+  return ({ id, build }) => ids.has(id) || ids.has(`${build.metadata?.namespace}/${originOf(build)}`)
 }

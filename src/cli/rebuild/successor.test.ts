@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Build } from '../../api/builds/builds.ts'
 import { beyondKept } from './history.ts'
 import { type Image, readImages } from './images.ts'
+import { amongThese } from './read-cluster.ts'
 import { rebuildOn } from './rebuild-one.ts'
 import { labelOf, type RebuildOn, successorOf } from './successor.ts'
 import { builtOn, sha, sketchBuild } from '../../../test/unit/rebuild-sketch.ts'
@@ -31,6 +32,35 @@ describe('the Build that does another one again', () => {
       ...{ source: { dockerfile: 'FROM scratch' }, output: { names: ['r.io/app:1'], push: true } },
       bases: [{ name: 'r.io/tools:1', digest: sha('2') }, ...on.pins],
     })
+  })
+
+  it('has nothing by which a tool that deploys the other one would take it for its own, and delete it', () => {
+    const theirs = {
+      'argocd.argoproj.io/tracking-id': 'app:insitu.build/Build:n/app',
+      'kustomize.toolkit.fluxcd.io/name': 'apps',
+      'helm.toolkit.fluxcd.io/namespace': 'flux-system',
+      'meta.helm.sh/release-name': 'app',
+    }
+    const build = builtOn(
+      'app',
+      sha('a'),
+      { os: sha('0') },
+      {
+        labels: { ...theirs, 'app.kubernetes.io/instance': 'apps', 'app.kubernetes.io/name': 'app' },
+        annotations: { ...theirs, note: 'x' },
+      },
+    )
+    const { labels, annotations } = successorOf(imageOf(build), on).metadata ?? {}
+    expect(labels).toEqual({ 'app.kubernetes.io/name': 'app', 'insitu.build/rebuild-of': 'app' })
+    expect(Object.keys(annotations ?? {})).toEqual(['note', 'insitu.build/rebuild-of', 'insitu.build/rebuilt-on'])
+  })
+
+  it('is selected with the one that it is of, whatever labels it has', () => {
+    const build = builtOn('app', sha('a'), { os: sha('0') }, { labels: { 'app.kubernetes.io/instance': 'apps' } })
+    const next = imageOf({ ...successorOf(imageOf(build), on), status: { phase: 'Succeeded' } })
+    expect(next.build.metadata?.labels).not.toHaveProperty('app.kubernetes.io/instance')
+    expect(amongThese([build])(next)).toBe(true)
+    expect(amongThese([builtOn('other', sha('a'), {})])(next)).toBe(false)
   })
 
   it('is the same one for the same work, and another for other bases or after a failure', () => {

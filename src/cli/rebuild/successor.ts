@@ -21,7 +21,15 @@ export interface RebuildOn {
   readonly attempt: number
 }
 
-const kept = 'kubectl.kubernetes.io/last-applied-configuration'
+/**
+ * Labels and annotations by which Argo CD, Flux, Helm and kubectl know what they have deployed. What has them and is in no
+ * manifest, as a rebuild is, they delete.
+ */
+const ofDeployers =
+  /^(app\.kubernetes\.io\/instance$|kubectl\.kubernetes\.io\/last-applied-configuration$|(argocd\.argoproj\.io|(kustomize|helm)\.toolkit\.fluxcd\.io|meta\.helm\.sh)\/)/
+
+const withoutDeployers = (marks: Readonly<Record<string, string>> = {}): Record<string, string> =>
+  Object.fromEntries(Object.entries(marks).filter(([key]) => !ofDeployers.test(key)))
 
 /**
  * The Build that does another's work again on other bases: same spec, same commit, same owners. Its name follows from
@@ -39,7 +47,6 @@ export function successorOf({ build, recipe }: Image, { pins, released, node, at
   const others = before.filter(({ name }) => !set.has(name) && !released.includes(name))
   const bases = [...others, ...[...set].map(([name, digest]) => ({ name, digest }))]
   const ours = [...new Set([...pinsOf(build), ...set.keys()])]
-  const { [kept]: _kept, ...annotations } = metadata?.annotations ?? {}
   const next: BuildSpec = {
     ...spec,
     ...placed,
@@ -53,9 +60,9 @@ export function successorOf({ build, recipe }: Image, { pins, released, node, at
     metadata: {
       name: `${stem(origin)}-${key}${attempt === 1 ? '' : `-${attempt}`}`,
       namespace: metadata?.namespace,
-      labels: { ...metadata?.labels, [rebuildOfLabel]: labelOf(origin) },
+      labels: { ...withoutDeployers(metadata?.labels), [rebuildOfLabel]: labelOf(origin) },
       annotations: {
-        ...annotations,
+        ...withoutDeployers(metadata?.annotations),
         [rebuildOfAnnotation]: origin,
         ...(ours.length === 0 ? {} : { [pinsAnnotation]: ours.join(',') }),
       },

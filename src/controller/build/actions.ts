@@ -23,6 +23,13 @@ export type Action =
       readonly deadline: number
     }
   | { readonly kind: 'createCleanJob'; readonly build: Build; readonly recipe: Recipe }
+  /** A Job whose pod does not come: the status is written with the reason, which only its events say. */
+  | {
+      readonly kind: 'explainNoPod'
+      readonly build: Build
+      readonly job: string
+      readonly status: BuildStatus
+    }
   | { readonly kind: 'deleteJob'; readonly build: Build; readonly name: string }
   /** A pod that no kubelet ends; `build` may be what is left of one that is gone. */
   | { readonly kind: 'deletePod'; readonly build: Build; readonly name: string; readonly uid: string }

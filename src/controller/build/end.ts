@@ -3,6 +3,7 @@ import { reasons } from '../../api/builds/status.ts'
 import type { Outcome } from '../../api/builds/work.ts'
 import type { JobView, PodView } from '../view.ts'
 import { seconds } from './duration.ts'
+import { lastContainer } from './job.ts'
 import { defaults } from './recipe.ts'
 import { timeText } from './status.ts'
 
@@ -19,6 +20,18 @@ export interface End {
 }
 
 /**
+ * Whether our own containers have ended, one after the other, and the Job is not over only because one beside them goes
+ * on, which a mesh or a pod template has put there. A pod that is taken away ends by itself.
+ */
+export function keptByOthers(pods: readonly PodView[], recipe: Recipe): boolean {
+  const last = lastContainer(recipe)
+  return pods.some(
+    ({ exits, running, deleting, disrupted }) =>
+      exits.has(last) && running.length > 0 && !deleting && disrupted === undefined,
+  )
+}
+
+/**
  * Reads the end of an attempt from its Job and pods. `later`: the Job is over and its pod has not been seen to end.
  */
 export function endOf(job: JobView, pods: readonly PodView[], build: Build, recipe: Recipe): End | 'later' | undefined {
@@ -30,10 +43,12 @@ export function endOf(job: JobView, pods: readonly PodView[], build: Build, reci
 function readEnd(job: JobView, pods: readonly PodView[], build: Build, recipe: Recipe): End | 'later' | undefined {
   const { view: pod, ...where } = lastPod(pods)
   const { outcome } = where
-  if (job.state === 'complete') {
+  // How others end says nothing about the build; a sidecar may have kept the pod until its time was over.
+  const done = pods.some(({ exits }) => exits.get(lastContainer(recipe)) === 0)
+  if (done || job.state === 'complete') {
     if (outcome === undefined) {
       // Its message is part of the pod's last status, which may come after the Job's.
-      return pods.some(({ phase }) => phase === 'Running' || phase === 'Pending')
+      return !done && pods.some(({ phase }) => phase === 'Running' || phase === 'Pending')
         ? 'later'
         : { phase: 'Succeeded', reason: reasons.succeeded, message: 'built', ...where }
     }
@@ -45,7 +60,8 @@ function readEnd(job: JobView, pods: readonly PodView[], build: Build, recipe: R
   }
   if (job.reason === 'DeadlineExceeded') {
     const timeout = seconds(recipe.timeout ?? defaults.timeout, 'timeout')
-    const waiting = pod?.waiting === undefined ? '' : `; it waited: ${pod.waiting}`
+    const why = pods.length === 0 ? build.status?.message : pod?.waiting
+    const waiting = why === undefined ? '' : `; it waited: ${why}`
     return {
       ...{ phase: 'Failed', reason: reasons.timeout, ...where },
       message: `it took longer than its timeout of ${timeout} s${waiting}`,

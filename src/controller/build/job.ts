@@ -84,6 +84,13 @@ export function buildJob(build: Build, inputs: JobInputs): KubernetesObject {
   })
 }
 
+/** The container whose end is that of the Build: the last step, or the build. What else a pod has runs beside it. */
+export function lastContainer({ steps }: Recipe): string {
+  const after = steps?.after ?? []
+  const last = after.at(-1) as { readonly name?: string } | undefined
+  return last === undefined ? buildContainer : (last.name ?? `after-${after.length}`)
+}
+
 function buildStep(inputs: JobInputs): Container {
   return {
     name: buildContainer,

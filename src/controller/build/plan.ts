@@ -5,10 +5,10 @@ import { describeError } from '../../kernel/errors.ts'
 import type { JobView, PodView, View } from '../view.ts'
 import type { Action } from './actions.ts'
 import { seconds } from './duration.ts'
-import { endOf, type End, formerAttempt, knownOf, lastPod } from './end.ts'
+import { endOf, type End, formerAttempt, keptByOthers, knownOf, lastPod } from './end.ts'
 import { cleanJobName, jobName } from './names.ts'
 import { notCleaned } from './not-cleaned.ts'
-import { defaults, recipeOf, templateKey } from './recipe.ts'
+import { broughtBy, defaults, lastRecipe, recipeNow, templateKey } from './recipe.ts'
 import { sameStatus, timeText, withConditions } from './status.ts'
 
 export interface Planned {
@@ -26,6 +26,12 @@ export const isQueued = (build: Build): boolean =>
   build.status?.completionTime === undefined &&
   build.spec.cancelled !== true &&
   (build.spec.trigger ?? 'Now') === 'Now'
+
+/** Whether it waits for its template: what nobody knows how to build needs no turn, and takes nobody else's. */
+export function lacksTemplate(build: Build, { templates }: Pick<View, 'templates'>): boolean {
+  const key = templateKey(build)
+  return key !== undefined && !templates.has(key) && build.status?.startTime === undefined
+}
 
 /** Whether it takes a place: from the moment its turn came until it ended. */
 export const isStarted = (build: Build): boolean =>
@@ -47,16 +53,14 @@ export function planBuild(build: Build, view: View, turn: true | string, now: Da
       now,
     )
   }
-  const key = templateKey(build)
-  const template = key === undefined ? undefined : view.templates.get(key)
-  if (key !== undefined && template === undefined && status?.startTime === undefined) {
+  if (lacksTemplate(build, view)) {
     const { kind = 'BuildTemplate', name } = build.spec.template ?? {}
     const message = `waits for ${kind} ${name}, which does not exist`
     return waits(build, reasons.templateMissing, message, now)
   }
   let recipe: Recipe
   try {
-    recipe = recipeOf(build, template)
+    recipe = recipeNow(build, view.templates)
   } catch (error) {
     return ended(build, { phase: 'Failed', reason: reasons.invalid, message: describeError(error) }, now)
   }
@@ -98,7 +102,10 @@ function queued(build: Build, recipe: Recipe, turn: true | string, now: Date): P
     Running: { status: 'False', reason: 'Starting' },
     Succeeded: { status: 'Unknown', reason: reasons.running },
   } as const
-  const fields = { phase: 'Starting', attempt: 1, startTime: timeText(now), message: undefined } as const
+  // What becomes of its template later must not end it, nor let what it left on a claim be forgotten.
+  const fromTemplate = broughtBy(build, recipe)
+  const begins = { attempt: 1, startTime: timeText(now), ...(fromTemplate && { fromTemplate }) }
+  const fields = { phase: 'Starting', ...begins, message: undefined } as const
   const event = { type: 'Normal', reason: 'Started', message: 'its turn came' } as const
   return { actions: write(build, withConditions(build, says, now, fields), event) }
 }
@@ -119,16 +126,24 @@ function running(build: Build, recipe: Recipe, view: View, now: Date): Planned {
     if (left <= 0) return ended(build, timedOut(timeout), now)
     return { actions: [{ kind: 'createJob', build, recipe, attempt, deadline: left }], again: 10 }
   }
-  const end = job.state === 'active' && left > -grace ? undefined : endOf(job, pods, build, recipe)
+  const goesOn = job.state === 'active' && !keptByOthers(pods, recipe)
+  if (goesOn && left <= -grace) return ended(build, timedOut(timeout), now)
+  const end = goesOn ? undefined : endOf(job, pods, build, recipe)
   if (end === 'later') return { actions: [], again: 2 }
-  if (job.state === 'active' && left <= -grace) return ended(build, timedOut(timeout), now)
   if (end?.infrastructure === true) {
     const retries = recipe.retries ?? defaults.retries
     if (attempt <= retries && left > 0) return again(build, attempt, end, now)
   }
   if (end) return ended(build, end, now)
-  return { actions: write(build, progress(build, name, pods, now)), again: Math.max(1, left + grace) }
+  const status = progress(build, name, pods, now)
+  if (pods.length > 0) return { actions: write(build, status), again: Math.max(1, left + grace) }
+  const patience = job.createdAt / 1000 + podComesIn - now.getTime() / 1000
+  if (patience > 0) return { actions: write(build, status), again: patience }
+  return { actions: [{ kind: 'explainNoPod', build, job: name, status }], again: podComesIn }
 }
+
+/** Seconds after which a Job without a pod is asked why; usually it takes less than one. */
+const podComesIn = 10
 
 /** Seconds after the deadline in which Kubernetes ends a Job by itself. */
 const grace = 60
@@ -194,10 +209,10 @@ function ended(build: Build, end: End, now: Date): Planned {
 function over(build: Build, view: View, jobs: ReturnType<typeof ownJobs>, now: Date): Planned {
   const { status } = build
   const age = now.getTime() / 1000 - Date.parse(status?.completionTime ?? '') / 1000
-  const recipe = safeRecipe(build, view)
+  const recipe = lastRecipe(build, view.templates)
   const asked = build.status?.phase === 'Succeeded' || status?.phase === 'Failed'
   const timeout = reasonOf(build) === reasons.timeout
-  const keep = asked && !timeout ? seconds(recipe?.cleanUp?.pod ?? defaults.keepPod, 'cleanUp.pod') : 0
+  const keep = asked && !timeout ? seconds(recipe.cleanUp?.pod ?? defaults.keepPod, 'cleanUp.pod') : 0
   // A pod that is being ended says what it pushed after the end was written.
   const { outcome } = lastPod(podsOf(build, view))
   const late = outcome === undefined ? [] : write(build, { ...status, ...knownOf(outcome, build) })
@@ -209,7 +224,7 @@ function over(build: Build, view: View, jobs: ReturnType<typeof ownJobs>, now: D
     } else next = keep - age
   }
   actions.push(...cleaned(build, view, jobs).actions)
-  const stay = recipe?.cleanUp?.build
+  const stay = recipe.cleanUp?.build
   if (stay !== undefined && actions.length === 0) {
     const left = seconds(stay, 'cleanUp.build') - age
     if (left <= 0) actions.push({ kind: 'deleteBuild', build, why: `it ended ${stay} ago` })
@@ -221,15 +236,6 @@ function over(build: Build, view: View, jobs: ReturnType<typeof ownJobs>, now: D
 const reasonOf = (build: Build): string | undefined =>
   build.status?.conditions?.find(({ type }) => type === 'Succeeded')?.reason
 
-/** The recipe of a Build that is over; its template may be gone. */
-function safeRecipe(build: Build, view: View): Recipe | undefined {
-  try {
-    return recipeOf(build, view.templates.get(templateKey(build) ?? ''))
-  } catch {
-    return build.spec
-  }
-}
-
 /** The workspace directory is removed once no pod uses it; then the Build may go. Without a claim there is nothing to do. */
 function cleaned(build: Build, view: View, jobs: ReturnType<typeof ownJobs>): Planned {
   if (!build.metadata?.finalizers?.includes(workspaceFinalizer)) {
@@ -239,9 +245,9 @@ function cleaned(build: Build, view: View, jobs: ReturnType<typeof ownJobs>): Pl
       : nothing
   }
   const done: Action = { kind: 'finalizer', build, present: false }
-  const recipe = safeRecipe(build, view)
-  const when = recipe?.cleanUp?.workspace ?? 'Always'
-  if (recipe?.workspace === undefined || when === 'Never') return { actions: [done] }
+  const recipe = lastRecipe(build, view.templates)
+  const when = recipe.cleanUp?.workspace ?? 'Always'
+  if (recipe.workspace === undefined || when === 'Never') return { actions: [done] }
   if (when === 'OnSuccess' && build.status?.phase !== 'Succeeded') return { actions: [done] }
   if (jobs.build && jobs.build.state === 'active' && !jobs.build.deleting) {
     return { actions: [{ kind: 'deleteJob', build, name: jobs.build.name }] }

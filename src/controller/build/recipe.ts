@@ -1,4 +1,4 @@
-import { type Build, buildSpec, type BuildTemplate, type Recipe } from '../../api/builds/builds.ts'
+import { type Build, buildSpec, type BuildStatus, type BuildTemplate, type Recipe } from '../../api/builds/builds.ts'
 import { misfit } from '../../api/builds/conforms.ts'
 import { revisionPlaceholder } from '../../api/builds/on-pull.ts'
 import { misfits, substitute, valuesOf } from '../../api/builds/substitute.ts'
@@ -24,9 +24,43 @@ export const templateKey = (build: Build): string | undefined => {
  * checked here.
  * @throws InsituError INVALID_SPEC with a sentence for the author.
  */
-export function recipeOf(build: Build, template: BuildTemplate | undefined): Recipe {
-  const { template: reference, cancelled: _, trigger, onPull: _onPull, ...own } = build.spec
-  const result: Recipe = { ...fromTemplate(reference, template), ...own }
+export const recipeOf = (build: Build, template: BuildTemplate | undefined): Recipe =>
+  checked(build, { ...fromTemplate(build.spec.template, template), ...ownRecipe(build) })
+
+/**
+ * The same for one that may have begun: that keeps what its template gave it then, through all attempts and until it is
+ * cleaned up.
+ * @throws InsituError as `recipeOf`.
+ */
+export function recipeNow(build: Build, templates: ReadonlyMap<string, BuildTemplate>): Recipe {
+  const kept = keptRecipe(build)
+  return kept === undefined ? recipeOf(build, templates.get(templateKey(build) ?? '')) : checked(build, kept)
+}
+
+/** The recipe of a Build that is over or deleted; where it never began, its template may be gone. */
+export function lastRecipe(build: Build, templates: ReadonlyMap<string, BuildTemplate>): Recipe {
+  try {
+    return recipeNow(build, templates)
+  } catch {
+    return keptRecipe(build) ?? build.spec
+  }
+}
+
+/** What of a recipe its template brought, for the status of a Build that begins. */
+export const broughtBy = ({ spec }: Build, recipe: Recipe): NonNullable<BuildStatus['fromTemplate']> | undefined =>
+  spec.template && Object.fromEntries(Object.entries(recipe).filter(([field]) => !(field in spec)))
+
+/** Undefined: it has not begun, or began under a controller that kept nothing; or there is no template. */
+const keptRecipe = (build: Build): Recipe | undefined =>
+  build.status?.fromTemplate && { ...build.status.fromTemplate, ...ownRecipe(build) }
+
+function ownRecipe({ spec }: Build): Recipe {
+  const { template: _, cancelled: _cancelled, trigger: _trigger, onPull: _onPull, ...own } = spec
+  return own
+}
+
+function checked(build: Build, result: Recipe): Recipe {
+  const { template: reference, trigger } = build.spec
   if (result.source === undefined) throw invalid('neither the Build nor its template has a source')
   const kinds = Object.values(result.source).filter((value) => value !== undefined)
   if (kinds.length !== 1) throw invalid('exactly one of git, image, http, workspace and dockerfile is the source')

@@ -281,6 +281,23 @@ test('a step that fails is the failure of the Build', async () => {
   expect(status).toMatchObject({ attempt: 1, message: 'container prepare ended with exit code 3: no disk' })
 })
 
+test('a build beside an injected container that never ends has succeeded when it has, and its Job is deleted', async () => {
+  const names = ['docker.io/a/b:1']
+  const job = await jobOf(await builds.make('meshed', { source: { dockerfile: 'FROM scratch' }, output: { names } }))
+  await jobs.start(job)
+  const pod = { namespace, name: `${job.metadata?.name}-pod`, subresource: 'status' }
+  const message = JSON.stringify({ result: 'succeeded', digest, names, node: 'node-1' })
+  const one = { image: 'i', imageID: '', ready: false, restartCount: 0 }
+  const containerStatuses = [
+    { ...one, name: 'istio-proxy', state: { running: { startedAt: '2026-01-01T00:00:00Z' } } },
+    { ...one, name: 'build', state: { terminated: { exitCode: 0, reason: 'Completed', message } } },
+  ]
+  await admin.patch(resources.pods, pod, { status: { phase: 'Running', containerStatuses } })
+  const { status } = await builds.seen('meshed', 'has succeeded', (b) => b.status?.phase === 'Succeeded')
+  expect(status).toMatchObject({ digest, names, node: 'node-1', attempt: 1 })
+  await until('its Job is gone', async () => (await jobs.find(job.metadata?.name ?? '')) === undefined)
+})
+
 test('cancelled: its Job is deleted at once, and it stays cancelled', async () => {
   const job = await jobOf(await builds.make('cancelled'))
   await jobs.start(job)
@@ -358,6 +375,43 @@ test('a template is waited for, and then its fields hold where the Build says no
   expect((await builds.get('of-template-2')).status?.phase).toBe('Succeeded')
 })
 
+test('what a template gave a Build that has begun holds until it is cleaned up, also when the template is deleted', async () => {
+  const { buildTemplates } = buildResources
+  const parameters = [{ name: 'IMAGE' }]
+  const spec = { source: { workspace: {} }, workspace: { claimName: 'models' }, output: { names: ['${IMAGE}'] } }
+  const template = {
+    apiVersion: 'insitu.build/v1alpha1',
+    kind: 'BuildTemplate',
+    metadata: { name: 'leaves', namespace },
+  }
+  await admin.apply({ ...template, spec: { ...spec, parameters } } as KubernetesObject)
+  const build = await builds.make('outlives', {
+    template: { name: 'leaves', arguments: [{ name: 'IMAGE', value: 'docker.io/a/b:1' }] },
+  })
+  const first = await jobOf(build)
+  await builds.seen('outlives', 'knows its Job', (b) => b.status?.job !== undefined)
+  await admin.delete(buildTemplates, { namespace, name: 'leaves' })
+  await jobs.end(first, { result: 'infrastructure', message: 'error: code = Unavailable' })
+  const again = await builds.seen('outlives', 'is tried again', (b) => b.status?.attempt === 2)
+  const recipe = { source: spec.source, workspace: spec.workspace, output: { names: ['docker.io/a/b:1'] } }
+  expect(again.status?.fromTemplate).toMatchObject(recipe)
+  const second = await until('the second Job', async () =>
+    (await jobs.list()).find(({ metadata }) => metadata?.name?.match(/^outlives-.*-2$/)),
+  )
+  expect(workOf(second).recipe).toEqual(again.status?.fromTemplate)
+  await jobs.start(second)
+  await admin.delete(buildResources.builds, { namespace, name: 'outlives' })
+  await until('its Job is gone', async () => (await jobs.find(second.metadata?.name ?? '')) === undefined)
+  await jobs.collect()
+  const cleaning = await until('the cleaning Job', async () =>
+    (await jobs.list()).find(({ metadata }) => metadata?.name?.match(/^outlives-.*-clean$/)),
+  )
+  await jobs.finish(cleaning)
+  await until('the Build is gone', () =>
+    admin.find(buildResources.builds, { namespace, name: 'outlives' }).then((found) => found === undefined),
+  )
+})
+
 test('a pod template from a ConfigMap is merged in', async () => {
   const podTemplate = `template: {metadata: {labels: {team: models}}, spec: {nodeSelector: {zone: a}, containers: [{name: build, resources: {limits: {memory: 1Gi}}, command: [sh]}]}}`
   await admin.apply({
@@ -381,6 +435,19 @@ test('a pod template from a ConfigMap is merged in', async () => {
   })
   expect(spec.containers[0]).not.toHaveProperty('command')
   await jobs.end(job, { result: 'succeeded' })
+})
+
+test('a Build for which nothing can be planned keeps no other one from its end', async () => {
+  await builds.make('senseless', { template: { name: 'nowhere' } })
+  await builds.seen('senseless', 'waits', (b) => b.status?.phase === 'Queued')
+  // No controller writes this, and no schema refuses it.
+  const status = { phase: 'Failed', completionTime: '2026-01-01T00:00:00Z', fromTemplate: { cleanUp: { pod: 'soon' } } }
+  await admin.patch(buildResources.builds, { namespace, name: 'senseless', subresource: 'status' }, { status })
+  await jobs.end(await jobOf(await builds.make('sensible')), { result: 'succeeded' })
+  await builds.seen('sensible', 'has ended', (b) => b.status?.phase === 'Succeeded')
+  expect((await builds.get('senseless')).status).toMatchObject(status)
+  expect(controller.leads()).toBe(true)
+  await admin.delete(buildResources.builds, { namespace, name: 'senseless' })
 })
 
 test('a missing service account or ConfigMap is said on the Build', async () => {
