@@ -138,6 +138,32 @@ describe('an image without a name', () => {
   })
 })
 
+describe('an image that was delivered', () => {
+  const config = `sha256:${'c'.repeat(64)}`
+  const named = (name: string, digest = 'sha256:app', labels = {}) => ({ name, digest, labels, updatedAt: 0 })
+  /** The names that the CRI plug-in gives to what it pulls. */
+  const pulled = [named('docker.io/team/app:1'), named('docker.io/team/app@sha256:app'), named(config)]
+  const names = (...more: ReturnType<typeof named>[]): string[] =>
+    namesToRemove([...pulled, ...more], pulled.slice(0, 1)).toSorted()
+  const all = pulled.map(({ name }) => name)
+
+  it('goes with all names that the pull made', () => {
+    expect(names()).toEqual(all)
+    const some = { ...books, stored: { ...stored, images: pulled } }
+    expect(freedBy(some, { ...nothing, images: new Set(names()) }).bytes).toBeGreaterThan(0)
+  })
+  it('keeps its digest’s name while its repository has another tag of it', () => {
+    expect(names(named('docker.io/team/app:2'))).toEqual(['docker.io/team/app:1'])
+  })
+  it('leaves names that are another’s', () => {
+    expect(names(named('docker.io/other/app:1'))).toEqual(all.slice(0, 2))
+    expect(names(named('docker.io/other/app@sha256:app'))).toEqual(all.slice(0, 2))
+    const pinned = { 'io.cri-containerd.pinned': 'pinned' }
+    const [tag, digest] = [pulled[0]!, named('docker.io/team/app@sha256:app', 'sha256:app', pinned)]
+    expect(namesToRemove([tag, digest, pulled[2]!], [tag])).toEqual(['docker.io/team/app:1'])
+  })
+})
+
 describe('a lease has leaked', () => {
   const leaked = (change: Partial<Books>) => leakedLeases({ ...books, ...change }).map((one) => one.id)
   it('when no database knows its record', () => {

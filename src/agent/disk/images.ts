@@ -21,13 +21,26 @@ export function properImages(images: readonly StoredImage[]): StoredImage[] {
   return images.filter((image) => !isAlias(image) || !named.has(image.digest))
 }
 
-/** The names that have to go so that these images are gone: with the last proper name of a digest, CRI's name for it. */
+/** CRI names what it pulls by the manifest's digest as well, in the repository of the name that was asked for. */
+const isByDigest = (image: StoredImage): boolean => image.name.includes('@')
+
+const inRepository = (image: StoredImage): string => `${repositoryOf(image.name)}@${image.digest}`
+
+/**
+ * The names that have to go so that these images are gone: with the last tag of a digest in its repository CRI's name
+ * of that repository, and with the last proper name of a digest CRI's name for it. What is pinned stays.
+ */
 export function namesToRemove(images: readonly StoredImage[], removed: readonly StoredImage[]): string[] {
   const names = new Set(removed.map((image) => image.name))
+  const tagged = new Set(images.filter((i) => !isByDigest(i) && !names.has(i.name)).map(inRepository))
+  const left = new Set(removed.map(inRepository).filter((one) => !tagged.has(one)))
+  for (const image of images) {
+    if (isByDigest(image) && !isPinned(image) && left.has(inRepository(image))) names.add(image.name)
+  }
   const kept = new Set(images.filter((i) => !isAlias(i) && !names.has(i.name)).map((image) => image.digest))
   const orphaned = new Set(removed.map((image) => image.digest).filter((digest) => !kept.has(digest)))
-  const aliases = images.filter((i) => isAlias(i) && orphaned.has(i.digest)).map((image) => image.name)
-  return [...new Set([...names, ...aliases])]
+  for (const image of images) if (isAlias(image) && orphaned.has(image.digest)) names.add(image.name)
+  return [...names]
 }
 
 export const isPinned = (image: StoredImage): boolean => image.labels['io.cri-containerd.pinned'] === 'pinned'
