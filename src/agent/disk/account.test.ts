@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { type Books, freedBy, leakedLeases, repositories } from './account.ts'
+import { builtLabel } from '../images/pins.ts'
 import type { CacheRecord } from './cache.ts'
 import { imagesInUse, namesToRemove, removableImages, repositoryOf, untagged } from './images.ts'
 import type { Stored, StoredLease } from './reach.ts'
@@ -161,6 +162,33 @@ describe('an image that was delivered', () => {
     const pinned = { 'io.cri-containerd.pinned': 'pinned' }
     const [tag, digest] = [pulled[0]!, named('docker.io/team/app@sha256:app', 'sha256:app', pinned)]
     expect(namesToRemove([tag, digest, pulled[2]!], [tag])).toEqual(['docker.io/team/app:1'])
+  })
+})
+
+describe('a delivered image that lost its tag to a newer build', () => {
+  const config = `sha256:${'c'.repeat(64)}`
+  const digest = 'sha256:app'
+  const named = (name: string, labels = {}) => ({ name, digest, labels, updatedAt: 0 })
+  const built = { [builtLabel]: 'true' }
+  const left = (...images: ReturnType<typeof named>[]) => {
+    const { untagged } = removableImages({ ...stored, containers: [], images }, 'overlayfs', new Set())
+    return untagged.length === 0 ? [] : namesToRemove(images, untagged)
+  }
+
+  it('goes with the names that its pull made', () => {
+    expect(left(named(config), named('docker.io/team/app@sha256:app', built)).toSorted()).toEqual([
+      'docker.io/team/app@sha256:app',
+      config,
+    ])
+  })
+  it('stays where insitu did not build it, it has a tag, or somebody pinned it', () => {
+    expect(left(named(config), named('docker.io/team/app@sha256:app'))).toEqual([])
+    expect(left(named(config), named('docker.io/team/app@sha256:app', built), named('docker.io/x/y:1'))).toEqual([])
+    expect(
+      left(named(config), named('docker.io/team/app@sha256:app', built), named('docker.io/x/y@sha256:app')),
+    ).toEqual([])
+    const pinned = { ...built, 'io.cri-containerd.pinned': 'pinned' }
+    expect(left(named(config), named('docker.io/team/app@sha256:app', pinned))).toEqual([])
   })
 })
 

@@ -4,7 +4,7 @@ import type { Logger } from '../../kernel/log.ts'
 import type { ContainerdImages } from './containerd-images.ts'
 import type { Holds } from './holds.ts'
 import { judge, originOf } from './judge.ts'
-import { pinChanges } from './pins.ts'
+import { builtChanges, pinChanges } from './pins.ts'
 import { planPins } from './plan-pins.ts'
 import { createPullBacks } from './pull-backs.ts'
 import { type Arrival, type ImageRecord, isAlias, type Memory, type NodeImage } from './record.ts'
@@ -247,7 +247,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
       ...{ records, images: [...current.values()], inUse: used, ours: ours() },
       ...{ wanted: memory.wanted, now: now(), config: options.config },
     })
-    for (const { image, labels } of pinChanges(current.values(), pins)) {
+    for (const { image, labels } of [...pinChanges(current.values(), pins), ...builtChanges(current, records)]) {
       await images.setLabels(image, labels)
       const changed = await images.get(image.name)
       if (changed) current.set(image.name, changed)
