@@ -14,7 +14,8 @@ import { turnsPart } from './turns/part.ts'
 /** What an agent consists of besides the supervision of buildkitd. Parts that need each other are joined here. */
 export function agentParts(options: AgentOptions): readonly Part[] {
   if (options.rootless) return [rootlessPart, turnsPart]
-  const { part, built } = createImages()
+  let access: MirrorAccess | undefined
+  const { part, built } = createImages(() => access)
   const names = (): Set<string> => new Set(built.list().map(({ name }) => name))
   // Who built what is known from gateways: without them (`insitu local`) every build would look like one past the door.
   const images = options.front ? [part] : []
@@ -28,20 +29,25 @@ export function agentParts(options: AgentOptions): readonly Part[] {
       proxyPart(options),
       turnsPart,
     ],
-    ...mirrorParts(options, built),
+    ...mirrorParts(options, built, {
+      get: () => access,
+      set: (next) => void (access = next),
+    }),
   ]
 }
 
 /** A mirror is for clusters: it reads from other agents with the certificate of the front. */
-function mirrorParts({ mirror, front, hostRoot = '/proc/1/root' }: AgentOptions, records: BuiltImages): Part[] {
+function mirrorParts(
+  { mirror, front, hostRoot = '/proc/1/root' }: AgentOptions,
+  records: BuiltImages,
+  access: { readonly get: () => MirrorAccess | undefined; readonly set: (next: MirrorAccess | undefined) => void },
+): Part[] {
   if (!front || !mirror) return []
   const tls = Promise.resolve(front.tls)
   // The front says so when there is never a certificate.
   tls.catch(() => undefined)
-  let access: MirrorAccess | undefined
-  const onAccess = (next: MirrorAccess | undefined): void => void (access = next)
   return [
-    mirrorPart({ ...mirror, records, hostRoot, tls, onAccess }),
-    deliveryPart({ mirror: () => access, arriving: (image) => records.arriving(image) }),
+    mirrorPart({ ...mirror, records, hostRoot, tls, onAccess: access.set }),
+    deliveryPart({ mirror: access.get, arriving: (image) => records.arriving(image) }),
   ]
 }

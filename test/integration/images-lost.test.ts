@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { containerdCall } from '../../src/agent/host/containerd-call.ts'
 import type { Preflight } from '../../src/agent/host/preflight.ts'
 import { createImages, type Images } from '../../src/agent/images/images.ts'
+import { builtLabel } from '../../src/agent/images/pins.ts'
 import { criPuller } from '../../src/agent/delivery/puller.ts'
 import { putMirror } from '../../src/agent/mirror/certs.ts'
 import { registryDirectories } from '../../src/agent/mirror/config-path.ts'
@@ -105,6 +106,13 @@ const removeSnapshots = async (): Promise<void> => {
   }
   expect(await snapshots()).toEqual([])
 }
+
+it('the name by digest that a pull of a built image makes says that insitu built it', async () => {
+  const byDigest = `${name.slice(0, name.lastIndexOf(':'))}@${image.digest}`
+  await until('the label', async () =>
+    (await node.ctr(['images', 'ls', `name==${byDigest}`])).includes(`${builtLabel}=true`),
+  )
+})
 
 it('layers and snapshots that somebody deletes behind an image that keeps its name come back from another node', async () => {
   expect(await isWhole()).toBe(true)

@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
-import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
@@ -28,6 +28,7 @@ const files = async (): Promise<Record<string, string>> => {
   }
   return found
 }
+const asItWas = { uid: 1234, gid: 4321, mode: 0o100_640 }
 const asBefore = { 'docker.io/hosts.toml': original, 'certified.test/ca.crt': 'a certificate' }
 const isRegistered = async (): Promise<boolean> => {
   const all = await files()
@@ -59,6 +60,7 @@ beforeAll(async () => {
   await mkdir(join(certs, 'certified.test'))
   await writeFile(join(certs, 'docker.io/hosts.toml'), original)
   await chmod(join(certs, 'docker.io/hosts.toml'), 0o640)
+  await chown(join(certs, 'docker.io/hosts.toml'), 1234, 4321)
   await writeFile(join(certs, 'certified.test/ca.crt'), 'a certificate')
 })
 afterAll(async () => {
@@ -74,10 +76,11 @@ it('stands in front of every registry while it runs, and nothing is left when it
   )
   // A hosts.toml would switch off certificates in docker's layout.
   expect(Object.keys(all).filter((name) => name.startsWith('certified.test'))).toEqual(['certified.test/ca.crt'])
-  expect((await stat(join(certs, 'docker.io/hosts.toml'))).mode & 0o777).toBe(0o600)
+  const secret = { uid: 0, gid: 0, mode: 0o100_600 }
+  expect(await stat(join(certs, 'docker.io/hosts.toml'))).toMatchObject(secret)
   await endProcess(agent!, 'SIGTERM')
   expect(await files()).toEqual(asBefore)
-  expect((await stat(join(certs, 'docker.io/hosts.toml'))).mode & 0o777).toBe(0o640)
+  expect(await stat(join(certs, 'docker.io/hosts.toml'))).toMatchObject(asItWas)
   expect(await readdir(certs)).not.toContain('_default')
 })
 
@@ -88,7 +91,7 @@ it('is taken away when the agent hangs, comes back with it, and a pull is never 
   // containerd waits for an answer for 30 s; the name is on a registry that refuses at once.
   const pull = node.run('ctr', ['-n', 'k8s.io', 'images', 'pull', '--hosts-dir', certs, 'docker.io/library/nothing:1'])
   await restored()
-  expect((await stat(join(certs, 'docker.io/hosts.toml'))).mode & 0o777).toBe(0o640)
+  expect(await stat(join(certs, 'docker.io/hosts.toml'))).toMatchObject(asItWas)
   expect(performance.now() - begun).toBeLessThan(15_000)
   const later = performance.now()
   expect(

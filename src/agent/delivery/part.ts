@@ -5,7 +5,7 @@ import { type ContainerdCall, containerdCall } from '../host/containerd-call.ts'
 import type { MirrorAccess } from '../mirror/part.ts'
 import type { Part } from '../part.ts'
 import { pullHandler } from './handler.ts'
-import { criPuller, type Puller, transferPuller } from './puller.ts'
+import { nodePuller } from './puller.ts'
 import { createPulls } from './pulls.ts'
 
 export interface DeliveryPartOptions {
@@ -26,11 +26,7 @@ export const deliveryPart = ({ mirror, arriving }: DeliveryPartOptions): Part =>
         status: 'FAILED_PRECONDITION',
       })
     }
-    const cri = criPuller({ socket, namespace })
-    const transfer = transferPuller({
-      ...{ socket, namespace, hostsDirectory: access.ownDirectory, snapshotter: host.snapshotter ?? '' },
-    })
-    const pull: Puller = (name, signal) => (access.registered() ? cri : transfer)(name, signal)
+    const pull = nodePuller({ socket, namespace, snapshotter: host.snapshotter ?? '', mirror: () => access })
     const call = containerdCall(socket, namespace)
     const pulls = createPulls({
       ...{ pull, arriving, log, begin: access.begin, sizeOf: access.sizeOf },

@@ -1,6 +1,7 @@
 import { arch } from 'node:process'
 import { grpcConnection } from '../../kernel/grpc/connection.ts'
 import { fieldOf } from '../../kernel/grpc/wire.ts'
+import type { MirrorAccess } from '../mirror/part.ts'
 
 /** Lets the node's containerd pull a name, unpacked for the kubelet. @throws InsituError GRPC_CALL_FAILED, or the signal's reason. */
 export type Puller = (name: string, signal: AbortSignal) => Promise<void>
@@ -45,6 +46,22 @@ export function transferPuller(options: TransferPullerOptions): Puller {
 }
 
 const architectures: Readonly<Record<string, string>> = { x64: 'amd64', arm: 'arm', arm64: 'arm64', ia32: '386' }
+
+/** As the kubelet pulls where that asks the mirror, or where there is none; else by a transfer that asks it. */
+export function nodePuller({
+  mirror,
+  ...options
+}: PullerOptions & {
+  readonly snapshotter: string
+  readonly mirror: () => Pick<MirrorAccess, 'registered' | 'ownDirectory'> | undefined
+}): Puller {
+  const cri = criPuller(options)
+  return (name, signal) => {
+    const access = mirror()
+    if (!access || access.registered()) return cri(name, signal)
+    return transferPuller({ ...options, hostsDirectory: access.ownDirectory })(name, signal)
+  }
+}
 
 /** containerd gives a pull up when the call that asked for it is gone: each has a connection of its own. */
 function cancellable(

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { type Books, freedBy, leakedLeases, repositories } from './account.ts'
+import { builtLabel } from '../images/pins.ts'
 import type { CacheRecord } from './cache.ts'
 import { imagesInUse, namesToRemove, removableImages, repositoryOf, untagged } from './images.ts'
 import type { Stored, StoredLease } from './reach.ts'
@@ -135,6 +136,59 @@ describe('an image without a name', () => {
     const running = { ...some.stored, snapshots }
     expect(imagesInUse(running, 'overlayfs')).toEqual(new Set(['sha256:app']))
     expect(removed({ ...some, stored: running })).toBe(0)
+  })
+})
+
+describe('an image that was delivered', () => {
+  const config = `sha256:${'c'.repeat(64)}`
+  const named = (name: string, digest = 'sha256:app', labels = {}) => ({ name, digest, labels, updatedAt: 0 })
+  /** The names that the CRI plug-in gives to what it pulls. */
+  const pulled = [named('docker.io/team/app:1'), named('docker.io/team/app@sha256:app'), named(config)]
+  const names = (...more: ReturnType<typeof named>[]): string[] =>
+    namesToRemove([...pulled, ...more], pulled.slice(0, 1)).toSorted()
+  const all = pulled.map(({ name }) => name)
+
+  it('goes with all names that the pull made', () => {
+    expect(names()).toEqual(all)
+    const some = { ...books, stored: { ...stored, images: pulled } }
+    expect(freedBy(some, { ...nothing, images: new Set(names()) }).bytes).toBeGreaterThan(0)
+  })
+  it('keeps its digest’s name while its repository has another tag of it', () => {
+    expect(names(named('docker.io/team/app:2'))).toEqual(['docker.io/team/app:1'])
+  })
+  it('leaves names that are another’s', () => {
+    expect(names(named('docker.io/other/app:1'))).toEqual(all.slice(0, 2))
+    expect(names(named('docker.io/other/app@sha256:app'))).toEqual(all.slice(0, 2))
+    const pinned = { 'io.cri-containerd.pinned': 'pinned' }
+    const [tag, digest] = [pulled[0]!, named('docker.io/team/app@sha256:app', 'sha256:app', pinned)]
+    expect(namesToRemove([tag, digest, pulled[2]!], [tag])).toEqual(['docker.io/team/app:1'])
+  })
+})
+
+describe('a delivered image that lost its tag to a newer build', () => {
+  const config = `sha256:${'c'.repeat(64)}`
+  const digest = 'sha256:app'
+  const named = (name: string, labels = {}) => ({ name, digest, labels, updatedAt: 0 })
+  const built = { [builtLabel]: 'true' }
+  const left = (...images: ReturnType<typeof named>[]) => {
+    const { untagged } = removableImages({ ...stored, containers: [], images }, 'overlayfs', new Set())
+    return untagged.length === 0 ? [] : namesToRemove(images, untagged)
+  }
+
+  it('goes with the names that its pull made', () => {
+    expect(left(named(config), named('docker.io/team/app@sha256:app', built)).toSorted()).toEqual([
+      'docker.io/team/app@sha256:app',
+      config,
+    ])
+  })
+  it('stays where insitu did not build it, it has a tag, or somebody pinned it', () => {
+    expect(left(named(config), named('docker.io/team/app@sha256:app'))).toEqual([])
+    expect(left(named(config), named('docker.io/team/app@sha256:app', built), named('docker.io/x/y:1'))).toEqual([])
+    expect(
+      left(named(config), named('docker.io/team/app@sha256:app', built), named('docker.io/x/y@sha256:app')),
+    ).toEqual([])
+    const pinned = { ...built, 'io.cri-containerd.pinned': 'pinned' }
+    expect(left(named(config), named('docker.io/team/app@sha256:app', pinned))).toEqual([])
   })
 })
 

@@ -1,3 +1,4 @@
+import { builtLabel } from '../images/pins.ts'
 import type { Stored, StoredImage } from './reach.ts'
 
 /** `docker.io/team/app:v1@sha256:…` → `docker.io/team/app`; names without a repository (digests) stay. */
@@ -21,13 +22,32 @@ export function properImages(images: readonly StoredImage[]): StoredImage[] {
   return images.filter((image) => !isAlias(image) || !named.has(image.digest))
 }
 
-/** The names that have to go so that these images are gone: with the last proper name of a digest, CRI's name for it. */
+/** CRI names what it pulls by the manifest's digest as well, in the repository of the name that was asked for. */
+const isByDigest = (image: StoredImage): boolean => image.name.includes('@')
+
+/** A name by digest that insitu built: it is no reason of its own to keep the image. */
+const isBuilt = (image: StoredImage): boolean => isByDigest(image) && builtLabel in image.labels
+
+const inRepository = (image: StoredImage): string => `${repositoryOf(image.name)}@${image.digest}`
+
+/**
+ * The names that have to go so that these images are gone: with the last tag of a digest in its repository CRI's name
+ * of that repository, and with the last proper name of a digest CRI's name for it. What is pinned stays.
+ */
 export function namesToRemove(images: readonly StoredImage[], removed: readonly StoredImage[]): string[] {
   const names = new Set(removed.map((image) => image.name))
+  const tagged = new Set(images.filter((i) => !isByDigest(i) && !names.has(i.name)).map(inRepository))
+  const digests = new Set(removed.map((image) => image.digest))
+  const repositories = new Set(removed.map(inRepository))
+  for (const image of images) {
+    if (!isByDigest(image) || isPinned(image) || tagged.has(inRepository(image))) continue
+    if (repositories.has(inRepository(image)) || (isBuilt(image) && digests.has(image.digest))) names.add(image.name)
+  }
   const kept = new Set(images.filter((i) => !isAlias(i) && !names.has(i.name)).map((image) => image.digest))
-  const orphaned = new Set(removed.map((image) => image.digest).filter((digest) => !kept.has(digest)))
-  const aliases = images.filter((i) => isAlias(i) && orphaned.has(i.digest)).map((image) => image.name)
-  return [...new Set([...names, ...aliases])]
+  for (const image of images) {
+    if (isAlias(image) && digests.has(image.digest) && !kept.has(image.digest)) names.add(image.name)
+  }
+  return [...names]
 }
 
 export const isPinned = (image: StoredImage): boolean => image.labels['io.cri-containerd.pinned'] === 'pinned'
@@ -76,7 +96,7 @@ function madeHere(stored: Stored, snapshotter: string, digest: string): boolean 
 }
 
 export interface RemovableImages {
-  /** Built here, and their name went to a newer build: only CRI's name by digest is left. */
+  /** Built by insitu, and their name went to a newer build: only CRI's names by digest are left. */
   readonly untagged: readonly StoredImage[]
   /** Built images with a name. */
   readonly named: readonly StoredImage[]
@@ -88,9 +108,12 @@ export function removableImages(stored: Stored, snapshotter: string, built: Read
   const free = stored.images
     .filter((image) => !isPinned(image) && !used.has(image.digest))
     .toSorted((a, b) => a.updatedAt - b.updatedAt)
-  const tagged = new Set(stored.images.filter((image) => !isAlias(image)).map((image) => image.digest))
+  const named = stored.images.filter((image) => !isAlias(image) && !(isBuilt(image) && !isPinned(image)))
+  const tagged = new Set(named.map((image) => image.digest))
+  const delivered = new Set(stored.images.filter(isBuilt).map((image) => image.digest))
+  const ours = (digest: string): boolean => delivered.has(digest) || madeHere(stored, snapshotter, digest)
   return {
-    untagged: free.filter((i) => isAlias(i) && !tagged.has(i.digest) && madeHere(stored, snapshotter, i.digest)),
+    untagged: free.filter((image) => isAlias(image) && !tagged.has(image.digest) && ours(image.digest)),
     named: free.filter((image) => built.has(image.name)),
   }
 }

@@ -1,5 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { flag, kubeletSettings } from '../host/kubelet.ts'
 import { kubeletDefaults, type KubeletThresholds, type Quantity } from './limits.ts'
 
 /** What the kubelet's configuration says about disks, as its files and flags do; absent keys are undefined. */
@@ -57,47 +56,11 @@ export function fromFlags(args: readonly string[]): KubeletDiskConfig {
   }
 }
 
-function flag(args: readonly string[], name: string): string | undefined {
-  const at = args.findLastIndex((arg) => arg === `--${name}` || arg.startsWith(`--${name}=`))
-  if (at < 0) return undefined
-  return args[at]?.includes('=') ? args[at].slice(name.length + 3) : args[at + 1]
-}
-
 /**
- * The thresholds of the kubelet that runs on this machine, from its process' command line and the files it names. The
- * defaults where there is none, or where it is part of another program (k3s, rke2) that was not told otherwise.
- * @param proc the node's /proc, seen with hostPID.
+ * The thresholds of the kubelet that runs on this machine. The defaults where there is none, or where it is part of
+ * another program (k3s, microk8s) that was not told otherwise.
  */
-export async function kubeletThresholds(proc = '/proc'): Promise<KubeletThresholds> {
-  for (const pid of (await readdir(proc).catch(() => [])).filter((name) => /^\d+$/.test(name))) {
-    const [program, ...args] = (await readFile(join(proc, pid, 'cmdline'), 'utf8').catch(() => '')).split('\0')
-    if (!program?.endsWith('kubelet')) continue
-    const onHost = (path: string): string => join(proc, pid, 'root', path)
-    const file = flag(args, 'config')
-    const folder = flag(args, 'config-dir')
-    const dropIns = folder === undefined ? [] : await readdir(onHost(folder)).catch(() => [])
-    const files = [
-      ...(file === undefined ? [] : [file]),
-      ...dropIns
-        .filter((name) => name.endsWith('.conf'))
-        .sort()
-        .map((name) => join(folder ?? '', name)),
-    ]
-    const texts = await Promise.all(files.map((path) => readFile(onHost(path), 'utf8').catch(() => '')))
-    return thresholds([...(await parseAll(texts)), fromFlags(args)])
-  }
-  return kubeletDefaults
-}
-
-async function parseAll(texts: readonly string[]): Promise<KubeletDiskConfig[]> {
-  // YAML's parser is needed once: it does not have to stay in an agent that finds no kubelet.
-  const { parseYaml } = await import('../../kernel/k8s/yaml.ts')
-  return texts.map((text) => {
-    try {
-      const [value] = parseYaml(text)
-      return typeof value === 'object' && value !== null ? value : {}
-    } catch {
-      return {}
-    }
-  })
+export async function kubeletThresholds(): Promise<KubeletThresholds> {
+  const kubelet = await kubeletSettings()
+  return kubelet ? thresholds([...kubelet.files, fromFlags(kubelet.args)]) : kubeletDefaults
 }

@@ -115,10 +115,11 @@ export function builtImages(options: BuiltImagesOptions): BuiltImages {
         await keeper.change(async () => {
           const record = memory.records.get(name)
           if (!record || record.version >= version || record.digest === digest) return
-          // First the record: what is not remembered is not put back.
+          // First the name: a copy without a record would count as somebody else's, and nobody would take it away again.
+          // What is done here is one thing for the keeper, so it does not put the name back in between.
+          await images.delete(name)
           memory.records.delete(name)
           keeper.revise(true)
-          await images.delete(name)
           dropped.push(name)
           log.info({ name, digest: record.digest, newer: digest }, 'an older copy of a built image lost its name')
         })

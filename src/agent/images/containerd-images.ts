@@ -31,8 +31,6 @@ export interface ContainerdImages {
   write(digest: string, content: Uint8Array, labels: Labels): Promise<void>
   /** Names (`docker.io/…`, `sha256:…` of the CRI plug-in) that containers were made from, running or not. */
   inContainers(): Promise<Set<string>>
-  /** Lets the CRI plug-in pull, as a kubelet would. */
-  pull(name: string): Promise<void>
   /** Calls back for each change until closed. */
   subscribe(onChange: (change: Change) => void): Promise<void>
   close(): void
@@ -117,10 +115,6 @@ export function containerdImages(address: string, namespace: string): Containerd
         ...others.map((container) => string(container, 3)),
         ...messages(ofCri, 1).flatMap((container) => [string(container, 5), string(container, 10)]),
       ])
-    },
-    async pull(name) {
-      const request = fieldOf(1, fieldOf(1, name))
-      await connection.unary({ method: '/runtime.v1.ImageService/PullImage', request, timeout: 10 * 60_000 })
     },
     subscribe: (onChange) => subscribe(connection, namespace, onChange),
     close: () => connection.close(),

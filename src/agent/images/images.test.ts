@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Change, judge, type Origin, originOf } from './judge.ts'
 import { memoryFile, readMemory, writeMemory } from './memory-file.ts'
-import { pinChanges, pinLabel, reasonLabel } from './pins.ts'
+import { builtChanges, builtLabel, pinChanges, pinLabel, reasonLabel } from './pins.ts'
 import { planPins } from './plan-pins.ts'
 import type { ImageRecord, Memory, NodeImage } from './record.ts'
 
@@ -70,6 +70,17 @@ describe('pins', () => {
     const images = [image('sha256:id', 'sha256:before'), image('docker.io/library/nginx:1', 'sha256:pulled')]
     const inUse = new Set(['sha256:before', 'sha256:pulled'])
     expect(plan([], { images, inUse, ours: new Set(['sha256:before']) })).toEqual({ 'sha256:id': 'in-use' })
+  })
+
+  it('come with a word on digests that were pulled and that insitu built', () => {
+    const own = record('team/app:1', 1, { digest: 'sha256:a' })
+    const byDigest = image('docker.io/team/app@sha256:a', 'sha256:a')
+    const images = (...all: NodeImage[]) => new Map(all.map((one) => [one.name, one]))
+    const others = [image('docker.io/other/app@sha256:a', 'sha256:a'), image('docker.io/team/app@sha256:b', 'sha256:b')]
+    expect(builtChanges(images(byDigest, ...others), [own])).toEqual([
+      { image: byDigest, labels: { [builtLabel]: 'true' } },
+    ])
+    expect(builtChanges(images({ ...byDigest, labels: { [builtLabel]: 'true' } }), [own])).toEqual([])
   })
 
   it('are set and taken away where that changes something, and others’ are left alone', () => {

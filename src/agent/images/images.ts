@@ -1,8 +1,12 @@
 import { join } from 'node:path'
+import type { BuiltImage } from '../../api/images.ts'
 import type { Finding } from '../../api/node-report.ts'
+import { repositoryOf } from '../../buildkit/reference.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { Part, PartContext, RunningPart } from '../part.ts'
+import { nodePuller } from '../delivery/puller.ts'
 import { contentStore } from '../mirror/content.ts'
+import type { MirrorAccess } from '../mirror/part.ts'
 import { namesBeingBuilt } from './active-builds.ts'
 import { type BuiltImages, builtImages } from './built-images.ts'
 import { containerdImages } from './containerd-images.ts'
@@ -26,7 +30,8 @@ export interface Images {
   readonly built: BuiltImages
 }
 
-export function createImages(): Images {
+/** @param mirror of this node, while it runs: what is lost comes from other nodes through it. */
+export function createImages(mirror: () => MirrorAccess | undefined = () => undefined): Images {
   let running: BuiltImages | undefined
   return {
     built: {
@@ -44,7 +49,7 @@ export function createImages(): Images {
     part: {
       name: 'images',
       async start(context) {
-        const { built, part } = await start(context)
+        const { built, part } = await start(context, mirror)
         running = built
         return {
           ...part,
@@ -58,7 +63,10 @@ export function createImages(): Images {
   }
 }
 
-async function start(context: PartContext): Promise<{ built: BuiltImages; part: RunningPart }> {
+async function start(
+  context: PartContext,
+  mirror: () => MirrorAccess | undefined,
+): Promise<{ built: BuiltImages; part: RunningPart }> {
   const { log, namespace, node } = context
   const file = join(context.root, memoryFile)
   const { memory, findings } = await readMemory(file, new Date())
@@ -68,8 +76,14 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
   const putBacks = createPutBacks(() => context.changed())
   const revision = createRevision(() => context.changed())
   const building = (): Promise<Set<string>> => namesBeingBuilt(context.socket)
+  const snapshotter = context.host.snapshotter ?? ''
+  const ended = new AbortController()
+  const puller = nodePuller({ socket: context.containerd, namespace, snapshotter, mirror })
+  // By its digest: nobody has asked for another image of that name, which a registry may have.
+  const pull = ({ name, digest }: Pick<BuiltImage, 'name' | 'digest'>): Promise<void> =>
+    puller(`${repositoryOf(name)}@${digest}`, ended.signal)
   const keeper = createKeeper({
-    ...{ images, holds, memory, log, config: context.config.images },
+    ...{ images, holds, memory, log, pull, config: context.config.images },
     save: (changed) => writeMemory(file, changed),
     building,
     onRevision: (arrival) => revision.change(arrival),
@@ -81,7 +95,6 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
       putBacks.add(event)
     },
   })
-  const snapshotter = context.host.snapshotter ?? ''
   const store = contentStore(context.host.distribution.root)
   const losses = createLosses({
     log,
@@ -95,7 +108,7 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
     survey: createSurveys({ store, blobs: () => images.blobs(), snapshots: () => images.snapshots(snapshotter) }),
     async pull(record) {
       keeper.announce(record, record.arrival)
-      await images.pull(record.name)
+      await pull(record)
     },
   })
   const ordinary =
@@ -112,6 +125,7 @@ async function start(context: PartContext): Promise<{ built: BuiltImages; part: 
       report: () => ({ imagesRevision: revision.reported }),
       metrics: () => putBacks.metrics(built.list().length),
       async stop() {
+        ended.abort(new Error('the agent stops'))
         revision.stop()
         ordinary?.stop()
         await unwatch()

@@ -4,7 +4,7 @@ import type { Logger } from '../../kernel/log.ts'
 import type { ContainerdImages } from './containerd-images.ts'
 import type { Holds } from './holds.ts'
 import { judge, originOf } from './judge.ts'
-import { pinChanges } from './pins.ts'
+import { builtChanges, pinChanges } from './pins.ts'
 import { planPins } from './plan-pins.ts'
 import { createPullBacks } from './pull-backs.ts'
 import { type Arrival, type ImageRecord, isAlias, type Memory, type NodeImage } from './record.ts'
@@ -16,6 +16,8 @@ export interface KeeperOptions {
   readonly memory: Memory
   /** Writes the memory down. */
   readonly save: (memory: Memory) => Promise<void>
+  /** Gets an image from other nodes by its digest; its name is left alone. */
+  readonly pull: (image: Pick<BuiltImage, 'name' | 'digest'>) => Promise<void>
   /** Names that builds in progress will write. */
   readonly building: () => Promise<ReadonlySet<string>>
   readonly config: { readonly keep: number; readonly keepFor: number }
@@ -79,7 +81,13 @@ export function createKeeper(options: KeeperOptions): Keeper {
   const disputes = new Map<string, { target: Uint8Array; until: number }>()
   /** Digests that insitu built and that lost their name: a container may still use them. */
   const former = new Set<string>()
-  const pullBacks = createPullBacks({ pull: (name) => images.pull(name), log, now })
+  const pullBacks = createPullBacks({
+    ...{ log, now },
+    async pull(record) {
+      await options.pull(record)
+      await giveBack(record)
+    },
+  })
   const timers = createTimers()
   let used: ReadonlySet<string> = new Set()
   let held = ''
@@ -174,11 +182,23 @@ export function createKeeper(options: KeeperOptions): Keeper {
     if (restored) current.set(name, restored)
   }
 
-  /** Its content is gone too: containerd asks the mirror, which asks the other nodes. */
+  /** Its content is gone too: it comes from the other nodes. */
   const pullBack = (name: string): void => {
     const record = memory.records.get(name)
     if (record) pullBacks.begin(record, () => announce(record, record.arrival))
   }
+
+  /** What was pulled by its digest has its name again, unless that got another image meanwhile. */
+  const giveBack = ({ name, digest }: ImageRecord): Promise<void> =>
+    exclusive(async () => {
+      const record = memory.records.get(name)
+      if (stopped || record?.digest !== digest) return
+      const here = await images.get(name)
+      if (!here) await images.create(name, record.target, {})
+      else if (here.digest !== digest) await images.setTarget(name, record.target)
+      await seeAgain(name)
+      await apply()
+    })
 
   const forget = (name: string): void => {
     const record = memory.records.get(name)
@@ -247,7 +267,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
       ...{ records, images: [...current.values()], inUse: used, ours: ours() },
       ...{ wanted: memory.wanted, now: now(), config: options.config },
     })
-    for (const { image, labels } of pinChanges(current.values(), pins)) {
+    for (const { image, labels } of [...pinChanges(current.values(), pins), ...builtChanges(current, records)]) {
       await images.setLabels(image, labels)
       const changed = await images.get(image.name)
       if (changed) current.set(image.name, changed)

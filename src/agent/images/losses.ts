@@ -10,7 +10,7 @@ export interface LossesOptions {
   readonly missing: (digest: string) => Promise<string | undefined>
   /** The same for many images, by what is on the node at one moment. */
   readonly survey: () => Promise<(digest: string) => Promise<string | undefined>>
-  /** Lets containerd pull the name again; the mirror takes it from another node. */
+  /** Gets the very image again, from another node. */
   readonly pull: (record: ImageRecord) => Promise<void>
   readonly log: Logger
   /** Milliseconds. */

@@ -90,6 +90,32 @@ it.each<[string, (app: Image) => void, (app: Image) => string | undefined]>([
   expect(await (await surveys()())(app.root)).toBe(expected(app))
 })
 
+it('of several variants of this architecture one is enough, whichever was pulled', async () => {
+  const [base, newer] = [image('base'), image('newer')]
+  const platform = { os: 'linux', architecture: arch === 'x64' ? 'amd64' : arch }
+  const variants = [
+    { digest: base.manifest, platform },
+    { digest: newer.manifest, platform: { ...platform, variant: 'v3' } },
+  ]
+  const root = put({ manifests: variants })
+  blobs.add(root)
+  const survey = surveys()
+  const missing = async () => [await direct(root), await (await survey())(root), await (await surveys()())(root)]
+  const take = ({ manifest, config, layers, chain }: Image) => {
+    for (const digest of [manifest, config, ...layers]) blobs.delete(digest)
+    for (const key of chain) snapshots.delete(key)
+  }
+  take(base)
+  expect(await missing()).toEqual([undefined, undefined, undefined])
+  // Another pull may bring the other one.
+  take(newer)
+  expect(await missing()).toEqual([base.manifest, base.manifest, base.manifest])
+  blobs.add(base.manifest).add(base.config)
+  expect(await missing()).toEqual([base.layers[0], base.layers[0], base.layers[0]])
+  for (const digest of base.layers) blobs.add(digest)
+  expect(await missing()).toEqual([undefined, undefined, undefined])
+})
+
 it('many images take one list of each kind, and what was read once is not read again', async () => {
   const images = Array.from({ length: 50 }, (_, i) => image(`app-${i}`))
   const survey = surveys()

@@ -13,13 +13,14 @@ export interface MissingOptions {
 
 /**
  * What a container of an image would miss on this node: the image's name says nothing about it. A layer may be gone as
- * long as its snapshot is there, and the other way round: containerd unpacks it again.
+ * long as its snapshot is there, and the other way round: containerd unpacks it again. Of several variants of one
+ * architecture containerd pulls one, the best for its machine: one is enough.
  * @param root digest of a manifest or an index, of which only this node's platform counts.
  * @returns the first digest that is missing, or undefined.
  */
 export async function missingOf(root: string, options: MissingOptions): Promise<string | undefined> {
   const parts = await readParts(root, options)
-  return typeof parts === 'string' ? parts : missingLayer(parts, options)
+  return typeof parts === 'string' ? parts : missingPart(parts, options)
 }
 
 export interface SurveyOptions {
@@ -49,11 +50,13 @@ export function createSurveys({ store, blobs, snapshots }: SurveyOptions): () =>
       hasSnapshot: (key) => Promise.resolve(unpacked.has(key)),
     }
     return async (root) => {
-      const parts = before.get(root) ?? (await readParts(root, options))
+      const read = before.get(root)
+      // What was read then may be gone, and another variant here.
+      const whole = read && (await missingPart(read, options)) === undefined
+      const parts = whole ? read : await readParts(root, options)
       if (typeof parts === 'string') return parts
       now.set(root, parts)
-      const document = parts.flatMap(({ documents }) => documents).find((digest) => !content.has(digest))
-      return document ?? missingLayer(parts, options)
+      return whole ? undefined : missingPart(parts, options)
     }
   }
 }
@@ -66,7 +69,7 @@ interface ManifestParts {
   readonly chain: readonly string[]
 }
 
-/** @returns the digest of the first document that is missing, or what this node's manifests need. */
+/** @returns what those of this node's manifests need that can be read; where none can, the first document missing. */
 async function readParts(
   root: string,
   { store, hasBlob }: Pick<MissingOptions, 'store' | 'hasBlob'>,
@@ -80,32 +83,49 @@ async function readParts(
       : undefined
   const top = await read(root)
   if (!top) return root
-  const parts: ManifestParts[] = []
+  const found: (string | ManifestParts)[] = []
   for (const { digest } of top.manifests ? top.manifests.filter(isOurs) : [{ digest: root }]) {
-    const found = digest === root ? top : await read(digest)
-    if (!found?.config) return digest
-    const config = await read(found.config.digest)
-    if (!config) return found.config.digest
-    parts.push({
-      documents: [root, digest, found.config.digest],
-      layers: (found.layers ?? []).map((layer) => layer.digest),
+    const manifest = digest === root ? top : await read(digest)
+    const config = manifest?.config && (await read(manifest.config.digest))
+    if (!manifest?.config || !config) {
+      found.push(manifest?.config?.digest ?? digest)
+      continue
+    }
+    found.push({
+      documents: [root, digest, manifest.config.digest],
+      layers: (manifest.layers ?? []).map((layer) => layer.digest),
       chain: chainOf(config.rootfs?.diff_ids ?? []),
     })
   }
-  return parts
+  const parts = found.filter((one) => typeof one !== 'string')
+  const [first] = found
+  return parts.length === 0 && typeof first === 'string' ? first : parts
 }
 
-async function missingLayer(
+/** @returns undefined if there is one that lacks nothing, or if there are none; else what the first lacks. */
+async function missingPart(
   parts: readonly ManifestParts[],
+  options: Omit<MissingOptions, 'store'>,
+): Promise<string | undefined> {
+  let first: string | undefined
+  for (const part of parts) {
+    const missing = await missingOfOne(part, options)
+    if (missing === undefined) return undefined
+    first ??= missing
+  }
+  return first
+}
+
+async function missingOfOne(
+  { documents, layers, chain }: ManifestParts,
   { hasBlob, hasSnapshot }: Omit<MissingOptions, 'store'>,
 ): Promise<string | undefined> {
-  for (const { layers, chain } of parts) {
-    // A snapshot keeps its parents.
-    const top = chain.at(-1)
-    if (top === undefined || (await hasSnapshot(top))) continue
-    for (const [i, digest] of layers.entries()) {
-      if (!(await hasBlob(digest)) && !(await hasSnapshot(chain[i] ?? ''))) return digest
-    }
+  for (const digest of documents) if (!(await hasBlob(digest))) return digest
+  // A snapshot keeps its parents.
+  const top = chain.at(-1)
+  if (top === undefined || (await hasSnapshot(top))) return undefined
+  for (const [i, digest] of layers.entries()) {
+    if (!(await hasBlob(digest)) && !(await hasSnapshot(chain[i] ?? ''))) return digest
   }
   return undefined
 }

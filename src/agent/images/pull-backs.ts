@@ -4,8 +4,8 @@ import type { ImageRecord } from './record.ts'
 import { createRetries } from './retries.ts'
 
 export interface PullBacksOptions {
-  /** Lets containerd pull a name; the mirror takes it from another node. */
-  readonly pull: (name: string) => Promise<void>
+  /** Gets the image from another node, and gives it its name again. */
+  readonly pull: (record: ImageRecord) => Promise<void>
   readonly log: Logger
   /** Milliseconds. */
   readonly now?: () => number
@@ -25,9 +25,10 @@ export function createPullBacks({ pull, log, now }: PullBacksOptions): PullBacks
   const retries = createRetries(now)
   const pulling = new Set<string>()
 
-  const attempt = async (name: string, key: string): Promise<void> => {
+  const attempt = async (record: ImageRecord, key: string): Promise<void> => {
+    const { name } = record
     try {
-      await pull(name)
+      await pull(record)
       retries.worked(key)
     } catch (error) {
       log.warn({ name, err: describeError(error) }, 'a wanted image did not come back; it is tried again later')
@@ -36,14 +37,15 @@ export function createPullBacks({ pull, log, now }: PullBacksOptions): PullBacks
     }
   }
   return {
-    begin({ name, digest }, announce) {
+    begin(record, announce) {
+      const { name, digest } = record
       const key = `${name}@${digest}`
       if (pulling.has(name) || !retries.isDue(key)) return
       pulling.add(name)
       retries.failed(key)
       announce()
       log.warn({ name, digest }, 'a wanted image is gone from this node and is pulled from others')
-      void attempt(name, key)
+      void attempt(record, key)
     },
   }
 }

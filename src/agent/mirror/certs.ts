@@ -1,4 +1,5 @@
-import { chmod, mkdir, readdir, rm, rmdir, stat } from 'node:fs/promises'
+import type { Stats } from 'node:fs'
+import { chmod, chown, lstat, mkdir, readdir, rm, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Finding } from '../../api/node-report.ts'
 import { describeError } from '../../kernel/errors.ts'
@@ -24,8 +25,8 @@ export async function putMirror(options: CertsOptions, host: MirrorHost): Promis
   const findings: Finding[] = []
   let hasDefault = false
   for (const { path, seen } of roots) {
-    for (const name of await directoriesIn(seen)) {
-      const trouble = await put(join(seen, name), host, 0)
+    for (const { name, isLink } of await registriesIn(seen)) {
+      const trouble = isLink ? linkTrouble : await put(join(seen, name), host, 0)
       if (trouble === undefined) hasDefault ||= name === '_default'
       else findings.push(hostFinding(`${path}/${name}/hosts.toml`, trouble))
       if (name === '_default' && trouble !== undefined) hasDefault = true
@@ -45,8 +46,10 @@ export async function putMirror(options: CertsOptions, host: MirrorHost): Promis
 export async function checkHostFiles(options: CertsOptions): Promise<readonly Finding[]> {
   const findings: Finding[] = []
   for (const { path, seen } of await rootsOf(options)) {
-    for (const name of await directoriesIn(seen)) {
-      const wanted = await plan(join(seen, name), { url: 'http://127.0.0.1:1', token: '' }, 0).catch(describeError)
+    for (const { name, isLink } of await registriesIn(seen)) {
+      const wanted = isLink
+        ? linkTrouble
+        : await plan(join(seen, name), { url: 'http://127.0.0.1:1', token: '' }, 0).catch(describeError)
       if (typeof wanted === 'string') findings.push(hostFinding(`${path}/${name}/hosts.toml`, wanted))
     }
   }
@@ -57,8 +60,8 @@ export async function checkHostFiles(options: CertsOptions): Promise<readonly Fi
 export async function removeMirror(options: CertsOptions): Promise<readonly string[]> {
   const changed: string[] = []
   for (const { path, seen } of await rootsOf(options)) {
-    for (const name of await directoriesIn(seen)) {
-      if (await restore(join(seen, name, 'hosts.toml'))) changed.push(`${path}/${name}/hosts.toml`)
+    for (const { name, isLink } of await registriesIn(seen)) {
+      if (!isLink && (await restore(join(seen, name, 'hosts.toml')))) changed.push(`${path}/${name}/hosts.toml`)
     }
   }
   return changed
@@ -73,10 +76,25 @@ async function rootsOf({ directories, hostRoot }: CertsOptions): Promise<{ path:
   return Promise.all(directories.map(async (path) => ({ path, seen: onHost(await withoutLinks(path, onHost)) })))
 }
 
-async function directoriesIn(directory: string): Promise<string[]> {
+/**
+ * Through `/proc/PID/root` an absolute link leads to a file of ours, and what a link points to is often shared with
+ * others or not to be written (NixOS, configuration management): links are left alone.
+ */
+const linkTrouble = 'it is a symbolic link, and these are left as they are'
+
+async function registriesIn(directory: string): Promise<{ readonly name: string; readonly isLink: boolean }[]> {
   const entries = await readdir(directory, { withFileTypes: true }).catch(() => [])
-  return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name)
+  return entries
+    .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
+    .map((entry) => ({ name: entry.name, isLink: entry.isSymbolicLink() }))
 }
+
+/** The file itself, not what it links to; undefined: there is none. */
+const lookAt = (file: string): Promise<Stats | undefined> =>
+  lstat(file).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
 
 /** @returns how many directories did not exist before. */
 async function make(directory: string): Promise<number> {
@@ -107,23 +125,29 @@ interface PlannedFile {
 /** @returns the file with our block, or why it cannot have one. @throws when it cannot be read. */
 async function plan(directory: string, host: MirrorHost, made: number): Promise<PlannedFile | string> {
   const file = join(directory, 'hosts.toml')
-  const text = await readOptional(file)
+  const stats = await lookAt(file)
+  if (stats?.isSymbolicLink()) return linkTrouble
+  const text = stats && (await readOptional(file))
   if (text === undefined && (await readdir(directory)).some((name) => /\.(crt|cert|key)$/.test(name))) {
     return 'it has certificates in docker’s layout, which a hosts.toml would switch off'
   }
-  const mode = text === undefined ? 0o644 : (await stat(file)).mode & 0o7777
-  const memory: BlockMemory = readBlock(text ?? '') ?? { mode, fresh: text === undefined, directories: made }
+  const { mode = 0o644, uid = 0, gid = 0 } = stats ?? {}
+  const memory: BlockMemory = readBlock(text ?? '') ?? {
+    ...{ mode: mode & 0o7777, owner: { uid, gid }, fresh: text === undefined, directories: made },
+  }
   const wanted = withBlock(text ?? '', host, memory)
   return wanted === undefined ? 'no host can be added to it without changing what it says' : { file, text, wanted }
 }
 
 async function restore(file: string): Promise<boolean> {
-  const text = await readOptional(file).catch(() => undefined)
+  const isFile = (await lookAt(file).catch(() => undefined))?.isFile() === true
+  const text = isFile ? await readOptional(file).catch(() => undefined) : undefined
   const memory = text === undefined ? undefined : readBlock(text)
   if (text === undefined || !memory) return false
   const original = withoutBlock(text)
   if (!memory.fresh || original !== '') {
     await writeFileAtomic(file, original, memory.mode)
+    await chown(file, memory.owner.uid, memory.owner.gid)
     await chmod(file, memory.mode)
     return true
   }
@@ -145,5 +169,5 @@ const hostFinding = (file: string, why: string): Finding => ({
   code: 'MIRROR_HOST_FILE',
   severity: 'warning',
   message: `pulls from the registry of ${file} do not ask the mirror: ${why}`,
-  fix: 'rewrite the file as containerd’s hosts.toml with [host] tables; built images with that registry’s name are delivered to their nodes anyway',
+  fix: 'rewrite the file as containerd’s hosts.toml with [host] tables, and not as a link; built images with that registry’s name are delivered to their nodes anyway',
 })

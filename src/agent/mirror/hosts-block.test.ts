@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { type BlockMemory, readBlock, renderBlock, withBlock, withoutBlock } from './hosts-block.ts'
 
 const host = { url: 'http://127.0.0.1:2378', token: 'secret' }
-const memory: BlockMemory = { mode: 0o644, fresh: false, directories: 0 }
+const memory: BlockMemory = { mode: 0o644, owner: { uid: 0, gid: 0 }, fresh: false, directories: 0 }
 
 const files: readonly (readonly [string, string])[] = [
   ['an empty file', ''],
@@ -45,8 +45,10 @@ describe('our host in a hosts.toml', () => {
   })
 
   it('remembers what the file was like', () => {
-    const said: BlockMemory = { mode: 0o640, fresh: true, directories: 2 }
+    const said: BlockMemory = { mode: 0o640, owner: { uid: 1000, gid: 50 }, fresh: true, directories: 2 }
     expect(readBlock(renderBlock(host, said))).toEqual(said)
+    const before = '# insitu: begin, it ends with insitu (mode 640, new 1, directories 2)\n# insitu: end\n'
+    expect(readBlock(before), 'of an older agent').toEqual({ ...said, owner: { uid: 0, gid: 0 } })
     expect(readBlock('server = "https://a"\n')).toBeUndefined()
   })
 })

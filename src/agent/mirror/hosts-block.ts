@@ -5,6 +5,8 @@ import { parseToml, type TomlTable } from '../../kernel/config/toml.ts'
 export interface BlockMemory {
   /** Permissions that the file had, octal. Ours are stricter, since the block holds a secret. */
   readonly mode: number
+  /** Whose the file was. Ours are root's. */
+  readonly owner: { readonly uid: number; readonly gid: number }
   /** The file is there because of us. */
   readonly fresh: boolean
   /** So many directories above the file were made for it. */
@@ -28,9 +30,9 @@ const block = /^# insitu: begin[^\n]*\n[\s\S]*?^# insitu: end\n/m
  * The part of a hosts.toml that asks the mirror first. Format: containerd's docs/hosts.md.
  * `dial_timeout` bounds a connection that nobody answers where containerd knows it (2.1); older ones ignore the key.
  */
-export const renderBlock = ({ url, token }: MirrorHost, { mode, fresh, directories }: BlockMemory): string =>
+export const renderBlock = ({ url, token }: MirrorHost, { mode, owner, fresh, directories }: BlockMemory): string =>
   [
-    `${begin}, it ends with insitu (mode ${mode.toString(8)}, new ${fresh ? 1 : 0}, directories ${directories})`,
+    `${begin}, it ends with insitu (mode ${mode.toString(8)}, new ${fresh ? 1 : 0}, directories ${directories}, owner ${owner.uid}:${owner.gid})`,
     `[host."${url}"]`,
     '  capabilities = ["pull", "resolve"]',
     '  dial_timeout = "1s"',
@@ -42,10 +44,16 @@ export const renderBlock = ({ url, token }: MirrorHost, { mode, fresh, directori
 
 /** What a block says about the file it is in; undefined when there is none. */
 export function readBlock(text: string): BlockMemory | undefined {
-  const found = /^# insitu: begin[^\n]*\(mode ([0-7]+), new ([01]), directories (\d+)\)$/m.exec(text)
+  // Agents before this one did not write the owner.
+  const found = /^# insitu: begin[^\n]*\(mode ([0-7]+), new ([01]), directories (\d+)(?:, owner (\d+):(\d+))?\)$/m.exec(
+    text,
+  )
   if (!found) return undefined
-  const [, mode = '644', fresh, directories] = found
-  return { mode: Number.parseInt(mode, 8), fresh: fresh === '1', directories: Number(directories) }
+  const [, mode = '644', fresh, directories, uid = '0', gid = '0'] = found
+  return {
+    ...{ mode: Number.parseInt(mode, 8), owner: { uid: Number(uid), gid: Number(gid) } },
+    ...{ fresh: fresh === '1', directories: Number(directories) },
+  }
 }
 
 /** The file as it would be without us, byte for byte. */

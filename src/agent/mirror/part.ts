@@ -2,6 +2,7 @@ import type { PullRequest } from '../../api/images.ts'
 import type { TlsSource } from '../../kernel/tls/material.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { containerdCall } from '../host/containerd-call.ts'
+import { kubeletSettings } from '../host/kubelet.ts'
 import type { Part } from '../part.ts'
 import { basesHosts, withBases } from './bases/registries.ts'
 import type { BuiltRecords } from './built-content.ts'
@@ -10,6 +11,7 @@ import type { Gateways } from './gateways.ts'
 import { startMirror } from './mirror.ts'
 import { nodeRegistries } from './ordinary/registries.ts'
 import { ownDirectoryOf, register, tokenFileOf } from './registration.ts'
+import { pullsAreSerial, serialHold, serialPullsFinding } from './serial-pulls.ts'
 import { mirrorToken } from './token.ts'
 
 export interface MirrorSettings {
@@ -49,10 +51,12 @@ export const mirrorPart = ({ port, gateways, records, tls, hostRoot, onAccess }:
     const token = await mirrorToken(tokenFileOf(root))
     const at = { address: containerd, pid: host.containerdPid, hostRoot, log }
     const registries = context.config.mirror.serve === 'all' ? await nodeRegistries(at) : undefined
+    const serial = pullsAreSerial(await kubeletSettings())
     const mirror = await startMirror({
       ...{ containerdRoot: host.distribution.root, containerd: containerdCall(containerd, namespace) },
       ...{ records, gateways: gateways(log), tls, port, token, log, registries },
       ...(context.config.mirror.bases.length === 0 ? {} : { daemon: context.daemonPid }),
+      ...(serial ? serialHold : {}),
     })
     const registration = await register({
       ...{
@@ -74,7 +78,7 @@ export const mirrorPart = ({ port, gateways, records, tls, hostRoot, onAccess }:
     })
     return {
       handlers: [mirror.handler],
-      findings: () => registration.findings(),
+      findings: () => [...registration.findings(), ...(serial && registration.registered ? [serialPullsFinding] : [])],
       configure(toml) {
         if (!mirror.bases) return toml
         const names = records.list().map(({ name }) => name)

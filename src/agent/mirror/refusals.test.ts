@@ -1,7 +1,9 @@
 import { afterEach, expect, test } from 'vitest'
 import { createLogger } from '../../kernel/log.ts'
+import type { Lookup } from '../../api/images.ts'
 import type { Gateways } from './gateways.ts'
-import { type Mirror, startMirror } from './mirror.ts'
+import { type Mirror, type MirrorOptions, startMirror } from './mirror.ts'
+import { serialHold } from './serial-pulls.ts'
 
 // How soon a pull goes on to its registry: one question to all gateways at a time, and none that waits for a dead one.
 
@@ -15,14 +17,18 @@ interface Question {
 }
 
 /** A mirror of a node that has nothing, and what it asks gateways; those that are `dead` never answer. */
-async function open(names: readonly string[], dead: readonly string[] = []) {
+async function open(
+  names: readonly string[],
+  dead: readonly string[] = [],
+  { answer = { state: 'none' }, ...more }: Partial<MirrorOptions> & { readonly answer?: Lookup } = {},
+) {
   const asked: Question[] = []
   let arrived: () => void = () => {}
   const gateways: Gateways = {
     connected: () => names,
     get: (gateway, path) =>
       new Promise((resolve) => {
-        asked.push({ gateway, path, answer: () => dead.includes(gateway) || resolve({ state: 'none' }) })
+        asked.push({ gateway, path, answer: () => dead.includes(gateway) || resolve(answer) })
         arrived()
       }),
     close() {},
@@ -31,6 +37,7 @@ async function open(names: readonly string[], dead: readonly string[] = []) {
     ...{ containerdRoot: '/nowhere', containerd: () => Promise.reject(new Error('not asked')), gateways },
     ...{ tls: new Promise(() => {}), port: 0, host: '127.0.0.1', log: createLogger({ level: 'silent' }) },
     records: { find: () => undefined, list: () => [], revision: () => 0 },
+    ...more,
   })
   const base = `http://127.0.0.1:${mirror.server.port}/v2/library/app`
   return {
@@ -82,4 +89,16 @@ test('without any gateway nothing is waited for', async () => {
   expect(await status('manifests/v1')).toBe(404)
   expect(await status(`manifests/${digest}`)).toBe(404)
   expect(asked).toEqual([])
+})
+
+test('a pull of what is being built is refused at its first answer where the kubelet pulls one image at a time', async () => {
+  const { asked, base, questions } = await open(['one'], [], {
+    ...{ answer: { state: 'building', node: 'n' } },
+    ...{ ...serialHold, hold: 0 },
+  })
+  const answered = fetch(`${base}/manifests/v1?ns=docker.io`, { method: 'HEAD', redirect: 'manual' })
+  await questions(1)
+  for (const { answer } of asked) answer()
+  const { ok, headers } = await answered
+  expect([ok, headers.get('location')]).toEqual([false, null])
 })

@@ -17,6 +17,9 @@ export interface Answers<T> {
   readonly refusal: InsituError | undefined
 }
 
+/** Asks one node. `alive` says that it has answered something, and that the patience begins anew. */
+export type Ask<T> = (upstream: Upstream, node: BuildNode, signal: AbortSignal, alive: () => void) => Promise<T>
+
 /** Each question opens a connection to its node if this client has none there yet. */
 const atOnce = 64
 
@@ -25,13 +28,13 @@ const unreached = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED'])
 /**
  * Asks all nodes, or the given ones, at the same time. A node that is slow or gone holds nobody up beyond the
  * patience; it is named in the result and in the log.
- * @param patience milliseconds for each node, connecting included.
+ * @param patience milliseconds for each node, connecting included, until it is done or `alive`.
  * @throws InsituError when no node answered: the daemon's own refusal if there is one.
  */
 export async function askNodes<T>(
   context: RelayContext,
   call: Call,
-  ask: (upstream: Upstream, node: BuildNode, signal: AbortSignal) => Promise<T>,
+  ask: Ask<T>,
   { patience, nodes = context.directory.nodes() }: { patience: number; nodes?: readonly BuildNode[] },
 ): Promise<Answers<T>> {
   const answers: { node: BuildNode; value: T }[] = []
@@ -64,7 +67,7 @@ export async function askNodes<T>(
 export async function askNode<T>(
   call: Pick<Call, 'signal' | 'upstreams'>,
   node: BuildNode,
-  ask: (upstream: Upstream, node: BuildNode, signal: AbortSignal) => Promise<T>,
+  ask: Ask<T>,
   patience: number,
 ): Promise<T> {
   const late = new AbortController()
@@ -84,7 +87,7 @@ export async function askNode<T>(
   // Its result counts only while somebody waits for it.
   aborted.catch(() => undefined)
   try {
-    const asking = (async () => ask(await call.upstreams.to(node, true), node, signal))()
+    const asking = (async () => ask(await call.upstreams.to(node, true), node, signal, () => timer.refresh()))()
     asking.catch(() => undefined)
     return await Promise.race([asking, aborted])
   } finally {

@@ -11,8 +11,8 @@ import { askNodes, type Missing } from './ask.ts'
 import { openReply } from '../relay/reply.ts'
 import { viewerOf } from './viewer.ts'
 
-/** Milliseconds for a node to add up its cache, and for the next record of a prune. */
-const patience = { usage: 20_000, prune: 600_000 }
+/** Milliseconds for a node to add up its cache, which a large one on a slow disk needs, and for the next record of a prune. */
+const patience = { usage: 120_000, prune: 600_000 }
 
 /**
  * Control/DiskUsage: the records of all nodes. Cache belongs to nobody, but the steps it describes are somebody's: only
@@ -57,8 +57,11 @@ export async function answerPrune(context: RelayContext, call: Call): Promise<vo
   const result = await askNodes(
     context,
     call,
-    async (upstream, _, signal) => {
-      for await (const record of messagesFrom(upstream, paths.prune, request, signal)) await reply.send(record)
+    async (upstream, _, signal, alive) => {
+      for await (const record of messagesFrom(upstream, paths.prune, request, signal)) {
+        alive()
+        await reply.send(record)
+      }
     },
     { patience: context.patience ?? patience.prune },
   ).catch((error: unknown) => {

@@ -28,6 +28,8 @@ beforeAll(async () => {
   await node.ctr(['images', 'label', name('pinned'), 'io.cri-containerd.pinned=pinned'])
   const sleep = ['run', '--detach', '--snapshotter', 'overlayfs', name('running'), 'one', '/bin/sleep', '600']
   await node.ctr(sleep)
+  // The kubelet's runtime names what it pulls, as after a delivery, by its digest too.
+  await node.ctr(['images', 'tag', name('old'), `docker.io/test/app@${await digestOf(name('old'))}`])
   // Somebody gave the same image another name: the data stays, the name goes.
   await node.ctr(['images', 'tag', name('new'), 'docker.io/other/app:1'])
   const on = (inside: Inside, path: string): string => `/proc/${inside.pid}/root${path}`
@@ -63,6 +65,9 @@ async function build(tag: string): Promise<void> {
   const { code, stderr } = await agent.buildctl(['build', '--frontend', 'dockerfile.v0', ...local, ...output])
   expect(code, stderr).toBe(0)
 }
+
+const digestOf = async (image: string): Promise<string> =>
+  /sha256:[0-9a-f]{64}/.exec(await node.ctr(['images', 'ls', `name==${image}`]))?.[0] ?? ''
 
 const names = async (): Promise<string[]> =>
   (await node.ctr(['images', 'ls', '-q']))

@@ -1,0 +1,40 @@
+import type { Finding } from '../../api/node-report.ts'
+import { flag, type KubeletSettings } from '../host/kubelet.ts'
+
+/**
+ * Whether the kubelet pulls one image at a time, which is its default: pkg/kubelet/apis/config/v1beta1/defaults.go. One
+ * that is not seen is part of k3s or microk8s, which set `serialize-image-pulls=false`.
+ */
+export function pullsAreSerial(kubelet: KubeletSettings | undefined): boolean {
+  if (!kubelet) return false
+  const last = (key: string): unknown =>
+    kubelet.files.findLast((file) => file[key] !== undefined && file[key] !== null)?.[key]
+  const most = last('maxParallelImagePulls')
+  const parallel = typeof most === 'number' && most > 1
+  const told = serialFlag(kubelet.args) ?? last('serializeImagePulls')
+  // In parallel with one at a time is one at a time.
+  return typeof told === 'boolean' ? told || most === 1 : !parallel
+}
+
+/** A flag of pflag's bool: without `=` it is true. */
+function serialFlag(args: readonly string[]): boolean | undefined {
+  const name = 'serialize-image-pulls'
+  const last = args.findLast((arg) => arg === `--${name}` || arg.startsWith(`--${name}=`))
+  if (last === undefined) return undefined
+  return last === `--${name}` || !['0', 'f', 'F', 'false', 'FALSE', 'False'].includes(flag([last], name) ?? '')
+}
+
+/**
+ * How long a pull waits for a build where all other pulls of the node wait behind it: one answer of ten seconds, which
+ * is the kubelet's first back-off. So at least half of the time is left to the other pods, and a build that is nearly
+ * done still spares its pod the back-off.
+ */
+export const serialHold = { hold: 10_000, mostHops: 0 }
+
+export const serialPullsFinding: Finding = {
+  code: 'PULLS_SERIAL',
+  severity: 'info',
+  message:
+    'the kubelet pulls one image at a time, so that a pull that waits for a build would stop all others: the mirror holds one for 10 seconds only, then the kubelet tries again by its own back-off',
+  fix: 'set serializeImagePulls: false in the kubelet’s configuration, and maxParallelImagePulls not at all or well above the number of pods that wait for builds; restart the kubelet, then the agent',
+}
