@@ -152,6 +152,23 @@ describe('a pull through containerd', () => {
     expect(foreign.sent()).toBe(index?.length)
   })
 
+  it('gets the older of two tags from the node that has it, though another has a newer image of the repository', async () => {
+    const name = fresh()
+    const image = await sketchImage(node.directory, name, { layers: [300_000, 5 * MiB], index: true })
+    const [own] = await publish(name, image, 1)
+    const tag = name.replace(':latest', ':newer')
+    const newer = await sketchImage(node.directory, tag, { layers: [MiB] })
+    const [other] = await publish(tag, newer, 1)
+    gateways.answer('one', (query) =>
+      query.get('name') === name || query.get('digest') === image.digest
+        ? here(image, name, own ? [own] : [])
+        : here(newer, tag, other ? [other] : [], 2),
+    )
+    await pull(name)
+    expect(await node.ctr(['images', 'ls', `name==${name}`])).toContain(image.digest)
+    expect(other?.sent()).toBe(0)
+  })
+
   it('goes on at another node when one dies in the middle of a layer', async () => {
     const name = fresh()
     const image = await sketchImage(node.directory, name, { layers: [24 * MiB] })
