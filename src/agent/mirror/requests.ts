@@ -1,14 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { InsituError } from '../../kernel/errors.ts'
+import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
-import { contentHeaders, notFound, sendError } from './answer.ts'
+import { contentHeaders, endPull, notFound, sendError } from './answer.ts'
 import type { BuiltContent } from './built-content.ts'
 import type { ContentStore } from './content.ts'
 import { type NamesOptions, resolveName } from './names.ts'
 import { relayBlob, type RelayOptions } from './relay-blob.ts'
 import type { Remote } from './remote.ts'
 import { serveContent } from './serve-content.ts'
-import { createFailures } from './failures.ts'
 import type { Ordinary } from './ordinary/ordinary.ts'
 import { nextHop, parseTarget, type Target } from './target.ts'
 import { createTurns } from './turns.ts'
@@ -24,6 +23,8 @@ export interface RequestsOptions extends NamesOptions, Omit<RelayOptions, 'onCor
   readonly hold?: number
   /** Redirects after which a held pull is let go. Default 9: Go's client follows as many. */
   readonly mostHops?: number
+  /** Whether the next host is asked for an image that was built and that no node gives. Default: that is an error. */
+  readonly registryNext?: boolean
   /** Throws away what containerd has of a blob that came wrong. */
   readonly discard: (digest: string) => Promise<void>
   /** Told of bytes of other nodes as they pass. */
@@ -34,7 +35,6 @@ export interface RequestsOptions extends NamesOptions, Omit<RelayOptions, 'onCor
 export function createRequests(options: RequestsOptions) {
   const { built, store, remote, ordinary, log, hold = 27_000, mostHops = 9 } = options
   const corrupt = new Set<string>()
-  const failures = createFailures()
   const turns = createTurns()
 
   const tag = async (
@@ -48,23 +48,26 @@ export function createRequests(options: RequestsOptions) {
     const resolved = await resolveName(name, hold, options)
     switch (resolved.kind) {
       case 'none':
-      case 'failed': {
-        const reason = resolved.kind === 'failed' ? failures.note(name, resolved.reason) : failures.of(name)
-        if (reason !== undefined) return sendError(response, 403, 'DENIED', `the build of ${name} failed: ${reason}`)
         remote.unknown(repository)
         return others(request, response, repository, target.tag)
-      }
+      case 'failed':
+        return endPull(response, `the build of ${name} failed: ${resolved.reason}`)
       case 'building':
         if (hop < mostHops) return void response.writeHead(307, { location: nextHop(url, hop) }).end()
-        response.setHeader('retry-after', '10')
-        return sendError(response, 503, 'UNAVAILABLE', `${name} is still being built`)
+        return endPull(response, `${name} is still being built; it is waited for again with the next try`)
       case 'local':
         return local(request, response, resolved.digest)
       case 'remote': {
         const { digest } = resolved.image
-        const found = await remote.manifest(repository, digest, resolved.peers)
-        if (!found) return sendError(response, 503, 'UNAVAILABLE', `${name} was built, and no node gives it`)
-        return send(request, response, digest, found)
+        const nodes = resolved.peers.map(({ node }) => node).join(', ')
+        const found = await remote.manifest(repository, digest, resolved.peers).catch((error: unknown) => {
+          log.warn({ name, nodes, err: describeError(error) }, 'no node gives an image that was built')
+        })
+        if (found) return send(request, response, digest, found)
+        const sentence = `${name} was built, and no node gives it now; asked: ${nodes === '' ? 'none' : nodes}`
+        return options.registryNext === true
+          ? sendError(response, 503, 'UNAVAILABLE', sentence)
+          : endPull(response, sentence)
       }
     }
   }
