@@ -83,3 +83,9 @@ test('without any gateway nothing is waited for', async () => {
   expect(await status(`manifests/${digest}`)).toBe(404)
   expect(asked).toEqual([])
 })
+
+test('what is no address is a bad request, and the next one is answered', async () => {
+  const { base, status } = await open([])
+  expect((await fetch(new URL(base).origin + '//')).status).toBe(400)
+  expect(await status('manifests/v1')).toBe(404)
+})

@@ -130,7 +130,8 @@ export function createRequests(options: RequestsOptions) {
   }
 
   return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const url = new URL(request.url ?? '/', 'http://mirror')
+    const url = URL.parse(request.url ?? '/', 'http://mirror')
+    if (!url) return sendError(response, 400, 'UNSUPPORTED', 'this is no address of a registry')
     try {
       if (request.method !== 'GET' && request.method !== 'HEAD') {
         response.setHeader('allow', 'GET, HEAD')
