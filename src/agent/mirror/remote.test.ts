@@ -71,7 +71,8 @@ const holders = ({ digest }: BuiltImage): Peer[] =>
 /** As gateways answer: the image of the digest, else the newest one of the repository. */
 const lookups: Lookups = {
   ask(wanted) {
-    const images = held.map(({ image }) => image)
+    const all = held.map(({ image }) => image)
+    const images = 'name' in wanted ? all : all.filter(({ name }) => name.startsWith(`${wanted.repository}:`))
     const found =
       'name' in wanted
         ? images.find(({ name }) => name === wanted.name)
@@ -112,12 +113,12 @@ beforeEach(() => {
 })
 
 /** A pull as containerd does it: the name, what it points to, each blob. */
-async function begin({ image, manifest }: Sketch): Promise<void> {
+async function begin({ image, manifest }: Sketch, from = repository): Promise<void> {
   const found = await deliveries.planned(lookups).ask({ name: image.name })
   const peers = found.state === 'here' ? found.peers : []
-  expect(await remote.manifest(repository, image.digest, peers)).toBeDefined()
+  expect(await remote.manifest(from, image.digest, peers)).toBeDefined()
   const below = manifest === image.digest ? [] : [manifest]
-  for (const digest of below) expect(await remote.manifest(repository, digest)).toBeDefined()
+  for (const digest of below) expect(await remote.manifest(from, digest)).toBeDefined()
 }
 async function layer({ layer, blobs }: Sketch): Promise<void> {
   const content = await remote.blob(repository, layer)
@@ -207,4 +208,18 @@ test('a manifest that an index of another node has too comes with the image that
   now += 61_000
   await layer(first)
   expect(nodes.get('b')?.asked).toEqual([])
+})
+
+test('content that an image of another repository has too comes from the nodes of that one', async () => {
+  const [older, newer] = [sketch('pr-1', 1, false), sketch('pr-2', 2, false)]
+  const sketched = sketch('pr-1', 3, true)
+  const web = { ...sketched, image: { ...sketched.image, name: 'registry.test/team/web:1' } }
+  put('a', older)
+  put('b', newer)
+  put('c', web)
+  await begin(older)
+  await begin(web, 'registry.test/team/web')
+  now += 61_000
+  await layer(older)
+  expect([nodes.get('b')?.asked, nodes.get('c')?.asked.includes(older.layer)]).toEqual([[], true])
 })

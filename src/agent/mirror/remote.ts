@@ -28,6 +28,8 @@ export interface Remote {
 
 /** Where content may be. */
 interface Place {
+  /** Of the image, which may be another one than that of the request: images of different repositories share content. */
+  readonly repository: string
   /** The digest that a name points to: gateways know by it which nodes have the image, and all that belongs to it. */
   readonly root: string
   readonly peers: readonly Peer[]
@@ -64,14 +66,15 @@ export function createRemote(options: RemoteOptions): Remote {
     const found = await lookups.ask({ repository, digest })
     return found.state === 'here' ? found.peers : []
   }
-  const content = (repository: string, digest: string, { root, peers, remembered = false }: Place): RemoteContent => {
-    let first = peers
+  const content = (repository: string, digest: string, place: Place): RemoteContent => {
+    const { remembered = false } = place
+    let first = place.peers
     return {
       ...{ repository, digest, remembered },
       async peers() {
         const given = first
         first = []
-        return given.length > 0 ? given : peersOf(repository, root)
+        return given.length > 0 ? given : peersOf(place.repository, place.root)
       },
     }
   }
@@ -92,12 +95,13 @@ export function createRemote(options: RemoteOptions): Remote {
   /** Gateways are asked only where the pull has not told it. */
   const placeOf = async (repository: string, digest: string): Promise<Place> => {
     const parent = parentOf(digest)
-    const root = parent?.root ?? digest
-    const planned = options.planned(repository, root)
-    if (planned.length > 0) return { root, peers: planned, remembered: true }
-    if (parent && parent.until > now() && parent.peers.length > 0)
-      return { root, peers: parent.peers, remembered: true }
-    return { root, peers: await peersOf(repository, root) }
+    const image = { repository: parent?.repository ?? repository, root: parent?.root ?? digest }
+    const planned = options.planned(image.repository, image.root)
+    if (planned.length > 0) return { ...image, peers: planned, remembered: true }
+    if (parent && parent.until > now() && parent.peers.length > 0) {
+      return { ...image, peers: parent.peers, remembered: true }
+    }
+    return { ...image, peers: await peersOf(image.repository, image.root) }
   }
   const sizeOf = (digest: string): number | undefined => {
     const parts = (manifests.get(digest)?.children ?? []).map((child) =>
@@ -116,13 +120,13 @@ export function createRemote(options: RemoteOptions): Remote {
       const until = now() + givenFor
       const cached = manifests.get(digest)
       if (cached) {
-        const place = known ? { root: digest, peers: known, until } : (parentOf(digest) ?? cached)
-        keep(digest, { ...cached, root: place.root, peers: place.peers, until: place.until })
+        const place = known ? { repository, root: digest, peers: known, until } : (parentOf(digest) ?? cached)
+        const { root, peers } = place
+        keep(digest, { ...cached, repository: place.repository, root, peers, until: place.until })
         return cached
       }
-      const place = known ? { root: digest, peers: known } : await placeOf(repository, digest)
-      const { root, peers } = place
-      if (peers.length === 0) {
+      const place = known ? { repository, root: digest, peers: known } : await placeOf(repository, digest)
+      if (place.peers.length === 0) {
         note(repository)
         return undefined
       }
@@ -135,7 +139,8 @@ export function createRemote(options: RemoteOptions): Remote {
           return undefined
         }
         const bytes = await readVerified(wanted, 'manifests', options, opened)
-        const found = { ...parseManifest(bytes), bytes, root, peers, until }
+        const { root, peers } = place
+        const found = { ...parseManifest(bytes), bytes, repository: place.repository, root, peers, until }
         keep(digest, found)
         return found
       } catch (error) {
