@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { rm } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
 import { promisify } from 'node:util'
@@ -13,6 +13,7 @@ import { unary } from '../../src/kernel/grpc/unary.ts'
 import { fieldOf } from '../../src/kernel/grpc/wire.ts'
 import { type Authority, createAuthority } from '../../src/kernel/tls/ca.ts'
 import { startNode, type TestNode } from './fixtures/containerd.ts'
+import { type CountedRegistry, startCountedRegistry } from './fixtures/counted-registry.ts'
 import {
   agentTls,
   layOut,
@@ -24,7 +25,6 @@ import {
   testRecords,
 } from './fixtures/mirror-peers.ts'
 import { type SketchedImage, sketchImage } from './fixtures/oci-image.ts'
-import { oldContainerd } from './fixtures/paths.ts'
 import { until } from './fixtures/until.ts'
 
 const exec = promisify(execFile)
@@ -39,6 +39,8 @@ let authority: Authority
 let records: ReturnType<typeof testRecords>
 let gateways: TestGateways
 let mirror: Mirror
+/** A registry that containerd asks after the mirror, for names of `real.test`. */
+let registry: CountedRegistry
 let peers: TestPeer[] = []
 let next = 0
 
@@ -91,6 +93,10 @@ beforeAll(async () => {
   })
   address = `http://10.98.${net}.1:${mirror.server.port}`
   const directories = await registryDirectories({ address: socket, pid: undefined, hostRoot: '/' })
+  registry = await startCountedRegistry()
+  const hosts = join(directories[0] ?? '', 'real.test')
+  await mkdir(hosts, { recursive: true })
+  await writeFile(join(hosts, 'hosts.toml'), `server = "http://10.98.${net}.1:${registry.port}"\n`)
   await putMirror({ directories, hostRoot: '/' }, { url: address, token })
 })
 beforeEach(() => {
@@ -104,6 +110,7 @@ afterEach(async () => {
 })
 afterAll(async () => {
   await mirror?.close()
+  await registry?.stop()
   await node?.stop()
 })
 
@@ -150,6 +157,23 @@ describe('a pull through containerd', () => {
     expect(await node.ctr(['images', 'ls', `name==${name}`])).toContain(image.digest)
     expect(own?.sent()).toBeGreaterThan(5 * MiB)
     expect(foreign.sent()).toBe(index?.length)
+  })
+
+  it('gets the older of two tags from the node that has it, though another has a newer image of the repository', async () => {
+    const name = fresh()
+    const image = await sketchImage(node.directory, name, { layers: [300_000, 5 * MiB], index: true })
+    const [own] = await publish(name, image, 1)
+    const tag = name.replace(':latest', ':newer')
+    const newer = await sketchImage(node.directory, tag, { layers: [MiB] })
+    const [other] = await publish(tag, newer, 1)
+    gateways.answer('one', (query) =>
+      query.get('name') === name || query.get('digest') === image.digest
+        ? here(image, name, own ? [own] : [])
+        : here(newer, tag, other ? [other] : [], 2),
+    )
+    await pull(name)
+    expect(await node.ctr(['images', 'ls', `name==${name}`])).toContain(image.digest)
+    expect(other?.sent()).toBe(0)
   })
 
   it('goes on at another node when one dies in the middle of a layer', async () => {
@@ -252,17 +276,53 @@ describe('a pull through containerd', () => {
     for (let i = 0; i < 2; i += 1) await expect(pull(name)).rejects.toThrow('exit code 7 of RUN make')
   })
 
-  it('says why the build failed', async () => {
-    const name = fresh()
-    let failed = false
-    gateways.answer('one', (query) => {
-      if (failed) return { state: 'none' }
-      if (!query.has('wait')) return { state: 'building', node: undefined }
-      failed = true
-      return { state: 'failed', reason: 'exit code 3 of RUN make' }
+  describe('of a name that a registry has with an old image', () => {
+    let name: string
+    let old: SketchedImage
+    const building: Lookup = { state: 'building', node: 'builder' }
+    const found = async (): Promise<string> => node.ctr(['images', 'ls', `name==${name}`])
+
+    beforeEach(async () => {
+      name = `real.test/team/app${next++}:latest`
+      old = await sketchImage(node.directory, name, { layers: [1000] })
+      await registry.push(name.slice(name.indexOf('/') + 1, name.lastIndexOf(':')), 'latest', old)
     })
-    // containerd 1.7 does not ask for the message behind a status.
-    await expect(pull(name)).rejects.toThrow(oldContainerd ? '403' : 'exit code 3 of RUN make')
+
+    it('gets that when insitu has nothing to do with the name', async () => {
+      await pull(name)
+      expect(await found()).toContain(old.digest)
+    })
+
+    it('fails with the reason when the build fails, whatever characters that has', async () => {
+      let waits = 0
+      gateways.answer('one', (query) => {
+        if (!query.has('wait')) return waits > 0 ? { state: 'none' } : building
+        waits += 1
+        return { state: 'failed', reason: 'exit code 3 of RUN make:\n\n→ „kein Ziel“' }
+      })
+      await expect(pull(name)).rejects.toThrow(`the build of ${name} failed: exit code 3 of RUN make: → „kein Ziel“`)
+      expect(await found()).not.toContain(old.digest)
+    })
+
+    it('fails when the image is still being built after the last redirect', async () => {
+      gateways.answer('one', (query) =>
+        query.has('wait') ? new Promise((resolve) => setTimeout(() => resolve(building), 1000)) : building,
+      )
+      await expect(pull(name)).rejects.toThrow(`${name} is still being built`)
+      expect(await found()).not.toContain(old.digest)
+    })
+
+    it.each([
+      ['has lost it', false],
+      ['does not answer', true],
+    ])('gets that when the only node that had the built one %s', async (_, dead) => {
+      const image = await sketchImage(node.directory, name, { layers: [1000] })
+      const [peer] = await publish(name, image, 1)
+      peer?.records.set()
+      if (dead) await peer?.close()
+      await pull(name)
+      expect(await found()).toContain(old.digest)
+    })
   })
 
   it('gets the newest of what two gateways know, and not what is older here', async () => {
@@ -326,7 +386,7 @@ describe('the registry of a node', () => {
     const first = await request('/v2/a/b/manifests/latest?ns=x.test', 'HEAD')
     expect(first.status).toBe(307)
     expect(first.headers.get('location')).toBe('/v2/a/b/manifests/latest?ns=x.test&insitu-hop=1')
-    expect((await request('/v2/a/b/manifests/latest?ns=x.test&insitu-hop=9', 'HEAD')).status).toBe(503)
+    expect((await request('/v2/a/b/manifests/latest?ns=x.test&insitu-hop=9', 'HEAD')).status).toBe(300)
   })
 
   it('compresses a plain layer on its way from a slow node', async () => {
@@ -364,8 +424,9 @@ describe('containerd’s configuration', () => {
 
   it('is as it was when the mirror leaves', async () => {
     const directories = [join(node.directory, 'certs.d')]
-    expect(await removeMirror({ directories, hostRoot: '/' })).toHaveLength(1)
-    await expect(node.ok('ls', [directories[0] ?? ''])).rejects.toThrow('No such file')
+    expect(await removeMirror({ directories, hostRoot: '/' })).toHaveLength(2)
+    expect(await readdir(directories[0] ?? '')).toEqual(['real.test'])
+    expect(await readFile(join(directories[0] ?? '', 'real.test/hosts.toml'), 'utf8')).toMatch(/^server = .*\n$/)
     await rm(directories[0] ?? '', { recursive: true, force: true })
   })
 })

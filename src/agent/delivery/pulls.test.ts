@@ -82,3 +82,27 @@ test('two gateways cause one pull, which goes on when one of them leaves and end
   await both[1]
   expect(signalOfPull?.aborted).toBe(true)
 })
+
+test('who asks right after the last one left does not share the end of its pull', async () => {
+  let pulls = 0
+  const ending: (() => void)[] = []
+  const { pull } = node({
+    pull: (_, signal) =>
+      new Promise((resolve, reject) => {
+        pulls += 1
+        if (pulls > 1) return resolve()
+        // containerd takes a moment to give it up.
+        signal.addEventListener('abort', () => void ending.push(() => reject(signal.reason as Error)))
+      }),
+    digestOf: () => Promise.resolve(pulls > 1 ? digest : undefined),
+  })
+  const first = new AbortController()
+  const left = pull(first.signal)
+  await expect.poll(() => pulls).toBe(1)
+  first.abort(new Error('gone'))
+  await left
+  const second = pull()
+  for (const end of ending) end()
+  expect(await second).toMatchObject({ done: true })
+  expect(pulls).toBe(2)
+})

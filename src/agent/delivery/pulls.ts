@@ -58,15 +58,16 @@ export function createPulls(options: PullsOptions): Pulls {
     const { image } = request
     const key = `${image.name} ${image.digest} ${image.version}`
     const known = running.get(key)
-    if (known) return known
+    // One that was given up goes on until containerd has heard of it, and ends with an error.
+    if (known && !known.abort.signal.aborted) return known
     const abort = new AbortController()
     const delivery = options.begin(request)
     const bytes = bring(image, delivery, abort.signal).finally(() => {
-      running.delete(key)
+      if (running.get(key) === one) running.delete(key)
       delivery.end()
     })
     bytes.catch(() => undefined)
-    const one = { bytes, delivery, abort, users: 0 }
+    const one: Running = { bytes, delivery, abort, users: 0 }
     running.set(key, one)
     return one
   }

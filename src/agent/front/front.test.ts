@@ -134,6 +134,12 @@ const cut = (socket: TLSSocket): Promise<string> =>
   })
 
 describe('the port for gateways', () => {
+  it('answers what is no address as a bad request, to agents as well, and goes on', async () => {
+    const agent = await leaf(authority, { uris: [agentUri] })
+    expect(await ask(agent, '//')).toMatchObject({ status: 400 })
+    expect(await ask(agent, '/v2/')).toMatchObject({ status: 200 })
+  })
+
   it.each([['h2'], [undefined]])(
     'pipes megabytes to the daemon and back after a half close, ALPN %s',
     async (protocol) => {

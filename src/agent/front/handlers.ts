@@ -34,7 +34,8 @@ export async function dispatch(
   response: ServerResponse,
   options: DispatchOptions,
 ): Promise<void> {
-  const url = new URL(request.url ?? '/', 'http://agent')
+  const url = URL.parse(request.url ?? '/', 'http://agent')
+  if (!url) return void response.writeHead(400).end()
   const [best] = options.handlers
     .filter(({ path }) => path === url.pathname || (path.endsWith('/') && url.pathname.startsWith(path)))
     .toSorted((a, b) => b.path.length - a.path.length)

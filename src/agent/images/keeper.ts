@@ -66,8 +66,13 @@ export interface Keeper {
   stop(): Promise<void>
 }
 
-/** How long an announcement, and content that lost its name, are remembered. Milliseconds. */
-const announcementLife = 15 * 60_000
+/**
+ * How long an announcement is remembered, in milliseconds: a pull is announced when it begins, and containerd writes the name
+ * when all layers are here and unpacked. It is bound to name and digest.
+ */
+const announcementLife = 24 * 3_600_000
+/** How long content that lost its name is remembered: of a build that may still be announced, and of what was put back. */
+const claimLife = 15 * 60_000
 const disputeLife = 60_000
 
 const announcementKey = (name: string, digest: string): string => `${name} ${digest}`
@@ -77,7 +82,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
   const now = options.now ?? Date.now
   const current = new Map<string, NodeImage>()
   /** By name and digest: builds and deliveries of one name may be under way together. */
-  const announced = new Map<string, { image: BuiltImage; arrival: Arrival; until: number }>()
+  const announcements = new Map<string, { image: BuiltImage; arrival: Arrival; until: number }>()
   const disputes = new Map<string, { target: Uint8Array; until: number }>()
   /** Digests that insitu built and that lost their name: a container may still use them. */
   const former = new Set<string>()
@@ -108,7 +113,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
     if (list) options.onRevision(arrival)
   }
   const announcementOf = (name: string, digest: string) => {
-    const found = announced.get(announcementKey(name, digest))
+    const found = announcements.get(announcementKey(name, digest))
     return found && found.until > now() ? found : undefined
   }
   /** Its content stays for so many milliseconds, while a build may still claim a name for it. */
@@ -219,7 +224,12 @@ export function createKeeper(options: KeeperOptions): Keeper {
     else timers.set(name, options.grace ?? 2000, () => quietly(look(name, true)))
   }
 
-  const settle = async (name: string, image: NodeImage | undefined, overdue: boolean): Promise<void> => {
+  const settle = async (
+    name: string,
+    image: NodeImage | undefined,
+    overdue: boolean,
+    building = options.building,
+  ): Promise<void> => {
     if (isAlias(name)) return void (image ? current.set(name, image) : current.delete(name))
     if (!image) return settleGone(name, overdue)
     const before = remembered(name)
@@ -230,23 +240,27 @@ export function createKeeper(options: KeeperOptions): Keeper {
     }
     const newer = overtaking(image)
     if (newer) return takeBack(image, newer)
+    const isBeingBuilt = async (): Promise<boolean> => (await building().catch(() => new Set<string>())).has(name)
+    const announced = announcementOf(name, image.digest) !== undefined
     const content = (await images.contentLabels(image.digest)) ?? {}
     const origin = originOf(image, content, (other) => current.has(other))
     const verdict = judge({
       before,
       after: { digest: image.digest, origin },
-      announced: announcementOf(name, image.digest) !== undefined,
+      announced,
       moved: [...memory.records.values(), ...memory.known.values()].some(
         (other) => other.name !== name && other.digest === image.digest,
       ),
     })
     if (verdict === 'accept') {
       timers.clear(name)
-      return accept(image, origin === 'built')
+      // A pull that a registry has answered meanwhile must not keep a build from its own name.
+      const open = origin === 'pulled' && !announced && before?.as !== 'protected' && (await isBeingBuilt())
+      return accept(image, origin === 'built' || open)
     }
-    const late = overdue && !(await options.building().catch(() => new Set<string>())).has(name)
+    const late = overdue && !(await isBeingBuilt())
     if (verdict === 'restore' || late) return putBack(name, image)
-    contest(image, announcementLife)
+    contest(image, claimLife)
     timers.set(name, options.patience ?? 600, () => quietly(look(name, true)))
   }
 
@@ -260,7 +274,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
 
   const apply = async (): Promise<void> => {
     for (const [digest, { until }] of disputes) if (until < now()) disputes.delete(digest)
-    for (const [key, { until }] of announced) if (until < now()) announced.delete(key)
+    for (const [key, { until }] of announcements) if (until < now()) announcements.delete(key)
     for (const digest of former) if (!used.has(digest)) former.delete(digest)
     const records = [...memory.records.values()]
     const pins = planPins({
@@ -297,7 +311,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
     })
 
   const announce = (image: BuiltImage, arrival: Arrival): void => {
-    announced.set(announcementKey(image.name, image.digest), { image, arrival, until: now() + announcementLife })
+    announcements.set(announcementKey(image.name, image.digest), { image, arrival, until: now() + announcementLife })
   }
 
   return {
@@ -319,7 +333,9 @@ export function createKeeper(options: KeeperOptions): Keeper {
         // All first: whether a name was pulled is told by the names beside it, what is used by the names of containers.
         for (const [name, image] of found) current.set(name, image)
         await readContainers()
-        for (const name of names) await settle(name, found.get(name), false)
+        let asked: Promise<ReadonlySet<string>> | undefined
+        const building = (): Promise<ReadonlySet<string>> => (asked ??= options.building())
+        for (const name of names) await settle(name, found.get(name), false, building)
         held = ''
         await apply()
       }),

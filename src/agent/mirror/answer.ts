@@ -1,10 +1,22 @@
 import type { ServerResponse } from 'node:http'
 
-/** An error as OCI distribution wants it; containerd shows the message of a 403 to the user. */
+/** An error as OCI distribution wants it. */
 export function sendError(response: ServerResponse, status: number, code: string, message: string): void {
   const body = JSON.stringify({ errors: [{ code, message }] })
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) })
   response.end(body)
+}
+
+/**
+ * Fails the pull of a name, with a sentence for the pod's event. After every status above 399 containerd tries the next host,
+ * a registry that may have an old image of the name. One below that it cannot use ends the pull (Resolve in
+ * core/remotes/docker/resolver.go), and its status line is what the error says: an answer to HEAD has no other words. Go's
+ * client follows no 300.
+ */
+export function endPull(response: ServerResponse, sentence: string): void {
+  // The line is bytes to both ends: Node writes the characters below 256 as they are, containerd reads UTF-8.
+  const line = Buffer.from(sentence.replaceAll(/\p{Cc}+/gu, ' ')).toString('latin1')
+  response.writeHead(300, line, { 'content-length': 0 }).end()
 }
 
 /**

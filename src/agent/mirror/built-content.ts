@@ -22,8 +22,13 @@ export interface BuiltContent {
 /** Milliseconds for which a replaced image is still served: a pull of it may be under way. */
 const linger = 900_000
 
+/** Milliseconds after which an image of which a manifest is not here is looked at again: it may have come. */
+const again = 1000
+
 interface Tree {
   readonly members: ReadonlyMap<string, Descriptor>
+  /** Whether all manifests are here: those of other platforms often never come. */
+  readonly whole: boolean
   until: number
 }
 
@@ -31,6 +36,7 @@ export function builtContent(records: BuiltRecords, store: ContentStore, now: ()
   const trees = new Map<string, Tree>()
   let seen: number | undefined
   let reading: Promise<void> | undefined
+  let partsSeen = 0
 
   const refresh = async (): Promise<void> => {
     const revision = records.revision()
@@ -41,20 +47,22 @@ export function builtContent(records: BuiltRecords, store: ContentStore, now: ()
     }
     let complete = true
     for (const root of listed) {
-      if (trees.has(root)) continue
-      const members = await walk(root, store)
+      if (trees.get(root)?.whole === true) continue
+      const { members, whole } = await walk(root, store)
       // Its record may be older than the end of its copy to this node: it is looked at again with the next question.
       if (members.size === 0) complete = false
-      else trees.set(root, { members, until: now() + linger })
+      else trees.set(root, { members, whole, until: now() + linger })
     }
+    partsSeen = now()
     if (complete) seen = revision
   }
+  const isStale = (): boolean =>
+    records.revision() !== seen || (now() - partsSeen >= again && [...trees.values()].some(({ whole }) => !whole))
   return {
     async descriptor(digest) {
-      if (records.revision() !== seen) {
-        reading ??= refresh().finally(() => (reading = undefined))
-        await reading
-      }
+      // One that is under way may have listed the records before the one that is asked for was among them.
+      if (isStale()) await reading
+      if (isStale()) await (reading ??= refresh().finally(() => (reading = undefined)))
       for (const { members } of trees.values()) {
         const found = members.get(digest)
         if (found) return found
@@ -65,11 +73,12 @@ export function builtContent(records: BuiltRecords, store: ContentStore, now: ()
 }
 
 /** All that an image refers to. Manifests of platforms that are not on this node have no known parts. */
-async function walk(root: string, store: ContentStore): Promise<Map<string, Descriptor>> {
+async function walk(root: string, store: ContentStore): Promise<Pick<Tree, 'members' | 'whole'>> {
   const members = new Map<string, Descriptor>()
+  let whole = true
   const visit = async (digest: string): Promise<void> => {
     const bytes = await store.read(digest).catch(() => undefined)
-    if (!bytes) return
+    if (!bytes) return void (whole = false)
     const { mediaType, children } = parseManifest(bytes)
     members.set(digest, { mediaType, digest, size: bytes.length })
     for (const child of children) {
@@ -79,5 +88,5 @@ async function walk(root: string, store: ContentStore): Promise<Map<string, Desc
     }
   }
   await visit(root).catch(() => undefined)
-  return members
+  return { members, whole }
 }

@@ -14,25 +14,33 @@ export interface Deliveries {
   readonly begin: (request: PullRequest) => Delivery
   /** Bytes of other nodes for a repository. */
   count(repository: string, bytes: number): void
-  /** The nodes that a delivery gave for content of a repository; they need no question. */
-  readonly peers: (repository: string) => readonly Peer[]
+  /** The nodes that a delivery gave for an image of a repository and what belongs to it; they need no question. */
+  readonly peers: (repository: string, root: string) => readonly Peer[]
   /** Lookups that keep to the plans of the deliveries, whichever gateway answers. */
   planned(lookups: Lookups): Lookups
 }
 
 export function createDeliveries(): Deliveries {
   const running = new Set<PullRequest & { readonly repository: string; bytes: number }>()
-  const of = (repository: string): PullRequest[] => [...running].filter((one) => one.repository === repository)
+  /** The delivery of an image: of a name the newest one, since two builds of it may be under way. */
+  const find = (wanted: Wanted): PullRequest | undefined =>
+    [...running]
+      .filter(({ image, repository }) =>
+        'name' in wanted
+          ? image.name === wanted.name
+          : repository === wanted.repository && image.digest === wanted.digest,
+      )
+      .toSorted((a, b) => (isNewer(a.image, b.image) ? -1 : 1))[0]
 
   const plan = (wanted: Wanted, found: Joined): Joined => {
-    const requests =
-      'name' in wanted ? [...running].filter(({ image }) => image.name === wanted.name) : of(wanted.repository)
-    const [request] = requests
+    const request = find(wanted)
     // A build that is under way is waited for all the same: what comes now would be old at once.
     if (!request || request.peers.length === 0 || found.state === 'building') return found
-    if (found.state !== 'here') return { state: 'here', image: request.image, peers: request.peers }
-    if (found.image.digest !== request.image.digest && isNewer(found.image, request.image)) return found
-    return { state: 'here', image: request.image, peers: inOrder(request.peers, found.peers) }
+    const { image, peers } = request
+    if (found.state !== 'here') return { state: 'here', image, peers }
+    if (found.image.digest === image.digest) return { state: 'here', image, peers: inOrder(peers, found.peers) }
+    // Of another digest gateways say the newest image of the repository, which has nothing to do with this one.
+    return 'name' in wanted && isNewer(found.image, image) ? found : { state: 'here', image, peers }
   }
   return {
     begin(request) {
@@ -43,7 +51,7 @@ export function createDeliveries(): Deliveries {
     count(repository, bytes) {
       for (const one of running) if (one.repository === repository) one.bytes += bytes
     },
-    peers: (repository) => of(repository)[0]?.peers ?? [],
+    peers: (repository, root) => find({ repository, digest: root })?.peers ?? [],
     planned: (lookups) => ({
       ask: async (wanted) => plan(wanted, await lookups.ask(wanted)),
       change: (...args) => lookups.change(...args),

@@ -42,11 +42,16 @@ export interface LookupsOptions {
   readonly gateways: Gateways
   /** So long the others have after the first answer, in milliseconds. Default 15. */
   readonly patience?: number
+  /**
+   * So long all may take together while those that have answered know of nothing. Default 250: the gateway that relays the build
+   * of the name is the busiest, and without its word the pull would go on to a registry. Where all answer nobody waits.
+   */
+  readonly none?: number
   /** So long the first may take. Default 150: a gateway that is so late is left out until it has answered. */
   readonly first?: number
 }
 
-export function createLookups({ gateways, patience = 15, first = 150 }: LookupsOptions): Lookups {
+export function createLookups({ gateways, patience = 15, none = 250, first = 150 }: LookupsOptions): Lookups {
   const late = new Set<string>()
 
   const get = async (address: string, path: string, signal: AbortSignal): Promise<Lookup | undefined> => {
@@ -61,16 +66,18 @@ export function createLookups({ gateways, patience = 15, first = 150 }: LookupsO
       const over = Promise.withResolvers<void>()
       let timer = setTimeout(over.resolve, asked.length === 0 ? 0 : first)
       let missing = asked.length
+      let told = false
+      const begun = performance.now()
       const one = async (address: string): Promise<void> => {
         const lookup = await get(address, path, AbortSignal.timeout(5000))
         late.delete(address)
         missing -= 1
         if (lookup) answers.set(address, lookup)
-        if (missing === 0) over.resolve()
-        else if (answers.size === 1 && lookup) {
-          clearTimeout(timer)
-          timer = setTimeout(over.resolve, patience)
-        }
+        if (missing === 0) return over.resolve()
+        if (!lookup || told) return
+        told = lookup.state !== 'none'
+        clearTimeout(timer)
+        timer = setTimeout(over.resolve, told ? patience : Math.max(patience, none - (performance.now() - begun)))
       }
       for (const address of asked) void one(address)
       await over.promise

@@ -3,6 +3,7 @@ import type { Lookup } from '../../api/images.ts'
 import { parseRange } from './answer.ts'
 import { configPathOf } from './config-path.ts'
 import { parseToml } from '../../kernel/config/toml.ts'
+import type { Gateways } from './gateways.ts'
 import { createLinks } from './links.ts'
 import { createLookups, joinAnswers } from './lookups.ts'
 import { isManifestType, isPlainLayer, parseManifest } from './manifest.ts'
@@ -99,7 +100,7 @@ describe('answers of several gateways', () => {
     const release = Promise.withResolvers<void>()
     let asked = 0
     const lookups = createLookups({
-      patience: 5,
+      ...{ patience: 5, none: 5 },
       first: 1000,
       gateways: {
         connected: () => ['quick', 'late'],
@@ -117,6 +118,23 @@ describe('answers of several gateways', () => {
     expect(asked).toBe(1)
     release.resolve()
     await expect.poll(async () => (await lookups.ask({ name: 'docker.io/library/a:1' })) && asked).toBe(2)
+  })
+
+  it('are waited for longer while the others know of nothing: the gateway that relays the build is the busy one', async () => {
+    const busy = Promise.withResolvers<Lookup>()
+    const gateways = (quick: Lookup): Gateways => ({
+      connected: () => ['quick', 'busy'],
+      get: (address) => (address === 'quick' ? Promise.resolve(quick) : busy.promise),
+      close() {},
+    })
+    const found: Lookup = { state: 'here', image: image(1), peers: [peer('a')] }
+    const sure = createLookups({ gateways: gateways(found), patience: 5, none: 60_000 })
+    expect(await sure.ask({ name: 'docker.io/library/a:1' })).toMatchObject({ state: 'here' })
+    const unsure = createLookups({ gateways: gateways({ state: 'none' }), patience: 5, none: 60_000 })
+    const asked = unsure.ask({ name: 'docker.io/library/a:1' })
+    // Later than the patience with those that are late.
+    setTimeout(() => busy.resolve({ state: 'building', node: 'n' }), 30)
+    expect(await asked).toEqual({ state: 'building', by: ['busy'] })
   })
 })
 

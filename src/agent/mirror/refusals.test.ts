@@ -102,3 +102,9 @@ test('a pull of what is being built is refused at its first answer where the kub
   const { ok, headers } = await answered
   expect([ok, headers.get('location')]).toEqual([false, null])
 })
+
+test('what is no address is a bad request, and the next one is answered', async () => {
+  const { base, status } = await open([])
+  expect((await fetch(new URL(base).origin + '//')).status).toBe(400)
+  expect(await status('manifests/v1')).toBe(404)
+})

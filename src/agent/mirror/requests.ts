@@ -1,14 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { InsituError } from '../../kernel/errors.ts'
+import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
-import { contentHeaders, notFound, sendError } from './answer.ts'
+import { contentHeaders, endPull, notFound, sendError } from './answer.ts'
 import type { BuiltContent } from './built-content.ts'
 import type { ContentStore } from './content.ts'
 import { type NamesOptions, resolveName } from './names.ts'
 import { relayBlob, type RelayOptions } from './relay-blob.ts'
 import type { Remote } from './remote.ts'
 import { serveContent } from './serve-content.ts'
-import { createFailures } from './failures.ts'
 import type { Ordinary } from './ordinary/ordinary.ts'
 import { nextHop, parseTarget, type Target } from './target.ts'
 import { createTurns } from './turns.ts'
@@ -34,7 +33,6 @@ export interface RequestsOptions extends NamesOptions, Omit<RelayOptions, 'onCor
 export function createRequests(options: RequestsOptions) {
   const { built, store, remote, ordinary, log, hold = 27_000, mostHops = 9 } = options
   const corrupt = new Set<string>()
-  const failures = createFailures()
   const turns = createTurns()
 
   const tag = async (
@@ -48,23 +46,29 @@ export function createRequests(options: RequestsOptions) {
     const resolved = await resolveName(name, hold, options)
     switch (resolved.kind) {
       case 'none':
-      case 'failed': {
-        const reason = resolved.kind === 'failed' ? failures.note(name, resolved.reason) : failures.of(name)
-        if (reason !== undefined) return sendError(response, 403, 'DENIED', `the build of ${name} failed: ${reason}`)
         remote.unknown(repository)
         return others(request, response, repository, target.tag)
-      }
+      case 'failed':
+        return endPull(response, `the build of ${name} failed: ${resolved.reason}`)
       case 'building':
         if (hop < mostHops) return void response.writeHead(307, { location: nextHop(url, hop) }).end()
-        response.setHeader('retry-after', '10')
-        return sendError(response, 503, 'UNAVAILABLE', `${name} is still being built`)
+        return endPull(response, `${name} is still being built; it is waited for again with the next try`)
       case 'local':
         return local(request, response, resolved.digest)
       case 'remote': {
         const { digest } = resolved.image
-        const found = await remote.manifest(repository, digest, resolved.peers)
-        if (!found) return sendError(response, 503, 'UNAVAILABLE', `${name} was built, and no node gives it`)
-        return send(request, response, digest, found)
+        const nodes = resolved.peers.map(({ node }) => node).join(', ')
+        const found = await remote.manifest(repository, digest, resolved.peers).catch((error: unknown) => {
+          log.warn({ name, nodes, err: describeError(error) }, 'no node gives an image that was built')
+        })
+        if (found) return send(request, response, digest, found)
+        // A registry that it was pushed to is the next to be asked: a node that is away must not keep pods from starting.
+        return sendError(
+          response,
+          503,
+          'UNAVAILABLE',
+          `${name} was built, and no node gives it now: ${nodes || 'none'}`,
+        )
       }
     }
   }
@@ -127,7 +131,8 @@ export function createRequests(options: RequestsOptions) {
   }
 
   return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const url = new URL(request.url ?? '/', 'http://mirror')
+    const url = URL.parse(request.url ?? '/', 'http://mirror')
+    if (!url) return sendError(response, 400, 'UNSUPPORTED', 'this is no address of a registry')
     try {
       if (request.method !== 'GET' && request.method !== 'HEAD') {
         response.setHeader('allow', 'GET, HEAD')

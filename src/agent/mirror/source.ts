@@ -14,6 +14,8 @@ export interface RemoteContent {
   readonly digest: string
   /** The peers that may have it now, the least busy first; asked again when all of them were of no use. */
   readonly peers: () => Promise<readonly Peer[]>
+  /** The first peers are those of a while ago: that none of them has it says nothing yet. */
+  readonly remembered?: boolean
 }
 
 export interface Opened {
@@ -103,8 +105,9 @@ export function createSource({ client, links, log, now = Date.now, patience = 10
           if (typeof found === 'object') return found
           waits ||= found === 'busy'
         }
-        if (!waits && (failure === undefined || round >= 2)) break
-        await sleep(pause)
+        const enough = failure === undefined ? !content.remembered || round > 0 : round >= 2
+        if (!waits && enough) break
+        if (waits || failure !== undefined) await sleep(pause)
       }
       if (failure === undefined) {
         throw new InsituError('CONTENT_NOWHERE', `no node has ${digest}`, { status: 'NOT_FOUND' })

@@ -52,6 +52,7 @@ function simulate() {
       case 'createJob':
       case 'deleteJob':
       case 'deletePod':
+      case 'explainNoPod':
       case 'finalizer':
     }
   }

@@ -45,6 +45,8 @@ export function startBases(options: BasesOptions): Promise<MirrorServer> {
       if (!admitted) log.warn({ pid }, 'somebody else than the build daemon asked for bases and was refused')
       return admitted
     },
-    handle: createRequests({ records, store, lookups, built, remote, source, links, log, discard }),
+    handle: createRequests({
+      ...{ records, store, lookups, built, remote, source, links, log, discard },
+    }),
   })
 }

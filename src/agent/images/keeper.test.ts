@@ -1,0 +1,82 @@
+import { expect, test } from 'vitest'
+import { createLogger } from '../../kernel/log.ts'
+import type { ContainerdImages } from './containerd-images.ts'
+import { createKeeper } from './keeper.ts'
+import type { Memory, NodeImage } from './record.ts'
+
+const name = 'registry.test/team/app:1'
+const target = Uint8Array.of(18, 2, 97, 98)
+const never = (): never => {
+  throw new Error('nothing of this is done here')
+}
+
+/** A keeper of a node with names that a test writes. */
+function open() {
+  const state = { now: 0, building: new Set<string>(), asked: 0 }
+  const names = new Map<string, NodeImage>()
+  const memory: Memory = { records: new Map(), known: new Map(), wanted: new Set() }
+  const images: ContainerdImages = {
+    list: () => Promise.resolve([...names.values()]),
+    get: (wanted) => Promise.resolve(names.get(wanted)),
+    contentLabels: () => Promise.resolve({ 'containerd.io/distribution.source.registry.test': 'team/app' }),
+    inContainers: () => Promise.resolve(new Set()),
+    setLabels: () => Promise.resolve(),
+    ...{ create: never, setTarget: never, delete: never, hasSnapshot: never, blobs: never, snapshots: never },
+    ...{ write: never, subscribe: never, close: never },
+  }
+  const keeper = createKeeper({
+    ...{ images, memory, holds: { keep: () => Promise.resolve(), release: () => Promise.resolve() } },
+    save: () => Promise.resolve(),
+    pull: never,
+    building() {
+      state.asked += 1
+      return Promise.resolve(state.building)
+    },
+    ...{ config: { keep: 1, keepFor: 3600 }, log: createLogger({ level: 'silent' }), now: () => state.now },
+    ...{ onRevision: () => {}, onPutBack: never },
+  })
+  return {
+    ...{ state, memory, keeper },
+    /** containerd has pulled this. */
+    pulled: (digest: string, as = name): Promise<void> => {
+      names.set(as, { name: as, digest, target, labels: {} })
+      return keeper.note(as)
+    },
+    put: (digest: string, as: string) => void names.set(as, { name: as, digest, target, labels: {} }),
+  }
+}
+
+test('a pull that takes hours brings the build that was announced when it began', async () => {
+  const { state, memory, keeper, pulled } = open()
+  const image = { name, digest: 'sha256:a', version: 1 }
+  keeper.announce(image, 'delivered')
+  // Names that come meanwhile clear away what is old.
+  state.now += 3 * 3_600_000
+  await pulled('sha256:b', 'registry.test/team/app:2')
+  await pulled('sha256:a')
+  expect(memory.records.get(name)).toMatchObject(image)
+  expect(memory.known.has(name)).toBe(false)
+})
+
+test('a pull from a registry does not keep the build that is under way from its name', async () => {
+  const { state, memory, pulled } = open()
+  state.building.add(name)
+  await pulled('sha256:a')
+  await pulled('sha256:b')
+  expect(memory.known.get(name)).toMatchObject({ digest: 'sha256:b', built: true })
+})
+
+test('a name that was protected before stays so, whatever somebody builds past the door', async () => {
+  const { state, memory, pulled } = open()
+  await pulled('sha256:a')
+  state.building.add(name)
+  await pulled('sha256:b')
+  expect(memory.known.get(name)).toMatchObject({ digest: 'sha256:b', built: false })
+})
+
+test('the daemon is asked once for all names of a node that are new', async () => {
+  const { state, memory, keeper, put } = open()
+  for (const tag of ['1', '2', '3']) put('sha256:a', `registry.test/team/app:${tag}`)
+  await keeper.reconcile()
+  expect([memory.known.size, state.asked]).toEqual([3, 1])
+})
