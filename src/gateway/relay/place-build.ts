@@ -77,7 +77,8 @@ async function placeWhole(
   placeOnce: (node: string | undefined) => Promise<Placement>,
   allowed: Allowed,
 ): Promise<Bound> {
-  const place = (node: string | undefined): Promise<Placement> => placedWhenBack(context, call, () => placeOnce(node))
+  const place = (node: string | undefined): Promise<Placement> =>
+    placedWhenBack(context, call, () => placeOnce(node), { node, platforms: facts.platforms })
   let placement: Placement | undefined
   const node = await bindSessions(context, facts.sessions, holds, async () => {
     placement = await placeAllowed(allowed, wanted, place)
