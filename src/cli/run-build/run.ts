@@ -87,7 +87,8 @@ async function build(
   if (credentials?.sshKey !== undefined) await ownKey(credentials.sshKey, directory)
   const hostKeys = await hostKeyRules(git, credentials?.knownHosts, directory)
   const sourcePolicy = await writeSourcePolicy([...hostKeys, ...baseRules(work.recipe)], directory)
-  const look = git && git.lfs !== 'Ignore' ? await lookAtGit(git, credentials, directory, signal) : undefined
+  const look =
+    git && git.lfs !== 'Ignore' ? await lookAtGit({ source: git, credentials, directory, signal, say }) : undefined
   if (look && look.lfs.length > 0) {
     throw new InsituError('GIT_LFS', lfsMessage(look.lfs), { status: 'FAILED_PRECONDITION' })
   }
