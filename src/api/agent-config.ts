@@ -1,4 +1,4 @@
-import { bool, count, duration, percent, section, size, texts, wrong } from './config-values.ts'
+import { age, bool, count, percent, section, size, texts, wrong } from './config-values.ts'
 
 /** The `[agent.disk]` table. All optional: absent follows the kubelet. */
 export interface DiskConfig {
@@ -88,7 +88,7 @@ export function agentConfig(table: Readonly<Record<string, unknown>>): AgentConf
     },
     images: {
       keep: count(images['keep'], 'agent.images.keep', defaultAgentConfig.images.keep),
-      keepFor: duration(images['keepFor'], 'agent.images.keepFor', defaultAgentConfig.images.keepFor),
+      keepFor: age(images['keepFor'], 'agent.images.keepFor', defaultAgentConfig.images.keepFor),
     },
     mirror: {
       serve: serveOf(mirror['serve']),

@@ -38,12 +38,22 @@ export function texts(
 
 const seconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 }
 
-/** Seconds of a duration such as `"30m"`. */
-export function duration(value: unknown, name: string, fallback: number): number {
+/** Seconds of an age such as `"720h"`, which nobody sets a timer to. */
+export function age(value: unknown, name: string, fallback: number): number {
   if (value === undefined) return fallback
   const match = typeof value === 'string' ? /^(\d{1,6})([smh])$/.exec(value) : null
   if (!match) throw wrong(name, 'a duration such as "90s", "30m" or "2h"')
   return Number(match[1]) * (seconds[match[2] as string] as number)
+}
+
+/** Hours that a timer can take: Node's take 2^31-1 milliseconds, and are over at once when they get more. */
+const mostHours = Math.floor((2 ** 31 - 1) / 3_600_000)
+
+/** Seconds of a duration such as `"30m"`. */
+export function duration(value: unknown, name: string, fallback: number): number {
+  const read = age(value, name, fallback)
+  if (read > mostHours * 3600) throw wrong(name, `a duration of at most "${mostHours}h"`)
+  return read
 }
 
 /** A whole number from 1. */

@@ -55,8 +55,17 @@ test.for([
   [{ gateway: { limits: { messageSize: '9GiB' } } }, 'gateway.limits.messageSize must be a size'],
   [{ gateway: { limits: { handshakes: 5 } } }, 'there is no key gateway.limits.handshakes'],
   [{ gateway: { maxBuildDuration: 90 } }, 'gateway.maxBuildDuration must be a duration'],
+  // A timer of more than 2^31-1 milliseconds is over at once.
+  [{ gateway: { maxBuildDuration: '597h' } }, 'gateway.maxBuildDuration must be a duration of at most "596h"'],
+  [{ gateway: { delivery: { timeout: '600h' } } }, 'gateway.delivery.timeout must be a duration of at most "596h"'],
+  [{ gateway: { limits: { keepalive: '36000m' } } }, 'gateway.limits.keepalive must be a duration of at most "596h"'],
 ] as const)('%j is refused: %s', ([table, says]) => {
   expect(() => gatewayConfig(table, clusterGateway)).toThrow(says)
+})
+
+test('the longest duration is one that a timer can take', () => {
+  const { maxBuildDuration } = gatewayConfig({ gateway: { maxBuildDuration: '596h' } }, clusterGateway)
+  expect(maxBuildDuration * 1000).toBeLessThan(2 ** 31)
 })
 
 describe('[agent.disk]', () => {
@@ -70,6 +79,8 @@ describe('[agent.disk]', () => {
     })
     expect(agentConfig({})).toEqual(defaultAgentConfig)
     expect(agentConfig({ agent: { images: { keep: 1, keepFor: '2h' } } }).images).toEqual({ keep: 1, keepFor: 7200 })
+    // No timer runs for so long: images are asked for their age.
+    expect(agentConfig({ agent: { images: { keepFor: '720h' } } }).images.keepFor).toBe(720 * 3600)
     const mirror = { serve: 'all', bases: ['registry.example:5000', 'localhost', 'ghcr.io'] }
     expect(agentConfig({ agent: { mirror } }).mirror).toEqual(mirror)
     expect(agentConfig({ agent: { mirror: { bases: [] } } }).mirror).toEqual({ serve: 'built', bases: [] })

@@ -65,14 +65,16 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
   const { client, namespace, tls, config, agents, view, running, logger } = options
   const address =
     options.peer ?? (({ node, ip }) => (ip === undefined ? undefined : { node, host: ip, port: ports.agent }))
+  // Also of one that drains: its builds end there, and what they made is on its node until it is back.
   const peer = (node: string): Peer | undefined => {
     const agent = agents().get(node)
-    return agent && !agent.draining ? address(agent) : undefined
+    return agent && address(agent)
   }
+  const drains = (node: string): boolean => agents().get(node)?.draining ?? false
   const index = createImageIndex()
   const ordinary = createOrdinaryImages()
   const inProgress = createInProgress()
-  const direct = createAgentCalls({ peer, tls })
+  const direct = createAgentCalls({ peer, drains, tls })
   const assignments = createAssignments((...args) => direct.pull(...args))
   const calls = { ...direct, pull: assignments.pull }
   const counters: DeliveryCounters = { delivered: 0, failed: 0, bytes: 0, running: 0 }
@@ -99,8 +101,7 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
     index,
     ordinary,
     inProgress,
-    peer,
-    load: running,
+    ...{ peer, drains, load: running },
     assigned: (...of) => assignments.source(...of),
   })
   const inventories = followInventories({

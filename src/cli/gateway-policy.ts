@@ -43,10 +43,9 @@ export async function policyParts(options: {
   const { file, directory, protectedNames, leaving, holdTurn, logger } = options
   const source = await policyFromFile({ file, logger })
   const counters = createPolicyMetrics()
+  // One whose agent is being stopped is none: the sessions of who waits are at its daemon, and it ends when they are done.
   const trouble = (name: string): string | undefined => {
-    const node = directory.node(name)
-    if (!node) return 'is gone'
-    if (node.report?.state === 'draining') return 'is being stopped'
+    if (!directory.node(name)) return 'is gone'
     const why = leaving?.(name)
     return why && `is going away: ${why}`
   }

@@ -1,7 +1,16 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { NodeReport } from '../../src/api/node-report.ts'
+import { policyParts } from '../../src/cli/gateway-policy.ts'
+import { createFixedDirectory } from '../../src/gateway/directory/fixed.ts'
+import { createFixedPlacer } from '../../src/gateway/placement/fixed.ts'
+import { createLogger } from '../../src/kernel/log.ts'
 import { startAgent } from './fixtures/agent.ts'
-import { type Inside, startNode, type TestNode } from './fixtures/containerd.ts'
+import { buildctl, startClient } from './fixtures/clients.ts'
+import { type Inside, type Output, startNode, type TestNode } from './fixtures/containerd.ts'
 import { createWorkspace } from './fixtures/context.ts'
+import { startGateway } from './fixtures/gateway.ts'
 import { until } from './fixtures/until.ts'
 
 let node: TestNode
@@ -16,7 +25,7 @@ afterAll(async () => {
 })
 
 /** A build whose only step runs until `endStep`. */
-async function waitingBuild(agent: ReturnType<typeof startAgent>) {
+async function waitingBuild(buildctl: (args: readonly string[]) => Promise<Output>) {
   const work = await createWorkspace()
   const context = await work.context(
     'RUN --mount=type=bind,target=/ctx echo step-runs && { sleep 604; echo step-ended; }\n',
@@ -24,7 +33,7 @@ async function waitingBuild(agent: ReturnType<typeof startAgent>) {
   let over = false
   const run = async () => {
     try {
-      return await agent.buildctl([
+      return await buildctl([
         ...['build', '--progress=plain', '--frontend=dockerfile.v0', '--local', `context=${context}`],
         ...['--local', `dockerfile=${context}`, '--no-cache'],
       ])
@@ -44,7 +53,7 @@ const endStep = (): Promise<unknown> => pod.ok('pkill', ['-fx', 'sleep 604'])
 test('SIGTERM: the node takes no builds, and the running one ends in peace', async () => {
   const agent = startAgent(node, pod, { args: ['--drain', '60'] })
   await agent.ready()
-  const build = await waitingBuild(agent)
+  const build = await waitingBuild((args) => agent.buildctl(args))
   await until('the step to run', steps)
   const stopped = agent.stop()
   await agent.waitFor('the drain', (line) => line.msg.startsWith('draining'))
@@ -56,6 +65,55 @@ test('SIGTERM: the node takes no builds, and the running one ends in peace', asy
   expect(await stopped).toBe(0)
 })
 
+test('builds that wait for their turn on a node that begins to drain are built there: their sessions are', async () => {
+  const agent = startAgent(node, pod, { args: ['--drain', '120'] })
+  await agent.ready()
+  const logger = createLogger({ level: 'silent' })
+  const work = await createWorkspace()
+  const file = join(await work.directory(), 'policy.toml')
+  await writeFile(file, '[queue]\nbuildsPerNode = 1\n')
+  const path = `/proc/${pod.pid}/root/run/buildkit/buildkitd.sock`
+  const fixed = createFixedDirectory([{ name: 'n1', address: { path } }])
+  let state: NodeReport['state'] = 'ready'
+  const report = (): NodeReport => ({
+    ...{ version: 1, node: 'n1', ready: state === 'ready', state, platforms: [], buildkit: '', containerd: '' },
+    ...{ snapshotter: 'overlayfs', distribution: 'unknown', network: 'bridge', findings: [] },
+  })
+  const nodes = () => fixed.nodes().map((one) => ({ ...one, report: report(), ready: state === 'ready' }))
+  const directory = { nodes, node: (name: string) => nodes().find((one) => one.name === name) }
+  const policy = await policyParts({ file, directory, logger })
+  const placer = createFixedPlacer({ directory, running: () => 0 })
+  const config = { statusVertex: true }
+  const gateway = await startGateway({ nodes: {}, directory, placer, turns: policy.turns, config })
+  try {
+    const contexts = await Promise.all(['one', 'two'].map((word) => work.context(`RUN echo this-is-${word}\n`)))
+    const first = await waitingBuild(async (args) => {
+      const { exitCode, output } = await startClient('buildctl', ['--addr', gateway.address, ...args]).ended
+      return { code: exitCode, stdout: '', stderr: output }
+    })
+    await until('the step to run', steps)
+    const others = contexts.map((context) => buildctl(gateway.address, context, ['--no-cache']))
+    await until('both to wait', () => others.every((one) => one.output().includes('waiting for a turn on node n1')))
+    const stopped = agent.stop()
+    await agent.waitFor('the drain', (line) => line.msg.startsWith('draining'))
+    state = 'draining'
+    // Longer than a queue looks away from its nodes.
+    const since = performance.now()
+    await until('a look at the node', () => performance.now() - since > 2000)
+    await endStep()
+    expect(await first.ended).toMatchObject({ code: 0 })
+    const results = await Promise.all(others.map((one) => one.ended))
+    for (const result of results) expect(result, result.output).toMatchObject({ exitCode: 0 })
+    expect(results.map((result) => /this-is-(\w+)\n/.exec(result.output)?.[1])).toEqual(['one', 'two'])
+    expect(await stopped).toBe(0)
+  } finally {
+    await gateway.close()
+    policy.close()
+    await agent.stop()
+    await work.remove()
+  }
+})
+
 // Again where the machine was too busy to measure two seconds.
 test(
   'a daemon that is stopped is noticed, killed, replaced and reported; its client ends with it',
@@ -64,7 +122,7 @@ test(
     const agent = startAgent(node, pod)
     try {
       await agent.ready()
-      const build = await waitingBuild(agent)
+      const build = await waitingBuild((args) => agent.buildctl(args))
       await until('the step to run', steps)
       const pid = await agent.daemonPid()
       process.kill(pid, 'SIGSTOP')

@@ -105,12 +105,12 @@ async function letBuildsEnd(socket: string, exited: Promise<unknown>, options: L
   void exited.then(() => gone.abort(new Error('the daemon ended')))
   agent.log.info('draining: no new builds, running ones finish')
   const cut = await drained({
-    running: () => runningBuilds(socket),
+    running: (timeout) => runningBuilds(socket, timeout),
     grace: intervals.drain,
     settle: intervals.settle,
     signal: AbortSignal.any([gone.signal, ...(agent.now ? [agent.now] : [])]),
   })
-  if (cut > 0) agent.log.warn({ builds: cut }, 'running builds are cut off')
+  if (cut > 0 && !gone.signal.aborted) agent.log.warn({ builds: cut }, 'running builds are cut off')
 }
 
 /** Kills a daemon that does not answer any more: its clients learn of its end at once, and of a hung one never. */

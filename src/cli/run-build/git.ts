@@ -53,37 +53,49 @@ export interface GitLook {
   readonly lfs: readonly string[]
 }
 
+export interface GitLookOptions {
+  readonly source: GitSource
+  readonly credentials: GitCredentials | undefined
+  readonly directory: string
+  readonly signal: AbortSignal
+  /** Told why the repository was not looked at. */
+  readonly say: (line: string) => void
+  /** Milliseconds in which a server that can be reached from here answers. Default 60,000. */
+  readonly patience?: number
+}
+
+/** Milliseconds, a day: the build of a repository takes as long as the look at it, and the Build says how long that may be. */
+const longest = 86_400_000
+
 /**
- * Asks the repository for its directories and attributes, no other file. Undefined when it cannot be asked from here,
- * which the build then says.
+ * Asks the repository for its directories and attributes, no other file. Undefined when it cannot be asked from here.
  * @throws InsituError GIT_HOST_KEY: a server that is not the one it should be is not asked again.
  */
-export async function lookAtGit(
-  source: GitSource,
-  credentials: GitCredentials | undefined,
-  directory: string,
-  signal: AbortSignal,
-): Promise<GitLook | undefined> {
+export async function lookAtGit(options: GitLookOptions): Promise<GitLook | undefined> {
+  const { source, credentials, directory, signal, say, patience = 60_000 } = options
   const repository = join(directory, 'lfs')
   await mkdir(repository, { recursive: true })
   const env = gitEnvironment(source, credentials, directory)
-  const git = (...args: string[]) =>
-    run('git', ['-C', repository, ...args], { env, signal, timeout: 60_000 }).then(({ stdout }) => stdout)
+  const gitWithin = (timeout: number, ...args: string[]) =>
+    run('git', ['-C', repository, ...args], { env, signal, timeout }).then(({ stdout }) => stdout)
+  const git = (...args: string[]) => gitWithin(longest, ...args)
   try {
     await git('init', '--quiet')
     await git('remote', 'add', '--', 'origin', gitUrl(source.url))
+    await gitWithin(patience, 'ls-remote', '--quiet', '--', 'origin', 'HEAD')
     await git('fetch', '--quiet', '--depth=1', '--filter=blob:none', '--', 'origin', source.revision ?? 'HEAD')
     // Of an annotated tag, the commit it is about.
     const commit = (await git('rev-parse', '--verify', '--quiet', 'FETCH_HEAD^{commit}')).trim()
     await git('read-tree', 'FETCH_HEAD')
     const listed = await git('ls-files', '-z', '--', source.subPath ?? '.')
     const { stdout } = await run('git', ['-C', repository, 'check-attr', '--cached', '-z', '--stdin', 'filter'], {
-      ...{ env, signal, timeout: 60_000, input: listed },
+      ...{ env, signal, timeout: longest, input: listed },
     })
     const fields = stdout.split('\0')
     return { commit, lfs: fields.filter((_, i) => i % 3 === 0 && fields[i + 2] === 'lfs') }
   } catch (error) {
     if (describeError(error).includes('Host key verification failed')) throw wrongHostKey(source)
+    say(`insitu: whether files of the context are kept in Git LFS was not looked at: ${describeError(error)}`)
     return undefined
   }
 }

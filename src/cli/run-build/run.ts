@@ -1,18 +1,15 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type Outcome, paths, type Work } from '../../api/builds/work.ts'
-import { certificatePath } from '../../api/certificate.ts'
 import { processEnv } from '../../kernel/config/env.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import { start } from '../../kernel/process/start.ts'
 import { run } from '../../kernel/process/run.ts'
 import { terminationSignal } from '../../kernel/process/termination.ts'
-import type { TlsMaterial } from '../../kernel/tls/material.ts'
-import { requestCertificate } from '../../kernel/tls/request.ts'
 import { projectedToken } from '../connect/token.ts'
 import { buildArguments, type Files, type GitCredentials, imageArguments } from './arguments.ts'
 import { basesOf } from './bases.ts'
+import { keepCertificate } from './certificate.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
 import { checkSsh, hostKeyRules, wrongHostKey } from './git-ssh.ts'
 import { nativePlatform } from './platform.ts'
@@ -90,7 +87,8 @@ async function build(
   if (credentials?.sshKey !== undefined) await ownKey(credentials.sshKey, directory)
   const hostKeys = await hostKeyRules(git, credentials?.knownHosts, directory)
   const sourcePolicy = await writeSourcePolicy([...hostKeys, ...baseRules(work.recipe)], directory)
-  const look = git && git.lfs !== 'Ignore' ? await lookAtGit(git, credentials, directory, signal) : undefined
+  const look =
+    git && git.lfs !== 'Ignore' ? await lookAtGit({ source: git, credentials, directory, signal, say }) : undefined
   if (look && look.lfs.length > 0) {
     throw new InsituError('GIT_LFS', lfsMessage(look.lfs), { status: 'FAILED_PRECONDITION' })
   }
@@ -98,7 +96,8 @@ async function build(
   const note = unreadNote(secrets, work.unread)
   if (note !== undefined) say(`insitu: ${note}`)
   const files = { ...(await prepare(work, directory, secrets, credentials)), sourcePolicy }
-  await writeCertificate(await certificate(work, options, signal, say), files.tls)
+  const certificate = keepCertificate({ work, tokenFile: options.tokenFile, directory: files.tls, signal, say })
+  await certificate()
   const env = environment(directory)
   const followed = followProgress()
   const onLine = (line: string): void => {
@@ -106,6 +105,7 @@ async function build(
     say(line)
   }
   const buildctl = async (args: readonly string[]): Promise<boolean> => {
+    await certificate()
     const child = await start('buildctl', args, { env, onLine })
     const stop = (): void => void child.stop(8000)
     signal.addEventListener('abort', stop, { once: true })
@@ -115,9 +115,13 @@ async function build(
   }
   // A daemon that knows the revision from a moment ago asks nobody, and says nothing of it.
   const commit = (): string | undefined => followed.commit ?? look?.commit
+  const platformOfNode = async (): Promise<string | undefined> => {
+    await certificate()
+    return nativePlatform(work, files, followed.node, env)
+  }
   const known = async (): Promise<Partial<Outcome>> => ({
     ...{ node: followed.node, commit: commit(), note },
-    platform: work.recipe.platforms?.join(',') ?? (await nativePlatform(work, files, followed.node, env)),
+    platform: work.recipe.platforms?.join(',') ?? (await platformOfNode()),
   })
   const failed = async (): Promise<Outcome> => {
     const tail = followed.tail(3000)
@@ -138,6 +142,7 @@ async function build(
     return failed()
   const metadata = await readMetadata(files.metadata)
   const { platforms = [] } = work.recipe
+  await certificate()
   return {
     bases: await basesOf(work, files, platforms.length > 1 ? undefined : followed.node, say),
     ...{ result: 'succeeded', ...(await known()) },
@@ -191,44 +196,6 @@ async function fetchImage(
     timeout: 600_000,
   })
   return true
-}
-
-/** A gateway that is not there yet is waited for; one that refuses is not asked again. */
-async function certificate(
-  work: Work,
-  { tokenFile }: RunBuildOptions,
-  signal: AbortSignal,
-  say: (line: string) => void,
-): Promise<TlsMaterial> {
-  const end = Date.now() + 60_000
-  for (;;) {
-    try {
-      const { host, port, serverName } = work.gateway
-      const request = {
-        host,
-        port,
-        serverName,
-        path: certificatePath,
-        tokenFile,
-        loadCa: () => Promise.resolve(work.ca),
-      }
-      return await requestCertificate(request, signal)
-    } catch (error) {
-      const refused = error instanceof InsituError && error.status !== 'UNAVAILABLE' && error.status !== 'UNKNOWN'
-      if (refused) throw error
-      if (signal.aborted || Date.now() > end) {
-        throw new InsituError('NO_GATEWAY', 'no gateway gives a certificate', { status: 'UNAVAILABLE', cause: error })
-      }
-      say(`insitu: no certificate yet: ${describeError(error)}`)
-      await sleep(2000, undefined, { signal }).catch(() => undefined)
-    }
-  }
-}
-
-async function writeCertificate({ ca, cert, key }: TlsMaterial, directory: string): Promise<void> {
-  for (const [name, text] of Object.entries({ 'ca.pem': ca, 'cert.pem': cert, 'key.pem': key })) {
-    await writeFile(join(directory, name), text, { mode: 0o600 })
-  }
 }
 
 /** buildctl gets no more of our environment than it needs: the proxies, for the tokens of registries. */

@@ -15,6 +15,8 @@ export interface CertificateHandlerOptions {
   readonly namespace: string
   readonly authority: () => Promise<ClusterAuthority>
   readonly log: Logger
+  /** Milliseconds that certificates of clients live. Default an hour. */
+  readonly clientLifetime?: number | undefined
   readonly now?: () => Date
 }
 
@@ -47,7 +49,7 @@ export function certificateHandler(options: CertificateHandlerOptions) {
       const leaf = await issueLeaf({
         authority: authority.signing,
         publicKey,
-        ...leafFor(who, options.namespace),
+        ...leafFor(who, options.namespace, options.clientLifetime),
         ...(options.now ? { now: options.now() } : {}),
       })
       const { ok: _, ...named } = who

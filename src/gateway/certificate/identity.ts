@@ -16,6 +16,8 @@ export interface IdentityOptions {
   readonly ipAddresses?: readonly string[]
   /** Milliseconds between two looks at the CA. Default a minute. */
   readonly lookAgain?: number
+  /** Milliseconds that certificates of clients live. Default an hour. */
+  readonly clientLifetime?: number | undefined
   /** Ends the wait for the CA. */
   readonly signal?: AbortSignal | undefined
   /** Told when the CA cannot be had, e.g. for /readyz. */
@@ -36,7 +38,7 @@ const fresh = 60_000
 
 /** Waits for (or makes) the cluster's CA, and signs for this gateway and for agents from then on. */
 export async function gatewayIdentity(options: IdentityOptions): Promise<GatewayIdentity> {
-  const { client, namespace, log } = options
+  const { client, namespace, log, clientLifetime } = options
   const every = options.lookAgain ?? fresh
   const authority = remembered(() => ensureAuthority({ client, namespace, log }), every)
   const tls = await renewingTls({
@@ -59,7 +61,9 @@ export async function gatewayIdentity(options: IdentityOptions): Promise<Gateway
   })
   return {
     tls,
-    httpHandlers: { [`POST ${certificatePath}`]: certificateHandler({ client, namespace, authority, log }) } as const,
+    httpHandlers: {
+      [`POST ${certificatePath}`]: certificateHandler({ client, namespace, authority, log, clientLifetime }),
+    } as const,
     close: () => tls.close(),
   }
 }

@@ -9,8 +9,12 @@ type Who = Extract<Identified, { ok: true }>
 /** Milliseconds: as long as the right to build may outlive its withdrawal. */
 const clientLifetime = 3600_000
 
-/** What the certificate says. Clients can only be clients with theirs. */
-export function leafFor(who: Who, namespace: string): Omit<LeafOptions, 'authority' | 'publicKey'> {
+/** What the certificate says. Clients can only be clients with theirs. @param lifetime of theirs, milliseconds. */
+export function leafFor(
+  who: Who,
+  namespace: string,
+  lifetime = clientLifetime,
+): Omit<LeafOptions, 'authority' | 'publicKey'> {
   if (who.kind === 'agent') {
     return {
       commonName: serviceAccounts.agent,
@@ -22,7 +26,7 @@ export function leafFor(who: Who, namespace: string): Omit<LeafOptions, 'authori
     // A common name has at most 64 characters (RFC 5280, appendix A.1); the URI is what counts.
     commonName: `${who.namespace}/${who.serviceAccount}`.slice(0, 64),
     uris: [spiffe(who.namespace, who.serviceAccount)],
-    lifetime: clientLifetime,
+    lifetime,
     server: false,
   }
 }

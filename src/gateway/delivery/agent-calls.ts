@@ -45,6 +45,8 @@ export interface WantedCalls {
 export interface AgentCallsOptions {
   /** Where the agent of a node is; undefined while it has none that can be reached. */
   readonly peer: (node: string) => Peer | undefined
+  /** Whether the agent of a node is being stopped: it gives images and records its last builds, and gets none. */
+  readonly drains?: (node: string) => boolean
   readonly tls: TlsSource
   /** Milliseconds a pull may be silent before its node counts as lost. Agents speak every second. Default 15,000. */
   readonly silence?: number
@@ -60,6 +62,7 @@ const longest = 86_400_000
 
 export function createAgentCalls({
   peer,
+  drains = () => false,
   tls,
   silence = 15_000,
   timeout = 5000,
@@ -91,6 +94,9 @@ export function createAgentCalls({
       await askAgent(reach(node), tls, { method: 'POST', path: agentPaths.wanted, body, timeout })
     },
     async pull(node, image, peers, onBytes, signal) {
+      if (drains(node)) {
+        throw new InsituError('AGENT_DRAINING', `the agent of node ${node} is being stopped`, { status: 'UNAVAILABLE' })
+      }
       const body: PullRequest = { image, peers: peers.flatMap((name) => peer(name) ?? []) }
       const quiet = new AbortController()
       const watch = setTimeout(() => quiet.abort(lost(node, silence)), silence)

@@ -17,7 +17,7 @@ async function finish(
   config: Partial<GatewayConfig['delivery']>,
   wish: DeliveryWish,
   pull: AgentCalls['pull'],
-  answer: Promise<BuiltAnswer> = Promise.resolve({ refused: [] }),
+  built: () => Promise<BuiltAnswer> = () => Promise.resolve({ refused: [] }),
 ) {
   const index = createImageIndex()
   const inProgress = createInProgress()
@@ -26,10 +26,10 @@ async function finish(
   progress.follow((message) => said.push(Buffer.from(message).toString('latin1')))
   const metrics = { delivered: 0, failed: 0, bytes: 0, running: 0 }
   const work = createImageWork({
-    ...{ index, inProgress, metrics, logger: createLogger({ level: 'silent' }) },
+    ...{ index, inProgress, metrics, telling: 1500, logger: createLogger({ level: 'silent' }) },
     config: { to: 'targets', required: false, timeout: 600, perSource: 2, ...config },
     agents: {
-      built: () => answer,
+      built,
       drop: () => Promise.resolve(),
       retract: () => Promise.resolve(),
       pull,
@@ -87,21 +87,46 @@ test.each([
   expect(nodes).toEqual(expected)
 })
 
-test.each([
-  [
-    'whose name means another build on its node',
-    () => Promise.resolve({ refused: [], overtaken: [name] }),
-    `${name}: another build that ended at the same moment has taken the name on node n1`,
-  ],
-  [
-    'whose agent cannot be told of it',
-    () => Promise.reject(new Error('no answer')),
-    'the agent of node n1 was not told of the image: no answer; other nodes cannot get it from there',
-  ],
-])('a build %s is delivered nowhere, and says so', async (_, answer, sentence) => {
-  const { error, metrics, nodes, said } = await finish({ to: 'all' }, {}, () => Promise.resolve(1), answer())
+test('a build whose name means another build on its node is delivered nowhere, and says so', async () => {
+  const answer = { refused: [], overtaken: [name] }
+  const { error, metrics, nodes, said } = await finish(
+    { to: 'all' },
+    {},
+    () => Promise.resolve(1),
+    () => Promise.resolve(answer),
+  )
   expect(error).toBeUndefined()
   expect(nodes).toEqual([])
   expect(metrics).toEqual({ delivered: 0, failed: 0, bytes: 0, running: 0 })
-  expect(said).toContain(sentence)
+  expect(said).toContain(`${name}: another build that ended at the same moment has taken the name on node n1`)
+})
+
+test('a build whose agent cannot be told of it fails: its node may put the image before it back', async () => {
+  const { error, metrics, nodes, said } = await finish(
+    { to: 'all' },
+    {},
+    () => Promise.resolve(1),
+    () => Promise.reject(new Error('no answer')),
+  )
+  expect(error).toMatchObject({
+    code: 'IMAGE_UNRECORDED',
+    status: 'UNAVAILABLE',
+    message: `the agent of node n1, where ${name} was built, could not be told of it`,
+  })
+  expect(nodes).toEqual([])
+  expect(metrics).toEqual({ delivered: 0, failed: 0, bytes: 0, running: 0 })
+  expect(said).toContain('no answer')
+})
+
+test('an agent that does not answer at once is told again', async () => {
+  let asked = 0
+  const { error, nodes } = await finish(
+    { to: 'targets' },
+    {},
+    () => Promise.resolve(1),
+    () => (++asked < 3 ? Promise.reject(new Error('no answer')) : Promise.resolve({ refused: [] })),
+  )
+  expect(error).toBeUndefined()
+  expect(asked).toBe(3)
+  expect(nodes).toEqual(['n1', 'n2', 'n3'])
 })

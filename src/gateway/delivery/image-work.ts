@@ -1,10 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { BuiltAnswer, BuiltImage, SharedIndex } from '../../api/images.ts'
 import type { GatewayConfig } from '../../api/config.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { isNewer, type ImageIndex } from '../images/index.ts'
 import type { BuildInProgress, InProgress } from '../images/in-progress.ts'
-import type { Progress } from '../progress/progress.ts'
+import type { Progress, Step } from '../progress/progress.ts'
 import type { AgentCalls } from './agent-calls.ts'
 import { deliver, type DeliveryResult } from './deliver.ts'
 import { deliveryTargets, type DeliveryWish } from './targets.ts'
@@ -64,7 +65,12 @@ export interface ImageWorkOptions {
   readonly config: GatewayConfig['delivery']
   readonly metrics: DeliveryCounters
   readonly logger: Logger
+  /** Milliseconds for which an agent that does not answer is told again of what was built. Default 30,000. */
+  readonly telling?: number
 }
+
+/** Milliseconds between two tries. */
+const between = 500
 
 /** Counted for /metrics. */
 export interface DeliveryCounters {
@@ -75,7 +81,7 @@ export interface DeliveryCounters {
 }
 
 export function createImageWork(options: ImageWorkOptions): ImageWork {
-  const { index, agents, config, metrics, logger } = options
+  const { index, agents, config, metrics, logger, telling = 30_000 } = options
 
   const superseded = (image: BuiltImage): string | undefined => {
     const newest = index.newest(image.name)
@@ -84,25 +90,38 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
   }
 
   /**
-   * The builder's agent must know its image before anybody is sent to it.
+   * The builder's agent must know its image before anybody is sent to it: what it does not know it takes for overwritten.
    * @returns names that its node put back, because a build may not write them, and those that another build has taken;
-   * undefined when it could not be told.
+   * an error when it could not be told, undefined when the client is gone.
    */
   async function announce(
     build: FinishedBuild,
     node: string,
     images: readonly BuiltImage[],
-  ): Promise<BuiltAnswer | undefined> {
-    try {
-      return await agents.built(node, images, build.signal, { index: build.shared, ref: build.ref })
-    } catch (error) {
-      if (build.signal.aborted) return undefined
-      const said = `the agent of node ${node} was not told of the image: ${describeError(error)}`
-      logger.warn({ node, images, err: describeError(error) }, 'an agent was not told of what was built')
-      const step = build.progress.step('[insitu] images')
-      step.log(`${said}; other nodes cannot get it from there`)
-      step.done()
-      return undefined
+  ): Promise<BuiltAnswer | InsituError | undefined> {
+    const end = performance.now() + telling
+    let step: Step | undefined
+    for (;;) {
+      try {
+        const answer = await agents.built(node, images, build.signal, { index: build.shared, ref: build.ref })
+        step?.done()
+        return answer
+      } catch (error) {
+        if (build.signal.aborted) return undefined
+        step ??= build.progress.step(`[insitu] the agent of node ${node} is told of the image`)
+        step.log(describeError(error))
+        if (performance.now() >= end) {
+          const said = `the agent of node ${node}, where ${build.names.join(', ')} was built, could not be told of it`
+          step.done(said)
+          logger.warn({ node, images, err: describeError(error) }, 'an agent was not told of what was built')
+          return new InsituError('IMAGE_UNRECORDED', said, {
+            status: 'UNAVAILABLE',
+            fix: 'run the build again: nodes may not get this image',
+            cause: error,
+          })
+        }
+      }
+      await sleep(between, undefined, { signal: build.signal }).catch(() => undefined)
     }
   }
 
@@ -182,7 +201,14 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
     }
     const images = build.names.map((name): BuiltImage => ({ name, digest, version: index.nextVersion(name) }))
     const builders = [node, ...(build.others ?? [])]
-    const answers = await Promise.all(builders.map((builder) => announce(build, builder, images)))
+    const told = await Promise.all(builders.map((builder) => announce(build, builder, images)))
+    const untold = told.find((one) => one instanceof InsituError)
+    if (untold) {
+      inProgress.ended(untold.message)
+      if (build.others) for (const builder of builders) await retract(builder, images)
+      return untold
+    }
+    const answers = told.map((one) => (one instanceof InsituError ? undefined : one))
     const refused = answers.flatMap((answer) => answer?.refused ?? [])
     if (refused.length > 0) {
       if (build.others) for (const builder of builders) await retract(builder, images)

@@ -28,6 +28,18 @@ test('peers are those that have the newest and can be reached, the least busy fi
   expect(found).toMatchObject({ state: 'here', image, peers: [{ node: 'n2' }, { node: 'n1' }] })
 })
 
+test('a node whose agent is being stopped is the last to be asked, and is asked where no other has the image', async () => {
+  const index = createImageIndex()
+  const peer = (node: string): Peer => ({ node, host: node, port: 1 })
+  const options = { index, inProgress: createInProgress(), peer, load: () => 0, random: () => 0.5 }
+  const lookups = createLookups({ ...options, drains: (node) => node === 'n1' })
+  index.add('n1', image)
+  expect(await lookups.lookup({ name }, 'n9', 0, never)).toMatchObject({ peers: [{ node: 'n1' }] })
+  for (const node of ['n2', 'n3']) index.add(node, image)
+  const found = await lookups.lookup({ name }, 'n9', 0, never)
+  expect(found).toMatchObject({ peers: [{ node: 'n2' }, { node: 'n3' }, { node: 'n1' }] })
+})
+
 test('a node that was told where to get an image from hears of that node first', async () => {
   const index = createImageIndex()
   const peer = (node: string): Peer => ({ node, host: node, port: 1 })

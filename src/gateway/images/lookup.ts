@@ -20,6 +20,8 @@ export interface LookupOptions {
   readonly peer: (node: string) => Peer | undefined
   /** How busy a node is: those with less come first. */
   readonly load: (node: string) => number
+  /** Nodes whose agent is being stopped come last: it may end while it gives the image. */
+  readonly drains?: (node: string) => boolean
   /** The node from which this one should get the image, where somebody decided that. */
   readonly assigned?: (asking: string, image: BuiltImage) => string | undefined
   /** Names that Builds wait for a pull of. */
@@ -45,7 +47,7 @@ const mostPeers = 8
 const mostAsked = 64
 
 export function createLookups(options: LookupOptions): Lookups {
-  const { index, inProgress, peer, load, random = Math.random } = options
+  const { index, inProgress, peer, load, drains = () => false, random = Math.random } = options
   let held = 0
 
   const peersOf = (image: BuiltImage, asking: string): readonly Peer[] => {
@@ -55,8 +57,8 @@ export function createLookups(options: LookupOptions): Lookups {
   const inOrder = (nodes: readonly string[], asking: string, first?: string): readonly Peer[] =>
     nodes
       .filter((node) => node !== asking)
-      .map((node) => ({ node, order: node === first ? -1 : load(node) + random() }))
-      .toSorted((a, b) => a.order - b.order)
+      .map((node) => ({ node, last: Number(drains(node)), order: node === first ? -1 : load(node) + random() }))
+      .toSorted((a, b) => a.last - b.last || a.order - b.order)
       .flatMap(({ node }) => peer(node) ?? [])
       .slice(0, mostPeers)
 

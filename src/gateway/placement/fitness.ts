@@ -69,7 +69,7 @@ const familyOf = (arch: string): string => families[arch] ?? arch
 const families: Readonly<Record<string, string>> = { '386': 'amd64', arm: 'arm64', mips: 'mips64', mipsle: 'mips64le' }
 
 /** `linux/arm64` and `linux/arm64/v8` are the same; other variants count (OCI image-spec, containerd/platforms). */
-function samePlatform(a: string, b: string): boolean {
+export function samePlatform(a: string, b: string): boolean {
   return canonical(a) === canonical(b)
 }
 

@@ -1,6 +1,7 @@
 import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
 import { type SolveFacts, solveHints } from '../../buildkit/solve.ts'
 import type { Hold } from '../correlate/bindings.ts'
+import type { BuildNode } from '../directory/directory.ts'
 import { callerNamespace } from '../listener/caller.ts'
 import type { Placement } from '../placement/placer.ts'
 import { splitOutput } from '../split/output.ts'
@@ -77,7 +78,8 @@ async function placeWhole(
   placeOnce: (node: string | undefined) => Promise<Placement>,
   allowed: Allowed,
 ): Promise<Bound> {
-  const place = (node: string | undefined): Promise<Placement> => placedWhenBack(context, call, () => placeOnce(node))
+  const place = (node: string | undefined): Promise<Placement> =>
+    placedWhenBack(context, call, () => placeOnce(node), { node, platforms: facts.platforms })
   let placement: Placement | undefined
   const node = await bindSessions(context, facts.sessions, holds, async () => {
     placement = await placeAllowed(allowed, wanted, place)
@@ -85,14 +87,20 @@ async function placeWhole(
   })
   if (placement) return { node, placement }
   // The client's session is on a node already: that one it is, unless the client said another.
+  const reason = 'other builds of the same client session are there'
+  if (isDraining(context, node) && (wanted ?? node.name) === node.name) {
+    // The session does not outlive the daemon: who waits for the next one waits in vain.
+    return { node, placement: { rule: 'said', node: node.name, targets: [node.name], reason } }
+  }
   placement = await place(wanted)
   if (placement.node === node.name) return { node, placement }
   if (wanted !== undefined) throw elsewhere(wanted, node)
-  return {
-    node,
-    placement: { ...(await place(node.name)), reason: 'other builds of the same client session are there' },
-  }
+  return { node, placement: { ...(await place(node.name)), reason } }
 }
+
+/** Its agent is being stopped, and waits for its builds: the node itself stays. */
+const isDraining = ({ directory, placer }: RelayContext, { name }: BuildNode): boolean =>
+  directory.node(name)?.report?.state === 'draining' && placer.leaving?.(name) === undefined
 
 /** @returns undefined when one node does it all natively or nobody does better; why not when it cannot be split. */
 async function splitBuild(

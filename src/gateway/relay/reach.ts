@@ -2,12 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { NodeReport } from '../../api/node-report.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { BuildNode, Directory } from '../directory/directory.ts'
+import { samePlatform } from '../placement/fitness.ts'
 import type { Placer } from '../placement/placer.ts'
 import type { Call, RelayContext } from './context.ts'
 import type { Upstream } from './upstream.ts'
 
-/** Milliseconds that a build waits for a node whose daemon is about to be back. */
-const returning = 60_000
+/** Milliseconds for which a node that has just come back may not take the build yet, or be between two agents. */
+const moment = 60_000
 
 /** Milliseconds between two looks. */
 const interval = 500
@@ -15,46 +16,79 @@ const interval = 500
 const comesBack: ReadonlySet<NodeReport['state']> = new Set(['starting', 'restarting', 'draining'])
 const noNode: ReadonlySet<string> = new Set(['NO_NODE', 'NODE_CANNOT_BUILD', 'NODE_GONE'])
 
+/** What a build that waits for a node waits for. */
+export interface WaitedFor {
+  /** The only node that will do; undefined: any. */
+  readonly node?: string | undefined
+  /** What it must be able to build; empty: anything. */
+  readonly platforms: readonly string[]
+  /** Milliseconds to wait for nodes that are about to be back. Default: as long as a build may take. */
+  readonly most?: number
+  /** Milliseconds to wait after the last of them is back. */
+  readonly moment?: number
+}
+
 /**
  * Places a build, also while the only nodes that fit are being restarted: a rollout of the agents goes from node to
- * node, and a build should not fail because it comes while its node is away.
- * @throws what `place` throws, at once unless a node is about to be back.
+ * node, and a build should not fail because it comes while its node is away. An agent that is being stopped may take as long
+ * as the longest build that runs there.
+ * @throws what `place` throws, at once unless a node is about to be back; as UNAVAILABLE when it was waited for in vain.
  */
 export async function placedWhenBack<T>(
   context: RelayContext,
   call: Call,
   place: () => Promise<T>,
-  patience = returning,
+  waitedFor: WaitedFor,
 ): Promise<T> {
-  const end = performance.now() + patience
+  const { most = context.config.maxBuildDuration * 1000, moment: short = moment } = waitedFor
+  const end = performance.now() + most
   const away = new Set<string>()
-  for (;;) {
-    try {
-      return await place()
-    } catch (error) {
-      // One that has just come back may not be known to placement yet; one that is away may turn out to go for good.
-      for (const name of returningNodes(context.directory)) away.add(name)
-      const waits = error instanceof InsituError && noNode.has(error.code) && performance.now() < end
-      if (!waits || call.signal.aborted || !staying(context.placer, away)) throw error
+  let seen = -Infinity
+  let ended = (): void => undefined
+  try {
+    for (;;) {
+      try {
+        return await place()
+      } catch (error) {
+        // One that has just come back may not be known to placement yet; one that is away may turn out to go for good.
+        const now = returningNodes(context.directory, waitedFor).filter((name) => stays(context.placer, name))
+        const first = away.size === 0
+        for (const name of now) away.add(name)
+        if (now.length > 0) seen = performance.now()
+        const waits = error instanceof InsituError && noNode.has(error.code)
+        if (!waits || call.signal.aborted || ![...away].some((name) => stays(context.placer, name))) throw error
+        if (performance.now() >= Math.min(end, seen + short)) throw first ? error : waitedInVain(error)
+        // A gateway that stops waits for it.
+        if (first) ended = context.activity.started([...away][0] ?? '')
+      }
+      await sleep(interval, undefined, { signal: call.signal }).catch(() => undefined)
     }
-    await sleep(interval, undefined, { signal: call.signal }).catch(() => undefined)
+  } finally {
+    ended()
   }
 }
 
+/** Who runs the build again may have more luck. */
+const waitedInVain = ({ code, message, fix, cause }: InsituError): InsituError =>
+  new InsituError(code, message, { status: 'UNAVAILABLE', fix, cause })
+
 /** Whether a node is about to be back. */
 export const someReturn = ({ directory, placer }: Pick<RelayContext, 'directory' | 'placer'>): boolean =>
-  staying(placer, returningNodes(directory))
+  returningNodes(directory, { platforms: [] }).some((name) => stays(placer, name))
 
-const returningNodes = (directory: Directory): readonly string[] => [
-  ...directory.nodes().flatMap((node) => (isReturning(node) ? [node.name] : [])),
-  ...(directory.lately?.() ?? []),
-]
+function returningNodes(directory: Directory, { node, platforms }: WaitedFor): readonly string[] {
+  const known = directory.nodes().flatMap((one) => (isReturning(one) && couldBuild(one, platforms) ? [one.name] : []))
+  return [...known, ...(directory.lately?.() ?? [])].filter((name) => node === undefined || name === node)
+}
 
-const staying = (placer: Placer, nodes: Iterable<string>): boolean =>
-  [...nodes].some((name) => placer.leaving?.(name) === undefined)
+const stays = (placer: Placer, node: string): boolean => placer.leaving?.(node) === undefined
 
 const isReturning = ({ ready, report }: BuildNode): boolean =>
   !ready && (report === undefined || comesBack.has(report.state))
+
+/** As far as its agent has said yet what it can. */
+const couldBuild = ({ report }: BuildNode, platforms: readonly string[]): boolean =>
+  !report?.platforms.length || platforms.every((wanted) => report.platforms.some((own) => samePlatform(own, wanted)))
 
 /** Milliseconds for which a node that was chosen a moment ago is dialled again. */
 const redial = 10_000

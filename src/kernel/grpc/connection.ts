@@ -11,7 +11,7 @@ export interface GrpcCall {
   readonly request?: Uint8Array
   readonly metadata?: Readonly<Record<string, string>>
   /** Milliseconds for the whole call. Default 5,000. */
-  readonly timeout?: number
+  readonly timeout?: number | undefined
 }
 
 /** A gRPC server that is reached otherwise than by a unix socket. */

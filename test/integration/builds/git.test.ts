@@ -54,6 +54,7 @@ describe('git daemon', () => {
     const ran = await runBuild(source(git.daemon('app'), { revision: 'nowhere' }))
     expect(ran).toMatchObject({ exitCode: 1, outcome: { result: 'failed' } })
     expect(ran.outcome.message).toContain('nowhere')
+    expect(ran.output).toContain('insitu: whether files of the context are kept in Git LFS was not looked at: ')
   })
 
   test('Git LFS is refused with the files it is about; where they do not matter it is not', async () => {

@@ -34,10 +34,16 @@ export interface PodInputs {
   readonly workspace?: Readonly<Record<string, string | Buffer>>
 }
 
-/** A real API server, gateway and daemon for what runs in the pods of Builds, with the program of those pods. */
-export async function startBuildPods(config: TestGatewayOptions['config'] = {}) {
+/**
+ * A real API server, gateway and daemon for what runs in the pods of Builds, with the program of those pods.
+ * @param clientLifetime milliseconds of their certificates.
+ */
+export async function startBuildPods(config: TestGatewayOptions['config'] = {}, clientLifetime?: number) {
   const [installed, space] = await Promise.all([startInstalled(), createWorkspace()])
-  const door = await startCertifiedGateway(installed, { config })
+  const door = await startCertifiedGateway(installed, {
+    config,
+    ...(clientLifetime === undefined ? {} : { clientLifetime }),
+  })
   const { gateway, identity, daemon } = door
   await door.accounts('builder')
   const pod = await installed.pod('build-1', 'builder', 'node-1', 'default')

@@ -1,5 +1,9 @@
 import { serviceAccounts } from '../../../src/api/names.ts'
-import { type GatewayIdentity, gatewayIdentity } from '../../../src/gateway/certificate/identity.ts'
+import {
+  type GatewayIdentity,
+  gatewayIdentity,
+  type IdentityOptions,
+} from '../../../src/gateway/certificate/identity.ts'
 import { namespaceEndHandlers } from '../../../src/gateway/workspace/namespace-end.ts'
 import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
 import { createLogger } from '../../../src/kernel/log.ts'
@@ -17,10 +21,14 @@ export interface CertifiedGateway {
   stop(): Promise<void>
 }
 
-/** @param options.lookAgain milliseconds between two looks at the CA; `config`: more of the gateway's. */
+export interface CertifiedGatewayOptions extends Pick<IdentityOptions, 'lookAgain' | 'clientLifetime'> {
+  /** More of the gateway's. */
+  readonly config?: TestGatewayOptions['config']
+}
+
 export async function startCertifiedGateway(
   { pod, admin }: Installed,
-  { config = {}, ...options }: { readonly lookAgain?: number; readonly config?: TestGatewayOptions['config'] } = {},
+  { config = {}, ...options }: CertifiedGatewayOptions = {},
 ): Promise<CertifiedGateway> {
   const daemon = await startBuildkitd()
   const client = await (await pod('gateway-1', serviceAccounts.gateway, 'node-1')).client()
