@@ -30,9 +30,7 @@ export function fuzzBridge(seed: number): boolean {
   const message = random.chance(0.4) ? damaged(random, plain) : plain
   try {
     if (returns) {
-      admission.bridgeReturn(caller, message)
-      // Relayed as it came.
-      checkNames(seed, resultNames(message))
+      checkNames(seed, resultNames(admission.bridgeReturn(caller, message)))
     } else {
       const admitted = admission.bridgeSolve(caller, message)
       checkBridgeSolve(seed, rewriteBridgeSolve(admitted, { defaults: true, proxy: { HTTP_PROXY: 'x' } }) ?? admitted)

@@ -1,6 +1,12 @@
 import { fromBinary, toBinary } from '@bufbuild/protobuf'
-import { SolveRequestSchema as BridgeSolveSchema } from '../../buildkit/gen/gateway_pb.ts'
-import { factsOfBridgeSolve, factsOfSolve, namesOfReturn, type RequestFacts } from '../../buildkit/request-facts.ts'
+import { ReturnRequestSchema, SolveRequestSchema as BridgeSolveSchema } from '../../buildkit/gen/gateway_pb.ts'
+import {
+  decodeReturn,
+  factsOfBridgeSolve,
+  factsOfSolve,
+  namesOfReturn,
+  type RequestFacts,
+} from '../../buildkit/request-facts.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { type Caller, describeCaller, identityOf } from '../listener/caller.ts'
@@ -56,7 +62,6 @@ export function createAdmission(options: EnforceOptions): Admission {
       const tenant = check(caller, factsOfSolve(request))
       return {
         request: narrowSolve(request, anyFrontend(tenant)),
-        encodeAnew: true,
         allowsNode: (node) => decideNode(tenant, node) === undefined,
         checkNode(node) {
           const decision = decideNode(tenant, node)
@@ -87,8 +92,10 @@ export function createAdmission(options: EnforceOptions): Admission {
       return toBinary(BridgeSolveSchema, narrowBridgeSolve(request, anyFrontend(tenant)))
     },
     bridgeReturn(caller, message) {
-      const names = namesOfReturn(message)
+      const request = decodeReturn(message)
+      const names = namesOfReturn(request)
       if (names.length > 0) check(caller, { ...noFacts, resultNames: names })
+      return toBinary(ReturnRequestSchema, request)
     },
     administer(caller, call) {
       if (administrator(caller)) return

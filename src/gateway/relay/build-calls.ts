@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { buildIdHeader, paths } from '../../buildkit/methods.ts'
 import { rewriteBridgeSolve } from '../../buildkit/solve.ts'
-import { statusRef } from '../../buildkit/workers.ts'
+import { statusRef, statusRequest } from '../../buildkit/workers.ts'
 import { grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { frame, messageCutter, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import type { Hold } from '../correlate/bindings.ts'
@@ -35,8 +35,9 @@ import { patience } from './tuning.ts'
  * placement, before the daemon knows of the build, until Solve is answered.
  */
 export async function relayStatus(context: RelayContext, call: Call): Promise<void> {
-  const body = await readBody(call.stream, call.messageLimit)
-  const ref = statusRef(unframe(body))
+  const ref = statusRef(unframe(await readBody(call.stream, call.messageLimit)))
+  // Anew: in the client's own bytes the daemon could read another ref.
+  const body = frame(statusRequest(ref))
   const single = transparent(context, call)
   const decided = single ? context.builds.wait(ref, patience, call.signal) : runningBuild(context, call, ref, body)
   const hold = await (context.config.statusVertex ? sayingThatItWaits(call.stream, decided) : decided)
@@ -154,8 +155,8 @@ async function relayReturn(
     build = await fallBack(build)
     if (!(await begins(build, call.signal))) return
   }
-  context.admission.bridgeReturn(call.caller, unframe(body))
-  await relayBody(atDaemon(call, build), build?.node ?? node, body)
+  const admitted = context.admission.bridgeReturn(call.caller, unframe(body))
+  await relayBody(atDaemon(call, build), build?.node ?? node, frame(admitted))
 }
 
 /** @param body framed. */

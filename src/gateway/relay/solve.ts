@@ -36,8 +36,7 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
   const started = context.now()
   let placed: Date | undefined
   let begun: Date | undefined
-  const body = await readBody(call.stream, call.messageLimit)
-  const asked = askPolicy(context, call, decodeSolve(unframe(body)))
+  const asked = askPolicy(context, call, decodeSolve(unframe(await readBody(call.stream, call.messageLimit))))
   const { request } = asked
   const facts = solveFacts(request)
   const holds: Hold<unknown>[] = []
@@ -52,10 +51,10 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
     let end = split && (await solveParts(context, call, { build, split, request, onBegun }))
     if (end === 'fallback') {
       build = await bindToOne(context, call, build, { request, facts, asked, holds })
-      const own = { ...asked, request: { ...request, ref: build.ref ?? request.ref }, encodeAnew: true }
-      end = await relayTo(build, context, call, own, facts, body, onBegun)
+      const own = { ...asked, request: { ...request, ref: build.ref ?? request.ref } }
+      end = await relayTo(build, context, call, own, facts, onBegun)
     } else {
-      end ??= await relayTo(build, context, call, asked, facts, body, onBegun)
+      end ??= await relayTo(build, context, call, asked, facts, onBegun)
     }
     outcome = describeEnd(end)
   } catch (error) {
@@ -81,7 +80,6 @@ async function relayTo(
   call: Call,
   asked: Asked,
   facts: SolveFacts,
-  body: Buffer,
   onBegun: () => void,
 ): Promise<PumpEnd> {
   const { node, placement } = build
@@ -108,7 +106,8 @@ async function relayTo(
     inProgress?.placed(node.name)
     const response: Buffer[] = []
     const end = await pump(call.stream, upstream.request(call.raw), {
-      body: changed ? frame(changed) : asked.encodeAnew ? frame(encodeSolve(request)) : body,
+      // Anew even if nothing is changed: in the client's own bytes the daemon could read another ref, session or name.
+      body: frame(changed ?? encodeSolve(request)),
       onData: (chunk) => response.push(chunk),
       beforeTrailers: async (code, message) => {
         try {

@@ -105,11 +105,11 @@ export async function relaySplitReturn(
   split: SplitBuild,
   body: Buffer,
 ): Promise<void> {
-  context.admission.bridgeReturn(call.caller, unframe(body))
-  const returned = fromBinary(ReturnRequestSchema, unframe(body))
+  const admitted = context.admission.bridgeReturn(call.caller, unframe(body))
+  const returned = fromBinary(ReturnRequestSchema, admitted)
   try {
     const answers = await everyPart(split.parts, call.signal, async (part, signal) => {
-      const own = returned.error.length > 0 ? body : frame(ownReturn(split, part, returned))
+      const own = frame(returned.error.length > 0 ? admitted : ownReturn(split, part, returned))
       const upstream = await call.upstreams.to(part.node)
       return exchange(upstream, call.raw, own, signal)
     })
