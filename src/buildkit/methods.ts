@@ -16,6 +16,8 @@ export const paths = {
   bridgeReturn: `${bridge}Return`,
   bridgeExec: `${bridge}ExecProcess`,
   bridgePing: `${bridge}Ping`,
+  bridgeResolveImage: `${bridge}ResolveImageConfig`,
+  bridgeResolveSource: `${bridge}ResolveSourceMeta`,
   traceExport: '/opentelemetry.proto.collector.trace.v1.TraceService/Export',
   healthCheck: '/grpc.health.v1.Health/Check',
   healthWatch: '/grpc.health.v1.Health/Watch',

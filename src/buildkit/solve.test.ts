@@ -4,6 +4,7 @@ import { SolveRequestSchema, SolveResponseSchema } from './gen/control_pb.ts'
 import { SolveRequestSchema as BridgeSolveSchema } from './gen/gateway_pb.ts'
 import {
   checkImageNames,
+  decodeBridgeSolve,
   decodeSolve,
   namedImages,
   rewriteBridgeSolve,
@@ -62,8 +63,8 @@ test('defaults are filled in where the client says nothing', () => {
 test('a client that runs the frontend itself gets the proxy in LLBBridge/Solve, and the history does not', () => {
   const solve = rewriteSolve(request({ frontendAttrs: { target: 'x' } }), { ...everything, defaults: false })
   expect(solve).toBeUndefined()
-  const bridge = toBinary(BridgeSolveSchema, create(BridgeSolveSchema, { frontend: 'dockerfile.v0' }))
-  const sent = fromBinary(BridgeSolveSchema, rewriteBridgeSolve(bridge, everything) ?? new Uint8Array())
+  const bridge = create(BridgeSolveSchema, { frontend: 'dockerfile.v0' })
+  const sent = decodeBridgeSolve(rewriteBridgeSolve(bridge, everything))
   expect(sent.frontendOpt).toMatchObject({ 'build-arg:Http_Proxy': 'http://p', 'image-resolve-mode': 'local' })
 })
 
@@ -146,14 +147,11 @@ test('garbage is refused', () => {
 })
 
 test('LLBBridge options are rewritten only where a frontend will read them', () => {
-  const encode = (frontend: string) =>
-    toBinary(
-      BridgeSolveSchema,
-      create(BridgeSolveSchema, { frontend, frontendOpt: { 'insitu.node': 'a', target: 't' } }),
-    )
-  const sent = rewriteBridgeSolve(encode('dockerfile.v0'), nothing)
-  expect(fromBinary(BridgeSolveSchema, sent ?? new Uint8Array()).frontendOpt).toEqual({ target: 't' })
-  expect(rewriteBridgeSolve(encode(''), everything)).toBeUndefined()
+  const options = { 'insitu.node': 'a', target: 't' }
+  const asked = (frontend: string) => create(BridgeSolveSchema, { frontend, frontendOpt: options })
+  const sent = rewriteBridgeSolve(asked('dockerfile.v0'), nothing)
+  expect(decodeBridgeSolve(sent).frontendOpt).toEqual({ target: 't' })
+  expect(decodeBridgeSolve(rewriteBridgeSolve(asked(''), everything)).frontendOpt).toEqual(options)
 })
 
 // Fields of a future BuildKit, and of this one that our definition leaves out.

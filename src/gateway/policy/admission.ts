@@ -1,4 +1,5 @@
 import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
+import type { SolveRequest as BridgeSolveRequest } from '../../buildkit/gen/gateway_pb.ts'
 import type { Caller } from '../listener/caller.ts'
 
 /** What a caller may build, after the policy has looked at it. */
@@ -19,8 +20,8 @@ export interface Admission {
    * @throws InsituError POLICY (PERMISSION_DENIED)
    */
   names(caller: Caller, images: readonly string[], nodes: readonly string[], signal: AbortSignal): Promise<void>
-  /** LLBBridge/Solve. @returns the message that the daemon gets. @throws InsituError POLICY (PERMISSION_DENIED) */
-  bridgeSolve(caller: Caller, message: Uint8Array): Uint8Array
+  /** LLBBridge/Solve. @returns the request as far as it is allowed. @throws InsituError POLICY (PERMISSION_DENIED) */
+  bridgeSolve(caller: Caller, request: BridgeSolveRequest): BridgeSolveRequest
   /** LLBBridge/Return. @returns the message that the daemon gets. @throws InsituError POLICY (PERMISSION_DENIED) */
   bridgeReturn(caller: Caller, message: Uint8Array): Uint8Array
   /** Calls for administrators, e.g. `Prune`. @throws InsituError POLICY (PERMISSION_DENIED) */
@@ -33,7 +34,7 @@ export interface Admission {
 export const admitAll: Admission = {
   solve: (_, request) => ({ request, allowsNode: () => true, checkNode: () => undefined }),
   names: () => Promise.resolve(),
-  bridgeSolve: (_, message) => message,
+  bridgeSolve: (_, request) => request,
   bridgeReturn: (_, message) => message,
   administer: () => undefined,
   administrator: () => true,

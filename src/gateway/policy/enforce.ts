@@ -1,5 +1,5 @@
-import { fromBinary, toBinary } from '@bufbuild/protobuf'
-import { ReturnRequestSchema, SolveRequestSchema as BridgeSolveSchema } from '../../buildkit/gen/gateway_pb.ts'
+import { toBinary } from '@bufbuild/protobuf'
+import { ReturnRequestSchema } from '../../buildkit/gen/gateway_pb.ts'
 import {
   decodeReturn,
   factsOfBridgeSolve,
@@ -78,18 +78,9 @@ export function createAdmission(options: EnforceOptions): Admission {
         fix: 'build under another name, or remove that image from the node first',
       })
     },
-    bridgeSolve(caller, message) {
-      let request
-      try {
-        request = fromBinary(BridgeSolveSchema, message)
-      } catch (cause) {
-        throw new InsituError('SOLVE_MALFORMED', 'the Solve request cannot be read', {
-          status: 'INVALID_ARGUMENT',
-          cause,
-        })
-      }
+    bridgeSolve(caller, request) {
       const tenant = check(caller, factsOfBridgeSolve(request))
-      return toBinary(BridgeSolveSchema, narrowBridgeSolve(request, anyFrontend(tenant)))
+      return narrowBridgeSolve(request, anyFrontend(tenant))
     },
     bridgeReturn(caller, message) {
       const request = decodeReturn(message)

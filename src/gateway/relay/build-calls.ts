@@ -1,6 +1,8 @@
 import { once } from 'node:events'
 import { buildIdHeader, paths } from '../../buildkit/methods.ts'
-import { rewriteBridgeSolve } from '../../buildkit/solve.ts'
+import type { SolveRequest as BridgeSolveRequest } from '../../buildkit/gen/gateway_pb.ts'
+import { asksForSource, readSourceQuestion, sessionsOfBridgeSolve } from '../../buildkit/named-sessions.ts'
+import { decodeBridgeSolve, rewriteBridgeSolve } from '../../buildkit/solve.ts'
 import { statusRef, statusRequest } from '../../buildkit/workers.ts'
 import { grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { frame, messageCutter, readBody, unframe } from '../../kernel/grpc/framing.ts'
@@ -25,7 +27,7 @@ import { openAnswer } from './end-call.ts'
 import { soleHeader, withHeader } from './headers.ts'
 import { relayExec } from './exec-process.ts'
 import { bridgeProxy } from './proxy.ts'
-import { checkOwner } from './owner.ts'
+import { checkOwner, withSessions } from './owner.ts'
 import { answerPing, relayPing } from './ping.ts'
 import { pump } from './pump.ts'
 import { patience } from './tuning.ts'
@@ -79,7 +81,12 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
     const node = build?.node ?? nodeOf(context, call, hold, id)
     if (!(await begins(build, call.signal))) return
     const own = atDaemon(call, build)
-    if (kind === 'bridge-solve') return await relayBridgeSolve(context, own, build, node)
+    if (kind === 'bridge-solve') {
+      const asked = decodeBridgeSolve(unframe(await readBody(call.stream, call.messageLimit)))
+      const solve = (): Promise<void> => relayBridgeSolve(context, own, build, node, asked)
+      return await withSessions(context, call, sessionsOfBridgeSolve(asked), solve)
+    }
+    if (asksForSource(call.path)) return await relaySourceQuestion(context, own, node)
     if (call.path === paths.bridgeReturn) return await relayReturn(context, own, build, node)
     if (call.path === paths.bridgeExec && build?.placement) return await relayExec(context, own, build)
     if (build?.split && isAboutRef(call.path)) {
@@ -121,24 +128,28 @@ async function relayBridgeSolve(
   call: Call,
   found: Build | undefined,
   node: BuildNode,
+  asked: BridgeSolveRequest,
 ): Promise<void> {
-  const body = await readBody(call.stream, call.messageLimit)
-  const asked = unframe(body)
   let build = found
   if (build?.split) {
     const { split } = build
-    if (isForAllParts(asked, split)) return relaySplitBridgeSolve(context, call, { build, split }, body)
+    if (isForAllParts(asked, split)) return relaySplitBridgeSolve(context, call, { build, split }, asked)
     build = await fallBack(build)
     if (!(await begins(build, call.signal))) return
   }
   const ours = build?.placement ? build : undefined
   const admitted = context.admission.bridgeSolve(call.caller, asked)
-  const changed = rewriteBridgeSolve(admitted, {
+  const own = rewriteBridgeSolve(admitted, {
     defaults: ours !== undefined && context.config.defaults,
     proxy: ours && (await bridgeProxy(context, ours)),
   })
-  const own = changed ? frame(changed) : admitted === asked ? body : frame(admitted)
-  await relayBody(atDaemon(call, build), build?.node ?? node, own)
+  await relayBody(atDaemon(call, build), build?.node ?? node, frame(own))
+}
+
+/** LLBBridge/ResolveSourceMeta and ResolveImageConfig: the source may be in a session. */
+async function relaySourceQuestion(context: RelayContext, call: Call, node: BuildNode): Promise<void> {
+  const asked = readSourceQuestion(call.path, unframe(await readBody(call.stream, call.messageLimit)))
+  await withSessions(context, call, asked.sessions, () => relayBody(call, node, frame(asked.message)))
 }
 
 /** LLBBridge/Return: the result of a build that the client drives, with metadata that exporters read. */

@@ -8,6 +8,7 @@ import {
   type SolveFacts,
   solveFacts,
 } from '../../buildkit/solve.ts'
+import { sessionsOfSolve } from '../../buildkit/named-sessions.ts'
 import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import { statusOf } from '../../kernel/grpc/status.ts'
@@ -43,7 +44,7 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
   let build: Build | undefined
   let outcome: Outcome = { outcome: 'refused' }
   try {
-    for (const id of facts.sessions) holds.push(claimSession(context, call, id))
+    for (const id of sessionsOfSolve(request)) holds.push(claimSession(context, call, id))
     build = await bindBuild(context, call, request, facts, holds, asked)
     placed = context.now()
     const onBegun = (): void => void (begun = context.now())
