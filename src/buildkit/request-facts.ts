@@ -126,8 +126,9 @@ function factsOfFrontend(
   const frontends = [
     ...(given.length > 0 ? ['llb'] : []),
     ...(frontend === '' ? [] : frontend === gateway ? [`${gateway}:${sourceOf(options)}`] : [frontend]),
-    // The Dockerfile frontend hands over to the image that this names, unless a command line says it has been handed to.
-    ...(frontend !== '' && frontend !== gateway && syntax !== undefined && options['cmdline'] === undefined
+    // The Dockerfile frontend, the daemon's own or that of an image, hands over to the image that this names, unless a
+    // command line says it has been handed to.
+    ...(frontend !== '' && syntax !== undefined && options['cmdline'] === undefined
       ? [`${gateway}:${syntax.trim().split(' ')[0] ?? ''}`]
       : []),
   ]
