@@ -34,7 +34,7 @@ export async function bindBuild(
     if (asked.refusal !== undefined) throw asked.refusal
     if (call.refusal !== undefined) throw new InsituError('DRAINING', call.refusal, { status: 'UNAVAILABLE' })
     if (facts.probe) {
-      const any = async (): Promise<BuildNode> => anyNode(context.directory, call.upstreams.latest())
+      const any = async (): Promise<BuildNode> => anyNode(context.directory, call.upstreams.latest(), asked.allowsNode)
       return { node: await bindSessions(context, facts.sessions, holds, any), placement: undefined }
     }
     if (context.config.defaults) checkImageNames(request)
