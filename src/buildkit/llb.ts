@@ -43,6 +43,10 @@ export function readLlb(definitions: readonly (readonly Uint8Array[])[]): LlbFac
   return { platforms: [...platforms], cgroupParents: [...cgroupParents], nested }
 }
 
+/** Whether an operation runs a program, or operations that nobody sees before. @throws InsituError LLB_MALFORMED */
+export const runsPrograms = (operations: readonly Uint8Array[]): boolean =>
+  operations.some((operation) => fields(operation).some(([number]) => number === op.exec || number === op.build))
+
 /**
  * Attributes of sources, name and value. One that is there twice is there twice here.
  * @throws InsituError LLB_MALFORMED for what two decoders could read differently.

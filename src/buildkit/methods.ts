@@ -14,6 +14,7 @@ export const paths = {
   updateBuildHistory: `${control}UpdateBuildHistory`,
   bridgeSolve: `${bridge}Solve`,
   bridgeReturn: `${bridge}Return`,
+  bridgeNewContainer: `${bridge}NewContainer`,
   bridgeExec: `${bridge}ExecProcess`,
   bridgePing: `${bridge}Ping`,
   bridgeResolveImage: `${bridge}ResolveImageConfig`,

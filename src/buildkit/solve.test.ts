@@ -129,6 +129,11 @@ test("buildx's question to the daemon is not a build", () => {
   expect(solveFacts(request({ internal: true })).probe).toBe(true)
   expect(solveFacts(request({ internal: true, frontend: 'dockerfile.v0' })).probe).toBe(false)
   expect(solveFacts(request({})).probe).toBe(false)
+  const op = Uint8Array.of(0)
+  expect(solveFacts(request({ internal: true, definition: { def: [op] } })).probe).toBe(false)
+  expect(solveFacts(request({ internal: true, definition: { def: [] } })).probe).toBe(true)
+  expect(solveFacts(request({ internal: true, cache: { exports: [{ type: 'registry' }] } })).probe).toBe(false)
+  expect(solveFacts(request({ internal: true, cache: { exportRefDeprecated: 'x' } })).probe).toBe(false)
 })
 
 test('with name=* the answer tells the names', () => {

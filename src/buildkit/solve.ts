@@ -78,8 +78,16 @@ export function solveFacts(request: SolveRequest): SolveFacts {
     cacheKey: first === undefined ? context : repositoryOf(first),
     stays: onlyStays(exporters),
     exports: exporters.length > 0,
-    probe: request.internal && request.frontend === '' && exporters.length === 0,
+    probe: request.internal && !buildsSomething(request),
   }
+}
+
+/** Whether a Solve makes anything by itself. One that does not may still be driven by its client. */
+function buildsSomething(request: SolveRequest): boolean {
+  const { definition, cache } = request
+  if (request.frontend !== '' || effectiveExporters(request).length > 0) return true
+  if (definition !== undefined && definition.def.length > 0) return true
+  return cache !== undefined && (cache.exports.length > 0 || cache.exportRefDeprecated !== '')
 }
 
 /** What the client asks of insitu, wherever it could say it. @throws InsituError HINT */

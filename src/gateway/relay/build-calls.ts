@@ -30,6 +30,7 @@ import { bridgeProxy } from './proxy.ts'
 import { checkOwner, withSessions } from './owner.ts'
 import { answerPing, relayPing } from './ping.ts'
 import { pump } from './pump.ts'
+import { checkQuestion } from './question.ts'
 import { patience } from './tuning.ts'
 
 /**
@@ -83,9 +84,11 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
     const own = atDaemon(call, build)
     if (kind === 'bridge-solve') {
       const asked = decodeBridgeSolve(unframe(await readBody(call.stream, call.messageLimit)))
+      checkQuestion(build, call.path, asked)
       const solve = (): Promise<void> => relayBridgeSolve(context, own, build, node, asked)
       return await withSessions(context, call, sessionsOfBridgeSolve(asked), solve)
     }
+    checkQuestion(build, call.path)
     if (asksForSource(call.path)) return await relaySourceQuestion(context, own, node)
     if (call.path === paths.bridgeReturn) return await relayReturn(context, own, build, node)
     if (call.path === paths.bridgeExec && build?.placement) return await relayExec(context, own, build)

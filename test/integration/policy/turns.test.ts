@@ -2,7 +2,7 @@ import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
 import { randomUUID } from 'node:crypto'
 import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { SolveRequestSchema, StatusRequestSchema } from '../../../src/buildkit/gen/control_pb.ts'
 import {
   ResolveImageConfigRequestSchema,
@@ -20,7 +20,7 @@ import { type Buildkitd, startBuildkitd } from '../fixtures/buildkitd.ts'
 import { buildctl, startClient } from '../fixtures/clients.ts'
 import { createWorkspace, type Workspace } from '../fixtures/context.ts'
 import { startGateway, type TestGateway } from '../fixtures/gateway.ts'
-import { fromSession, oneFile } from '../fixtures/llb.ts'
+import { fromSession, oneFile, program } from '../fixtures/llb.ts'
 import { until } from '../fixtures/until.ts'
 
 let daemon: Buildkitd
@@ -116,6 +116,48 @@ test('bake, whose targets wait for each other, is one turn', async () => {
   expect(result, result.output).toMatchObject({ exitCode: 0 })
   expect(result.output).toContain('child-built')
   perNode = 0
+})
+
+describe('a Solve that says it is internal', () => {
+  const bridge = (
+    by: GrpcConnection,
+    ref: string,
+    method: string,
+    request: Uint8Array = new Uint8Array(),
+  ): Promise<Uint8Array> => by.unary({ method, metadata: { [buildIdHeader]: ref }, request, timeout: 20_000 })
+  const asked = (init: MessageInitShape<typeof BridgeSolveSchema>): Uint8Array =>
+    toBinary(BridgeSolveSchema, create(BridgeSolveSchema, init))
+  afterEach(() => void (perNode = 0))
+  const end = toBinary(ReturnRequestSchema, create(ReturnRequestSchema, { result: {} }))
+
+  test('is a build like others when it builds something: it waits for its turn and is in the log', async () => {
+    perNode = 1
+    const [first, second] = [randomUUID(), randomUUID()]
+    const running = solve(local, { ref: first })
+    await bridge(local, first, paths.bridgePing)
+    const waiting = solve(loopback, { ref: second, internal: true, definition: oneFile('internal') })
+    await until('it to wait', () => queue.waiting().get('one') === 1)
+    await bridge(local, first, paths.bridgeReturn, end)
+    await Promise.all([running, waiting])
+    await until('the log to have it', () => gateway.log().includes(second))
+  })
+
+  test('asks for sources, takes no turn for it, and runs nothing', async () => {
+    perNode = 1
+    const [first, ref] = [randomUUID(), randomUUID()]
+    const running = [solve(local, { ref: first }), solve(loopback, { ref, internal: true })]
+    await bridge(local, first, paths.bridgePing)
+    await bridge(loopback, ref, paths.bridgePing)
+    const ask = (method: string, request?: Uint8Array) => bridge(loopback, ref, method, request)
+    const refused = { status: 'PERMISSION_DENIED' }
+    await expect(ask(paths.bridgeSolve, asked({ frontend: 'dockerfile.v0' }))).rejects.toMatchObject(refused)
+    await expect(ask(paths.bridgeSolve, asked({ definition: program() }))).rejects.toMatchObject(refused)
+    await expect(ask(paths.bridgeNewContainer)).rejects.toMatchObject(refused)
+    await expect(ask(paths.bridgeExec)).rejects.toMatchObject(refused)
+    await ask(paths.bridgeSolve, asked({ definition: oneFile('source') }))
+    await Promise.all([bridge(local, first, paths.bridgeReturn, end), ask(paths.bridgeReturn, end)])
+    await Promise.all(running)
+  })
 })
 
 describe('a build of somebody else', () => {
