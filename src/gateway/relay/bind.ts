@@ -116,7 +116,15 @@ function startBuild(context: RelayContext, call: Call, bound: Bound, wishes: Wis
   const begun = Promise.withResolvers<void>()
   // Nobody may be waiting when it is sure that it will not begin.
   begun.promise.catch(() => undefined)
-  return { ...bound, ...wishes, caller: call.caller, progress, begun, fallback: split && createFallback() }
+  return {
+    ...bound,
+    ...wishes,
+    caller: call.caller,
+    solve: call.signal,
+    progress,
+    begun,
+    fallback: split && createFallback(),
+  }
 }
 
 /** What the policy can only say once the node is known. @throws InsituError POLICY */

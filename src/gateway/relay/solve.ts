@@ -13,6 +13,7 @@ import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import { statusOf } from '../../kernel/grpc/status.ts'
 import type { Hold } from '../correlate/bindings.ts'
+import { checkForeignRef } from '../history/foreign-ref.ts'
 import type { BuildInProgress } from '../images/in-progress.ts'
 import { identityOf } from '../listener/caller.ts'
 import { solveParts } from '../split/solve-parts.ts'
@@ -75,6 +76,9 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
 /** buildx sends neither exporter nor name when it is told neither `-o` nor `--push`, and only warns. */
 const keepHint = '[insitu] nothing is kept but the build cache; to keep the image: -o type=image,name=NAME'
 
+/** What a daemon says of a ref that it has a build of: BuildKit v0.33.1, solver/jobs.go. */
+const refTaken = (ref: string): string => `job ID ${ref} exists`
+
 async function relayTo(
   build: Build,
   context: RelayContext,
@@ -102,6 +106,7 @@ async function relayTo(
       owner: context.config.recordOwner && !facts.probe ? identityOf(call.caller) : undefined,
     })
     const upstream = facts.probe ? await call.upstreams.to(node) : await reach(call, node)
+    if (!facts.probe) await checkForeignRef(context, call, upstream, request.ref)
     build.begun.resolve()
     onBegun()
     inProgress?.placed(node.name)
@@ -113,6 +118,8 @@ async function relayTo(
       beforeTrailers: async (code, message) => {
         try {
           release()
+          // It is another's, who was first at the daemon: nobody may ask here for more of it.
+          if (message?.includes(refTaken(request.ref)) && build.solve === call.signal) context.builds.forget(facts.ref)
           if (code !== grpcStatus.OK) return sayMissingBase(build, context, message)
           if (placement && !facts.exports) build.progress.step(keepHint).done()
           const error = await imagesBuilt(build, context, call, request, unframe(Buffer.concat(response)), inProgress)

@@ -1,13 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { connect } from 'node:tls'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type FrontDoor, openFrontDoor, type Person } from '../fixtures/front-door.ts'
+import { connectionOf, type FrontDoor, openFrontDoor, type Person } from '../fixtures/front-door.ts'
 import { contentPaths } from '../../../src/buildkit/content.ts'
 import { everyRecord } from '../../../src/buildkit/history.ts'
 import { paths } from '../../../src/buildkit/methods.ts'
-import { type GrpcConnection, grpcConnection } from '../../../src/kernel/grpc/connection.ts'
 import { fieldOf } from '../../../src/kernel/grpc/wire.ts'
 import { startClient } from '../fixtures/clients.ts'
 import { startGateway } from '../fixtures/gateway.ts'
@@ -168,14 +166,6 @@ test('content is read by digest, of own builds only, and never listed', async ()
   expect(theirs.output).toContain('not found in what builds of yours returned')
 })
 
-/** Messages that no client writes, in the name of a person. */
-function connectionOf(who: Person): GrpcConnection {
-  const file = (option: string): Buffer => readFileSync(who.tls[who.tls.indexOf(option) + 1] as string)
-  const material = { ca: file('--tlscacert'), cert: file('--tlscert'), key: file('--tlskey') }
-  const connectTls = () => connect({ ...material, port: door.gateway.port, host: '127.0.0.1', servername: 'localhost' })
-  return grpcConnection({ name: 'door', connect: connectTls })
-}
-
 test('a blob of somebody else is not read beside one of one’s own, where decoders read different digests', async () => {
   const logsOf = async (who: Person): Promise<string> => {
     const { output } = await who.buildctl(['debug', 'histories', '--format={{json .}}'])
@@ -183,7 +173,7 @@ test('a blob of somebody else is not read beside one of one’s own, where decod
     return /"logs":\{[^}]*"digest":"(sha256:[0-9a-f]{64})"/.exec(line)?.[1] as string
   }
   const [theirs, own] = [await logsOf(alice), await logsOf(bob)]
-  const bobs = connectionOf(bob)
+  const bobs = connectionOf(door, bob)
   const ask = async (method: string, request: Uint8Array): Promise<string> => {
     const parts: Uint8Array[] = []
     await bobs.stream({ method, request }, (message) => void parts.push(message))
