@@ -13,11 +13,16 @@ export const askedDigest = (message: Uint8Array): string => fromBinary(InfoReque
 export const readRequest = (digest: string): Uint8Array =>
   toBinary(ReadContentRequestSchema, create(ReadContentRequestSchema, { digest }))
 
-/** The same Info or Read of another blob. */
-export const askedOf = (path: string, message: Uint8Array, digest: string): Uint8Array =>
-  path === contentPaths.info
-    ? toBinary(InfoRequestSchema, { ...fromBinary(InfoRequestSchema, message), digest })
-    : toBinary(ReadContentRequestSchema, { ...fromBinary(ReadContentRequestSchema, message), digest })
+/**
+ * An Info or Read of this blob, as a daemon gets it. Nothing of the client's own bytes is in it, not even unknown fields:
+ * what is a known field here, of a wrong type or with too great a number, is an unknown one to a daemon, and the other
+ * way round, so that it would read another digest than was checked.
+ */
+export function askedOf(path: string, message: Uint8Array, digest: string): Uint8Array {
+  if (path === contentPaths.info) return toBinary(InfoRequestSchema, create(InfoRequestSchema, { digest }))
+  const { offset, size } = fromBinary(ReadContentRequestSchema, message)
+  return toBinary(ReadContentRequestSchema, create(ReadContentRequestSchema, { digest, offset, size }))
+}
 
 export const readData = (message: Uint8Array): Uint8Array => fromBinary(ReadContentResponseSchema, message).data
 

@@ -1,5 +1,5 @@
 import { InsituError } from '../kernel/errors.ts'
-import { readFields } from '../kernel/grpc/wire.ts'
+import { fieldOf, readFields } from '../kernel/grpc/wire.ts'
 
 /** What raw LLB says that a policy has an opinion on. */
 export interface LlbFacts {
@@ -12,7 +12,8 @@ export interface LlbFacts {
 }
 
 /** Field numbers of BuildKit v0.33.1, solver/pb/ops.proto. */
-const op = { exec: 2, build: 5, platform: 10 } as const
+const op = { exec: 2, source: 3, build: 5, platform: 10 } as const
+const sourceAttrs = 2
 const execMeta = 1
 const metaCgroupParent = 10
 const platform = { architecture: 1, os: 2, variant: 3 } as const
@@ -42,6 +43,32 @@ export function readLlb(definitions: readonly (readonly Uint8Array[])[]): LlbFac
   return { platforms: [...platforms], cgroupParents: [...cgroupParents], nested }
 }
 
+/** Whether an operation runs a program, or operations that nobody sees before. @throws InsituError LLB_MALFORMED */
+export const runsPrograms = (operations: readonly Uint8Array[]): boolean =>
+  operations.some((operation) => fields(operation).some(([number]) => number === op.exec || number === op.build))
+
+/**
+ * Attributes of sources, name and value. One that is there twice is there twice here.
+ * @throws InsituError LLB_MALFORMED for what two decoders could read differently.
+ */
+export const readSourceAttrs = (definitions: readonly (readonly Uint8Array[])[]): (readonly [string, string])[] =>
+  definitions
+    .flat()
+    .flatMap((operation) => all(operation, op.source))
+    .flatMap((source) => all(source, sourceAttrs))
+    .map(readEntry)
+
+/** An entry of a map. Daemons do not look at the types of its two fields: any but the right ones is ambiguous. */
+function readEntry(entry: Uint8Array): readonly [string, string] {
+  const parts = fields(entry).flatMap(([number, value]) => (typeof value === 'bigint' ? [] : [{ number, value }]))
+  const again = Buffer.concat(parts.map(({ number, value }) => fieldOf(number, value)))
+  if (!again.equals(entry)) throw malformed(new RangeError('a map entry is not as it is usually written'))
+  const last = (wanted: number): string => decode(parts.findLast(({ number }) => number === wanted)?.value ?? nothing)
+  return [last(1), last(2)]
+}
+
+const nothing = new Uint8Array()
+
 function platformText(message: Uint8Array): string {
   const last = (number: number): string => {
     const found = all(message, number).at(-1)
@@ -64,10 +91,13 @@ function fields(message: Uint8Array): (readonly [number, bigint | Uint8Array])[]
       result.push([number, value])
     }
   } catch (cause) {
-    throw new InsituError('LLB_MALFORMED', 'the build has an operation that cannot be read', {
-      status: 'INVALID_ARGUMENT',
-      cause,
-    })
+    throw malformed(cause)
   }
   return result
 }
+
+const malformed = (cause: unknown): InsituError =>
+  new InsituError('LLB_MALFORMED', 'the build has an operation that cannot be read', {
+    status: 'INVALID_ARGUMENT',
+    cause,
+  })

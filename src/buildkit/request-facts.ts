@@ -2,7 +2,7 @@ import { fromBinary } from '@bufbuild/protobuf'
 import { InsituError } from '../kernel/errors.ts'
 import type { SolveRequest } from './gen/control_pb.ts'
 import type { SolveRequest as BridgeSolveRequest } from './gen/gateway_pb.ts'
-import { ReturnRequestSchema } from './gen/gateway_pb.ts'
+import { type ReturnRequest, ReturnRequestSchema } from './gen/gateway_pb.ts'
 import { type LlbFacts, readLlb } from './llb.ts'
 
 /** An exporter of a Solve as a policy sees it. */
@@ -72,20 +72,20 @@ export function factsOfBridgeSolve(request: BridgeSolveRequest): RequestFacts {
   }
 }
 
-/**
- * Names in the metadata of LLBBridge/Return, which an image exporter with `name=*` would take.
- * @throws InsituError RETURN_MALFORMED
- */
-export function namesOfReturn(message: Uint8Array): string[] {
-  let request
+/** @throws InsituError RETURN_MALFORMED */
+export function decodeReturn(message: Uint8Array): ReturnRequest {
   try {
-    request = fromBinary(ReturnRequestSchema, message)
+    return fromBinary(ReturnRequestSchema, message)
   } catch (cause) {
     throw new InsituError('RETURN_MALFORMED', 'the Return request cannot be read', {
       status: 'INVALID_ARGUMENT',
       cause,
     })
   }
+}
+
+/** Names in the metadata of LLBBridge/Return, which an image exporter with `name=*` would take. */
+export function namesOfReturn(request: ReturnRequest): string[] {
   const name = request.result?.metadata[resultName]
   return name === undefined ? [] : split(Buffer.from(name).toString('utf8'))
 }
@@ -126,8 +126,9 @@ function factsOfFrontend(
   const frontends = [
     ...(given.length > 0 ? ['llb'] : []),
     ...(frontend === '' ? [] : frontend === gateway ? [`${gateway}:${sourceOf(options)}`] : [frontend]),
-    // The Dockerfile frontend hands over to the image that this names, unless a command line says it has been handed to.
-    ...(frontend !== '' && frontend !== gateway && syntax !== undefined && options['cmdline'] === undefined
+    // The Dockerfile frontend, the daemon's own or that of an image, hands over to the image that this names, unless a
+    // command line says it has been handed to.
+    ...(frontend !== '' && syntax !== undefined && options['cmdline'] === undefined
       ? [`${gateway}:${syntax.trim().split(' ')[0] ?? ''}`]
       : []),
   ]

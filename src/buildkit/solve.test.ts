@@ -4,6 +4,7 @@ import { SolveRequestSchema, SolveResponseSchema } from './gen/control_pb.ts'
 import { SolveRequestSchema as BridgeSolveSchema } from './gen/gateway_pb.ts'
 import {
   checkImageNames,
+  decodeBridgeSolve,
   decodeSolve,
   namedImages,
   rewriteBridgeSolve,
@@ -62,8 +63,8 @@ test('defaults are filled in where the client says nothing', () => {
 test('a client that runs the frontend itself gets the proxy in LLBBridge/Solve, and the history does not', () => {
   const solve = rewriteSolve(request({ frontendAttrs: { target: 'x' } }), { ...everything, defaults: false })
   expect(solve).toBeUndefined()
-  const bridge = toBinary(BridgeSolveSchema, create(BridgeSolveSchema, { frontend: 'dockerfile.v0' }))
-  const sent = fromBinary(BridgeSolveSchema, rewriteBridgeSolve(bridge, everything) ?? new Uint8Array())
+  const bridge = create(BridgeSolveSchema, { frontend: 'dockerfile.v0' })
+  const sent = decodeBridgeSolve(rewriteBridgeSolve(bridge, everything))
   expect(sent.frontendOpt).toMatchObject({ 'build-arg:Http_Proxy': 'http://p', 'image-resolve-mode': 'local' })
 })
 
@@ -128,6 +129,11 @@ test("buildx's question to the daemon is not a build", () => {
   expect(solveFacts(request({ internal: true })).probe).toBe(true)
   expect(solveFacts(request({ internal: true, frontend: 'dockerfile.v0' })).probe).toBe(false)
   expect(solveFacts(request({})).probe).toBe(false)
+  const op = Uint8Array.of(0)
+  expect(solveFacts(request({ internal: true, definition: { def: [op] } })).probe).toBe(false)
+  expect(solveFacts(request({ internal: true, definition: { def: [] } })).probe).toBe(true)
+  expect(solveFacts(request({ internal: true, cache: { exports: [{ type: 'registry' }] } })).probe).toBe(false)
+  expect(solveFacts(request({ internal: true, cache: { exportRefDeprecated: 'x' } })).probe).toBe(false)
 })
 
 test('with name=* the answer tells the names', () => {
@@ -146,14 +152,11 @@ test('garbage is refused', () => {
 })
 
 test('LLBBridge options are rewritten only where a frontend will read them', () => {
-  const encode = (frontend: string) =>
-    toBinary(
-      BridgeSolveSchema,
-      create(BridgeSolveSchema, { frontend, frontendOpt: { 'insitu.node': 'a', target: 't' } }),
-    )
-  const sent = rewriteBridgeSolve(encode('dockerfile.v0'), nothing)
-  expect(fromBinary(BridgeSolveSchema, sent ?? new Uint8Array()).frontendOpt).toEqual({ target: 't' })
-  expect(rewriteBridgeSolve(encode(''), everything)).toBeUndefined()
+  const options = { 'insitu.node': 'a', target: 't' }
+  const asked = (frontend: string) => create(BridgeSolveSchema, { frontend, frontendOpt: options })
+  const sent = rewriteBridgeSolve(asked('dockerfile.v0'), nothing)
+  expect(decodeBridgeSolve(sent).frontendOpt).toEqual({ target: 't' })
+  expect(decodeBridgeSolve(rewriteBridgeSolve(asked(''), everything)).frontendOpt).toEqual(options)
 })
 
 // Fields of a future BuildKit, and of this one that our definition leaves out.

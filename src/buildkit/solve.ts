@@ -8,10 +8,11 @@ import {
   withImageDefaults,
 } from './exporters.ts'
 import { type SolveRequest, SolveRequestSchema, SolveResponseSchema } from './gen/control_pb.ts'
-import { SolveRequestSchema as BridgeSolveSchema } from './gen/gateway_pb.ts'
+import { type SolveRequest as BridgeSolveRequest, SolveRequestSchema as BridgeSolveSchema } from './gen/gateway_pb.ts'
 import { recordAttributes } from './history.ts'
 import type { Definition } from './gen/ops_pb.ts'
 import { type Hints, readHints, withoutHints } from './hints.ts'
+import { sessionsOfOptions } from './named-sessions.ts'
 import { withProxyEnv } from './llb-proxy.ts'
 import { withMinimalProvenance } from './provenance.ts'
 import {
@@ -77,8 +78,16 @@ export function solveFacts(request: SolveRequest): SolveFacts {
     cacheKey: first === undefined ? context : repositoryOf(first),
     stays: onlyStays(exporters),
     exports: exporters.length > 0,
-    probe: request.internal && request.frontend === '' && exporters.length === 0,
+    probe: request.internal && !buildsSomething(request),
   }
+}
+
+/** Whether a Solve makes anything by itself. One that does not may still be driven by its client. */
+function buildsSomething(request: SolveRequest): boolean {
+  const { definition, cache } = request
+  if (request.frontend !== '' || effectiveExporters(request).length > 0) return true
+  if (definition !== undefined && definition.def.length > 0) return true
+  return cache !== undefined && (cache.exports.length > 0 || cache.exportRefDeprecated !== '')
 }
 
 /** What the client asks of insitu, wherever it could say it. @throws InsituError HINT */
@@ -92,9 +101,7 @@ export function checkImageNames(request: SolveRequest): void {
 
 /** `bake` opens one session for contexts that several builds have in common, and names it in their options. */
 function sessionsOf(request: SolveRequest): string[] {
-  const shared = Object.entries(request.frontendAttrs).flatMap(([k, v]) =>
-    k.startsWith('local-sessionid:') ? [v] : [],
-  )
+  const shared = sessionsOfOptions(request.frontendAttrs)
   const others = new Set([...shared.toSorted(), request.sourcePolicySession])
   others.delete(request.session)
   return [...others, request.session].filter((id) => id !== '')
@@ -128,21 +135,24 @@ export function rewriteSolve(request: SolveRequest, rewrite: Rewrite): Uint8Arra
   return equals(SolveRequestSchema, changed, request) ? undefined : toBinary(SolveRequestSchema, changed)
 }
 
-/**
- * The same for LLBBridge/Solve, whose options are those that reach the frontend when the client drives the build.
- * Without a frontend its options mean nothing and are left alone; its graph gets the proxy.
- */
-export function rewriteBridgeSolve(message: Uint8Array, rewrite: Rewrite): Uint8Array | undefined {
-  let request
+/** LLBBridge/Solve. @throws InsituError SOLVE_MALFORMED */
+export function decodeBridgeSolve(message: Uint8Array): BridgeSolveRequest {
   try {
-    request = fromBinary(BridgeSolveSchema, message)
+    return fromBinary(BridgeSolveSchema, message)
   } catch (error) {
     throw malformed(error)
   }
+}
+
+/**
+ * The same for LLBBridge/Solve, whose options are those that reach the frontend when the client drives the build.
+ * Without a frontend its options mean nothing and are left alone; its graph gets the proxy. Changes the request it is given.
+ */
+export function rewriteBridgeSolve(request: BridgeSolveRequest, rewrite: Rewrite): Uint8Array {
   const before = request.frontendOpt
   if (request.frontend !== '') request.frontendOpt = frontendOptions(request.frontend, before, rewrite)
-  const given = giveProxy(request, effectiveProxy(rewrite.proxy, before))
-  return !given && sameEntries(before, request.frontendOpt) ? undefined : toBinary(BridgeSolveSchema, request)
+  giveProxy(request, effectiveProxy(rewrite.proxy, before))
+  return toBinary(BridgeSolveSchema, request)
 }
 
 /**
@@ -159,14 +169,12 @@ interface Graphs {
   frontendInputs: Record<string, Definition>
 }
 
-/** RUN steps of graphs that clients bring along themselves. @returns whether anything changed. */
-function giveProxy(request: Graphs, proxy: ProxyVariables): boolean {
-  const before = [request.definition, ...Object.values(request.frontendInputs)]
+/** RUN steps of graphs that clients bring along themselves. */
+function giveProxy(request: Graphs, proxy: ProxyVariables): void {
   if (request.definition) request.definition = withProxyEnv(request.definition, proxy)
   for (const [name, graph] of Object.entries(request.frontendInputs)) {
     request.frontendInputs[name] = withProxyEnv(graph, proxy)
   }
-  return [request.definition, ...Object.values(request.frontendInputs)].some((graph, i) => graph !== before[i])
 }
 
 /** The digest that the build's names point to; undefined when its exporters have none. */
@@ -192,11 +200,6 @@ function frontendOptions(
   // FROM an image that is on the node must not ask a registry first; `pull` and other choices of the client win.
   if (defaults && ours['image-resolve-mode'] === undefined) ours['image-resolve-mode'] = 'local'
   return ours
-}
-
-const sameEntries = (a: Record<string, string>, b: Record<string, string>): boolean => {
-  const keys = Object.keys(a)
-  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key])
 }
 
 const malformed = (cause: unknown): InsituError =>

@@ -1,4 +1,4 @@
-import { rewriteBridgeSolve } from '../../src/buildkit/solve.ts'
+import { decodeBridgeSolve, rewriteBridgeSolve } from '../../src/buildkit/solve.ts'
 import type { Caller } from '../../src/gateway/listener/caller.ts'
 import { createAdmission } from '../../src/gateway/policy/enforce.ts'
 import { readPolicy } from '../../src/gateway/policy/read-policy.ts'
@@ -30,12 +30,10 @@ export function fuzzBridge(seed: number): boolean {
   const message = random.chance(0.4) ? damaged(random, plain) : plain
   try {
     if (returns) {
-      admission.bridgeReturn(caller, message)
-      // Relayed as it came.
-      checkNames(seed, resultNames(message))
+      checkNames(seed, resultNames(admission.bridgeReturn(caller, message)))
     } else {
-      const admitted = admission.bridgeSolve(caller, message)
-      checkBridgeSolve(seed, rewriteBridgeSolve(admitted, { defaults: true, proxy: { HTTP_PROXY: 'x' } }) ?? admitted)
+      const admitted = admission.bridgeSolve(caller, decodeBridgeSolve(message))
+      checkBridgeSolve(seed, rewriteBridgeSolve(admitted, { defaults: true, proxy: { HTTP_PROXY: 'x' } }))
     }
     return true
   } catch (error) {

@@ -1,8 +1,13 @@
+import { randomUUID } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
+import { connect as connectSecure } from 'node:tls'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { spiffe } from '../../src/api/certificate.ts'
+import { buildIdHeader, paths } from '../../src/buildkit/methods.ts'
+import { type GrpcConnection as Grpc, grpcConnection } from '../../src/kernel/grpc/connection.ts'
+import { fieldOf } from '../../src/kernel/grpc/wire.ts'
 import type { TlsMaterial, TlsSource } from '../../src/kernel/tls/material.ts'
 import { type Authority, createAuthority, issueLeaf } from '../../src/kernel/tls/ca.ts'
 import { createKeyPair } from '../../src/kernel/tls/key.ts'
@@ -10,6 +15,7 @@ import { type Buildkitd, startBuildkitd } from './fixtures/buildkitd.ts'
 import { buildctl, startClient } from './fixtures/clients.ts'
 import { createWorkspace, type Workspace } from './fixtures/context.ts'
 import { startGateway, type TestGateway } from './fixtures/gateway.ts'
+import { until } from './fixtures/until.ts'
 
 let daemon: Buildkitd
 let work: Workspace
@@ -33,9 +39,19 @@ afterAll(async () => {
   await work?.remove()
 })
 
-async function material(ca: Authority, uris: readonly string[] = [], now = new Date()): Promise<TlsMaterial> {
+async function material(
+  ca: Authority,
+  uris: readonly string[] = [],
+  now = new Date(),
+  lifetime?: number,
+): Promise<TlsMaterial> {
   const { privateKey, publicKey } = await createKeyPair()
-  const names = { dnsNames: ['localhost'], ipAddresses: ['127.0.0.1'], uris }
+  const names = {
+    dnsNames: ['localhost'],
+    ipAddresses: ['127.0.0.1'],
+    uris,
+    ...(lifetime === undefined ? {} : { lifetime }),
+  }
   const { cert } = await issueLeaf({ authority: ca, publicKey, commonName: 'test', now, ...names })
   return { cert, key: privateKey, ca: ca.cert }
 }
@@ -106,6 +122,31 @@ test('without a certificate, with an expired one, or in plaintext from elsewhere
   expect(await refused(await tlsArgs(expired))).toContain('the client certificate is refused')
   const agent = await material(authority, [spiffe('buildkit-system', 'insitu-agent')])
   expect(await refused(await tlsArgs(agent))).toContain('the client certificate is refused')
+})
+
+test('a connection does not outlive its certificate; a build that runs comes to its end', async () => {
+  const client = await material(authority, [spiffe('team', 'builder')], new Date(), 3000)
+  const connectTls = () => connectSecure({ ...client, port: gateway.port, host: '127.0.0.1', servername: 'localhost' })
+  const [idle, busy] = [0, 1].map(() => grpcConnection({ name: 'door', connect: connectTls })) as [Grpc, Grpc]
+  const workers = (by: Grpc) => by.unary({ method: paths.listWorkers }).catch((error: unknown) => String(error))
+  const ref = randomUUID()
+  const bridge = (method: string, request = new Uint8Array()) =>
+    busy.unary({ method, metadata: { [buildIdHeader]: ref }, request })
+  try {
+    const build = busy.unary({ method: paths.solve, request: fieldOf(1, ref), timeout: 60_000 })
+    await bridge(paths.bridgePing)
+    expect(await workers(idle)).not.toContain('certificate')
+    await until('the certificate to end', async () => String(await workers(busy)).includes('has ended'))
+    expect(await workers(idle)).toContain('the client certificate is refused')
+    const another = busy.unary({ method: paths.solve, request: fieldOf(1, randomUUID()) })
+    await expect(another).rejects.toMatchObject({ status: 'UNAUTHENTICATED' })
+    await bridge(paths.bridgePing)
+    await bridge(paths.bridgeReturn, Uint8Array.of(0x0a, 0))
+    await build
+  } finally {
+    idle.close()
+    busy.close()
+  }
 })
 
 test('new certificates are used for new connections while the old ones live on', async () => {

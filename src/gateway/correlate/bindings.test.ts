@@ -28,6 +28,17 @@ test('waiting ends without a claim, and when the signal aborts', async () => {
   expect(bindings.size).toBe(0)
 })
 
+test('a binding that is forgotten is not found, and releasing it later takes nothing from the next one', async () => {
+  const bindings = createBindings<string>({ linger: 1000 })
+  const first = await bindings.claim('r', () => Promise.resolve('first'))
+  bindings.forget('r')
+  expect(bindings.size).toBe(0)
+  const second = await bindings.claim('r', () => Promise.resolve('second'))
+  first.release()
+  await vi.advanceTimersByTimeAsync(1000)
+  expect([second.value, bindings.size]).toEqual(['second', 1])
+})
+
 test('concurrent claims decide once', async () => {
   const bindings = createBindings<string>({ linger: 0 })
   const decide = vi.fn<() => Promise<string>>(() => Promise.resolve('first'))

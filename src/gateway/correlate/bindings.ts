@@ -22,6 +22,8 @@ export interface Bindings<T> {
    * @throws what `decide` threw.
    */
   wait(id: string, patience: number, signal?: AbortSignal): Promise<Hold<T> | undefined>
+  /** Nobody finds the binding any more. Holds of it stay as they are. */
+  forget(id: string): void
   /** Ids that are bound, being decided or waited for. */
   readonly size: number
 }
@@ -98,6 +100,10 @@ export function createBindings<T>({ linger }: { readonly linger: number }): Bind
       const held = hold(id, found)
       found.holds--
       return held
+    },
+    forget(id) {
+      const entry = entries.get(id)
+      if (entry) remove(id, entry)
     },
     get size() {
       return entries.size + waiting.size

@@ -35,8 +35,8 @@ export async function answerContent(context: RelayContext, call: Call): Promise<
       status: 'PERMISSION_DENIED',
     })
   }
-  const body = await readBody(call.stream, call.messages)
-  const digest = askedDigest(unframe(body))
+  const message = unframe(await readBody(call.stream, call.messages))
+  const digest = askedDigest(message)
   const viewer = viewerOf(context, call.caller)
   const blob = context.blobs.find(viewer.owner, digest) ?? (await search(context, call, digest, viewer))
   const node = blob && context.directory.node(blob.node)
@@ -48,10 +48,10 @@ export async function answerContent(context: RelayContext, call: Call): Promise<
   }
   const upstream = await call.upstreams.to(node)
   if (call.path === contentPaths.read && blob.mediaType === attestationType) {
-    return answerProvenance(call, upstream, unframe(body), blob.original ?? digest)
+    return answerProvenance(call, upstream, message, blob.original ?? digest)
   }
-  const asked = blob.original === undefined ? body : frame(askedOf(call.path, unframe(body), blob.original))
-  await pump(call.stream, upstream.request(call.raw), { body: asked, lost: () => upstream.whyLost() })
+  const body = frame(askedOf(call.path, message, blob.original ?? digest))
+  await pump(call.stream, upstream.request(call.raw), { body, lost: () => upstream.whyLost() })
 }
 
 /** Looks through the records of the viewer's builds, and through what the images in them name. */

@@ -1,4 +1,4 @@
-import { fromBinary } from '@bufbuild/protobuf'
+import { fromBinary, toBinary } from '@bufbuild/protobuf'
 import { UpdateBuildHistoryRequestSchema } from '../../buildkit/gen/control_pb.ts'
 import { paths } from '../../buildkit/methods.ts'
 import { InsituError } from '../../kernel/errors.ts'
@@ -17,12 +17,13 @@ const patience = 60_000
  * one keeps its blobs on the node for ever, which is for administrators.
  */
 export async function answerUpdateHistory(context: RelayContext, call: Call): Promise<void> {
-  const message = unframe(await readBody(call.stream, call.messages))
-  const request = fromBinary(UpdateBuildHistoryRequestSchema, message)
+  const request = fromBinary(UpdateBuildHistoryRequestSchema, unframe(await readBody(call.stream, call.messages)))
   const viewer = viewerOf(context, call.caller)
   if (!request.delete && !request.finalize) context.admission.administer(call.caller, 'UpdateBuildHistory')
   const { nodes, missing } = await locate(context, call, request.ref, viewer)
   if (nodes.length === 0) throw unknownBuild(request.ref, missing.map(({ node }) => node).join(', '))
+  // Anew: in the client's own bytes the daemon could read another ref.
+  const message = toBinary(UpdateBuildHistoryRequestSchema, request)
   for (const node of nodes) {
     const upstream = await call.upstreams.to(node)
     await unaryUpstream(upstream, paths.updateBuildHistory, message, call.signal, patience)

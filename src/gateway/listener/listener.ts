@@ -24,6 +24,8 @@ export interface Connection {
   readonly secure: boolean
   /** From a verified client certificate. */
   readonly certificate: Caller | undefined
+  /** When the certificate ends, in milliseconds since 1970; undefined without one. */
+  readonly certificateEnd: number | undefined
   /** Why the certificate the client sent is not accepted. */
   readonly certificateError: string | undefined
   /** The agent at the other end: it may ask, and not build. */
@@ -161,16 +163,21 @@ function createSecureServer(source: TlsSource, handshakeTimeout: number): { serv
   return { server, stop: source.onChange((material) => server.setSecureContext(context(material))) }
 }
 
-const nobody = { certificate: undefined, certificateError: undefined, agent: undefined }
+const nobody = { certificate: undefined, certificateEnd: undefined, certificateError: undefined, agent: undefined }
 
-function certificateOf(socket: TLSSocket): Pick<Connection, 'certificate' | 'certificateError' | 'agent'> {
+function certificateOf(
+  socket: TLSSocket,
+): Pick<Connection, 'certificate' | 'certificateEnd' | 'certificateError' | 'agent'> {
   const certificate = socket.getPeerX509Certificate()
   if (!certificate) return nobody
   if (!socket.authorized) return { ...nobody, certificateError: String(socket.authorizationError) }
+  const certificateEnd = certificate.validToDate.getTime()
+  // A TLS session that is resumed was verified when it began.
+  if (certificateEnd <= Date.now()) return { ...nobody, certificateError: 'it has ended' }
   const caller = callerOfCertificate(certificate)
   const certificateError = caller ? refusedCertificate(caller) : 'it names nobody'
   const agent = agentOfCertificate(certificate)
-  return { certificate: certificateError === undefined ? caller : undefined, certificateError, agent }
+  return { certificate: certificateError === undefined ? caller : undefined, certificateEnd, certificateError, agent }
 }
 
 async function bind(server: Server, address: Address): Promise<Address> {

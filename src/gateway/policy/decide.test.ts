@@ -117,6 +117,14 @@ test.each<[string, Init, string]>([
     { frontend: 'dockerfile.v0', frontendAttrs: { 'build-arg:BUILDKIT_SYNTAX': 'evil/x y' } },
     'tenant "ci": frontends',
   ],
+  [
+    'syntax argument for a known frontend image',
+    {
+      frontend: 'gateway.v0',
+      frontendAttrs: { source: 'docker/dockerfile', 'build-arg:BUILDKIT_SYNTAX': 'evil/x' },
+    },
+    'tenant "ci": frontends',
+  ],
   ['raw LLB', { definition: { def: [fieldOf(3, 'x')] } }, 'tenant "ci": frontends'],
   ['platform', { frontendAttrs: { platform: 'linux/amd64,linux/arm64' } }, 'tenant "ci": platforms'],
   ['cache to', { cache: { exports: [{ type: 's3' }] } }, 'tenant "ci": cacheTo'],
@@ -169,6 +177,9 @@ test('what is taken away quietly', () => {
   expect(narrow.frontendAttrs).toEqual({ target: 'y' })
   expect(narrow.exporters[0]?.attrs['name']).toBe('docker.io/library/app:latest,docker.io/team/x:1')
   expect(narrowSolve(request, false).frontendAttrs).toEqual({ target: 'y', cmdline: '' })
+  // The image hands over to what a Dockerfile names, as the daemon's own frontend does.
+  const image = create(SolveRequestSchema, { frontend: 'gateway.v0', frontendAttrs: { source: 'docker/dockerfile' } })
+  expect(narrowSolve(image, false).frontendAttrs).toEqual({ source: 'docker/dockerfile', cmdline: '' })
   expect(toBinary(SolveRequestSchema, request)).not.toEqual(toBinary(SolveRequestSchema, narrow))
 })
 

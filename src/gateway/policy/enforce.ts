@@ -1,6 +1,12 @@
-import { fromBinary, toBinary } from '@bufbuild/protobuf'
-import { SolveRequestSchema as BridgeSolveSchema } from '../../buildkit/gen/gateway_pb.ts'
-import { factsOfBridgeSolve, factsOfSolve, namesOfReturn, type RequestFacts } from '../../buildkit/request-facts.ts'
+import { toBinary } from '@bufbuild/protobuf'
+import { ReturnRequestSchema } from '../../buildkit/gen/gateway_pb.ts'
+import {
+  decodeReturn,
+  factsOfBridgeSolve,
+  factsOfSolve,
+  namesOfReturn,
+  type RequestFacts,
+} from '../../buildkit/request-facts.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { type Caller, describeCaller, identityOf } from '../listener/caller.ts'
@@ -56,7 +62,6 @@ export function createAdmission(options: EnforceOptions): Admission {
       const tenant = check(caller, factsOfSolve(request))
       return {
         request: narrowSolve(request, anyFrontend(tenant)),
-        encodeAnew: true,
         allowsNode: (node) => decideNode(tenant, node) === undefined,
         checkNode(node) {
           const decision = decideNode(tenant, node)
@@ -73,22 +78,15 @@ export function createAdmission(options: EnforceOptions): Admission {
         fix: 'build under another name, or remove that image from the node first',
       })
     },
-    bridgeSolve(caller, message) {
-      let request
-      try {
-        request = fromBinary(BridgeSolveSchema, message)
-      } catch (cause) {
-        throw new InsituError('SOLVE_MALFORMED', 'the Solve request cannot be read', {
-          status: 'INVALID_ARGUMENT',
-          cause,
-        })
-      }
+    bridgeSolve(caller, request) {
       const tenant = check(caller, factsOfBridgeSolve(request))
-      return toBinary(BridgeSolveSchema, narrowBridgeSolve(request, anyFrontend(tenant)))
+      return narrowBridgeSolve(request, anyFrontend(tenant))
     },
     bridgeReturn(caller, message) {
-      const names = namesOfReturn(message)
+      const request = decodeReturn(message)
+      const names = namesOfReturn(request)
       if (names.length > 0) check(caller, { ...noFacts, resultNames: names })
+      return toBinary(ReturnRequestSchema, request)
     },
     administer(caller, call) {
       if (administrator(caller)) return

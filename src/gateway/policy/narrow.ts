@@ -2,7 +2,6 @@ import { clone } from '@bufbuild/protobuf'
 import { type SolveRequest, SolveRequestSchema } from '../../buildkit/gen/control_pb.ts'
 import { type SolveRequest as BridgeSolveRequest } from '../../buildkit/gen/gateway_pb.ts'
 import { normalizeReference } from '../../buildkit/reference.ts'
-import { gateway } from '../../buildkit/request-facts.ts'
 
 type Options = Readonly<Record<string, string>>
 
@@ -22,12 +21,13 @@ export function narrowBridgeSolve(request: BridgeSolveRequest, dockerfilesChoose
 }
 
 /**
- * The control group is the node's affair. A Dockerfile that may not choose its frontend is read by the daemon's own:
- * with a command line the daemon takes it for handed over already (BuildKit v0.33.1, frontend/dockerfile/builder).
+ * The control group is the node's affair. A Dockerfile that may not choose its frontend is read by the one that the
+ * request names: with a command line that takes it for handed over already (BuildKit v0.33.1, frontend/dockerfile/builder),
+ * the daemon's own as well as an image with the same frontend.
  */
 function narrowOptions(frontend: string, options: Options, dockerfilesChoose: boolean): Record<string, string> {
   const { 'cgroup-parent': _, ...rest } = options
-  if (dockerfilesChoose || frontend === '' || frontend === gateway || rest['cmdline'] !== undefined) return rest
+  if (dockerfilesChoose || frontend === '' || rest['cmdline'] !== undefined) return rest
   return { ...rest, cmdline: '' }
 }
 

@@ -13,6 +13,6 @@ export function askPolicy(context: RelayContext, call: Call, request: SolveReque
   try {
     return { ...context.admission.solve(call.caller, request), refusal: undefined }
   } catch (refusal) {
-    return { request, encodeAnew: false, allowsNode: () => true, checkNode: () => undefined, refusal }
+    return { request, allowsNode: () => true, checkNode: () => undefined, refusal }
   }
 }

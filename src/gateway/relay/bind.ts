@@ -34,7 +34,7 @@ export async function bindBuild(
     if (asked.refusal !== undefined) throw asked.refusal
     if (call.refusal !== undefined) throw new InsituError('DRAINING', call.refusal, { status: 'UNAVAILABLE' })
     if (facts.probe) {
-      const any = async (): Promise<BuildNode> => anyNode(context.directory, call.upstreams.latest())
+      const any = async (): Promise<BuildNode> => anyNode(context.directory, call.upstreams.latest(), asked.allowsNode)
       return { node: await bindSessions(context, facts.sessions, holds, any), placement: undefined }
     }
     if (context.config.defaults) checkImageNames(request)
@@ -116,7 +116,15 @@ function startBuild(context: RelayContext, call: Call, bound: Bound, wishes: Wis
   const begun = Promise.withResolvers<void>()
   // Nobody may be waiting when it is sure that it will not begin.
   begun.promise.catch(() => undefined)
-  return { ...bound, ...wishes, caller: call.caller, progress, begun, fallback: split && createFallback() }
+  return {
+    ...bound,
+    ...wishes,
+    caller: call.caller,
+    solve: call.signal,
+    progress,
+    begun,
+    fallback: split && createFallback(),
+  }
 }
 
 /** What the policy can only say once the node is known. @throws InsituError POLICY */

@@ -1,7 +1,9 @@
 import { once } from 'node:events'
 import { buildIdHeader, paths } from '../../buildkit/methods.ts'
-import { rewriteBridgeSolve } from '../../buildkit/solve.ts'
-import { statusRef } from '../../buildkit/workers.ts'
+import type { SolveRequest as BridgeSolveRequest } from '../../buildkit/gen/gateway_pb.ts'
+import { asksForSource, readSourceQuestion, sessionsOfBridgeSolve } from '../../buildkit/named-sessions.ts'
+import { decodeBridgeSolve, rewriteBridgeSolve } from '../../buildkit/solve.ts'
+import { statusRef, statusRequest } from '../../buildkit/workers.ts'
 import { grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { frame, messageCutter, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import type { Hold } from '../correlate/bindings.ts'
@@ -25,9 +27,10 @@ import { openAnswer } from './end-call.ts'
 import { soleHeader, withHeader } from './headers.ts'
 import { relayExec } from './exec-process.ts'
 import { bridgeProxy } from './proxy.ts'
-import { checkOwner } from './owner.ts'
+import { checkOwner, withSessions } from './owner.ts'
 import { answerPing, relayPing } from './ping.ts'
 import { pump } from './pump.ts'
+import { checkQuestion } from './question.ts'
 import { patience } from './tuning.ts'
 
 /**
@@ -35,8 +38,9 @@ import { patience } from './tuning.ts'
  * placement, before the daemon knows of the build, until Solve is answered.
  */
 export async function relayStatus(context: RelayContext, call: Call): Promise<void> {
-  const body = await readBody(call.stream, call.messages)
-  const ref = statusRef(unframe(body))
+  const ref = statusRef(unframe(await readBody(call.stream, call.messages)))
+  // Anew: in the client's own bytes the daemon could read another ref.
+  const body = frame(statusRequest(ref))
   const single = transparent(context, call)
   const decided = single ? context.builds.wait(ref, patience, call.signal) : runningBuild(context, call, ref, body)
   const hold = await (context.config.statusVertex ? sayingThatItWaits(call.stream, decided) : decided)
@@ -78,7 +82,14 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
     const node = build?.node ?? nodeOf(context, call, hold, id)
     if (!(await begins(build, call.signal))) return
     const own = atDaemon(call, build)
-    if (kind === 'bridge-solve') return await relayBridgeSolve(context, own, build, node)
+    if (kind === 'bridge-solve') {
+      const asked = decodeBridgeSolve(unframe(await readBody(call.stream, call.messages)))
+      checkQuestion(build, call.path, asked)
+      const solve = (): Promise<void> => relayBridgeSolve(context, own, build, node, asked)
+      return await withSessions(context, call, sessionsOfBridgeSolve(asked), solve)
+    }
+    checkQuestion(build, call.path)
+    if (asksForSource(call.path)) return await relaySourceQuestion(context, own, node)
     if (call.path === paths.bridgeReturn) return await relayReturn(context, own, build, node)
     if (call.path === paths.bridgeExec && build?.placement) return await relayExec(context, own, build)
     if (build?.split && isAboutRef(call.path)) {
@@ -120,24 +131,28 @@ async function relayBridgeSolve(
   call: Call,
   found: Build | undefined,
   node: BuildNode,
+  asked: BridgeSolveRequest,
 ): Promise<void> {
-  const body = await readBody(call.stream, call.messages)
-  const asked = unframe(body)
   let build = found
   if (build?.split) {
     const { split } = build
-    if (isForAllParts(asked, split)) return relaySplitBridgeSolve(context, call, { build, split }, body)
+    if (isForAllParts(asked, split)) return relaySplitBridgeSolve(context, call, { build, split }, asked)
     build = await fallBack(build)
     if (!(await begins(build, call.signal))) return
   }
   const ours = build?.placement ? build : undefined
   const admitted = context.admission.bridgeSolve(call.caller, asked)
-  const changed = rewriteBridgeSolve(admitted, {
+  const own = rewriteBridgeSolve(admitted, {
     defaults: ours !== undefined && context.config.defaults,
     proxy: ours && (await bridgeProxy(context, ours)),
   })
-  const own = changed ? frame(changed) : admitted === asked ? body : frame(admitted)
-  await relayBody(atDaemon(call, build), build?.node ?? node, own)
+  await relayBody(atDaemon(call, build), build?.node ?? node, frame(own))
+}
+
+/** LLBBridge/ResolveSourceMeta and ResolveImageConfig: the source may be in a session. */
+async function relaySourceQuestion(context: RelayContext, call: Call, node: BuildNode): Promise<void> {
+  const asked = readSourceQuestion(call.path, unframe(await readBody(call.stream, call.messages)))
+  await withSessions(context, call, asked.sessions, () => relayBody(call, node, frame(asked.message)))
 }
 
 /** LLBBridge/Return: the result of a build that the client drives, with metadata that exporters read. */
@@ -154,8 +169,8 @@ async function relayReturn(
     build = await fallBack(build)
     if (!(await begins(build, call.signal))) return
   }
-  context.admission.bridgeReturn(call.caller, unframe(body))
-  await relayBody(atDaemon(call, build), build?.node ?? node, body)
+  const admitted = context.admission.bridgeReturn(call.caller, unframe(body))
+  await relayBody(atDaemon(call, build), build?.node ?? node, frame(admitted))
 }
 
 /** @param body framed. */

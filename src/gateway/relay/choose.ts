@@ -9,10 +9,16 @@ export function soleNode(directory: Directory): BuildNode | undefined {
 
 /**
  * A node for a question that any daemon can answer: the one this client talks to already, else the first ready one.
+ * @param allows which nodes the caller may use; where that is none, all count, and the policy refuses what comes of it.
  * @throws InsituError NO_NODE (UNAVAILABLE)
  */
-export function anyNode(directory: Directory, preferred: string | undefined): BuildNode {
-  const nodes = directory.nodes()
+export function anyNode(
+  directory: Directory,
+  preferred: string | undefined,
+  allows: (name: string) => boolean = () => true,
+): BuildNode {
+  const allowed = directory.nodes().filter(({ name }) => allows(name))
+  const nodes = allowed.length > 0 ? allowed : directory.nodes()
   const found = nodes.find((n) => n.name === preferred && n.ready) ?? nodes.find((n) => n.ready) ?? soleNode(directory)
   if (found) return found
   throw new InsituError('NO_NODE', 'no node can build at the moment', {

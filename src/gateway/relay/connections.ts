@@ -9,6 +9,7 @@ import type { Connection } from '../listener/listener.ts'
 import type { RelayContext } from './context.ts'
 import { endCall } from './end-call.ts'
 import { header, headerObject } from './headers.ts'
+import { callAt, certificateEnded, outlivesCertificate } from './expiry.ts'
 import { createHttpAnswers, type HttpHandlers } from './http.ts'
 import { createIdentityLimit } from './identity-limit.ts'
 import { createKeepalive } from './keepalive.ts'
@@ -68,9 +69,11 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
   const http = createHttpAnswers(options.httpHandlers, context.logger)
   const keepalive = createKeepalive({ idle: limits.keepalive * 1000, answer: limits.keepaliveTimeout * 1000 })
   let retiring = false
+  /** Connections whose certificate has ended. */
+  const expired = new WeakSet<Http2Server>()
   const retireIdle = (session: Http2Server, streams: ReadonlySet<Http2Stream>): void => {
     // Calls that cross this are refused unread: gRPC repeats them over the new connection by itself.
-    if (retiring && streams.size === 0) session.shutdown()
+    if ((retiring || expired.has(session)) && streams.size === 0) session.shutdown()
   }
   const refused = new Set<Http2Server>()
   const busy = (): boolean => [...open.values()].some((streams) => streams.size > 0)
@@ -105,6 +108,13 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
     )
     open.set(session, streams)
     keepalive.watch(session)
+    if (connection.certificate && connection.certificateEnd !== undefined) {
+      const expire = (): void => {
+        expired.add(session)
+        retireIdle(session, streams)
+      }
+      session.once('close', callAt(connection.certificateEnd, expire))
+    }
     session.on('oversized', (stream) => endCall(stream, oversized(limits.headerSize)))
     session.on('close', () => {
       open.delete(session)
@@ -116,7 +126,7 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
       stream.once('close', () => {
         streams.delete(stream)
         ended.emit('call')
-        if (retiring) setTimeout(() => retireIdle(session, streams), betweenCalls).unref()
+        if (retiring || expired.has(session)) setTimeout(() => retireIdle(session, streams), betweenCalls).unref()
         gone.abort(callEnded)
       })
       const path = header(raw, ':path') ?? ''
@@ -125,6 +135,7 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
         void http.answer(stream, headerObject(raw), { ...from, secure: connection.secure })
         return
       }
+      if (expired.has(session) && !outlivesCertificate(path)) return endCall(stream, statusOf(certificateEnded()))
       void admitted.then(
         (mine) => route(context, { ...mine, stream, path, raw, upstreams, refusal, signal: gone.signal }),
         (error: unknown) => {

@@ -28,7 +28,9 @@ export interface Build {
   readonly node: BuildNode
   /** Whose build it is. */
   readonly caller: Caller
-  /** Absent for a client's probe, which is placed by nobody. */
+  /** Of the call that it was placed for: it ends with that one. */
+  readonly solve?: AbortSignal | undefined
+  /** Absent for a client's question (`SolveFacts.probe`), which is placed by nobody. */
   readonly placement: Placement | undefined
   /** What the client asked for about the nodes that get its image. */
   readonly delivery: DeliveryWish

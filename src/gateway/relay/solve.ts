@@ -8,10 +8,12 @@ import {
   type SolveFacts,
   solveFacts,
 } from '../../buildkit/solve.ts'
+import { sessionsOfSolve } from '../../buildkit/named-sessions.ts'
 import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import { statusOf } from '../../kernel/grpc/status.ts'
 import type { Hold } from '../correlate/bindings.ts'
+import { checkForeignRef } from '../history/foreign-ref.ts'
 import type { BuildInProgress } from '../images/in-progress.ts'
 import { identityOf } from '../listener/caller.ts'
 import { solveParts } from '../split/solve-parts.ts'
@@ -36,15 +38,14 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
   const started = context.now()
   let placed: Date | undefined
   let begun: Date | undefined
-  const body = await readBody(call.stream, call.messages)
-  const asked = askPolicy(context, call, decodeSolve(unframe(body)))
+  const asked = askPolicy(context, call, decodeSolve(unframe(await readBody(call.stream, call.messages))))
   const { request } = asked
   const facts = solveFacts(request)
   const holds: Hold<unknown>[] = []
   let build: Build | undefined
   let outcome: Outcome = { outcome: 'refused' }
   try {
-    for (const id of facts.sessions) holds.push(claimSession(context, call, id))
+    for (const id of sessionsOfSolve(request)) holds.push(claimSession(context, call, id))
     build = await bindBuild(context, call, request, facts, holds, asked)
     placed = context.now()
     const onBegun = (): void => void (begun = context.now())
@@ -52,10 +53,10 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
     let end = split && (await solveParts(context, call, { build, split, request, onBegun }))
     if (end === 'fallback') {
       build = await bindToOne(context, call, build, { request, facts, asked, holds })
-      const own = { ...asked, request: { ...request, ref: build.ref ?? request.ref }, encodeAnew: true }
-      end = await relayTo(build, context, call, own, facts, body, onBegun)
+      const own = { ...asked, request: { ...request, ref: build.ref ?? request.ref } }
+      end = await relayTo(build, context, call, own, facts, onBegun)
     } else {
-      end ??= await relayTo(build, context, call, asked, facts, body, onBegun)
+      end ??= await relayTo(build, context, call, asked, facts, onBegun)
     }
     outcome = describeEnd(end)
   } catch (error) {
@@ -75,13 +76,15 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
 /** buildx sends neither exporter nor name when it is told neither `-o` nor `--push`, and only warns. */
 const keepHint = '[insitu] nothing is kept but the build cache; to keep the image: -o type=image,name=NAME'
 
+/** What a daemon says of a ref that it has a build of: BuildKit v0.33.1, solver/jobs.go. */
+const refTaken = (ref: string): string => `job ID ${ref} exists`
+
 async function relayTo(
   build: Build,
   context: RelayContext,
   call: Call,
   asked: Asked,
   facts: SolveFacts,
-  body: Buffer,
   onBegun: () => void,
 ): Promise<PumpEnd> {
   const { node, placement } = build
@@ -103,16 +106,20 @@ async function relayTo(
       owner: context.config.recordOwner && !facts.probe ? identityOf(call.caller) : undefined,
     })
     const upstream = facts.probe ? await call.upstreams.to(node) : await reach(call, node)
+    if (!facts.probe) await checkForeignRef(context, call, upstream, request.ref)
     build.begun.resolve()
     onBegun()
     inProgress?.placed(node.name)
     const response: Buffer[] = []
     const end = await pump(call.stream, upstream.request(call.raw), {
-      body: changed ? frame(changed) : asked.encodeAnew ? frame(encodeSolve(request)) : body,
+      // Anew even if nothing is changed: in the client's own bytes the daemon could read another ref, session or name.
+      body: frame(changed ?? encodeSolve(request)),
       onData: (chunk) => response.push(chunk),
       beforeTrailers: async (code, message) => {
         try {
           release()
+          // It is another's, who was first at the daemon: nobody may ask here for more of it.
+          if (message?.includes(refTaken(request.ref)) && build.solve === call.signal) context.builds.forget(facts.ref)
           if (code !== grpcStatus.OK) return sayMissingBase(build, context, message)
           if (placement && !facts.exports) build.progress.step(keepHint).done()
           const error = await imagesBuilt(build, context, call, request, unframe(Buffer.concat(response)), inProgress)

@@ -25,10 +25,8 @@ import type { BuildPart, SplitBuild } from './split-build.ts'
 /**
  * Whether every part can be asked for its platforms of what an LLBBridge/Solve asks for: a frontend, for all platforms
  * of the build. A client that asks for one platform at a time, or for a graph, puts them together itself.
- * @param message not framed.
  */
-export function isForAllParts(message: Uint8Array, { platforms }: SplitBuild): boolean {
-  const { frontend, frontendOpt } = fromBinary(SolveRequestSchema, message)
+export function isForAllParts({ frontend, frontendOpt }: SolveRequest, { platforms }: SplitBuild): boolean {
   if (frontend === '') return false
   try {
     const asked = (frontendOpt['platform'] ?? '').split(',').flatMap((text) => normalizePlatform(text) ?? [])
@@ -46,23 +44,21 @@ export function isFromParts(message: Uint8Array, { results }: SplitBuild): boole
 /**
  * LLBBridge/Solve: every part's frontend gets its own platforms. It is answered when all of them are built, with what
  * all have made: so nothing is exported anywhere before everything is built everywhere.
- * @param body framed.
  */
 export async function relaySplitBridgeSolve(
   context: RelayContext,
   call: Call,
   { build, split }: { readonly build: Build; readonly split: SplitBuild },
-  body: Buffer,
+  asked: SolveRequest,
 ): Promise<void> {
   const { results } = split
-  const request = fromBinary(SolveRequestSchema, context.admission.bridgeSolve(call.caller, unframe(body)))
+  const request = context.admission.bridgeSolve(call.caller, asked)
   results.begun = true
   try {
     const answers = await everyPart(split.parts, call.signal, async (part, signal) => {
-      const message = partRequest(request, part)
       const { defaults } = context.config
       const proxy = await bridgeProxy(context, { ...build, node: part.node })
-      const own = rewriteBridgeSolve(message, { defaults, proxy }) ?? message
+      const own = rewriteBridgeSolve(partRequest(request, part), { defaults, proxy })
       results.asked.set(part, own)
       const upstream = await call.upstreams.to(part.node)
       const response = await exchange(upstream, call.raw, frame(own), signal)
@@ -87,11 +83,11 @@ export async function relaySplitBridgeSolve(
 
 const encode = (response: SolveResponse): Uint8Array => toBinary(SolveResponseSchema, response)
 
-function partRequest(request: SolveRequest, part: BuildPart): Uint8Array {
+function partRequest(request: SolveRequest, part: BuildPart): SolveRequest {
   const own = clone(SolveRequestSchema, request)
   own.frontendOpt['platform'] = part.platforms.join(',')
   own.evaluate = true
-  return toBinary(SolveRequestSchema, own)
+  return own
 }
 
 /**
@@ -105,11 +101,11 @@ export async function relaySplitReturn(
   split: SplitBuild,
   body: Buffer,
 ): Promise<void> {
-  context.admission.bridgeReturn(call.caller, unframe(body))
-  const returned = fromBinary(ReturnRequestSchema, unframe(body))
+  const admitted = context.admission.bridgeReturn(call.caller, unframe(body))
+  const returned = fromBinary(ReturnRequestSchema, admitted)
   try {
     const answers = await everyPart(split.parts, call.signal, async (part, signal) => {
-      const own = returned.error.length > 0 ? body : frame(ownReturn(split, part, returned))
+      const own = frame(returned.error.length > 0 ? admitted : ownReturn(split, part, returned))
       const upstream = await call.upstreams.to(part.node)
       return exchange(upstream, call.raw, own, signal)
     })

@@ -1,3 +1,4 @@
+import { checkForeignRef } from '../history/foreign-ref.ts'
 import { clone, fromBinary } from '@bufbuild/protobuf'
 import { type SolveRequest, SolveRequestSchema, SolveResponseSchema } from '../../buildkit/gen/control_pb.ts'
 import type { ProxyChoice } from '../../buildkit/proxy.ts'
@@ -138,7 +139,7 @@ async function solveAll(context: RelayContext, call: Call, solve: SplitSolve): P
     const proxy = await proxyOf(context, { ...build, node: part.node })
     said ||= sayProvenance(build, proxy, solve.request)
     sayUnreachable({ node: part.node, progress: build.progress }, proxy)
-    await reach(call, part.node)
+    await checkForeignRef(context, call, await reach(call, part.node), solve.request.ref)
     return partMessage(context, call, solve, part, proxy)
   })
   const bodies = new Map(split.parts.map((part, i) => [part, messages[i] ?? Buffer.alloc(0)]))

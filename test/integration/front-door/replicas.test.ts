@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { everyRecord } from '../../../src/buildkit/history.ts'
 import { buildIdHeader, paths } from '../../../src/buildkit/methods.ts'
 import { fieldOf, messages } from '../../../src/kernel/grpc/wire.ts'
-import { type FrontDoor, openFrontDoor } from '../fixtures/front-door.ts'
+import { connectionOf, type FrontDoor, localAdministers, openFrontDoor } from '../fixtures/front-door.ts'
 import { startGateway, type TestGateway } from '../fixtures/gateway.ts'
 import { fileDefinition, type RawClient, rawClient } from '../fixtures/raw-client.ts'
+import { until } from '../fixtures/until.ts'
 
 // Gateways share nothing. A client whose calls of one build arrive at two of them, because it opened a second
 // connection, gets what one buildkitd would say, or is told at once what is wrong; and the build itself is not hurt.
@@ -88,6 +90,47 @@ test('the same ref at another gateway ends as at one daemon or is a build of its
     .ended
   expect(code).toBeDefined()
   expect((await finish()).ended.code).toBe(0)
+})
+
+test('the ref of somebody else’s build at another gateway opens nothing of it, before and after the daemon was asked', async () => {
+  const stranger = await startGateway({
+    nodes: { red: door.red, blue: door.blue },
+    config: { recordOwner: true },
+    admission: localAdministers,
+  })
+  const alice = connectionOf(door, await door.person('alice'))
+  const attacker = at(stranger.port)
+  const ref = name()
+  const onRed = Buffer.concat([
+    fieldOf(1, ref),
+    fieldOf(7, Buffer.concat([fieldOf(1, 'insitu.node'), fieldOf(2, 'red')])),
+  ])
+  const bridgeOf = (method: string, request: Uint8Array) =>
+    alice.unary({ method: bridge(method), metadata: of(ref), request, timeout: 20_000 })
+  try {
+    const build = alice.unary({ method: paths.solve, request: onRed, timeout: 60_000 })
+    await bridgeOf('Ping', new Uint8Array())
+    const direct = rawClient({ path: door.red.socket })
+    open.add(direct)
+    await until('its record', async () => {
+      const { messages: records } = await direct.call(paths.listenBuildHistory, everyRecord()).ended
+      return Buffer.concat([...records]).includes(ref)
+    })
+    // These wait for the build that the other call asks for.
+    const early = ['Ping', 'Return'].map(
+      (method) => attacker.call(bridge(method), Uint8Array.of(0x0a, 0), of(ref)).ended,
+    )
+    const [solved, ...meanwhile] = await Promise.all([attacker.call(paths.solve, onRed).ended, ...early])
+    const after = await attacker.call(bridge('Return'), Uint8Array.of(0x0a, 0), of(ref)).ended
+    expect(solved.code).toBe(5)
+    for (const { code } of [...meanwhile, after]) expect(code).toBe(5)
+    await bridgeOf('Return', Uint8Array.of(0x0a, 0))
+    await build
+  } finally {
+    alice.close()
+    attacker.cut()
+    await stranger.close()
+  }
 })
 
 test('a session at another gateway is as none: the daemon says which one it misses, and nobody hangs', async () => {

@@ -25,7 +25,7 @@ name = "team"
 match = { loopback = true }
 names = ["reg.example.com/team/"]
 exporters = ["image"]
-frontends = ["dockerfile.v0", "llb"]
+frontends = ["dockerfile.v0", "llb", "gateway.v0:docker/dockerfile"]
 platforms = ["linux/amd64"]
 cacheTo = ["inline"]
 cacheFrom = []
@@ -149,6 +149,14 @@ describe('each of these is PERMISSION_DENIED, and containerd has no such name', 
       },
       'tenant "team": frontends',
     ],
+    [
+      'a frontend image that an allowed one hands over to',
+      {
+        ...{ ...image(mine), definition: none, frontend: 'gateway.v0' },
+        frontendAttrs: { source: 'docker/dockerfile:1', 'build-arg:BUILDKIT_SYNTAX': 'evil.example.com/x' },
+      },
+      'tenant "team": frontends',
+    ],
     ['a platform', { ...image(mine), frontendAttrs: { platform: 'linux/arm64' } }, 'tenant "team": platforms'],
     [
       'a cache elsewhere',
@@ -208,6 +216,10 @@ describe('each of these is PERMISSION_DENIED, and containerd has no such name', 
     await expect(
       bridgeSolve({ frontend: 'gateway.v0', frontendOpt: { source: 'evil.example.com/x' } }),
     ).rejects.toMatchObject({ status: 'PERMISSION_DENIED' })
+    const syntax = { source: 'docker/dockerfile:1', 'build-arg:BUILDKIT_SYNTAX': 'evil.example.com/x' }
+    await expect(bridgeSolve({ frontend: 'gateway.v0', frontendOpt: syntax })).rejects.toMatchObject({
+      status: 'PERMISSION_DENIED',
+    })
     await expect(
       bridgeSolve({
         definition: oneFile('attack'),

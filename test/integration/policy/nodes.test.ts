@@ -5,7 +5,7 @@ import { createAdmission } from '../../../src/gateway/policy/enforce.ts'
 import { type PolicySource, policyFromFile } from '../../../src/gateway/policy/source.ts'
 import { createLogger } from '../../../src/kernel/log.ts'
 import { type Buildkitd, startBuildkitd } from '../fixtures/buildkitd.ts'
-import { buildctl } from '../fixtures/clients.ts'
+import { buildctl, startClient } from '../fixtures/clients.ts'
 import { createWorkspace, type Workspace } from '../fixtures/context.ts'
 import { startGateway, type TestGateway } from '../fixtures/gateway.ts'
 import { until } from '../fixtures/until.ts'
@@ -55,6 +55,16 @@ test('builds go to the nodes that the policy allows, also after it was read agai
   await write(text('["blue"]'))
   await until('the policy to be read', () => source.current().tenants[0]?.rights.nodes[0] === 'blue')
   expect(await nodeOf('e')).toBe('blue')
+})
+
+test('buildx, which asks any node a question first, builds where the policy allows, though another node comes first', async () => {
+  const env = { BUILDX_CONFIG: await work.directory() }
+  await startClient('buildx', ['create', '--name=n', '--driver=remote', gateway.address], { env }).ended
+  const context = await work.context('RUN echo by-buildx\n')
+  const args = ['build', '--builder=n', '--progress=plain', '--output=type=cacheonly', context]
+  const result = await startClient('buildx', args, { env }).ended
+  expect(result, result.output).toMatchObject({ exitCode: 0 })
+  expect(result.output).toContain('[insitu] node blue:')
 })
 
 test('another node is refused, with the rule', async () => {

@@ -2,9 +2,14 @@ import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
 import { randomUUID } from 'node:crypto'
 import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { SolveRequestSchema, StatusRequestSchema } from '../../../src/buildkit/gen/control_pb.ts'
-import { ReturnRequestSchema } from '../../../src/buildkit/gen/gateway_pb.ts'
+import {
+  ResolveImageConfigRequestSchema,
+  ResolveSourceMetaRequestSchema,
+  ReturnRequestSchema,
+  SolveRequestSchema as BridgeSolveSchema,
+} from '../../../src/buildkit/gen/gateway_pb.ts'
 import { buildIdHeader, paths } from '../../../src/buildkit/methods.ts'
 import { createAdmission } from '../../../src/gateway/policy/enforce.ts'
 import { readPolicy } from '../../../src/gateway/policy/read-policy.ts'
@@ -15,7 +20,7 @@ import { type Buildkitd, startBuildkitd } from '../fixtures/buildkitd.ts'
 import { buildctl, startClient } from '../fixtures/clients.ts'
 import { createWorkspace, type Workspace } from '../fixtures/context.ts'
 import { startGateway, type TestGateway } from '../fixtures/gateway.ts'
-import { oneFile } from '../fixtures/llb.ts'
+import { fromSession, oneFile, program } from '../fixtures/llb.ts'
 import { until } from '../fixtures/until.ts'
 
 let daemon: Buildkitd
@@ -113,6 +118,48 @@ test('bake, whose targets wait for each other, is one turn', async () => {
   perNode = 0
 })
 
+describe('a Solve that says it is internal', () => {
+  const bridge = (
+    by: GrpcConnection,
+    ref: string,
+    method: string,
+    request: Uint8Array = new Uint8Array(),
+  ): Promise<Uint8Array> => by.unary({ method, metadata: { [buildIdHeader]: ref }, request, timeout: 20_000 })
+  const asked = (init: MessageInitShape<typeof BridgeSolveSchema>): Uint8Array =>
+    toBinary(BridgeSolveSchema, create(BridgeSolveSchema, init))
+  afterEach(() => void (perNode = 0))
+  const end = toBinary(ReturnRequestSchema, create(ReturnRequestSchema, { result: {} }))
+
+  test('is a build like others when it builds something: it waits for its turn and is in the log', async () => {
+    perNode = 1
+    const [first, second] = [randomUUID(), randomUUID()]
+    const running = solve(local, { ref: first })
+    await bridge(local, first, paths.bridgePing)
+    const waiting = solve(loopback, { ref: second, internal: true, definition: oneFile('internal') })
+    await until('it to wait', () => queue.waiting().get('one') === 1)
+    await bridge(local, first, paths.bridgeReturn, end)
+    await Promise.all([running, waiting])
+    await until('the log to have it', () => gateway.log().includes(second))
+  })
+
+  test('asks for sources, takes no turn for it, and runs nothing', async () => {
+    perNode = 1
+    const [first, ref] = [randomUUID(), randomUUID()]
+    const running = [solve(local, { ref: first }), solve(loopback, { ref, internal: true })]
+    await bridge(local, first, paths.bridgePing)
+    await bridge(loopback, ref, paths.bridgePing)
+    const ask = (method: string, request?: Uint8Array) => bridge(loopback, ref, method, request)
+    const refused = { status: 'PERMISSION_DENIED' }
+    await expect(ask(paths.bridgeSolve, asked({ frontend: 'dockerfile.v0' }))).rejects.toMatchObject(refused)
+    await expect(ask(paths.bridgeSolve, asked({ definition: program() }))).rejects.toMatchObject(refused)
+    await expect(ask(paths.bridgeNewContainer)).rejects.toMatchObject(refused)
+    await expect(ask(paths.bridgeExec)).rejects.toMatchObject(refused)
+    await ask(paths.bridgeSolve, asked({ definition: oneFile('source') }))
+    await Promise.all([bridge(local, first, paths.bridgeReturn, end), ask(paths.bridgeReturn, end)])
+    await Promise.all(running)
+  })
+})
+
 describe('a build of somebody else', () => {
   test('is not to be seen, driven, or used for its session', async () => {
     const [ref, session] = [randomUUID(), randomUUID()]
@@ -134,9 +181,57 @@ describe('a build of somebody else', () => {
     await expect(solve(loopback, { session, definition: oneFile('x') })).rejects.toMatchObject({
       status: 'PERMISSION_DENIED',
     })
+    await expect(solve(loopback, { session: `x:${session}`, definition: oneFile('x') })).rejects.toMatchObject({
+      status: 'INVALID_ARGUMENT',
+    })
+    await expect(solve(loopback, { definition: fromSession(session) })).rejects.toMatchObject({
+      status: 'PERMISSION_DENIED',
+    })
     await expect(solve(loopback, { ref, definition: oneFile('x') })).rejects.toMatchObject({ status: 'NOT_FOUND' })
     await returned(local)
     await mine
+  })
+})
+
+describe('the session of somebody else, named in a build of one’s own', () => {
+  const session = randomUUID()
+  const source = { identifier: 'local://context', attrs: { 'local.session': session } }
+  const policy = { rules: [{ updates: { attrs: { 'oci.session': session } } }] }
+  const ask = (path: string, request: Uint8Array) => ({ path, request })
+  const bridgeSolve = (init: MessageInitShape<typeof BridgeSolveSchema>) =>
+    ask(paths.bridgeSolve, toBinary(BridgeSolveSchema, create(BridgeSolveSchema, init)))
+  const image = (init: MessageInitShape<typeof ResolveImageConfigRequestSchema>) =>
+    ask(
+      paths.bridgeResolveImage,
+      toBinary(ResolveImageConfigRequestSchema, create(ResolveImageConfigRequestSchema, init)),
+    )
+  const meta = (init: MessageInitShape<typeof ResolveSourceMetaRequestSchema>) =>
+    ask(
+      paths.bridgeResolveSource,
+      toBinary(ResolveSourceMetaRequestSchema, create(ResolveSourceMetaRequestSchema, init)),
+    )
+  test.each([
+    ['an option', bridgeSolve({ frontend: 'dockerfile.v0', frontendOpt: { 'local-sessionid:context': session } })],
+    ['an operation', bridgeSolve({ definition: fromSession(session) })],
+    ['an operation with a prefix', bridgeSolve({ definition: fromSession(`x:${session}`) })],
+    ['an input', bridgeSolve({ frontend: 'dockerfile.v0', frontendInputs: { x: fromSession(session) } })],
+    ['a source policy', bridgeSolve({ definition: oneFile('x'), sourcePolicies: [policy] })],
+    ['a question about an image', image({ sessionId: session })],
+    ['a question about a source', meta({ source })],
+    ['the source policy of a question', meta({ sourcePolicies: [policy] })],
+  ])('as %s', async (_, { path, request }) => {
+    const [theirs, own] = [randomUUID(), randomUUID()]
+    const running = [solve(local, { ref: theirs, session }), solve(loopback, { ref: own })]
+    const bridge = (by: GrpcConnection, ref: string, method: string, message: Uint8Array): Promise<unknown> =>
+      by.unary({ method, metadata: { [buildIdHeader]: ref }, request: message, timeout: 20_000 })
+    const end = toBinary(ReturnRequestSchema, create(ReturnRequestSchema, { result: {} }))
+    // The daemon has both builds.
+    await bridge(local, theirs, paths.bridgePing, new Uint8Array())
+    await bridge(loopback, own, paths.bridgePing, new Uint8Array())
+    const refusal = await bridge(loopback, own, path, request).catch((error: unknown) => error)
+    await Promise.all([bridge(local, theirs, paths.bridgeReturn, end), bridge(loopback, own, paths.bridgeReturn, end)])
+    await Promise.all(running)
+    expect(String(refusal)).toMatch(/the session belongs to somebody else|cannot have a colon/)
   })
 })
 
