@@ -38,7 +38,11 @@ export const installCommand = (): Command =>
     .addOption(repeatable('--toleration <taint>', 'KEY[=VALUE][:EFFECT] that agents tolerate, repeatable, * for all'))
     .option('--agent-priority-class <name>', "of the agents' pods (default: system-node-critical)")
     .option('--print', 'print the YAML and change nothing')
-    .option('--print-kinds', 'print only the CustomResourceDefinitions of Builds, and change nothing')
+    .addOption(
+      new Option('--print-kinds', 'print only the CustomResourceDefinitions of Builds, and change nothing').conflicts(
+        'print',
+      ),
+    )
     .option('--no-wait', 'do not wait until it is ready')
     .option('--timeout <duration>', 'how long to wait', '5m')
     .action(async (flags: InstallFlags) => {

@@ -21,11 +21,11 @@ import { waitUntilReady } from './rollout.ts'
 import { statusDocument, statusText } from './status-view.ts'
 
 /** Checks, applies, waits. Nothing is written before every check has passed. */
-export const install = (flags: InstallFlags): Promise<void> =>
-  withCluster(flags, async (client) => {
-    const timeout = parseDuration(flags.timeout)
-    // Wrong options are said before the cluster is asked.
-    await optionsFrom(flags, 'kubeadm')
+export async function install(flags: InstallFlags): Promise<void> {
+  // Wrong options are said before the cluster is asked.
+  const timeout = parseDuration(flags.timeout)
+  await optionsFrom(flags, 'kubeadm')
+  await withCluster(flags, async (client) => {
     const { gitVersion } = await client.version()
     checkVersion(gitVersion)
     const all = await client.list<Node>(resources.nodes)
@@ -54,6 +54,7 @@ export const install = (flags: InstallFlags): Promise<void> =>
     const installation = await readInstallation(client, options.namespace)
     print(flags.output === 'json' ? JSON.stringify(statusDocument(installation), null, 2) : statusText(installation))
   })
+}
 
 async function chooseOptions(
   flags: InstallFlags,

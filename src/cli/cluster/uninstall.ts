@@ -18,10 +18,11 @@ import { parseDuration } from './parse.ts'
 import { releaseBuilds } from './release-builds.ts'
 
 /** Stops everything, cleans the nodes, deletes the objects. Can be run again after it was interrupted. */
-export const uninstall = (flags: UninstallFlags): Promise<void> =>
-  withCluster(flags, async (client) => {
-    const grace = parseDuration(flags.grace)
-    const timeout = parseDuration(flags.timeout)
+export async function uninstall(flags: UninstallFlags): Promise<void> {
+  // Wrong options are said before the cluster is asked.
+  const grace = parseDuration(flags.grace)
+  const timeout = parseDuration(flags.timeout)
+  await withCluster(flags, async (client) => {
     const { namespace } = flags
     const found = await findObjects(client, namespace)
     const home = await client.find<AnyObject>(resources.namespaces, { name: namespace })
@@ -77,6 +78,7 @@ export const uninstall = (flags: UninstallFlags): Promise<void> =>
     else if (home) say(`namespace ${namespace} stays: insitu did not make it (--delete-namespace)`)
     report(flags, cleaned, removed)
   })
+}
 
 /** What an uninstall that could not reach every node leaves to the next one. */
 interface Remembered {
