@@ -28,6 +28,8 @@ export interface InstallFlags extends ClusterOptions {
 /** The options of `insitu uninstall`. */
 export interface UninstallFlags extends ClusterOptions {
   readonly keepCache?: true
+  readonly keepBuilds?: true
+  readonly deleteBuilds?: true
   readonly deleteNamespace?: true
   readonly grace: string
   readonly timeout: string

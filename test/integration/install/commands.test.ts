@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { startApiServer, type ApiServer } from '../fixtures/apiserver.ts'
 import { processEnv } from '../../../src/kernel/config/env.ts'
 import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
@@ -114,6 +114,48 @@ describe('the three commands of the installation', () => {
     // The user's own configuration is not ours to delete.
     await admin.get(resources.configMaps, { namespace, name: 'buildkitd.toml' })
     expect((await insitu('uninstall')).stderr).toContain('not installed')
+  })
+})
+
+describe('Builds and templates', () => {
+  const kind = (kind: string, metadata: object, spec: object) => ({
+    ...{ apiVersion: 'insitu.build/v1alpha1', kind, metadata },
+    spec: { source: { dockerfile: 'FROM scratch' }, ...spec },
+  })
+  const names = async () => (await kubectl('get', 'builds,clusterbuildtemplates', '-A', '-o', 'name')).stdout
+
+  test('do not go with an uninstall that nobody told to take them', async () => {
+    await node('n1')
+    // One that insitu made would stay `Terminating` here.
+    await admin.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
+    expect(await insitu('install', '--no-wait')).toMatchObject({ exitCode: 0 })
+    await admin.apply(kind('Build', { namespace: 'default', name: 'app' }, { output: { names: ['example.test/app'] } }))
+    await admin.apply(kind('ClusterBuildTemplate', { name: 'recipe' }, {}))
+    const made = await names()
+    expect(made.trim().split('\n')).toHaveLength(2)
+
+    const refused = await insitu('uninstall')
+    expect(refused).toMatchObject({ exitCode: 2 })
+    expect(refused.stderr).toContain('this would delete 1 Build, 1 ClusterBuildTemplate of all namespaces')
+    expect(refused.stderr).toMatch(/fix: --keep-builds .* --delete-builds/)
+    // Before anything was stopped.
+    expect((await insitu('status')).stdout).toContain('gateways 0/2')
+
+    const kept = await insitu('uninstall', '--keep-builds')
+    expect(kept).toMatchObject({ exitCode: 0 })
+    expect(kept.stderr).toContain('1 Build, 1 ClusterBuildTemplate stay')
+    expect(await leftovers()).toEqual([])
+    expect(await names()).toBe(made)
+    expect((await insitu('uninstall', '--keep-builds')).stderr).toContain('not installed')
+
+    await insitu('install', '--no-wait')
+    expect(await names()).toBe(made)
+    const deleted = await insitu('uninstall', '--delete-builds')
+    expect(deleted).toMatchObject({ exitCode: 0 })
+    expect(deleted.stderr).toContain('1 Build, 1 ClusterBuildTemplate will be deleted')
+    const gone = async () => expect((await kubectl('get', 'crd', '-o', 'name')).stdout).toBe('')
+    await vi.waitFor(gone, { timeout: 30_000 })
+    expect(await leftovers()).toEqual([])
   })
 })
 
