@@ -181,6 +181,32 @@ describe('the pods', () => {
   })
 })
 
+describe('the priority of agents', () => {
+  const quotas = (agentPriorityClass: string) =>
+    objects({ agentPriorityClass })
+      .filter((object) => object.kind === 'ResourceQuota')
+      .map(
+        (object) => (object['spec'] as { scopeSelector: { matchExpressions: unknown } }).scopeSelector.matchExpressions,
+      )
+
+  it.each(['system-node-critical', 'system-cluster-critical'])(
+    '%s comes with the quota that lets pods have it',
+    (name) => {
+      expect(quotas(name)).toEqual([[{ scopeName: 'PriorityClass', operator: 'In', values: [name] }]])
+    },
+  )
+
+  it('that is not one of Kubernetes’ own needs none', () => {
+    expect(quotas('builds')).toEqual([])
+  })
+
+  it('is permitted before the agents come', () => {
+    const kinds = objects().map((object) => object.kind)
+    expect(kinds).toContain('ResourceQuota')
+    expect(kinds.indexOf('ResourceQuota')).toBeLessThan(kinds.indexOf('ServiceAccount'))
+  })
+})
+
 describe('the service', () => {
   it('listens on 2375 and 1234, and its selector finds the gateways', () => {
     const service = objects().find((o) => o.kind === 'Service' && o.metadata.name === serviceName)

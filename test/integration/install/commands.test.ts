@@ -67,6 +67,7 @@ async function leftovers(): Promise<string[]> {
     ['v1', 'Service'],
     ['v1', 'Secret'],
     ['v1', 'ConfigMap'],
+    ['v1', 'ResourceQuota'],
     ['apps/v1', 'Deployment'],
     ['apps/v1', 'DaemonSet'],
     ['policy/v1', 'PodDisruptionBudget'],
