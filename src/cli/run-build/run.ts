@@ -15,6 +15,7 @@ import { buildArguments, type Files, type GitCredentials, imageArguments } from 
 import { basesOf } from './bases.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
 import { checkSsh, hostKeyRules, wrongHostKey } from './git-ssh.ts'
+import { gitUrlRules } from './git-url.ts'
 import { nativePlatform } from './platform.ts'
 import { baseRules, writeSourcePolicy } from './source-policy.ts'
 import { gitCredentials, gitSecretFiles, lookAtGit, lfsMessage } from './git.ts'
@@ -89,7 +90,10 @@ async function build(
   checkSsh(work.recipe, credentials)
   if (credentials?.sshKey !== undefined) await ownKey(credentials.sshKey, directory)
   const hostKeys = await hostKeyRules(git, credentials?.knownHosts, directory)
-  const sourcePolicy = await writeSourcePolicy([...hostKeys, ...baseRules(work.recipe)], directory)
+  const sourcePolicy = await writeSourcePolicy(
+    [...hostKeys, ...gitUrlRules(git?.url), ...baseRules(work.recipe)],
+    directory,
+  )
   const look = git && git.lfs !== 'Ignore' ? await lookAtGit(git, credentials, directory, signal) : undefined
   if (look && look.lfs.length > 0) {
     throw new InsituError('GIT_LFS', lfsMessage(look.lfs), { status: 'FAILED_PRECONDITION' })
