@@ -19,6 +19,8 @@ export interface InstallFlags extends ClusterOptions {
   readonly nodeSelector: readonly string[]
   readonly toleration: readonly string[]
   readonly agentPriorityClass?: string
+  readonly reuseOptions?: true
+  readonly resetOptions?: true
   readonly print?: true
   readonly printKinds?: true
   readonly wait: boolean

@@ -34,6 +34,7 @@ export async function optionsFrom(flags: InstallFlags, distribution: Distributio
     nodeSelector: parsePairs(flags.nodeSelector, '--node-selector'),
     agentPriorityClass: flags.agentPriorityClass ?? defaults.agentPriorityClass,
     buildkitdToml: flags.buildkitdToml === undefined ? undefined : await readToml(flags.buildkitdToml),
+    present: defaults.present,
   }
 }
 

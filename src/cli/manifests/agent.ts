@@ -90,7 +90,7 @@ const nodeAgents = (options: ManifestOptions): Manifest => ({
       template: {
         metadata: {
           labels: { ...objectLabels('agent'), ...podSelector('agent') },
-          ...configDigest(options.buildkitdToml),
+          ...configDigest(options.buildkitdToml ?? options.present.buildkitdToml),
         },
         spec: agentPod(options),
       },

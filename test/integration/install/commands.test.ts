@@ -181,6 +181,71 @@ describe('insitu install', () => {
     expect(await leftovers()).toEqual([])
   })
 
+  test('run again, drops nothing that nobody has said is to be dropped', async () => {
+    await node('n1')
+    const options = ['--replicas', '3', '--allow-plaintext', '10.0.0.0/8', '--node-selector', 'test-node=yes']
+    expect(await insitu('install', '--no-wait', ...options)).toMatchObject({ exitCode: 0 })
+    const state = async () => (await kubectl('-n', namespace, 'get', 'deploy,ds,cm', '-o', 'yaml')).stdout
+    const before = await state()
+
+    const refused = await insitu('install', '--no-wait', '--image', 'example.com/other:1')
+    expect(refused).toMatchObject({ exitCode: 2 })
+    expect(refused.stderr).toContain(options.join(' '))
+    expect(refused.stderr).toMatch(/fix: .*--reuse-options .*--reset-options/)
+    expect(await state()).toBe(before)
+
+    const reused = await insitu('install', '--no-wait', '--image', 'example.com/other:1', '--reuse-options')
+    expect(reused).toMatchObject({ exitCode: 0 })
+    const now = await state()
+    expect(now).toContain('test-node: "yes"')
+    expect(now).toContain('replicas: 3')
+    expect(now).toContain('10.0.0.0/8')
+    expect(now).toContain('image: example.com/other:1')
+    // The image is remembered as well, and what was reused with it.
+    expect((await insitu('install', '--no-wait', ...options)).stderr).toContain('--image example.com/other:1')
+    const same = await insitu('install', '--no-wait', '--reuse-options')
+    expect(same.stderr).not.toMatch(/created|(?<!un)changed|deleted/)
+
+    const reset = await insitu('install', '--no-wait', '--replicas', '1', '--reset-options')
+    expect(reset.stderr).toContain(`ConfigMap ${namespace}/insitu.toml deleted`)
+    expect(await state()).not.toMatch(/test-node|10\.0\.0\.0|example\.com\/other/)
+    expect(await insitu('install', '--no-wait', '--replicas', '2')).toMatchObject({ exitCode: 0 })
+    await insitu('uninstall')
+    expect(await leftovers()).toEqual([])
+  })
+
+  test('run again, leaves the configuration of agents alone, and agents that have it', async () => {
+    await node('n1')
+    const toml = join(directory, 'kept.toml')
+    await writeFile(toml, '[log]\nlevel = "debug"\n')
+    await insitu('install', '--no-wait', '--buildkitd-toml', toml)
+    const again = await insitu('install', '--no-wait')
+    expect(again.exitCode).toBe(0)
+    expect(again.stderr).not.toMatch(/created|(?<!un)changed/)
+    // What somebody has changed in the meantime is what new agents have to read.
+    const data = { 'buildkitd.toml': '[log]\nlevel = "info"\n' }
+    await admin.patch(resources.configMaps, { namespace, name: 'buildkitd.toml' }, { data })
+    expect((await insitu('install', '--no-wait')).stderr).toContain(`DaemonSet ${namespace}/insitu-agent changed`)
+    await insitu('uninstall')
+  })
+
+  test('never replaces an insitu.toml that somebody has written', async () => {
+    await node('n1')
+    await kubectl('-n', namespace, 'delete', 'cm', 'insitu.toml', '--ignore-not-found')
+    const own = '--from-literal=insitu.toml=[gateway]\nmaxBuildDuration = 60\n'.replaceAll('\\n', '\n')
+    await kubectl('-n', namespace, 'create', 'cm', 'insitu.toml', own)
+    const refused = await insitu('install', '--no-wait', '--allow-plaintext', '10.0.0.0/8')
+    expect(refused).toMatchObject({ exitCode: 2 })
+    expect(refused.stderr).toContain('[gateway.plaintext]\n    cidrs = ["10.0.0.0/8"]')
+    expect(await leftovers()).toEqual([])
+    expect(await insitu('install', '--no-wait')).toMatchObject({ exitCode: 0 })
+    expect((await kubectl('-n', namespace, 'get', 'cm', 'insitu.toml', '-o', 'yaml')).stdout).toContain(
+      'maxBuildDuration',
+    )
+    await insitu('uninstall')
+    await kubectl('-n', namespace, 'delete', 'cm', 'insitu.toml')
+  })
+
   test('keeps a proxy variable that somebody gave the agents', async () => {
     await node('n1')
     await insitu('install', '--no-wait')
