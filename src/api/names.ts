@@ -29,6 +29,8 @@ export const annotations = {
   modeByInstall: `${group}/mode-by-install`,
   /** On our namespace: `insitu install` made it, so `insitu uninstall` may delete it. */
   namespaceCreated: `${group}/created-by-install`,
+  /** On the gateways' Deployment: the options of the last `insitu install` that shaped it, as a JSON list of arguments. */
+  installOptions: `${group}/install-options`,
   /** On ConfigMap insitu-ca after an uninstall that could not reach every node: what the next one has to do. */
   notCleaned: `${group}/not-cleaned`,
 } as const

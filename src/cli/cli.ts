@@ -6,7 +6,7 @@ import { version } from './version.ts'
 /**
  * Runs one command line. Every command registers itself in `commands.ts` and loads its role only when it is run, so
  * that an agent does not pay for the gateway's memory.
- * @returns the process exit code: 0, 1 for a failure, 2 for a wrong command line.
+ * @returns the process exit code: 0, 1 for a failure, 2 for a wrong command line. Output that breaks: broken-output.ts.
  */
 export async function runCli(argv: readonly string[]): Promise<number> {
   try {

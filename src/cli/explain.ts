@@ -17,11 +17,11 @@ export const explainCommand = (): Command =>
     .option('--for <kind/name>', 'as insitu.for: [namespace/]deploy/web, sts/db, pod/x, …')
     .option('--node <name>', 'as insitu.node')
     .option('--platform <list>', 'OCI platforms, separated by commas: linux/arm64')
-    .action((image: string | undefined, flags: Options) =>
-      withCluster(flags, async (client) => {
-        if (image === undefined && flags.for === undefined && flags.node === undefined) {
-          throw new UsageError('nothing to explain', { fix: 'name an image, or --for KIND/NAME' })
-        }
+    .action(async (image: string | undefined, flags: Options) => {
+      if (image === undefined && flags.for === undefined && flags.node === undefined) {
+        throw new UsageError('nothing to explain', { fix: 'name an image, or --for KIND/NAME' })
+      }
+      await withCluster(flags, async (client) => {
         const { explainNow, explanationText } = await import('./cluster/explain-view.ts')
         const explanation = await explainNow({
           client,
@@ -35,5 +35,5 @@ export const explainCommand = (): Command =>
         print(flags.output === 'json' ? JSON.stringify(explanation, null, 2) : explanationText(explanation))
         const { refusal } = explanation
         if (refusal) throw new InsituError(refusal.code, 'the build would be refused')
-      }),
-    )
+      })
+    })

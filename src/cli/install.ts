@@ -37,11 +37,22 @@ export const installCommand = (): Command =>
     .addOption(repeatable('--node-selector <key=value>', 'only nodes with this label build, repeatable'))
     .addOption(repeatable('--toleration <taint>', 'KEY[=VALUE][:EFFECT] that agents tolerate, repeatable, * for all'))
     .option('--agent-priority-class <name>', "of the agents' pods (default: system-node-critical)")
+    .addOption(
+      new Option(
+        '--reuse-options',
+        'of an installation that is there, keep the options that this command line does not repeat',
+      ).conflicts(['resetOptions', 'print', 'printKinds']),
+    )
+    .option('--reset-options', 'drop them instead')
     .option('--print', 'print the YAML and change nothing')
-    .option('--print-kinds', 'print only the CustomResourceDefinitions of Builds, and change nothing')
+    .addOption(
+      new Option('--print-kinds', 'print only the CustomResourceDefinitions of Builds, and change nothing').conflicts(
+        'print',
+      ),
+    )
     .option('--no-wait', 'do not wait until it is ready')
     .option('--timeout <duration>', 'how long to wait', '5m')
-    .action(async (flags: InstallFlags) => {
+    .action(async (flags: InstallFlags, command: Command) => {
       if (flags.printKinds) {
         const { kinds } = await import('./manifests/build-objects.ts')
         const { render } = await import('./manifests/render.ts')
@@ -57,5 +68,12 @@ export const installCommand = (): Command =>
         return
       }
       const { install } = await import('./cluster/install.ts')
-      await install(flags)
+      const { asArguments, saidOptions } = await import('./cluster/said-options.ts')
+      await install(flags, {
+        said: saidOptions(command),
+        with(more) {
+          command.parseOptions(asArguments(more))
+          return command.opts<InstallFlags>()
+        },
+      })
     })

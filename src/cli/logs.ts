@@ -34,6 +34,7 @@ export const logsCommand = (): Command =>
     .option('--kubeconfig <file>', 'the cluster and the account (default: $KUBECONFIG, then ~/.kube/config)')
     .option('--context <name>', 'a context of the kubeconfig (default: its current one)')
     .action(async (name: string, { namespace, follow = false, previous, kubeconfig, context, ...options }: Options) => {
+      const tail = lines(options.tail)
       const { createKubernetesClient } = await import('../kernel/k8s/client.ts')
       const { writeBuildLogs, writeFormerAttempts } = await import('./cluster/build-logs.ts')
       const { jsonWriter, textWriter } = await import('./cluster/log-writer.ts')
@@ -42,7 +43,7 @@ export const logsCommand = (): Command =>
         const where = { client, namespace: namespace ?? client.namespace, name }
         const { container, timestamps } = options
         const out = (options.output === 'json' ? jsonWriter : textWriter)(process.stdout)
-        const what = { ...where, follow, container, timestamps, tail: lines(options.tail), out, say }
+        const what = { ...where, follow, container, timestamps, tail, out, say }
         if (previous === true) return void (await writeFormerAttempts(what))
         const { status } = await writeBuildLogs(what)
         if (!follow || status?.phase === 'Succeeded') return

@@ -42,7 +42,7 @@ beforeAll(async () => {
   const lab = await ensureLab({ nodes: 2 })
   await buildInsituImage(silent)
   insitu = open(lab)
-  await cli(['uninstall', '--grace', '1s'])
+  await cli(['uninstall', '--delete-builds', '--grace', '1s'])
   await using directory = await temporary()
   const toml = join(directory.path, 'buildkitd.toml')
   await writeFile(toml, await labBuildkitdToml())
@@ -53,7 +53,7 @@ afterAll(async () => {
   await insitu?.kubectl(['delete', 'pods', '-l', `e2e=${id}`, '--wait=false', '--ignore-not-found'])
   await insitu?.kubectl(['label', 'node', 'node2', `${labels.mode}-`])
   await door?.[Symbol.asyncDispose]()
-  await cli(['uninstall', '--grace', '1s'])
+  await cli(['uninstall', '--delete-builds', '--grace', '1s'])
   await ensureInstalled()
 })
 

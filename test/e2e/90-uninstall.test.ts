@@ -144,7 +144,7 @@ it('emulators of a newer image take the place of the old ones; an uninstall take
     expect(stderr).toMatch(/it is armv[78]l/)
   }
 
-  await cli(['uninstall'])
+  await cli(['uninstall', '--delete-builds'])
   const left = (await insitu.lab.exec('node1', ['ls', directory])).stdout.split('\n').filter(isAgents)
   expect(left).toEqual([])
   expect(await others()).toEqual(hosts)
@@ -152,7 +152,7 @@ it('emulators of a newer image take the place of the old ones; an uninstall take
 
 it('insitu uninstall leaves nodes and cluster as they were; install and status explain themselves', async () => {
   // From a clean start.
-  await cli(['uninstall'])
+  await cli(['uninstall', '--delete-builds'])
   await waitFor(
     'the pods to be gone',
     async () => {
@@ -194,7 +194,7 @@ it('insitu uninstall leaves nodes and cluster as they were; install and status e
       })
     }
   }
-  await cli(['uninstall'])
+  await cli(['uninstall', '--delete-builds'])
   for (const node of insitu.lab.nodes) {
     await waitFor(
       `${node} to be as before`,

@@ -2,7 +2,6 @@ import { configMaps, serviceAccounts } from '../../api/names.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { KubernetesObject as AnyObject } from '../../kernel/k8s/objects.ts'
-import { resources } from '../../kernel/k8s/resources.ts'
 import { type KubernetesObject, objectName, partOf } from '../manifests/object.ts'
 import { isReadyNode, type Node } from './objects.ts'
 
@@ -67,7 +66,8 @@ export async function checkForeign(
 ): Promise<void> {
   const foreign: string[] = []
   for (const object of objects) {
-    // The namespace may be the user's own; the two ConfigMaps are only written when the user gives their content.
+    // The namespace may be the user's own; of the two ConfigMaps one is only written when the user gives
+    // its content, and the other one is looked into (plaintext-config.ts).
     const theirs: readonly string[] = [configMaps.buildkitd, configMaps.insitu]
     if (object.kind === 'Namespace' || (object.kind === 'ConfigMap' && theirs.includes(object.metadata.name))) continue
     const resource = await client.resource(object.apiVersion, object.kind)
@@ -97,10 +97,3 @@ export async function checkForeign(
 /** Whether an object carries the label of an installation. */
 export const isOurs = (object: AnyObject): boolean =>
   Object.entries(partOf).every(([key, value]) => object.metadata?.labels?.[key] === value)
-
-/** The buildkitd.toml that will hold: the file's, or that of the ConfigMap that is there. */
-export async function buildkitdToml(client: KubernetesClient, namespace: string): Promise<string | undefined> {
-  const ref = { namespace, name: configMaps.buildkitd }
-  const map = await client.find<AnyObject & { data?: Record<string, string> }>(resources.configMaps, ref)
-  return map?.data?.['buildkitd.toml']
-}

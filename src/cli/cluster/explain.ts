@@ -71,6 +71,12 @@ function mountFix(why: string): Explanation {
   })
 }
 
+/** What helps when pods are not even made; undefined where the events say all there is. */
+export const warningFix = (warnings: readonly string[]): string | undefined =>
+  warnings.some((text) => text.includes('insufficient quota to match these scopes'))
+    ? 'The cluster wants a ResourceQuota for this class of priority: insitu install writes one; or take another class with --agent-priority-class.'
+    : undefined
+
 const waiting = (text: string): Explanation => ({ text, stuck: false })
 const stuck = (text: string, more: { fix?: string | undefined } = {}): Explanation => ({ text, stuck: true, ...more })
 

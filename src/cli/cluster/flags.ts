@@ -19,6 +19,8 @@ export interface InstallFlags extends ClusterOptions {
   readonly nodeSelector: readonly string[]
   readonly toleration: readonly string[]
   readonly agentPriorityClass?: string
+  readonly reuseOptions?: true
+  readonly resetOptions?: true
   readonly print?: true
   readonly printKinds?: true
   readonly wait: boolean
@@ -28,6 +30,8 @@ export interface InstallFlags extends ClusterOptions {
 /** The options of `insitu uninstall`. */
 export interface UninstallFlags extends ClusterOptions {
   readonly keepCache?: true
+  readonly keepBuilds?: true
+  readonly deleteBuilds?: true
   readonly deleteNamespace?: true
   readonly grace: string
   readonly timeout: string

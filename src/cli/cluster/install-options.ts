@@ -17,6 +17,7 @@ export async function optionsFrom(flags: InstallFlags, distribution: Distributio
   if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(flags.namespace)) {
     throw new UsageError(`--namespace "${flags.namespace}" is not a name that a namespace can have`)
   }
+  if (flags.mode === 'rootless') refuseNodePaths(flags)
   return {
     namespace: flags.namespace,
     image: flags.image ?? defaults.image,
@@ -33,7 +34,19 @@ export async function optionsFrom(flags: InstallFlags, distribution: Distributio
     nodeSelector: parsePairs(flags.nodeSelector, '--node-selector'),
     agentPriorityClass: flags.agentPriorityClass ?? defaults.agentPriorityClass,
     buildkitdToml: flags.buildkitdToml === undefined ? undefined : await readToml(flags.buildkitdToml),
+    present: defaults.present,
   }
+}
+
+/** Agents without privilege have nothing of their node. */
+function refuseNodePaths({ containerdRoot, containerdState, buildkitRoot }: InstallFlags): void {
+  const paths = Object.entries({
+    '--containerd-root': containerdRoot,
+    '--containerd-state': containerdState,
+    '--buildkit-root': buildkitRoot,
+  })
+  const given = paths.find(([, path]) => path !== undefined)
+  if (given) throw new UsageError(`${given[0]} means nothing with --mode rootless: no path of a node is used`)
 }
 
 function proxyEnv(flags: InstallFlags): Record<string, string> {

@@ -68,6 +68,6 @@ export async function checkModeChange(client: KubernetesClient, namespace: strin
   if (!(await client.find<Workload>(resources.daemonSets, { namespace, name: unwanted }))) return
   throw new InsituError('MODE_CHANGE', `there are agents of another mode: DaemonSet ${namespace}/${unwanted}`, {
     status: 'FAILED_PRECONDITION',
-    fix: 'insitu uninstall first, or install with --mode mixed.',
+    fix: 'insitu uninstall --keep-builds first, or install with --mode mixed.',
   })
 }

@@ -1,4 +1,5 @@
 import { InsituError } from '../../kernel/errors.ts'
+import { warningFix } from './explain.ts'
 import type { Installation, RolePod } from './installation.ts'
 import type { Workload } from './objects.ts'
 
@@ -25,11 +26,12 @@ export function progressOf(installation: Installation): Progress {
   const agentsDone = current && readyAgents >= nodes
   const done = front.done && back.done && agentsDone
   const problems = [...gateways, ...agents, ...controllers].filter((pod) => pod.problem !== undefined)
+  const warnings = problems.length === 0 && !done ? installation.warnings : []
   return {
     done: deployment !== undefined && builder !== undefined && sets.length > 0 && done,
     summary: `gateways ${front.text}, agents ${readyAgents}/${nodes}, controllers ${back.text} ready`,
-    waiting: [...group(problems), ...(problems.length === 0 && !done ? installation.warnings : [])],
-    fix: problems.find((pod) => pod.problem?.fix)?.problem?.fix,
+    waiting: [...group(problems), ...warnings],
+    fix: problems.find((pod) => pod.problem?.fix)?.problem?.fix ?? warningFix(warnings),
   }
 }
 

@@ -12,6 +12,18 @@ const two = {
   status: { observedGeneration: 1, availableReplicas: 2, updatedReplicas: 2 },
 }
 
+it('says what helps against a class of priority that the namespace may not use', () => {
+  const refused =
+    'Error creating: pods "insitu-agent-" is forbidden: insufficient quota to match these scopes: [{PriorityClass In [system-node-critical system-cluster-critical]}]'
+  const installation: Installation = {
+    ...{ namespace: 'n', deployment: two, rootless: undefined, service: undefined, builder: two },
+    daemonSet: { metadata: { generation: 1 }, status: { observedGeneration: 1, desiredNumberScheduled: 1 } },
+    ...{ gateways: [pod('g1'), pod('g2')], agents: [], controllers: [pod('c1')], warnings: [refused] },
+  }
+  expect(statusText(installation)).toMatch(/scopes: .*\n {2}fix: .*ResourceQuota.*--agent-priority-class/)
+  expect(statusText({ ...installation, warnings: ['quota exceeded'] })).not.toContain('fix:')
+})
+
 it('shows the controllers of Builds, and what is wrong with them', () => {
   const installation: Installation = {
     ...{ namespace: 'n', deployment: two, rootless: undefined, service: undefined, warnings: [] },

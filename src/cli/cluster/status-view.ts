@@ -38,7 +38,7 @@ const addressOf = ({ service, namespace }: Installation): string | undefined =>
 export function statusText(installation: Installation): string {
   const { namespace, gateways, agents, controllers, warnings } = installation
   if (!isInstalled(installation)) return `insitu is not installed in namespace ${namespace}: insitu install`
-  const { summary, done } = progressOf(installation)
+  const { summary, done, fix } = progressOf(installation)
   const state = (pod: RolePod): string => (pod.ready ? 'ready' : pod.problem?.stuck ? 'NOT READY' : 'waiting')
   const pods = table([
     ['ROLE', 'NODE', 'STATE', 'RESTARTS', 'CONTAINERD', 'SNAPSHOTTER', 'NETWORK', 'PLATFORMS'],
@@ -64,7 +64,8 @@ export function statusText(installation: Installation): string {
   ])
   const parts = [`insitu ${imageOf(installation) ?? ''} in namespace ${namespace}: ${summary}`, pods]
   if (notes.length > 0) parts.push([...new Set(notes)].join('\n'))
-  if (!done && notes.length === 0 && warnings.length > 0) parts.push(warnings.join('\n'))
+  if (!done && notes.length === 0 && warnings.length > 0)
+    parts.push([...warnings, ...(fix ? [`  fix: ${fix}`] : [])].join('\n'))
   if (installation.service) parts.push(connectText(namespace))
   return `${parts.join('\n\n')}\n`
 }

@@ -15,19 +15,26 @@ import { isReadyNode, type Node, type Pod, type Workload } from './objects.ts'
 import { unlabelNodes } from './modes.ts'
 import { patiently } from './patient.ts'
 import { parseDuration } from './parse.ts'
+import { madeObjects, refuseLoss } from './made-objects.ts'
 import { releaseBuilds } from './release-builds.ts'
 
 /** Stops everything, cleans the nodes, deletes the objects. Can be run again after it was interrupted. */
-export const uninstall = (flags: UninstallFlags): Promise<void> =>
-  withCluster(flags, async (client) => {
-    const grace = parseDuration(flags.grace)
-    const timeout = parseDuration(flags.timeout)
+export async function uninstall(flags: UninstallFlags): Promise<void> {
+  // Wrong options are said before the cluster is asked.
+  const grace = parseDuration(flags.grace)
+  const timeout = parseDuration(flags.timeout)
+  await withCluster(flags, async (client) => {
     const { namespace } = flags
-    const found = await findObjects(client, namespace)
+    const installed = await findObjects(client, namespace)
+    const found = flags.keepBuilds ? installed.filter((object) => !isKind(object)) : installed
+    const made = await madeObjects(client)
+    if (!flags.deleteBuilds && found.some(isKind)) refuseLoss(made)
+    // Who keeps Builds keeps those in our own namespace, too.
+    const holdsBuilds = flags.keepBuilds === true && made.namespaces.has(namespace)
     const home = await client.find<AnyObject>(resources.namespaces, { name: namespace })
     if (found.length === 0) {
       // The namespace may be all that an interrupted run has left.
-      const removed = await removeNamespace(client, home, flags, timeout)
+      const removed = !holdsBuilds && (await removeNamespace(client, home, flags, timeout))
       say(removed ? `namespace ${namespace} deleted` : `insitu is not installed in namespace ${namespace}`)
       report(flags, [], removed)
       return
@@ -39,6 +46,7 @@ export const uninstall = (flags: UninstallFlags): Promise<void> =>
     const rootless = home?.metadata?.labels?.['pod-security.kubernetes.io/enforce'] === 'baseline'
     const nodes = rootless ? [] : await nodesToClean(client, namespace, daemonSet, remembered)
     const way = daemonSet === undefined && remembered ? remembered.way : wayOf(daemonSet)
+    if (made.text !== '') say(`${made.text} ${flags.keepBuilds ? 'stay' : 'will be deleted'}`)
     say('stopping gateways and agents')
     await stop(client, namespace, { grace, timeout })
     await patiently(() => releaseBuilds(client))
@@ -72,11 +80,13 @@ export const uninstall = (flags: UninstallFlags): Promise<void> =>
         },
       )
     }
-    const removed = await removeNamespace(client, home, flags, timeout)
+    const removed = !holdsBuilds && (await removeNamespace(client, home, flags, timeout))
     if (removed) say(`namespace ${namespace} deleted`)
+    else if (holdsBuilds) say(`namespace ${namespace} stays: it holds Builds or templates`)
     else if (home) say(`namespace ${namespace} stays: insitu did not make it (--delete-namespace)`)
     report(flags, cleaned, removed)
   })
+}
 
 /** What an uninstall that could not reach every node leaves to the next one. */
 interface Remembered {
@@ -102,6 +112,8 @@ interface Found {
   readonly resource: Awaited<ReturnType<KubernetesClient['resource']>>
   readonly ref: { readonly namespace?: string; readonly name: string }
 }
+
+const isKind = ({ resource }: Found): boolean => resource.plural === 'customresourcedefinitions'
 
 /** Objects of an installation that exist and carry its label, in the order of making. The namespace is not among them. */
 async function findObjects(client: KubernetesClient, namespace: string): Promise<Found[]> {

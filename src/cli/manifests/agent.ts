@@ -3,6 +3,30 @@ import { type Manifest, objectLabels, podSelector } from './object.ts'
 import { defaultBuildkitRoot, distributionPaths, type HostPaths, type ManifestOptions } from './options.ts'
 import { apiToken, configDigest, downwardEnv, identityToken, probes } from './pod.ts'
 
+/**
+ * Kubernetes' own classes of priority may be closed to namespaces without a quota for them, as on GKE. This one has no
+ * limit that anybody could reach. It stands before everything else: pods are refused until its use has been counted.
+ */
+export function priorityQuota({ namespace, agentPriorityClass }: ManifestOptions): Manifest[] {
+  if (!agentPriorityClass.startsWith('system-')) return []
+  return [
+    {
+      comment: `Without it a cluster may refuse pods of the class ${agentPriorityClass} outside kube-system, as GKE does.`,
+      object: {
+        apiVersion: 'v1',
+        kind: 'ResourceQuota',
+        metadata: { name: serviceAccounts.agent, namespace, labels: objectLabels('agent') },
+        spec: {
+          hard: { pods: '1G' },
+          scopeSelector: {
+            matchExpressions: [{ scopeName: 'PriorityClass', operator: 'In', values: [agentPriorityClass] }],
+          },
+        },
+      },
+    },
+  ]
+}
+
 /** One privileged pod per node that runs buildkitd on the node's containerd, and a fence around its port. */
 export function agent(options: ManifestOptions): Manifest[] {
   const { namespace } = options
@@ -66,7 +90,7 @@ const nodeAgents = (options: ManifestOptions): Manifest => ({
       template: {
         metadata: {
           labels: { ...objectLabels('agent'), ...podSelector('agent') },
-          ...configDigest(options.buildkitdToml),
+          ...configDigest(options.buildkitdToml ?? options.present.buildkitdToml),
         },
         spec: agentPod(options),
       },

@@ -68,7 +68,7 @@ export function gateway(options: ManifestOptions): Manifest[] {
           template: {
             metadata: {
               labels: { ...objectLabels('gateway'), ...selector },
-              ...configDigest(config),
+              ...configDigest(config ?? options.present.insituToml),
             },
             spec: gatewayPod(options),
           },
@@ -89,8 +89,12 @@ export function gateway(options: ManifestOptions): Manifest[] {
 
 /** undefined: nothing is said, and a ConfigMap that the user made is left alone. */
 const insituToml = ({ allowPlaintext }: ManifestOptions): string | undefined =>
+  allowPlaintext.length === 0 ? undefined : plaintextToml(allowPlaintext)
+
+/** The part of an insitu.toml that lets ranges use port 2375 without TLS. */
+export const plaintextToml = (cidrs: readonly string[]): string =>
   // A list of JSON strings is one of TOML as well, and CIDRs hold nothing that would need more.
-  allowPlaintext.length === 0 ? undefined : `[gateway.plaintext]\ncidrs = ${JSON.stringify(allowPlaintext)}\n`
+  `[gateway.plaintext]\ncidrs = ${JSON.stringify(cidrs)}\n`
 
 function gatewayPod(options: ManifestOptions): Record<string, unknown> {
   return {

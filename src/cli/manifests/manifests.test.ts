@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { ports, secretReader, serviceAccounts, serviceName } from '../../api/names.ts'
 import { parseYaml } from '../../kernel/k8s/yaml.ts'
 import { kinds } from './build-objects.ts'
+import { plaintextToml } from './gateway.ts'
 import { manifests } from './manifests.ts'
 import { type KubernetesObject, objectName, partOf } from './object.ts'
 import { defaultOptions, distributionPaths, type ManifestOptions } from './options.ts'
@@ -97,6 +98,7 @@ describe('options', () => {
     nodeSelector: { nodeSelector: { 'example.com/builds': 'yes' } },
     agentPriorityClass: { agentPriorityClass: 'high' },
     buildkitdToml: { buildkitdToml: '[log]\nlevel = "debug"\n' },
+    present: { present: { buildkitdToml: '[log]\nlevel = "debug"\n' } },
   }
 
   it.each(Object.entries(changes))('%s changes the objects', (_, change) => {
@@ -139,6 +141,16 @@ describe('options', () => {
       expect(annotationsOf(kind, one)).toEqual(annotationsOf(kind, one))
     }
   })
+
+  it('a configuration that is there already makes the same pods as one that is written', () => {
+    const template = (kind: string, change: Partial<ManifestOptions>) => templateOf(kind, change)
+    for (const mode of ['node', 'rootless'] as const) {
+      const [writes, leaves] = [{ buildkitdToml: 'a' }, { present: { buildkitdToml: 'a' } }]
+      expect(template('DaemonSet', { mode, ...leaves })).toEqual(template('DaemonSet', { mode, ...writes }))
+    }
+    const leaves = { present: { insituToml: plaintextToml(['::1']) } }
+    expect(template('Deployment', leaves)).toEqual(template('Deployment', { allowPlaintext: ['::1'] }))
+  })
 })
 
 describe('the pods', () => {
@@ -178,6 +190,32 @@ describe('the pods', () => {
       const config = podOf(kind).volumes.find((volume) => volume.name === 'config')
       expect(config?.['configMap']).toMatchObject({ optional: true })
     }
+  })
+})
+
+describe('the priority of agents', () => {
+  const quotas = (agentPriorityClass: string) =>
+    objects({ agentPriorityClass })
+      .filter((object) => object.kind === 'ResourceQuota')
+      .map(
+        (object) => (object['spec'] as { scopeSelector: { matchExpressions: unknown } }).scopeSelector.matchExpressions,
+      )
+
+  it.each(['system-node-critical', 'system-cluster-critical'])(
+    '%s comes with the quota that lets pods have it',
+    (name) => {
+      expect(quotas(name)).toEqual([[{ scopeName: 'PriorityClass', operator: 'In', values: [name] }]])
+    },
+  )
+
+  it('that is not one of Kubernetes’ own needs none', () => {
+    expect(quotas('builds')).toEqual([])
+  })
+
+  it('is permitted before the agents come', () => {
+    const kinds = objects().map((object) => object.kind)
+    expect(kinds).toContain('ResourceQuota')
+    expect(kinds.indexOf('ResourceQuota')).toBeLessThan(kinds.indexOf('ServiceAccount'))
   })
 })
 

@@ -1,5 +1,5 @@
 import { access } from './access.ts'
-import { agent } from './agent.ts'
+import { agent, priorityQuota } from './agent.ts'
 import { buildAccess, kinds } from './build-objects.ts'
 import { controller, controllerAccess } from './controller.ts'
 import { rootlessAgents } from './rootless-agent.ts'
@@ -32,6 +32,7 @@ export function manifests(options: ManifestOptions): Manifest[] {
         },
       },
     },
+    ...priorityQuota(options),
     ...kinds(),
     ...access(options.namespace),
     ...controllerAccess(options.namespace),

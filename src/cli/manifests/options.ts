@@ -43,6 +43,8 @@ export interface ManifestOptions {
   readonly agentPriorityClass: string
   /** The user's buildkitd.toml; undefined leaves a ConfigMap that is there alone. */
   readonly buildkitdToml: string | undefined
+  /** Texts of ConfigMaps that are there and stay: pods that read another one are old. */
+  readonly present: { readonly buildkitdToml?: string | undefined; readonly insituToml?: string | undefined }
 }
 
 export const distributions = ['kubeadm', 'k3s', 'rke2', 'microk8s', 'kind'] as const
@@ -76,4 +78,5 @@ export const defaultOptions = (): ManifestOptions => ({
   nodeSelector: {},
   agentPriorityClass: 'system-node-critical',
   buildkitdToml: undefined,
+  present: {},
 })

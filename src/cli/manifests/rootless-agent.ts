@@ -34,7 +34,10 @@ export function rootlessAgents(options: ManifestOptions): Manifest[] {
           selector: { matchLabels: selector },
           updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } },
           template: {
-            metadata: { labels: { ...objectLabels('agent'), ...selector }, ...configDigest(options.buildkitdToml) },
+            metadata: {
+              labels: { ...objectLabels('agent'), ...selector },
+              ...configDigest(options.buildkitdToml ?? options.present.buildkitdToml),
+            },
             spec: rootlessPod(options, options.mode === 'mixed' ? mode : {}),
           },
         },

@@ -1,5 +1,6 @@
 import { paths, type Work } from '../../api/builds/work.ts'
 import { group, optionPrefix } from '../../api/names.ts'
+import { contextUrl } from './git-url.ts'
 
 /** Files that were put down for buildctl. */
 export interface Files {
@@ -108,16 +109,11 @@ export interface GitCredentials {
   readonly knownHosts: string | undefined
 }
 
-/** As BuildKit writes git contexts: `URL#REVISION:PATH`. An http(s) URL is git's for it only when it ends in .git. */
+/** As BuildKit writes git contexts: `URL#REVISION:PATH`. */
 export function gitContext({ url, revision, subPath }: GitSource): string {
-  const remote = gitUrl(url)
+  const remote = contextUrl(url)
   if (revision === undefined && subPath === undefined) return remote
   return `${remote}#${revision ?? ''}${subPath === undefined ? '' : `:${subPath.replace(/\/$/, '')}`}`
-}
-
-export const gitUrl = (url: string): string => {
-  const bare = url.replace(/\/+$/, '')
-  return /^https?:\/\//.test(bare) && !bare.endsWith('.git') ? `${bare}.git` : bare
 }
 
 function outputArgument(output: NonNullable<Work['recipe']['output']>): string {

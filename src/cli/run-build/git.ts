@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import { readOptional } from '../../kernel/fs/read-optional.ts'
 import { run } from '../../kernel/process/run.ts'
-import { type GitCredentials, type GitSource, gitUrl } from './arguments.ts'
+import type { GitCredentials, GitSource } from './arguments.ts'
 import { wrongHostKey } from './git-ssh.ts'
+import { gitUrl } from './git-url.ts'
 
 /**
  * Reads the mounted Secret of a git source: user and password (kubernetes.io/basic-auth), `token`, or a private key

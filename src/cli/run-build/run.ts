@@ -12,6 +12,7 @@ import { basesOf } from './bases.ts'
 import { keepCertificate } from './certificate.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
 import { checkSsh, hostKeyRules, wrongHostKey } from './git-ssh.ts'
+import { gitUrlRules } from './git-url.ts'
 import { nativePlatform } from './platform.ts'
 import { baseRules, writeSourcePolicy } from './source-policy.ts'
 import { gitCredentials, gitSecretFiles, lookAtGit, lfsMessage } from './git.ts'
@@ -86,7 +87,10 @@ async function build(
   checkSsh(work.recipe, credentials)
   if (credentials?.sshKey !== undefined) await ownKey(credentials.sshKey, directory)
   const hostKeys = await hostKeyRules(git, credentials?.knownHosts, directory)
-  const sourcePolicy = await writeSourcePolicy([...hostKeys, ...baseRules(work.recipe)], directory)
+  const sourcePolicy = await writeSourcePolicy(
+    [...hostKeys, ...gitUrlRules(git?.url), ...baseRules(work.recipe)],
+    directory,
+  )
   const look =
     git && git.lfs !== 'Ignore' ? await lookAtGit({ source: git, credentials, directory, signal, say }) : undefined
   if (look && look.lfs.length > 0) {

@@ -93,6 +93,16 @@ describe('HTTP with a password', () => {
     expect(ran, ran.output).toMatchObject({ exitCode: 0 })
   })
 
+  test('a server that knows no name with .git', async () => {
+    const url = git.bareHttp('app')
+    const ran = await runBuild(source(url, { ...secret, revision: 'v1', subPath: 'sub' }), password())
+    expect(ran, ran.output).toMatchObject({ exitCode: 0, outcome: { commit: commits[0] } })
+    expect(ran.output).toContain('COPY only-here-first /')
+    // Not asked by the pod: the daemon has to find it.
+    const unasked = await runBuild(source(url, { ...secret, lfs: 'Ignore' }), password())
+    expect(unasked, unasked.output).toMatchObject({ exitCode: 0 })
+  })
+
   test('without it, or with a wrong one, the build fails and says why', async () => {
     for (const [more, secrets] of [
       [{}, {}],

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { startApiServer, type ApiServer } from '../fixtures/apiserver.ts'
 import { processEnv } from '../../../src/kernel/config/env.ts'
 import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
@@ -67,6 +67,7 @@ async function leftovers(): Promise<string[]> {
     ['v1', 'Service'],
     ['v1', 'Secret'],
     ['v1', 'ConfigMap'],
+    ['v1', 'ResourceQuota'],
     ['apps/v1', 'Deployment'],
     ['apps/v1', 'DaemonSet'],
     ['policy/v1', 'PodDisruptionBudget'],
@@ -117,6 +118,48 @@ describe('the three commands of the installation', () => {
   })
 })
 
+describe('Builds and templates', () => {
+  const kind = (kind: string, metadata: object, spec: object) => ({
+    ...{ apiVersion: 'insitu.build/v1alpha1', kind, metadata },
+    spec: { source: { dockerfile: 'FROM scratch' }, ...spec },
+  })
+  const names = async () => (await kubectl('get', 'builds,clusterbuildtemplates', '-A', '-o', 'name')).stdout
+
+  test('do not go with an uninstall that nobody told to take them', async () => {
+    await node('n1')
+    // One that insitu made would stay `Terminating` here.
+    await admin.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
+    expect(await insitu('install', '--no-wait')).toMatchObject({ exitCode: 0 })
+    await admin.apply(kind('Build', { namespace: 'default', name: 'app' }, { output: { names: ['example.test/app'] } }))
+    await admin.apply(kind('ClusterBuildTemplate', { name: 'recipe' }, {}))
+    const made = await names()
+    expect(made.trim().split('\n')).toHaveLength(2)
+
+    const refused = await insitu('uninstall')
+    expect(refused).toMatchObject({ exitCode: 2 })
+    expect(refused.stderr).toContain('this would delete 1 Build, 1 ClusterBuildTemplate of all namespaces')
+    expect(refused.stderr).toMatch(/fix: --keep-builds .* --delete-builds/)
+    // Before anything was stopped.
+    expect((await insitu('status')).stdout).toContain('gateways 0/2')
+
+    const kept = await insitu('uninstall', '--keep-builds')
+    expect(kept).toMatchObject({ exitCode: 0 })
+    expect(kept.stderr).toContain('1 Build, 1 ClusterBuildTemplate stay')
+    expect(await leftovers()).toEqual([])
+    expect(await names()).toBe(made)
+    expect((await insitu('uninstall', '--keep-builds')).stderr).toContain('not installed')
+
+    await insitu('install', '--no-wait')
+    expect(await names()).toBe(made)
+    const deleted = await insitu('uninstall', '--delete-builds')
+    expect(deleted).toMatchObject({ exitCode: 0 })
+    expect(deleted.stderr).toContain('1 Build, 1 ClusterBuildTemplate will be deleted')
+    const gone = async () => expect((await kubectl('get', 'crd', '-o', 'name')).stdout).toBe('')
+    await vi.waitFor(gone, { timeout: 30_000 })
+    expect(await leftovers()).toEqual([])
+  })
+})
+
 describe('insitu install', () => {
   test('applies, adopts what kubectl applied, changes, says what changed, and is taken back by uninstall', async () => {
     await node('n1')
@@ -136,6 +179,71 @@ describe('insitu install', () => {
     expect(deployment.spec.replicas).toBe(3)
     expect((await insitu('uninstall')).exitCode).toBe(0)
     expect(await leftovers()).toEqual([])
+  })
+
+  test('run again, drops nothing that nobody has said is to be dropped', async () => {
+    await node('n1')
+    const options = ['--replicas', '3', '--allow-plaintext', '10.0.0.0/8', '--node-selector', 'test-node=yes']
+    expect(await insitu('install', '--no-wait', ...options)).toMatchObject({ exitCode: 0 })
+    const state = async () => (await kubectl('-n', namespace, 'get', 'deploy,ds,cm', '-o', 'yaml')).stdout
+    const before = await state()
+
+    const refused = await insitu('install', '--no-wait', '--image', 'example.com/other:1')
+    expect(refused).toMatchObject({ exitCode: 2 })
+    expect(refused.stderr).toContain(options.join(' '))
+    expect(refused.stderr).toMatch(/fix: .*--reuse-options .*--reset-options/)
+    expect(await state()).toBe(before)
+
+    const reused = await insitu('install', '--no-wait', '--image', 'example.com/other:1', '--reuse-options')
+    expect(reused).toMatchObject({ exitCode: 0 })
+    const now = await state()
+    expect(now).toContain('test-node: "yes"')
+    expect(now).toContain('replicas: 3')
+    expect(now).toContain('10.0.0.0/8')
+    expect(now).toContain('image: example.com/other:1')
+    // The image is remembered as well, and what was reused with it.
+    expect((await insitu('install', '--no-wait', ...options)).stderr).toContain('--image example.com/other:1')
+    const same = await insitu('install', '--no-wait', '--reuse-options')
+    expect(same.stderr).not.toMatch(/created|(?<!un)changed|deleted/)
+
+    const reset = await insitu('install', '--no-wait', '--replicas', '1', '--reset-options')
+    expect(reset.stderr).toContain(`ConfigMap ${namespace}/insitu.toml deleted`)
+    expect(await state()).not.toMatch(/test-node|10\.0\.0\.0|example\.com\/other/)
+    expect(await insitu('install', '--no-wait', '--replicas', '2')).toMatchObject({ exitCode: 0 })
+    await insitu('uninstall')
+    expect(await leftovers()).toEqual([])
+  })
+
+  test('run again, leaves the configuration of agents alone, and agents that have it', async () => {
+    await node('n1')
+    const toml = join(directory, 'kept.toml')
+    await writeFile(toml, '[log]\nlevel = "debug"\n')
+    await insitu('install', '--no-wait', '--buildkitd-toml', toml)
+    const again = await insitu('install', '--no-wait')
+    expect(again.exitCode).toBe(0)
+    expect(again.stderr).not.toMatch(/created|(?<!un)changed/)
+    // What somebody has changed in the meantime is what new agents have to read.
+    const data = { 'buildkitd.toml': '[log]\nlevel = "info"\n' }
+    await admin.patch(resources.configMaps, { namespace, name: 'buildkitd.toml' }, { data })
+    expect((await insitu('install', '--no-wait')).stderr).toContain(`DaemonSet ${namespace}/insitu-agent changed`)
+    await insitu('uninstall')
+  })
+
+  test('never replaces an insitu.toml that somebody has written', async () => {
+    await node('n1')
+    await kubectl('-n', namespace, 'delete', 'cm', 'insitu.toml', '--ignore-not-found')
+    const own = '--from-literal=insitu.toml=[gateway]\nmaxBuildDuration = 60\n'.replaceAll('\\n', '\n')
+    await kubectl('-n', namespace, 'create', 'cm', 'insitu.toml', own)
+    const refused = await insitu('install', '--no-wait', '--allow-plaintext', '10.0.0.0/8')
+    expect(refused).toMatchObject({ exitCode: 2 })
+    expect(refused.stderr).toContain('[gateway.plaintext]\n    cidrs = ["10.0.0.0/8"]')
+    expect(await leftovers()).toEqual([])
+    expect(await insitu('install', '--no-wait')).toMatchObject({ exitCode: 0 })
+    expect((await kubectl('-n', namespace, 'get', 'cm', 'insitu.toml', '-o', 'yaml')).stdout).toContain(
+      'maxBuildDuration',
+    )
+    await insitu('uninstall')
+    await kubectl('-n', namespace, 'delete', 'cm', 'insitu.toml')
   })
 
   test('keeps a proxy variable that somebody gave the agents', async () => {

@@ -1,0 +1,40 @@
+import { expect, it } from 'vitest'
+import { UsageError } from '../kernel/errors.ts'
+import { createProgram } from './cli.ts'
+
+/** Runs a command line with a kubeconfig that is not there: who asks the cluster first complains about that. */
+const run = (line: string): Promise<unknown> =>
+  createProgram().parseAsync([...line.split(' '), '--kubeconfig', '/nowhere'], { from: 'user' })
+
+it.each<[string, RegExp]>([
+  ['install --timeout 5', /"5" is not a duration/],
+  ['install --replicas 0', /--replicas "0"/],
+  ['install --toleration a:b', /--toleration "a:b"/],
+  ['install --node-selector yes', /--node-selector "yes"/],
+  ['install --allow-plaintext everybody', /--allow-plaintext "everybody"/],
+  ['install --buildkitd-toml /no/file', /\/no\/file cannot be read/],
+  ['install --mode rootless --containerd-root /a/b', /--containerd-root.*rootless/],
+  ['install --mode rootless --containerd-state /a/b', /--containerd-state.*rootless/],
+  ['install --mode rootless --buildkit-root /a/b', /--buildkit-root.*rootless/],
+  ['install --print --mode rootless --buildkit-root /a/b', /--buildkit-root.*rootless/],
+  ['uninstall --grace 2d', /"2d" is not a duration/],
+  ['uninstall --timeout 5', /"5" is not a duration/],
+  ['explain', /nothing to explain/],
+  ['logs app --tail few', /--tail few/],
+  ['prune --filter age=1', /--filter "age=1"/],
+  ['rebuild --base debian:12 --parallel 0', /--parallel 0/],
+])('insitu %s is wrong before a cluster is looked for', async (line, message) => {
+  const refused = run(line)
+  await expect(refused).rejects.toThrow(message)
+  await expect(refused).rejects.toThrow(UsageError)
+})
+
+it('--print and --print-kinds are two questions', async () => {
+  await expect(run('install --print --print-kinds')).rejects.toMatchObject({ code: 'commander.conflictingOption' })
+})
+
+it('what is right gets as far as the kubeconfig', async () => {
+  for (const line of ['install', 'uninstall', 'explain app', 'logs app', 'install --mode mixed --buildkit-root /a/b']) {
+    await expect(run(line)).rejects.toMatchObject({ code: expect.not.stringMatching('USAGE') as string })
+  }
+})
