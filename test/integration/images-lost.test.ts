@@ -32,7 +32,7 @@ let startImages: () => Promise<void>
 
 // A real containerd whose CRI plug-in asks the mirror, the agent's keeper of images, and another node that has the image.
 beforeAll(async () => {
-  node = await startNode()
+  node = await startNode({ discardsLayers: true })
   const socket = `/proc/${node.pid}/root/run/containerd/containerd.sock`
   const authority = await createAuthority()
   const net = 50 + (process.pid % 50)
@@ -57,7 +57,10 @@ beforeAll(async () => {
         daemonPid: () => undefined,
         log: silent,
       },
-      host: { snapshotter: 'overlayfs', distribution: { root: containerdRoot } } as Preflight,
+      host: {
+        ...{ snapshotter: 'overlayfs', distribution: { root: containerdRoot } },
+        containerd: { discardsLayers: true },
+      } as Preflight,
       ...{ containerd: socket, root, tmpdir: root, runDirectory: root, socket: '/nowhere' },
     })
     built = images.built
@@ -72,6 +75,7 @@ beforeAll(async () => {
       list: () => built.list(),
       revision: () => built.revision(),
       arriving: (of) => built.arriving(of),
+      arrivingContent: async (digest) => built.arrivingContent?.(digest),
     },
   })
   const directories = await registryDirectories({ address: socket, pid: undefined, hostRoot: '/' })
@@ -107,6 +111,27 @@ const removeSnapshots = async (): Promise<void> => {
   expect(await snapshots()).toEqual([])
 }
 
+/** What nothing refers to goes now, and not when containerd finds the time. */
+const collect = async (): Promise<void> => {
+  await node.ctr(['leases', 'create', '--id', 'collect'])
+  await node.ctr(['leases', 'rm', '--sync', 'collect'])
+}
+
+it('layers stay although containerd drops what it has unpacked, also between two agents: other nodes have theirs from here', async () => {
+  await collect()
+  expect(await isWhole()).toBe(true)
+  await part.stop()
+  await collect()
+  expect(await isWhole()).toBe(true)
+  await startImages()
+  await until('the next agent to keep them', async () => {
+    const leases = await node.ctr(['leases', 'ls', '-q'])
+    return (leases.includes('insitu-images') && !leases.includes('insitu-images-left')) || undefined
+  })
+  await collect()
+  expect(await isWhole()).toBe(true)
+})
+
 it('the name by digest that a pull of a built image makes says that insitu built it', async () => {
   const byDigest = `${name.slice(0, name.lastIndexOf(':'))}@${image.digest}`
   await until('the label', async () =>
@@ -119,9 +144,7 @@ it('layers and snapshots that somebody deletes behind an image that keeps its na
   const before = peer.sent()
   await node.ctr(['content', 'rm', ...image.layers])
   expect(await isWhole()).toBe(false)
-  // containerd collects the files of deleted blobs later, or with a lease that is deleted like this.
-  await node.ctr(['leases', 'create', '--id', 'collect'])
-  await node.ctr(['leases', 'rm', '--sync', 'collect'])
+  await collect()
   // Nothing is missing to a pod as long as the snapshots are there.
   await removeSnapshots()
   await until('the image to be whole', async () => (await isWhole()) || undefined)
@@ -139,6 +162,7 @@ it('so do its manifest and its configuration', async () => {
 it('and an image that a template names and that was deleted with all its content while no agent ran', async () => {
   await built.wanted([name])
   await part.stop()
+  await node.ctr(['leases', 'rm', 'insitu-images-left'])
   await node.ctr([
     'images',
     'rm',

@@ -136,7 +136,7 @@ function checkCri(containerd: ContainerdFacts, namespace: string): Finding[] {
       code: 'LAYERS_DISCARDED',
       severity: 'warning',
       message:
-        'containerd drops layers after unpacking (discard_unpacked_layers): images built here cannot always be pushed',
+        'containerd drops layers after unpacking (discard_unpacked_layers): a build cannot always push layers of bases that the kubelet pulled; those of built images are kept',
       fix: 'set discard_unpacked_layers = false in containerd’s configuration',
     })
   }

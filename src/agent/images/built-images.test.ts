@@ -47,7 +47,7 @@ function open() {
       lost.delete(digest)
       return Promise.resolve()
     },
-    holds: { keep: () => Promise.resolve(), release: () => Promise.resolve() },
+    holds: { keep: () => Promise.resolve(), arriving: () => Promise.resolve(), release: () => Promise.resolve() },
     memory: { records: new Map(), known: new Map(), wanted: new Set() },
     save: () => Promise.resolve(),
     now: () => now,

@@ -29,6 +29,8 @@ export interface BuiltImages {
   origins(): Promise<readonly ImageOrigin[]>
   /** A delivery or the mirror brings this image: it is recorded as soon as containerd has the name. */
   arriving(image: BuiltImage): Promise<void>
+  /** … and this of it. Absent where containerd keeps what it has unpacked. */
+  readonly arrivingContent?: ((digest: string) => Promise<void>) | undefined
   /** Takes names away whose copy here is older. @returns those. */
   drop(images: readonly BuiltImage[]): Promise<readonly string[]>
   /** Takes names away that a build has written here which has failed elsewhere. @returns those. */

@@ -5,7 +5,8 @@ import { repositoryOf } from '../../buildkit/reference.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { Part, PartContext, RunningPart } from '../part.ts'
 import { nodePuller } from '../delivery/puller.ts'
-import { contentStore } from '../mirror/content.ts'
+import { walk } from '../mirror/built-content.ts'
+import { type ContentStore, contentStore } from '../mirror/content.ts'
 import type { MirrorAccess } from '../mirror/part.ts'
 import { namesBeingBuilt } from './active-builds.ts'
 import { type BuiltImages, builtImages } from './built-images.ts'
@@ -41,6 +42,7 @@ export function createImages(mirror: () => MirrorAccess | undefined = () => unde
       built: async (images, index, ref) => (await running?.built(images, index, ref)) ?? { refused: [] },
       origins: async () => running?.origins() ?? [],
       arriving: async (image) => running?.arriving(image),
+      arrivingContent: async (digest) => running?.arrivingContent?.(digest),
       drop: async (images) => running?.drop(images) ?? [],
       retract: async (request) => running?.retract(request) ?? [],
       wanted: async (names) => running?.wanted(names),
@@ -72,7 +74,10 @@ async function start(
   const { memory, findings } = await readMemory(file, new Date())
   for (const { code, message } of findings) log.error({ code }, message)
   const images = containerdImages(context.containerd, namespace)
-  const holds = createHolds(context.containerd, namespace)
+  const store = contentStore(context.host.distribution.root)
+  // Other nodes have their copies from here, and what was unpacked cannot be given on.
+  const discards = context.host.containerd?.discardsLayers === true
+  const holds = createHolds(context.containerd, namespace, discards ? keptParts(store) : undefined)
   const putBacks = createPutBacks(() => context.changed())
   const revision = createRevision(() => context.changed())
   const building = (): Promise<Set<string>> => namesBeingBuilt(context.socket)
@@ -95,7 +100,6 @@ async function start(
       putBacks.add(event)
     },
   })
-  const store = contentStore(context.host.distribution.root)
   const losses = createLosses({
     log,
     records: () => [...keeper.memory.records.values()].filter((r) => keeper.current.get(r.name)?.digest === r.digest),
@@ -116,7 +120,8 @@ async function start(
   const unwatch = watchImages({ images, keeper, losses, log })
   const origins = createOrigins({ keeper, log, read: (ref) => readProvenance(context.socket, ref) })
   const own = builtImages({ keeper, images, store, origins, log, revision: () => revision.current, building })
-  const built = { ...own, ordinary: ordinary?.list }
+  const arrivingContent = discards ? { arrivingContent: (digest: string) => holds.arriving(digest) } : {}
+  const built = { ...own, ...arrivingContent, ordinary: ordinary?.list }
   return {
     built,
     part: {
@@ -136,5 +141,18 @@ async function start(
         putBacks.stop()
       },
     },
+  }
+}
+
+/** What images refer to, read once of each. */
+function keptParts(store: ContentStore): (digest: string) => Promise<readonly string[]> {
+  const known = new Map<string, readonly string[]>()
+  return async (digest) => {
+    const before = known.get(digest)
+    if (before) return before
+    const { members } = await walk(digest, store)
+    const parts = [...members.keys()]
+    if (parts.length > 0) known.set(digest, parts)
+    return parts
   }
 }

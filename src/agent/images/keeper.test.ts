@@ -25,7 +25,11 @@ function open() {
     ...{ write: never, subscribe: never, close: never },
   }
   const keeper = createKeeper({
-    ...{ images, memory, holds: { keep: () => Promise.resolve(), release: () => Promise.resolve() } },
+    ...{
+      images,
+      memory,
+      holds: { keep: () => Promise.resolve(), arriving: () => Promise.resolve(), release: () => Promise.resolve() },
+    },
     save: () => Promise.resolve(),
     pull: never,
     building() {

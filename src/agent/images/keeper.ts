@@ -268,7 +268,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
     const known = [...memory.known.values()].map(({ digest }) => digest)
     const keep = new Set([...ours(), ...known, ...disputes.keys()])
     const wanted = [...keep].toSorted().join(' ')
-    if (wanted !== held) await holds.keep(keep)
+    if (wanted !== held) await holds.keep(keep, ours())
     held = wanted
   }
 

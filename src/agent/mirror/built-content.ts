@@ -11,6 +11,8 @@ export interface BuiltRecords {
   revision(): number
   /** The node's containerd fetches this image: it is recorded when it is there. */
   arriving?(image: BuiltImage): Promise<void>
+  /** … and this of an image: it is kept where containerd would drop it once it is unpacked. */
+  readonly arrivingContent?: ((digest: string) => Promise<void>) | undefined
 }
 
 /** Which content belongs to built images: a digest that somebody guesses opens nothing else. */
@@ -73,7 +75,7 @@ export function builtContent(records: BuiltRecords, store: ContentStore, now: ()
 }
 
 /** All that an image refers to. Manifests of platforms that are not on this node have no known parts. */
-async function walk(root: string, store: ContentStore): Promise<Pick<Tree, 'members' | 'whole'>> {
+export async function walk(root: string, store: ContentStore): Promise<Pick<Tree, 'members' | 'whole'>> {
   const members = new Map<string, Descriptor>()
   let whole = true
   const visit = async (digest: string): Promise<void> => {

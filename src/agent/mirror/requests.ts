@@ -114,8 +114,10 @@ export function createRequests(options: RequestsOptions) {
       }
       corrupt.delete(digest)
     }
-    const content = ordinary?.blob(repository, digest) ?? (await remote.blob(repository, digest))
+    const foreign = ordinary?.blob(repository, digest)
+    const content = foreign ?? (await remote.blob(repository, digest))
     if (!content) return notFound(response)
+    if (!foreign && request.method === 'GET') await options.records.arrivingContent?.(digest)
     const onCorrupt = (wrong: string): void => {
       corrupt.add(wrong)
       setTimeout(() => void options.discard(wrong), 1000).unref()
