@@ -17,9 +17,10 @@ let peer: http2.Http2Server
 const peerSessions = new Set<http2.ServerHttp2Session>()
 let gateway: Gateway
 let client: http2.ClientHttp2Session
+let other: http2.ClientHttp2Session
 
 beforeAll(async () => {
-  peer = http2.createServer({ settings: { initialWindowSize: 4 << 20 } })
+  peer = http2.createServer({ settings: { initialWindowSize: 4 << 20 }, maxSessionMemory: 1000 })
   peer.on('session', (session) => peerSessions.add(session))
   peer.on('stream', (stream, _headers, _flags, raw?: readonly string[]) => {
     stream.on('error', () => undefined)
@@ -38,18 +39,25 @@ beforeAll(async () => {
   })
   const address = gateway.addresses[0]
   if (address?.kind !== 'tcp') throw new Error('the gateway does not listen')
-  client = http2.connect('http://door', { createConnection: () => connect(address.port, '127.0.0.1') })
+  const open = () => http2.connect('http://door', { createConnection: () => connect(address.port, '127.0.0.1') })
+  client = open()
+  other = open()
 })
 
 afterAll(async () => {
   client?.destroy()
+  other?.destroy()
   await gateway?.close()
   for (const session of peerSessions) session.destroy()
   peer?.close()
 })
 
 function call(...extra: string[]): http2.ClientHttp2Stream {
-  const stream = client.request([
+  return callOver(client, ...extra)
+}
+
+function callOver(session: http2.ClientHttp2Session, ...extra: string[]): http2.ClientHttp2Stream {
+  const stream = session.request([
     ...[':method', 'POST', ':scheme', 'http', ':authority', 'door'],
     ...[':path', '/moby.buildkit.v1.Control/DiskUsage', 'content-type', 'application/grpc'],
     ...extra,
@@ -101,6 +109,28 @@ test('header lines of one name stay lines, in requests, responses and trailers',
   expect(end.trailers.join(' ')).toBe('grpc-status 0 t a t b')
   expect(end.body.toString()).toBe('bye')
   expect(end.code).toBe(0)
+})
+
+test('a client that reads nothing of its answers leaves the connection that it shares to others', async () => {
+  const size = 8 << 20
+  handler = (stream) => {
+    stream.respond({ ':status': 200 }, { waitForTrailers: true })
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }))
+    stream.end(Buffer.alloc(size))
+  }
+  const connections = peerSessions.size
+  const unread = Array.from({ length: 20 }, () => call())
+  for (const stream of unread) {
+    stream.end()
+    await new Promise((resolve) => stream.once('response', resolve))
+  }
+  for (let n = 0; n < 3; n++) {
+    const stream = callOver(other)
+    stream.end()
+    expect((await ended(stream)).body).toHaveLength(size)
+  }
+  expect(peerSessions.size).toBe(Math.max(1, connections))
+  for (const stream of unread) stream.close()
 })
 
 test('a trailers-only answer stays one', async () => {
