@@ -35,7 +35,12 @@ export type Lookup =
   /** `image` is the newest of that name; `peers` have it, the least busy first. */
   | { readonly state: 'here'; readonly image: BuiltImage; readonly peers: readonly Peer[] }
   /** It is being built or queued; ask again, the answer comes when something changed or the wait is over. */
-  | { readonly state: 'building'; readonly node: string | undefined }
+  | {
+      readonly state: 'building'
+      readonly node: string | undefined
+      /** Said to who asks with `serial=1`, and at once: other pods of that node wait for other images. */
+      readonly crowded?: boolean
+    }
   /**
    * Nobody has it, and a Build waits for somebody who asks: `demand=1` at one gateway has it built, and waits.
    */

@@ -14,6 +14,7 @@ import { askAgent } from '../gateway/directory/agent-request.ts'
 import { createInProgress } from '../gateway/images/in-progress.ts'
 import { createImageIndex } from '../gateway/images/index.ts'
 import { followInventories } from '../gateway/images/inventory.ts'
+import { othersWait } from '../gateway/images/crowd.ts'
 import { createLookups } from '../gateway/images/lookup.ts'
 import { createOrdinaryImages } from '../gateway/images/ordinary-images.ts'
 import { askingNode } from '../gateway/on-pull/asking.ts'
@@ -103,6 +104,7 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
     inProgress,
     ...{ peer, drains, load: running },
     assigned: (...of) => assignments.source(...of),
+    crowded: (node, name) => othersWait(view(), node, name),
   })
   const inventories = followInventories({
     index,

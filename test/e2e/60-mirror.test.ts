@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { restartKubelet } from '../lab/kubelet.ts'
 import { waitFor } from '../lab/wait.ts'
-import { buildctl, ensureInstalled, type Installed, temporary } from './fixtures/insitu.ts'
+import { buildctl, ensureInstalled, type Installed, restartAgents, temporary } from './fixtures/insitu.ts'
 import { podSays, runPod } from './fixtures/pods.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
@@ -95,36 +96,38 @@ it('builds on another node FROM an image that stays on its own, and on the newes
   expect(await says(await startPod(image('app'), 'Never'))).toBe('on second')
 })
 
-it('holds a pod that is applied before its build ends, and starts it when the build is over', async () => {
-  const name = image('held')
-  const building = build(name, 'at last', 12).then((result) => ({ result, at: Date.now() }))
+/** A build that runs for so many seconds, once it runs. */
+async function running(name: string, says: string, seconds: number): Promise<{ ended: Promise<number> }> {
+  const ended = build(name, says, seconds).then(() => Date.now())
   // The build has begun for the mirror as soon as a gateway knows its name.
   await waitFor(
     'the build to run',
-    async () => (await insitu.lab.exec('node1', ['pgrep', '-f', 'sleep 12'])).stdout || undefined,
-    {
-      timeout: 60_000,
-      interval: 200,
-    },
+    async () => (await insitu.lab.exec('node1', ['pgrep', '-f', `sleep ${seconds}`])).stdout || undefined,
+    { timeout: 60_000, interval: 200 },
   )
+  return { ended }
+}
+
+/** When a pod's container started; the kubelet's times are whole seconds. */
+const startOf = async (pod: string, timeout = 30_000): Promise<number> => {
+  const path = 'jsonpath={.status.containerStatuses[0].state.running.startedAt}'
+  const started = async () => (await insitu.kubectl(['get', 'pod', pod, '-o', path])) || undefined
+  return Date.parse(await waitFor(`${pod} to run`, started, { timeout, interval: 100 }))
+}
+
+/** What becomes of a pod that is applied while its image is built. `late`: milliseconds from the build's end to its start. */
+async function podDuring(name: string, seconds: number): Promise<{ late: number; says: string; events: string }> {
+  const { ended } = await running(name, 'at last', seconds)
   const pod = await startPod(name, 'Always')
-  const { at } = await building
-  const startedAt = await waitFor(
-    'the pod to run',
-    async () =>
-      (await insitu.kubectl([
-        'get',
-        'pod',
-        pod,
-        '-o',
-        'jsonpath={.status.containerStatuses[0].state.running.startedAt}',
-      ])) || undefined,
-    { timeout: 30_000, interval: 100 },
-  )
-  // The kubelet's times are whole seconds.
-  expect(Date.parse(startedAt) - at).toBeLessThan(2000)
-  expect(await says(pod)).toBe('at last')
-  expect(await events(pod)).not.toMatch(/ErrImagePull|BackOff|Failed/)
+  const at = await ended
+  return { late: (await startOf(pod)) - at, says: await says(pod), events: await events(pod) }
+}
+
+it('holds a pod that is applied before its build ends, and starts it when the build is over', async () => {
+  const pod = await podDuring(image('held'), 12)
+  expect(pod.late).toBeLessThan(2000)
+  expect(pod.says).toBe('at last')
+  expect(pod.events).not.toMatch(/ErrImagePull|BackOff|Failed/)
 })
 
 it('is reachable on the loopback of its node only, and known to containerd while the agent is there', async () => {
@@ -145,4 +148,36 @@ it('is taken out of a pull’s way: images of the registry come as before', asyn
     interval: 500,
   })
   expect(await events(pod)).not.toMatch(/ErrImagePull|Failed/)
+})
+
+describe('with a kubelet that pulls one image at a time, as kubelets do by default', () => {
+  const serial = async (settings: { readonly serializeImagePulls?: boolean }): Promise<void> => {
+    await restartKubelet('node2', settings)
+    // Agents read the setting when they start.
+    await restartAgents(insitu)
+    await door[Symbol.asyncDispose]()
+    door = await portForward(insitu.lab)
+  }
+  beforeAll(() => serial({ serializeImagePulls: true }))
+  afterAll(() => serial({}))
+
+  it('holds a pod for as long as no other waits for an image', async () => {
+    const pod = await podDuring(image('alone'), 26)
+    expect(pod.late).toBeLessThan(2000)
+    expect(pod.events).not.toMatch(/ErrImagePull|BackOff|Failed/)
+  })
+
+  it('lets others have theirs, and starts the pod when its build is over all the same', async () => {
+    const name = image('behind')
+    const { ended } = await running(name, 'at last', 40)
+    const held = await startPod(name, 'IfNotPresent')
+    const other = await startPod('docker.io/library/busybox:latest', 'Always')
+    await waitFor('the other to be pulled', async () => /Pulled|Started/.test(await events(other)) || undefined, {
+      timeout: 25_000,
+      interval: 500,
+    })
+    const at = await ended
+    expect((await startOf(held)) - at).toBeLessThan(3000)
+    expect(await events(held)).toContain('other pods of this node wait')
+  })
 })

@@ -24,13 +24,21 @@ export type Joined =
   /** No gateway answered: only what is on this node is known. */
   | { readonly state: 'unreachable' }
 
+/** What happened to the builds of a name; nothing of it: they go on, or one has ended well. */
+export interface Change {
+  /** Why one failed. */
+  readonly failure?: string
+  /** Others wait behind the pull. */
+  readonly crowded?: boolean
+}
+
 export interface Lookups {
   ask(wanted: Wanted): Promise<Joined>
   /**
    * Waits until something happened to the builds of a name, at the gateways that relay them.
-   * @returns why a build failed, if one did.
+   * @param serial also until other pods of this node wait for other images, which come one at a time.
    */
-  change(name: string, by: readonly string[], milliseconds: number): Promise<string | undefined>
+  change(name: string, by: readonly string[], milliseconds: number, serial?: boolean): Promise<Change>
   /** Tells a gateway that the name is pulled and that the Build that waits for that shall go, and waits a little. */
   demand(name: string, at: string, milliseconds: number): Promise<void>
 }
@@ -85,14 +93,16 @@ export function createLookups({ gateways, patience = 15, none = 250, first = 150
       if (missing > 0) for (const address of asked) if (!answers.has(address)) late.add(address)
       return joinAnswers(answers)
     },
-    async change(name, by, milliseconds) {
-      const query = new URLSearchParams({ name, wait: String(Math.min(milliseconds, 25_000)) })
+    async change(name, by, milliseconds, serial = false) {
+      const wait = String(Math.min(milliseconds, 25_000))
+      const query = new URLSearchParams({ name, wait, ...(serial ? { serial: '1' } : {}) })
       const ended = new AbortController()
       const signal = AbortSignal.any([ended.signal, AbortSignal.timeout(milliseconds + 1000)])
       const answers = by.map((address) => get(address, `${gatewayPaths.lookup}?${query.toString()}`, signal))
       const lookup = await Promise.race(answers)
       ended.abort(new Error('another gateway has answered'))
-      return lookup?.state === 'failed' ? lookup.reason : undefined
+      if (lookup?.state === 'failed') return { failure: lookup.reason }
+      return lookup?.state === 'building' && lookup.crowded === true ? { crowded: true } : {}
     },
     async demand(name, at, milliseconds) {
       const wait = Math.min(milliseconds, demandFor)

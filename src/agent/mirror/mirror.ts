@@ -35,8 +35,8 @@ export interface MirrorOptions {
   readonly log: Logger
   /** Milliseconds for which one request waits for a build. */
   readonly hold?: number
-  /** Redirects after which a held pull is let go. */
-  readonly mostHops?: number
+  /** The kubelet pulls one image at a time. */
+  readonly serial?: boolean
   /** For images that insitu did not build; undefined: they are not served. */
   readonly registries?: PublicManifests | undefined
   /** Most nodes that read from this one at a time. */
@@ -90,7 +90,7 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
     handle: createRequests({
       ...{ records, store, lookups, built, remote, ordinary, source, links, log },
       ...(options.hold === undefined ? {} : { hold: options.hold }),
-      ...(options.mostHops === undefined ? {} : { mostHops: options.mostHops }),
+      serial: options.serial ?? false,
       discard,
       count(repository, bytes) {
         received += bytes

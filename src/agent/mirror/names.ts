@@ -7,8 +7,8 @@ import { isNewer, type Lookups } from './lookups.ts'
 export type Resolved =
   | { readonly kind: 'local'; readonly digest: string }
   | { readonly kind: 'remote'; readonly image: BuiltImage; readonly peers: readonly Peer[] }
-  /** Still being built when the time was over. */
-  | { readonly kind: 'building' }
+  /** Still being built when the time was over, or when others waited behind the pull. */
+  | { readonly kind: 'building'; readonly crowded?: boolean }
   | { readonly kind: 'failed'; readonly reason: string }
   | { readonly kind: 'none' }
 
@@ -22,8 +22,14 @@ export interface NamesOptions {
 /**
  * Finds the newest image of a name, here or elsewhere. While it is being built, the answer waits.
  * @param patience milliseconds. A build that fails meanwhile leaves the image that was there before.
+ * @param serial the node's pulls come one at a time: it waits while no other pod does.
  */
-export async function resolveName(name: string, patience: number, options: NamesOptions): Promise<Resolved> {
+export async function resolveName(
+  name: string,
+  patience: number,
+  options: NamesOptions,
+  serial = false,
+): Promise<Resolved> {
   const { records, store, lookups, now = Date.now } = options
   const end = now() + patience
   let failure: string | undefined
@@ -32,7 +38,9 @@ export async function resolveName(name: string, patience: number, options: Names
     if (found.state === 'building') {
       const left = end - now()
       if (left <= 0) return { kind: 'building' }
-      failure = await lookups.change(name, found.by, left)
+      const change = await lookups.change(name, found.by, left, serial)
+      if (change.crowded) return { kind: 'building', crowded: true }
+      failure = change.failure
       continue
     }
     // Otherwise the node would take it for one that insitu did not build, and protect it from the next build.

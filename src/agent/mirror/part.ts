@@ -11,7 +11,7 @@ import type { Gateways } from './gateways.ts'
 import { startMirror } from './mirror.ts'
 import { nodeRegistries } from './ordinary/registries.ts'
 import { ownDirectoryOf, register, tokenFileOf } from './registration.ts'
-import { pullsAreSerial, serialHold, serialPullsFinding } from './serial-pulls.ts'
+import { pullsAreSerial, serialPullsFinding } from './serial-pulls.ts'
 import { mirrorToken } from './token.ts'
 
 export interface MirrorSettings {
@@ -56,7 +56,7 @@ export const mirrorPart = ({ port, gateways, records, tls, hostRoot, onAccess }:
       ...{ containerdRoot: host.distribution.root, containerd: containerdCall(containerd, namespace) },
       ...{ records, gateways: gateways(log), tls, port, token, log, registries },
       ...(context.config.mirror.bases.length === 0 ? {} : { daemon: context.daemonPid }),
-      ...(serial ? serialHold : {}),
+      serial,
     })
     const registration = await register({
       ...{

@@ -3,7 +3,6 @@ import { createLogger } from '../../kernel/log.ts'
 import type { Lookup } from '../../api/images.ts'
 import type { Gateways } from './gateways.ts'
 import { type Mirror, type MirrorOptions, startMirror } from './mirror.ts'
-import { serialHold } from './serial-pulls.ts'
 
 // How soon a pull goes on to its registry: one question to all gateways at a time, and none that waits for a dead one.
 
@@ -91,16 +90,24 @@ test('without any gateway nothing is waited for', async () => {
   expect(asked).toEqual([])
 })
 
-test('a pull of what is being built is refused at its first answer where the kubelet pulls one image at a time', async () => {
+test('where the kubelet pulls one image at a time a pull of what is being built is over when others wait behind it', async () => {
   const { asked, base, questions } = await open(['one'], [], {
-    ...{ answer: { state: 'building', node: 'n' } },
-    ...{ ...serialHold, hold: 0 },
+    ...{ answer: { state: 'building', node: 'n', crowded: true }, serial: true, hold: 100 },
   })
-  const answered = fetch(`${base}/manifests/v1?ns=docker.io`, { method: 'HEAD', redirect: 'manual' })
-  await questions(1)
-  for (const { answer } of asked) answer()
-  const { ok, headers } = await answered
-  expect([ok, headers.get('location')]).toEqual([false, null])
+  const pull = async (hop: string): Promise<{ answer: Response; waited: string | undefined }> => {
+    const before = asked.length
+    const answered = fetch(`${base}/manifests/v1?ns=docker.io${hop}`, { method: 'HEAD', redirect: 'manual' })
+    for (const number of [1, 2]) {
+      await questions(before + number)
+      asked.at(-1)?.answer()
+    }
+    return { answer: await answered, waited: asked.at(-1)?.path }
+  }
+  // For a moment it is held in any case.
+  expect((await pull('')).waited).not.toContain('serial')
+  const { answer, waited } = await pull('&insitu-hop=1')
+  expect(waited).toContain('serial=1')
+  expect([answer.status, answer.statusText]).toEqual([300, expect.stringContaining('other pods of this node wait')])
 })
 
 test('what is no address is a bad request, and the next one is answered', async () => {

@@ -9,6 +9,7 @@ import { relayBlob, type RelayOptions } from './relay-blob.ts'
 import type { Remote } from './remote.ts'
 import { serveContent } from './serve-content.ts'
 import type { Ordinary } from './ordinary/ordinary.ts'
+import { serialHold } from './serial-pulls.ts'
 import { nextHop, parseTarget, type Target } from './target.ts'
 import { createTurns } from './turns.ts'
 
@@ -21,6 +22,8 @@ export interface RequestsOptions extends NamesOptions, Omit<RelayOptions, 'onCor
   readonly log: Logger
   /** Milliseconds for which one request waits for a build. Default 27,000: containerd gives a mirror 30 s. */
   readonly hold?: number
+  /** The node's pulls come one at a time: one is held for long only while no other pod waits for an image. */
+  readonly serial?: boolean
   /** Redirects after which a held pull is let go. Default 9: Go's client follows as many. */
   readonly mostHops?: number
   /** Throws away what containerd has of a blob that came wrong. */
@@ -43,7 +46,9 @@ export function createRequests(options: RequestsOptions) {
   ): Promise<void> => {
     const { repository, hop } = target
     const name = `${repository}:${target.tag}`
-    const resolved = await resolveName(name, hold, options)
+    const { serial = false } = options
+    const first = serial && hop === 0
+    const resolved = await resolveName(name, first ? Math.min(hold, serialHold) : hold, options, serial && !first)
     switch (resolved.kind) {
       case 'none':
         remote.unknown(repository)
@@ -51,6 +56,9 @@ export function createRequests(options: RequestsOptions) {
       case 'failed':
         return endPull(response, `the build of ${name} failed: ${resolved.reason}`)
       case 'building':
+        if (resolved.crowded) {
+          return endPull(response, `${name} is still being built, and other pods of this node wait for their images`)
+        }
         if (hop < mostHops) return void response.writeHead(307, { location: nextHop(url, hop) }).end()
         return endPull(response, `${name} is still being built; it is waited for again with the next try`)
       case 'local':

@@ -25,16 +25,15 @@ function serialFlag(args: readonly string[]): boolean | undefined {
 }
 
 /**
- * How long a pull waits for a build where all other pulls of the node wait behind it: one answer of ten seconds, which
- * is the kubelet's first back-off. So at least half of the time is left to the other pods, and a build that is nearly
- * done still spares its pod the back-off.
+ * Milliseconds that a pull waits for a build although other pods of the node may wait behind it: as long as the kubelet's first
+ * back-off. So a build that is nearly done spares its pod the back-off, and half of the time is left to the others.
  */
-export const serialHold = { hold: 10_000, mostHops: 0 }
+export const serialHold = 10_000
 
 export const serialPullsFinding: Finding = {
   code: 'PULLS_SERIAL',
   severity: 'info',
   message:
-    'the kubelet pulls one image at a time, so that a pull that waits for a build would stop all others: the mirror holds one for 10 seconds only, then the kubelet tries again by its own back-off',
+    'the kubelet pulls one image at a time, so that a pull that waits for a build stops all others: it is held while no other pod of the node waits for an image, else for 10 seconds, and tried again by the kubelet’s back-off',
   fix: 'set serializeImagePulls: false in the kubelet’s configuration, and maxParallelImagePulls not at all or well above the number of pods that wait for builds; restart the kubelet, then the agent',
 }

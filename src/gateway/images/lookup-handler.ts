@@ -15,7 +15,8 @@ export function lookupHandler(lookups: Lookups, namespace: string): HttpHandler 
     if (!wanted) return { status: 400, body: 'name= or repository= and digest= must be valid\n' }
     const wait = Number(query.get('wait') ?? '0')
     const limit = Number.isFinite(wait) ? Math.min(Math.max(wait, 0), longestWait) : 0
-    const found: Lookup = await lookups.lookup(wanted, agent.node, limit, signal, query.get('demand') === '1')
+    const how = { demand: query.get('demand') === '1', serial: query.get('serial') === '1' }
+    const found: Lookup = await lookups.lookup(wanted, agent.node, limit, signal, how)
     return json(200, found)
   }
 }

@@ -100,3 +100,21 @@ test('a caller that goes away is not waited with', async () => {
   expect((await waiting).state).toBe('building')
   expect(lookups.held).toBe(0)
 })
+
+test('the answer to a node that pulls one image at a time is held while nobody waits behind it there', async () => {
+  const index = createImageIndex()
+  const builds = createInProgress()
+  let crowd = false
+  const crowded = (node: string, of: string): boolean => crowd && node === 'n9' && of === name
+  const lookups = createLookups({ ...{ index, inProgress: builds, crowded }, peer: () => undefined, load: () => 0 })
+  builds.begin([name])
+  const plain = lookups.lookup({ name }, 'n9', 60_000, never)
+  const serial = lookups.lookup({ name }, 'n9', 60_000, never, { serial: true })
+  expect(lookups.held).toBe(2)
+  crowd = true
+  expect(await serial).toEqual({ state: 'building', node: undefined, crowded: true })
+  expect(lookups.held, 'who did not ask so is held').toBe(1)
+  expect(await lookups.lookup({ name }, 'n9', 60_000, never, { serial: true })).toMatchObject({ crowded: true })
+  expect(await lookups.lookup({ name }, 'n9', 0, never)).toEqual({ state: 'building', node: undefined })
+  void plain
+})

@@ -24,23 +24,33 @@ export interface LookupOptions {
   readonly drains?: (node: string) => boolean
   /** The node from which this one should get the image, where somebody decided that. */
   readonly assigned?: (asking: string, image: BuiltImage) => string | undefined
+  /** Whether pods of a node wait for other images than this. */
+  readonly crowded?: (node: string, name: string) => boolean
   /** Names that Builds wait for a pull of. */
   readonly pulls?: Pick<Pulls, 'answer' | 'demand'> | undefined
   /** Two callers get different first choices among equals. 0 ≤ x < 1. */
   readonly random?: () => number
 }
 
+export interface How {
+  readonly demand?: boolean
+  readonly serial?: boolean
+}
+
 export interface Lookups {
   /**
    * @param asking the node that asks, which is not named to itself.
    * @param wait milliseconds to hold the answer while the name is being built.
-   * @param demand a Build that waits for a pull of the name is to be built.
+   * @param how `demand`: a Build that waits for a pull of the name is to be built; `serial`: the node pulls one image at a time,
+   * so the answer is not held while others wait.
    */
-  lookup(wanted: Wanted, asking: string, wait: number, signal: AbortSignal, demand?: boolean): Promise<Lookup>
+  lookup(wanted: Wanted, asking: string, wait: number, signal: AbortSignal, how?: How): Promise<Lookup>
   /** Answers that are held now. */
   readonly held: number
 }
 
+/** Milliseconds between two looks at who else waits on a node. */
+const crowdInterval = 500
 /** So many are enough to go on when some die. */
 const mostPeers = 8
 /** Of the nodes that have an image everybody has, so many are looked at. */
@@ -74,7 +84,7 @@ export function createLookups(options: LookupOptions): Lookups {
   }
 
   return {
-    async lookup(wanted, asking, wait, signal, demand = false) {
+    async lookup(wanted, asking, wait, signal, { demand = false, serial = false } = {}) {
       if ('digest' in wanted) {
         const { repository, digest } = wanted
         const built = index.byDigest(repository, digest)
@@ -90,9 +100,10 @@ export function createLookups(options: LookupOptions): Lookups {
         if (said) return said
         if (!inProgress.of(name)) return here(index.newest(name), asking)
       }
-      const failure = wait > 0 ? await ended(name, wait, signal) : undefined
+      const isCrowded = (): boolean => serial && options.crowded?.(asking, name) === true
+      const failure = wait > 0 ? await ended(name, wait, signal, isCrowded) : undefined
       const building = inProgress.of(name)
-      if (building) return { state: 'building', node: building.node }
+      if (building) return { state: 'building', node: building.node, ...(isCrowded() ? { crowded: true } : {}) }
       const found = index.newest(name)
       if (!found && failure !== undefined) return { state: 'failed', reason: failure }
       return here(found, asking)
@@ -102,13 +113,22 @@ export function createLookups(options: LookupOptions): Lookups {
     },
   }
 
-  /** Waits until no build of the name is left, the time is over or nobody listens. @returns why the last one failed. */
-  async function ended(name: string, wait: number, signal: AbortSignal): Promise<string | undefined> {
-    if (signal.aborted) return undefined
+  /**
+   * Waits until no build of the name is left, the time is over, nobody listens, or others wait behind it.
+   * @returns why the last one failed.
+   */
+  async function ended(
+    name: string,
+    wait: number,
+    signal: AbortSignal,
+    isCrowded: () => boolean,
+  ): Promise<string | undefined> {
+    if (signal.aborted || isCrowded()) return undefined
     held += 1
     const { promise, resolve } = Promise.withResolvers<string | undefined>()
     const over = (): void => resolve(undefined)
     const timer = setTimeout(over, wait)
+    const looks = setInterval(() => isCrowded() && over(), crowdInterval)
     signal.addEventListener('abort', over, { once: true })
     const stop = inProgress.next(name, (failure) => {
       if (!inProgress.of(name)) resolve(failure)
@@ -119,6 +139,7 @@ export function createLookups(options: LookupOptions): Lookups {
       held -= 1
       stop()
       clearTimeout(timer)
+      clearInterval(looks)
       signal.removeEventListener('abort', over)
     }
   }

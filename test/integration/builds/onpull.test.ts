@@ -152,7 +152,7 @@ const condition = (build: Build | undefined, type: string) => build?.status?.con
 /** As an agent does it: asks until the answer is one. */
 async function pull(gateway: Gateway, image: string, node = 'node-1'): Promise<Lookup> {
   for (let tries = 0; tries < 100; tries += 1) {
-    const answer = await gateway.lookups.lookup({ name: image }, node, 1000, signal, true)
+    const answer = await gateway.lookups.lookup({ name: image }, node, 1000, signal, { demand: true })
     if (answer.state !== 'onPull' && answer.state !== 'building') return answer
   }
   throw new Error(`${image} was neither built nor refused`)
@@ -317,7 +317,9 @@ describe('names', () => {
     expect(condition(squatter, 'Accepted')?.message).toContain(
       `the name ${image} is not allowed (rule: tenant "tenants": names)`,
     )
-    expect(await one.lookups.lookup({ name: image }, 'node-1', 1000, signal, true)).toEqual({ state: 'none' })
+    expect(await one.lookups.lookup({ name: image }, 'node-1', 1000, signal, { demand: true })).toEqual({
+      state: 'none',
+    })
     await wait('owner', { output: { names: [image] } })
     await builds.seen('owner', 'has its name', (b) => condition(b, 'Accepted')?.status === 'True')
     await claimed('owner')
@@ -332,7 +334,7 @@ describe('names', () => {
     await wait('rightful', { output: { names: [image] } }, 'tenant')
     await claimed('rightful', 'tenant')
     const stopped = new AbortController()
-    const held = one.lookups.lookup({ name: image }, 'node-1', 60_000, stopped.signal, true)
+    const held = one.lookups.lookup({ name: image }, 'node-1', 60_000, stopped.signal, { demand: true })
     const own = await until('its Build', async () => (await begun('rightful', 'tenant'))[0])
     stopped.abort(new Error('seen'))
     await held

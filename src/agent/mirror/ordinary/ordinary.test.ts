@@ -183,7 +183,7 @@ describe('content of ordinary images', () => {
               ? { state: 'here' as const, image: { name: 'x', digest, version: 0 }, peers: [peer] }
               : { state: 'none' as const },
           ),
-        change: () => Promise.resolve(undefined),
+        change: () => Promise.resolve({}),
         demand: () => Promise.resolve(),
       },
       remote: {
