@@ -30,6 +30,8 @@ export interface RescueOptions {
 export function createRescue(options: RescueOptions): { look(): Promise<void>; stop(): void } {
   const { index, inProgress, view, agents, logger, interval = 1000, again = 30_000, now = Date.now } = options
   const tried = new Map<string, number>()
+  /** Nodes and names that are being brought there: a large image takes longer than a try. */
+  const running = new Set<string>()
   const stopping = new AbortController()
 
   const wanted = (): { readonly node: string; readonly image: BuiltImage }[] => {
@@ -38,7 +40,7 @@ export function createRescue(options: RescueOptions): { look(): Promise<void>; s
       for (const pod of view.waitingFor(name)) {
         const image = index.newest(name)
         if (pod.node === undefined || !image || inProgress.of(name) || !options.reachable(pod.node)) continue
-        if (!isStuck(pod, name)) continue
+        if (!isStuck(pod, name) || running.has(`${pod.node} ${name}`)) continue
         found.set(`${pod.node} ${name} ${image.version} ${pod.namespace}/${pod.name}`, { node: pod.node, image })
       }
     }
@@ -51,6 +53,8 @@ export function createRescue(options: RescueOptions): { look(): Promise<void>; s
   }
   const rescue = async ({ node, image }: { node: string; image: BuiltImage }): Promise<void> => {
     const holders = index.holders(image)
+    const key = `${node} ${image.name}`
+    running.add(key)
     try {
       if (!holders.includes(node)) {
         await agents.pull(node, image, holders.slice(0, 4), () => undefined, stopping.signal)
@@ -63,6 +67,8 @@ export function createRescue(options: RescueOptions): { look(): Promise<void>; s
         { node, image, err: describeError(error) },
         'a pod waits for an image that could not be brought there',
       )
+    } finally {
+      running.delete(key)
     }
   }
   const look = async (): Promise<void> => {
