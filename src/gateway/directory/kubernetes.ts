@@ -137,7 +137,11 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
     report: agent.report,
     ready: agent.ready,
     // The agent that is there now: a build may have been placed before its pod was replaced.
-    instance: () => (agents.get(agent.node) ?? agent).uid,
+    instance: () => {
+      // A node that was switched off and on has the same pod, with another address, and says no word to old connections.
+      const { uid, ip, ended } = agents.get(agent.node) ?? agent
+      return [uid, ip, ended?.at].join(' ')
+    },
     dial: async (signal) => {
       const now = agents.get(agent.node) ?? agent
       return reached(now, dialAgent(addressOf(now), tls, signal), signal)

@@ -46,9 +46,9 @@ export interface NodeConnectionsOptions {
   readonly vigil: Vigil
   /** Counts connections and bytes. */
   readonly telemetry: Pick<Telemetry, 'opened'>
-  /** Milliseconds for which one that nobody uses is kept. Default 10,000: the next build of a series. */
+  /** Milliseconds for which one that nobody uses is kept. Default 0: a node may be switched off and on while nobody looks. */
   readonly idle?: number
-  /** Milliseconds after which one gets no new clients: certificates and the ways through a network change. Default 10 minutes. */
+  /** Milliseconds after which one gets no new clients: certificates, addresses and networks change. Default a minute. */
   readonly fresh?: number
 }
 
@@ -65,7 +65,7 @@ interface Shared {
 }
 
 export function createNodeConnections(options: NodeConnectionsOptions): NodeConnections {
-  const { vigil, telemetry, idle = 10_000, fresh = 600_000 } = options
+  const { vigil, telemetry, idle = 0, fresh = 60_000 } = options
   /** By node: which one its next client gets. */
   const latest = new Map<string, Shared>()
   const dials = new Map<string, Promise<Shared>>()
@@ -77,7 +77,7 @@ export function createNodeConnections(options: NodeConnectionsOptions): NodeConn
     one.destroy()
   }
   const unused = (node: string, one: Shared): void => {
-    if (closed || latest.get(node) !== one || !one.usable()) return end(node, one)
+    if (closed || idle === 0 || latest.get(node) !== one || !one.usable()) return end(node, one)
     one.timer = setTimeout(() => end(node, one), idle).unref()
   }
   const open = async (node: BuildNode): Promise<Shared> => {
