@@ -161,7 +161,6 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       ending.abort(new Error(stopping))
       const closed = listener.close()
       await clients.close({ code: grpcStatus.UNAVAILABLE, message: 'this gateway was stopped' })
-      connections.close()
       await closed
     },
   }

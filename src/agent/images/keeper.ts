@@ -266,9 +266,10 @@ export function createKeeper(options: KeeperOptions): Keeper {
 
   const hold = async (): Promise<void> => {
     const known = [...memory.known.values()].map(({ digest }) => digest)
-    const keep = new Set([...ours(), ...known, ...disputes.keys()])
+    const own = ours()
+    const keep = new Set([...own, ...known, ...disputes.keys()])
     const wanted = [...keep].toSorted().join(' ')
-    if (wanted !== held) await holds.keep(keep, ours())
+    if (wanted !== held) await holds.keep(keep, own)
     held = wanted
   }
 

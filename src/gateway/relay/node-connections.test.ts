@@ -18,7 +18,7 @@ afterEach(() => {
 })
 
 /** A daemon that answers no call, and the ways of two clients to it. */
-function setup(options: { readonly idle?: number; readonly fresh?: number } = {}) {
+function setup(options: { readonly fresh?: number } = {}) {
   const daemons: Http2Server[] = []
   const calls: Http2Stream[] = []
   const agent = { uid: 'first', away: false }
@@ -63,19 +63,27 @@ test('clients that come at once and later share one connection, and one that goe
   expect([theirs.closed, ...calls.map((call) => call.closed)]).toEqual([false, true, false])
 })
 
-test('a connection that nobody uses is kept for the next build, and no longer', async () => {
-  const { node, daemons, counts, clients } = setup({ idle: 60 })
+test('a connection ends with its last client', async () => {
+  const { node, daemons, counts, clients } = setup()
   await clients[0].to(node)
+  await clients[1].to(node)
   clients[0].close()
   await sleep(20)
-  await clients[1].to(node)
-  await sleep(100)
   expect([daemons.length, counts.open], 'used').toEqual([1, 1])
   clients[1].close()
-  await sleep(20)
-  expect(counts.open, 'a moment later').toBe(1)
-  await sleep(100)
+  await sleep(5)
   expect(counts.open).toBe(0)
+})
+
+test('a client that comes in the moment in which the last one goes has its connection', async () => {
+  const { node, daemons, connections } = setup()
+  const last = await connections.take(node)
+  const coming = connections.take(node)
+  last.release()
+  const { connection, release } = await coming
+  expect(connection.lost()).toBeUndefined()
+  release()
+  expect([connection.lost()?.code, daemons.length]).toEqual(['NODE_LOST', 1])
 })
 
 test.each([
@@ -115,17 +123,4 @@ test('a connection that is lost, or takes no more calls, is followed by a new on
   }
   await other.to(node)
   expect(daemons).toHaveLength(3)
-})
-
-test('a gateway that ends keeps no connection that nobody uses', async () => {
-  const { node, counts, connections, clients } = setup()
-  await clients[0].to(node)
-  await clients[1].to(node)
-  clients[0].close()
-  connections.close()
-  await sleep(5)
-  expect(counts.open, 'somebody uses it').toBe(1)
-  clients[1].close()
-  await sleep(5)
-  expect(counts.open).toBe(0)
 })

@@ -37,8 +37,6 @@ export interface Taken {
 export interface NodeConnections {
   /** @throws InsituError NODE_UNREACHABLE (UNAVAILABLE) with the node and the cause. */
   take(node: BuildNode): Promise<Taken>
-  /** Ends those that nobody uses; the others end with their last use. */
-  close(): void
 }
 
 export interface NodeConnectionsOptions {
@@ -46,8 +44,6 @@ export interface NodeConnectionsOptions {
   readonly vigil: Vigil
   /** Counts connections and bytes. */
   readonly telemetry: Pick<Telemetry, 'opened'>
-  /** Milliseconds for which one that nobody uses is kept. Default 0: a node may be switched off and on while nobody looks. */
-  readonly idle?: number
   /** Milliseconds after which one gets no new clients: certificates, addresses and networks change. Default a minute. */
   readonly fresh?: number
 }
@@ -61,24 +57,18 @@ interface Shared {
   usable(): boolean
   destroy(): void
   users: number
-  timer?: NodeJS.Timeout
 }
 
 export function createNodeConnections(options: NodeConnectionsOptions): NodeConnections {
-  const { vigil, telemetry, idle = 0, fresh = 60_000 } = options
+  const { vigil, telemetry, fresh = 60_000 } = options
   /** By node: which one its next client gets. */
   const latest = new Map<string, Shared>()
   const dials = new Map<string, Promise<Shared>>()
-  let closed = false
 
+  /** With its last client: a node may be switched off and on while nobody looks. */
   const end = (node: string, one: Shared): void => {
-    clearTimeout(one.timer)
     if (latest.get(node) === one) latest.delete(node)
     one.destroy()
-  }
-  const unused = (node: string, one: Shared): void => {
-    if (closed || idle === 0 || latest.get(node) !== one || !one.usable()) return end(node, one)
-    one.timer = setTimeout(() => end(node, one), idle).unref()
   }
   const open = async (node: BuildNode): Promise<Shared> => {
     const opened = performance.now()
@@ -98,15 +88,15 @@ export function createNodeConnections(options: NodeConnectionsOptions): NodeConn
       destroy: () => client.destroy(),
       users: 0,
     }
-    const before = latest.get(node.name)
     latest.set(node.name, one)
-    if (before?.users === 0) end(node.name, before)
     return one
   }
-  const shared = (node: BuildNode): Shared | Promise<Shared> => {
-    const { name } = node
+  const current = ({ name }: BuildNode): Shared | undefined => {
     const known = latest.get(name)
-    if (known?.usable()) return known
+    return known?.usable() ? known : undefined
+  }
+  const dialled = (node: BuildNode): Promise<Shared> => {
+    const { name } = node
     const dialling = dials.get(name) ?? open(node).finally(() => dials.delete(name))
     dials.set(name, dialling)
     return dialling
@@ -114,20 +104,16 @@ export function createNodeConnections(options: NodeConnectionsOptions): NodeConn
 
   return {
     async take(node) {
-      const one = await shared(node)
-      clearTimeout(one.timer)
+      // One that is there is taken at once: its last client may go before a promise settles.
+      const one = current(node) ?? (await dialled(node))
       one.users += 1
       return {
         connection: one.connection,
         release() {
           one.users -= 1
-          if (one.users === 0) unused(node.name, one)
+          if (one.users === 0) end(node.name, one)
         },
       }
-    },
-    close() {
-      closed = true
-      for (const [node, one] of latest) if (one.users === 0) end(node, one)
     },
   }
 }
