@@ -145,7 +145,7 @@ export async function clusterParts(
     podLookup: (address, patience) => view.lookupPod(address, patience),
     notReady: () =>
       directory.synced && view.synced && view.knowsOpenNamespaces
-        ? undefined
+        ? images.notReady()
         : 'nodes, pods, namespaces and agents of the cluster are still being listed',
     metrics: () => freshnessMetrics([...view.freshness(), directory.freshness()]) + policy.metrics() + images.metrics(),
     async close() {

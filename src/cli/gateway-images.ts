@@ -54,12 +54,17 @@ export interface ImageParts {
   readonly httpHandlers: HttpHandlers
   /** To be told by the directory. */
   readonly onAgent: (node: string, agent: Agent | undefined) => void
+  /** What it does not know yet although it has been started a moment ago only. For /readyz. */
+  notReady(): string | undefined
   metrics(): string
   close(): Promise<void>
 }
 
 /** Milliseconds after its start in which a gateway knows the images of all nodes. */
 const inventoriesWithin = 30_000
+
+/** … and in which it takes no clients and answers no mirror before it does: it would say that nobody has an image. */
+const unreadyWithin = 10_000
 
 /** What a gateway knows and does about built images: the index, lookups, delivery. */
 export function imageParts(options: ImagePartsOptions): ImageParts {
@@ -137,6 +142,11 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
     }),
     httpHandlers: { [`GET ${gatewayPaths.lookup}`]: lookupHandler(lookups, namespace) },
     onAgent: (node, agent) => inventories.agent(node, agent),
+    notReady() {
+      const { unread } = inventories
+      if (unread === 0 || Date.now() - started >= unreadyWithin) return undefined
+      return `the images of ${unread} of the nodes are still being read`
+    },
     metrics: () =>
       imageMetrics({
         ...counters,

@@ -34,6 +34,8 @@ let front: Front
 let directory: KubernetesDirectory
 let view: LiveView
 let gateway: ImageParts
+/** Another gateway, which has just been started. */
+let start: () => ImageParts
 
 beforeAll(async () => {
   ;[node, server] = await Promise.all([startNode(), startApiServer()])
@@ -68,11 +70,13 @@ beforeAll(async () => {
   const tls = await gatewayTls(authority)
   directory = createKubernetesDirectory({ client, namespace, tls, logger: silent, port: front.port })
   view = watchCluster({ client, logger: silent, agents: () => directory.agents })
-  gateway = imageParts({
-    ...{ client, namespace, tls, config: clusterGateway.delivery, logger: silent },
-    ...{ agents: () => directory.agents, view: () => view, running: () => 0 },
-    peer: ({ node: of, ip }) => (ip === undefined ? undefined : { node: of, host: ip, port: front.port }),
-  })
+  start = () =>
+    imageParts({
+      ...{ client, namespace, tls, config: clusterGateway.delivery, logger: silent },
+      ...{ agents: () => directory.agents, view: () => view, running: () => 0 },
+      peer: ({ node: of, ip }) => (ip === undefined ? undefined : { node: of, host: ip, port: front.port }),
+    })
+  gateway = start()
   directory.onChange((of) => gateway.onAgent(of, directory.agents.get(of)))
   await cluster.agent('n1')
   await until('the agent', () => directory.agents.get('n1')?.ready)
@@ -125,4 +129,16 @@ it('a rebuild that ends on an agent which is being stopped is recorded there, an
   await until('the keeper to have had its time', () => performance.now() - since > 2000)
   expect(await digestOf()).toBe(second)
   expect(gateway.images.holders(name)).toEqual(['n1'])
+})
+
+it('a gateway that has just started is not ready before it knows which images the nodes have', async () => {
+  const another = start()
+  try {
+    another.onAgent('n1', directory.agents.get('n1'))
+    expect(another.notReady()).toBe('the images of 1 of the nodes are still being read')
+    await until('it to be ready', () => another.notReady() === undefined)
+    expect(another.images.holders(name)).toEqual(['n1'])
+  } finally {
+    await another.close()
+  }
 })

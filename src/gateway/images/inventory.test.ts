@@ -68,6 +68,26 @@ test('what fails is tried again, and a node that cannot be read now keeps what i
   await expect.poll(() => inventories.pending).toBe(0)
 })
 
+test('who is unread is said until each node was read once or could not be', async () => {
+  const waiting: (() => void)[] = []
+  const { inventories } = follow(
+    ({ node }) =>
+      new Promise((resolve, reject) =>
+        waiting.push(() => (node === 'broken' ? reject(new Error('no answer')) : resolve({ images: [] }))),
+      ),
+  )
+  expect(inventories.unread).toBe(0)
+  for (const node of ['n1', 'n2', 'broken', 'gone']) inventories.agent(node, agent(node, 1))
+  inventories.agent('gone', undefined)
+  expect(inventories.unread).toBe(3)
+  for (const answer of waiting.splice(0)) answer()
+  await expect.poll(() => inventories.unread).toBe(0)
+  inventories.agent('n1', agent('n1', 2))
+  expect(inventories.pending).toBeGreaterThan(0)
+  expect(inventories.unread).toBe(0)
+  inventories.stop()
+})
+
 test('5,000 agents that appear at once are asked a few at a time', async () => {
   let now = 0
   let most = 0

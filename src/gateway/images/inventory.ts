@@ -25,6 +25,8 @@ export interface Inventories {
   agent(node: string, agent: Agent | undefined): void
   /** Agents whose inventory is wanted and not read yet. */
   readonly pending: number
+  /** Agents that were not asked yet, or have not answered yet, since they appeared. One that failed once is not among them. */
+  readonly unread: number
   stop(): void
 }
 
@@ -38,6 +40,8 @@ interface Followed {
   backoff: Backoff
   timer?: NodeJS.Timeout | undefined
   reading: boolean
+  /** It was read, or could not be. */
+  tried: boolean
 }
 
 /** Reads the inventory of each agent that appears or says that it changed; what fails is tried again until it goes. */
@@ -77,6 +81,7 @@ export function followInventories(options: InventoriesOptions): Inventories {
     }
     running -= 1
     one.reading = false
+    one.tried = true
     const current = !stopped && followed.get(node) === one
     // What could not be read is left as it was: better an old answer than none.
     take(current && images ? images : index.of(node))
@@ -104,7 +109,7 @@ export function followInventories(options: InventoriesOptions): Inventories {
       const key = `${agent.uid} ${agent.ip} ${agent.report?.imagesRevision ?? ''}`
       if (known?.key === key) return
       clearTimeout(known?.timer)
-      const one = known ?? { key, agent, backoff: backoff(), reading: false }
+      const one = known ?? { key, agent, backoff: backoff(), reading: false, tried: false }
       Object.assign(one, { key, agent, timer: undefined })
       followed.set(node, one)
       queue.add(node)
@@ -112,6 +117,9 @@ export function followInventories(options: InventoriesOptions): Inventories {
     },
     get pending() {
       return queue.size + running
+    },
+    get unread() {
+      return [...followed.values()].filter(({ tried }) => !tried).length
     },
     stop() {
       stopped = true
