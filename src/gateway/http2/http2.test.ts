@@ -99,6 +99,24 @@ test('who does not read stops who writes, within the window, and other calls go 
   while (read.bytes < 1 << 20) await new Promise((resolve) => setImmediate(resolve))
 })
 
+test('a writer that was told to wait hears of the room, whatever another one adds meanwhile', async () => {
+  const { client, server } = pair()
+  const calls: Http2Stream[] = []
+  server.on('stream', (stream) => calls.push(stream))
+  server.setWindow(4 << 20)
+  const call = client.request(request)
+  while (calls.length < 1) await new Promise((resolve) => setImmediate(resolve))
+  // The window lets half of it go, which leaves less than what is enough and more than the room that is told of.
+  expect(call.write(Buffer.alloc(limits.streamWindow + (200 << 10)))).toBe(false)
+  let drained = false
+  call.once('drain', () => (drained = true))
+  await expect.poll(() => call.writableLength).toBe(200 << 10)
+  expect(drained).toBe(false)
+  expect(call.write(Buffer.alloc(1))).toBe(false)
+  calls[0]!.resume()
+  await expect.poll(() => drained).toBe(true)
+})
+
 test('a call beyond what the server allows waits for its turn', async () => {
   const { client, server } = pair()
   const calls: Http2Stream[] = []

@@ -99,10 +99,20 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
 
   /** @returns false when the caller should wait for `drain`. */
   write(chunk: Uint8Array): boolean {
+    return this.add(Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length), false)
+  }
+
+  /** `write` of what another stream's `data` brought and no other stream is given: its frame's header is written over. */
+  pass(chunk: Buffer): boolean {
+    return this.add(chunk, true)
+  }
+
+  private add(chunk: Buffer, passed: boolean): boolean {
     if (this.closed || this.ending) return false
-    this.pending.push(Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length))
+    this.pending.push(chunk, passed)
     this.host.wantsToSend(this)
-    this.wantsDrain = this.pending.length >= enough
+    // Only what is sent takes it back: another writer may have been told to wait for a drain.
+    if (this.pending.length >= enough) this.wantsDrain = true
     return !this.wantsDrain
   }
 
