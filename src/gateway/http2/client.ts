@@ -37,8 +37,7 @@ export class Http2Client extends Http2Connection {
    * @param allowance from which it gets a larger window when it turns out to be long.
    */
   request(headers: RawHeaders, allowance?: Allowance): Http2Stream {
-    const stream = new Http2Stream(this)
-    stream.allowance = allowance
+    const stream = new Http2Stream(this, allowance)
     if (this.closing) stream.finish(errorCodes.REFUSED_STREAM)
     else if (this.streams.size < this.remote.maxConcurrentStreams) this.open(stream, headers)
     else this.unopened.push({ stream, headers })

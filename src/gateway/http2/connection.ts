@@ -12,7 +12,7 @@ import { Sender } from './sender.ts'
 import { defaultSettings, maxWindow, type OwnSettings, readSettings, settingsAck, settingsFrame } from './settings.ts'
 import { Http2Stream, type StreamHost } from './stream.ts'
 import { TokenBucket } from './token-bucket.ts'
-import { ReceiveWindow, StreamWindow } from './windows.ts'
+import { type Backlog, ReceiveWindow, StreamWindow } from './windows.ts'
 
 interface ConnectionEvents {
   /** For servers: a call of the peer. */
@@ -54,6 +54,7 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
   /** We are going: no new streams. */
   protected leaving = false
   destroyed = false
+  readonly backlog: Backlog = { waiting: 0 }
   /** Why it ended, where that is known. */
   reason: Error | undefined
   /** When something arrived last, milliseconds of performance.now(). */

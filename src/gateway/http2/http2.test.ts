@@ -310,13 +310,30 @@ async function answersOf(stuck: number, size: number, allowance: Allowance) {
 test('on a shared connection what some leave unread holds up nobody, and is little', async () => {
   const size = 4 << 20
   // Ten times the connection's window is asked for and not read.
-  const { got, held } = await answersOf(20, size, { left: 0, each: 1 << 20 })
+  const { got, held } = await answersOf(20, size, { left: 0, each: 1 << 20, waiting: 0 })
   expect(got).toBe(size)
   expect(held).toBe(20 * 65_535)
 })
 
+test('on a shared connection what one user has waiting leaves another as much room as before', async () => {
+  const { client } = pair()
+  await once(client, 'settings')
+  const [many, other] = [1, 2].map(() => ({ left: 0, each: 0, waiting: 0 }))
+  const calls = Array.from({ length: 9 }, () => client.request(request, many))
+  const room = calls.map((call) => call.write(Buffer.alloc(1 << 20)) || call.write(Buffer.alloc(1)))
+  expect(room).not.toContain(true)
+  const late = client.request(request, many)
+  expect(late.write(Buffer.alloc(100 << 10))).toBe(false)
+  expect(client.request(request, other).write(Buffer.alloc(100 << 10))).toBe(true)
+  expect(many!.waiting).toBeGreaterThan(8 << 20)
+  for (const call of calls) call.close()
+  expect(many!.waiting).toBe(100 << 10)
+  client.destroy()
+  expect([many!.waiting, other!.waiting]).toEqual([0, 0])
+})
+
 test('long calls of a shared connection have larger windows, as many as their user may have', async () => {
-  const allowance = { left: 2 << 20, each: 1 << 20 }
+  const allowance = { left: 2 << 20, each: 1 << 20, waiting: 0 }
   const { unread } = await answersOf(3, 4 << 20, allowance)
   expect(allowance.left, 'the call that has ended gave it back').toBe(2 << 20)
   for (const call of unread) {

@@ -77,7 +77,8 @@ export class Sender {
       stream.queued = true
       this.ready.push(stream)
     }
-    stream.sent()
-    return Math.max(0, bytes)
+    const sent = Math.max(0, bytes)
+    stream.sent(sent)
+    return sent
   }
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { type Duplex, duplexPair } from 'node:stream'
 import { afterEach, expect, test, vi } from 'vitest'
 import { Http2Client } from '../http2/client.ts'
-import { flags, frameHeader, frameTypes, headerFrames, pingFrame, preface } from '../http2/frames.ts'
+import { flags, frameHeader, frameTypes, headerFrames, numberFrame, pingFrame, preface } from '../http2/frames.ts'
 import { encodeHeaders } from '../http2/hpack/encoder.ts'
 import { Http2Server } from '../http2/server.ts'
 import { settingsFrame } from '../http2/settings.ts'
@@ -113,6 +113,50 @@ test('what a client leaves unread goes with it, also when the daemon had said ev
   client.close()
   await done()
   await vi.waitFor(() => expect(closed.sort()).toEqual(['client', 'daemon']))
+})
+
+/** A client of which nothing is known, with the window of its calls. */
+const settings = (window: number): Buffer =>
+  settingsFrame({ role: 'client', initialWindowSize: window, maxConcurrentStreams: 0, maxHeaderListSize: 65_536 })
+
+test('what a client with many calls leaves unread is little for each, and comes when it reads', async () => {
+  const [calls, size] = [200, 512 << 10]
+  const many = { ...limits, maxConcurrentStreams: calls }
+  const [peer, far] = duplexPair()
+  const down = new Http2Server(far, many)
+  const [near, daemonSide] = duplexPair()
+  const up = new Http2Client(near, { ...limits, streamWindow: 65_535, shared: true })
+  const daemon = new Http2Server(daemonSide, many)
+  open.push(down, up, daemon)
+  up.setWindow(16 << 20)
+  const answers: Http2Stream[] = []
+  down.on('stream', (stream, headers) => {
+    answers.push(stream)
+    void pump(stream, up.request(headers, { left: 0, each: 0, waiting: 0 }), { lost: () => undefined })
+  })
+  daemon.on('stream', (stream) => {
+    stream.resume()
+    stream.respond([':status', '200'])
+    stream.end(Buffer.alloc(size), ['grpc-status', '0'])
+  })
+  let read = 0
+  peer.on('data', (chunk: Buffer) => (read += chunk.length))
+  const block = encodeHeaders(request, false)
+  const asked = Array.from({ length: calls }, (_, n) => headerFrames(1 + 2 * n, block, true, 16_384)).flat()
+  peer.write(Buffer.concat([preface, settings(0), ...asked]))
+  const waiting = (): number => answers.reduce((sum, { writableLength }) => sum + writableLength, 0)
+  let before = -1
+  while (waiting() !== before || before < calls) {
+    before = waiting()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  expect(Math.min(...answers.map(({ writableLength }) => writableLength))).toBeGreaterThan(0)
+  expect(before).toBeLessThan(16 << 20)
+  expect(down.backlog.waiting).toBe(before)
+  peer.write(Buffer.concat([settings(size), numberFrame(frameTypes.WINDOW_UPDATE, 0, calls * size)]))
+  await vi.waitFor(() => expect(read).toBeGreaterThan(calls * size), { timeout: 20_000 })
+  await vi.waitFor(() => expect(down.openStreams).toBe(0))
+  expect(down.backlog.waiting).toBe(0)
 })
 
 /** The same numbers for the same seed. */
