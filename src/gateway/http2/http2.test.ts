@@ -282,6 +282,57 @@ test('a GOAWAY of the server ends the calls it has not seen and no others', asyn
   expect(client.closing).toBe(true)
 })
 
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+/** A client whose server reads nothing any more, once `before` has run and a call has filled the socket. */
+async function clogged<T>(before: (client: Http2Client) => T) {
+  const [near, peer] = duplexPair()
+  const client = new Http2Client(near, { streamWindow: 65_535, maxHeaderListSize: 16_384 })
+  open.push(client)
+  const own = {
+    role: 'client',
+    initialWindowSize: 4 << 20,
+    maxConcurrentStreams: 0,
+    maxHeaderListSize: 65_536,
+  } as const
+  peer.write(Buffer.concat([settingsFrame(own), numberFrame(frameTypes.WINDOW_UPDATE, 0, 4 << 20)]))
+  await once(client, 'settings')
+  const calls = before(client)
+  const large = client.request(request)
+  for (let n = 0; n < 20; n++) {
+    large.write(Buffer.alloc(64 << 10))
+    await turn()
+  }
+  expect(near.writableLength).toBeGreaterThanOrEqual(512 << 10)
+  return { client, peer, calls, waiting: () => near.writableLength }
+}
+
+test('calls that we give up while the server reads nothing are not its fault', async () => {
+  const { client, calls } = await clogged((one) => Array.from({ length: 10_001 }, () => one.request(request)))
+  for (const call of calls) call.close(errorCodes.CANCEL)
+  await turn()
+  expect(client.closing).toBe(false)
+})
+
+test('calls that come while the server reads nothing wait for it, and leave nothing behind when they go', async () => {
+  const { client, peer, waiting } = await clogged(() => undefined)
+  const before = waiting()
+  for (let n = 0; n < 10_001; n++) {
+    const call = client.request(request)
+    if (n % 100 === 0) await turn()
+    call.close(errorCodes.CANCEL)
+  }
+  await turn()
+  expect(client.closing).toBe(false)
+  expect(waiting() - before).toBeLessThan(1000)
+  const late = client.request(request)
+  late.write(Buffer.alloc(100))
+  expect(late.id).toBe(0)
+  peer.resume()
+  await expect.poll(() => late.writableLength).toBe(0)
+  expect(late.id).toBeGreaterThan(0)
+})
+
 /** What answers of so many bytes, to calls that nobody reads and then to one that is read, bring to a connection with shared windows. */
 async function answersOf(stuck: number, size: number, allowance: Allowance) {
   const [near, far] = duplexPair()

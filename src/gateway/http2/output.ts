@@ -26,7 +26,7 @@ export class Output {
   private waiting = { frames: 0, bytes: 0 }
 
   /**
-   * @param fill adds DATA frames while the socket is not congested.
+   * @param fill adds what waits while the socket is congested, as far as there is room.
    * @param flooded the peer makes us answer and does not read the answers.
    */
   constructor(socket: Duplex, fill: () => void, flooded: () => void) {
