@@ -32,6 +32,11 @@ export class Http2Client extends Http2Connection {
     return this.leaving || this.destroyed
   }
 
+  /** Half of the calls that the server allows at once are open, or wait to be. */
+  get crowded(): boolean {
+    return this.streams.size + this.unopened.size >= this.remote.maxConcurrentStreams / 2
+  }
+
   /**
    * Starts a call. When the server allows no more at once, or does not read, it waits for its turn.
    * @param allowance from which it gets a larger window when it turns out to be long.
