@@ -19,7 +19,7 @@ export interface ClientOptions {
 /** The client's side of a connection. */
 export class Http2Client extends Http2Connection {
   private nextStream = 1
-  private readonly unopened: { stream: Http2Stream; headers: RawHeaders }[] = []
+  private readonly unopened = new Map<Http2Stream, RawHeaders>()
 
   constructor(socket: Duplex, options: ClientOptions) {
     const { streamWindow: initialWindowSize, maxHeaderListSize, shared = false } = options
@@ -32,22 +32,31 @@ export class Http2Client extends Http2Connection {
     return this.leaving || this.destroyed
   }
 
+  /** Half of the calls that the server allows at once are open, or wait to be. */
+  get crowded(): boolean {
+    return this.streams.size + this.unopened.size >= this.remote.maxConcurrentStreams / 2
+  }
+
   /**
-   * Starts a call. When the server allows no more at once, it waits for its turn.
+   * Starts a call. When the server allows no more at once, or does not read, it waits for its turn.
    * @param allowance from which it gets a larger window when it turns out to be long.
    */
   request(headers: RawHeaders, allowance?: Allowance): Http2Stream {
-    const stream = new Http2Stream(this)
-    stream.allowance = allowance
+    const stream = new Http2Stream(this, allowance)
     if (this.closing) stream.finish(errorCodes.REFUSED_STREAM)
-    else if (this.streams.size < this.remote.maxConcurrentStreams) this.open(stream, headers)
-    else this.unopened.push({ stream, headers })
+    else if (this.hasRoom) this.open(stream, headers)
+    else this.unopened.set(stream, headers)
     return stream
+  }
+
+  /** Frames are kept for a server that does not read, also those of calls that are given up: it gets no more calls until it does. */
+  private get hasRoom(): boolean {
+    return this.streams.size < this.remote.maxConcurrentStreams && this.output.room > 0
   }
 
   override destroy(error?: Error): void {
     super.destroy(error)
-    for (const { stream } of this.unopened.splice(0)) stream.finish(errorCodes.REFUSED_STREAM)
+    this.refuseUnopened()
   }
 
   protected override settingsChanged(): void {
@@ -56,6 +65,16 @@ export class Http2Client extends Http2Connection {
 
   protected override streamGone(): void {
     this.openNext()
+  }
+
+  protected override fill(): void {
+    this.openNext()
+    super.fill()
+  }
+
+  protected override finish(stream: Http2Stream, code: number): void {
+    this.unopened.delete(stream)
+    super.finish(stream, code)
   }
 
   protected skipPreface(chunk: Buffer): Buffer {
@@ -90,7 +109,7 @@ export class Http2Client extends Http2Connection {
     for (const stream of [...this.streams.values()]) {
       if (stream.id > lastStream) this.finish(stream, errorCodes.REFUSED_STREAM)
     }
-    for (const { stream } of this.unopened.splice(0)) stream.finish(errorCodes.REFUSED_STREAM)
+    this.refuseUnopened()
     super.readGoaway(lastStream, code)
   }
 
@@ -103,9 +122,15 @@ export class Http2Client extends Http2Connection {
   }
 
   private openNext(): void {
-    while (this.unopened.length > 0 && this.streams.size < this.remote.maxConcurrentStreams && !this.closing) {
-      const { stream, headers } = this.unopened.shift()!
-      if (!stream.closed) this.open(stream, headers)
+    for (const [stream, headers] of this.unopened) {
+      if (!this.hasRoom || this.closing) return
+      this.unopened.delete(stream)
+      this.open(stream, headers)
     }
+  }
+
+  private refuseUnopened(): void {
+    for (const stream of this.unopened.keys()) stream.finish(errorCodes.REFUSED_STREAM)
+    this.unopened.clear()
   }
 }

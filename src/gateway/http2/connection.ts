@@ -12,7 +12,7 @@ import { Sender } from './sender.ts'
 import { defaultSettings, maxWindow, type OwnSettings, readSettings, settingsAck, settingsFrame } from './settings.ts'
 import { Http2Stream, type StreamHost } from './stream.ts'
 import { TokenBucket } from './token-bucket.ts'
-import { ReceiveWindow, StreamWindow } from './windows.ts'
+import { type Backlog, ReceiveWindow, StreamWindow } from './windows.ts'
 
 interface ConnectionEvents {
   /** For servers: a call of the peer. */
@@ -54,6 +54,7 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
   /** We are going: no new streams. */
   protected leaving = false
   destroyed = false
+  readonly backlog: Backlog = { waiting: 0 }
   /** Why it ended, where that is known. */
   reason: Error | undefined
   /** When something arrived last, milliseconds of performance.now(). */
@@ -82,7 +83,7 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
     this.collector = new HeaderCollector(Math.max(own.maxHeaderListSize * 2, 64 << 10))
     this.output = new Output(
       socket,
-      () => this.sender.fill(),
+      () => this.fill(),
       () => this.fail(new Http2Error('ENHANCE_YOUR_CALM', 'too many frames that want an answer')),
     )
     this.sender = new Sender(this.output, (stream) => this.sendEnd(stream))
@@ -317,6 +318,11 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
     this.emit('goaway')
   }
 
+  /** Adds what waits for room in the socket. */
+  protected fill(): void {
+    this.sender.fill()
+  }
+
   // --- what streams ask for
 
   sendHeaders(stream: Http2Stream, headers: RawHeaders, endStream: boolean): void {
@@ -329,10 +335,7 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
     this.firstBlock = false
     // An answer that ends its stream makes room for the next call, whether the peer reads it or not.
     const provoked = endStream && this.own.role === 'server'
-    for (const frame of headerFrames(stream.id, block, endStream, this.remote.maxFrameSize)) {
-      if (provoked) this.output.answer(frame)
-      else this.output.push(frame)
-    }
+    for (const frame of headerFrames(stream.id, block, endStream, this.remote.maxFrameSize)) this.send(frame, provoked)
   }
 
   wantsToSend(stream: Http2Stream): void {
@@ -345,8 +348,8 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
   }
 
   reset(stream: Http2Stream, code: number): void {
-    // Not the peer's fault when it is our wish; what it provokes is counted.
-    if (stream.id !== 0) this.resetStream(stream.id, code)
+    // A client opens the next call for each that a server gives up; a server is not to blame for calls that its client gives up.
+    if (stream.id !== 0) this.sendReset(stream.id, code, this.own.role === 'server')
     this.finish(stream, code)
   }
 
@@ -391,14 +394,20 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
   /** A violation that concerns one stream. */
   protected streamError(id: number, code: ErrorCode): void {
     const stream = this.streams.get(id)
-    if (stream) this.reset(stream, errorCodes[code])
-    else this.resetStream(id, errorCodes[code])
+    this.sendReset(id, errorCodes[code], true)
+    if (stream) this.finish(stream, errorCodes[code])
     this.countReset()
   }
 
-  private resetStream(id: number, code: number): void {
-    this.output.answer(numberFrame(frameTypes.RST_STREAM, id, code))
+  private sendReset(id: number, code: number, provoked: boolean): void {
+    this.send(numberFrame(frameTypes.RST_STREAM, id, code), provoked)
     this.remember(id)
+  }
+
+  /** @param provoked by the peer, of whom only so much is kept when it does not read. */
+  private send(frame: Buffer, provoked: boolean): void {
+    if (provoked) this.output.answer(frame)
+    else this.output.push(frame)
   }
 
   protected remember(id: number): void {

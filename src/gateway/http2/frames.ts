@@ -25,16 +25,28 @@ export const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1')
 /** A frame header with room for `extra` bytes after it. */
 export function frameHeader(type: number, flag: number, stream: number, length: number, extra = 0): Buffer {
   const frame = Buffer.allocUnsafe(frameHeaderSize + extra)
-  frame[0] = length >>> 16
-  frame[1] = (length >>> 8) & 0xff
-  frame[2] = length & 0xff
-  frame[3] = type
-  frame[4] = flag
-  frame[5] = (stream >>> 24) & 0x7f
-  frame[6] = (stream >>> 16) & 0xff
-  frame[7] = (stream >>> 8) & 0xff
-  frame[8] = stream & 0xff
+  writeFrameHeader(frame, 0, type, flag, stream, length)
   return frame
+}
+
+/** Writes a frame header into `bytes` from `at` on. */
+export function writeFrameHeader(
+  bytes: Buffer,
+  at: number,
+  type: number,
+  flag: number,
+  stream: number,
+  length: number,
+): void {
+  bytes[at] = length >>> 16
+  bytes[at + 1] = (length >>> 8) & 0xff
+  bytes[at + 2] = length & 0xff
+  bytes[at + 3] = type
+  bytes[at + 4] = flag
+  bytes[at + 5] = (stream >>> 24) & 0x7f
+  bytes[at + 6] = (stream >>> 16) & 0xff
+  bytes[at + 7] = (stream >>> 8) & 0xff
+  bytes[at + 8] = stream & 0xff
 }
 
 /** A frame whose payload is one 32-bit number: RST_STREAM, WINDOW_UPDATE. */

@@ -99,6 +99,24 @@ test('who does not read stops who writes, within the window, and other calls go 
   while (read.bytes < 1 << 20) await new Promise((resolve) => setImmediate(resolve))
 })
 
+test('a writer that was told to wait hears of the room, whatever another one adds meanwhile', async () => {
+  const { client, server } = pair()
+  const calls: Http2Stream[] = []
+  server.on('stream', (stream) => calls.push(stream))
+  server.setWindow(4 << 20)
+  const call = client.request(request)
+  while (calls.length < 1) await new Promise((resolve) => setImmediate(resolve))
+  // The window lets half of it go, which leaves less than what is enough and more than the room that is told of.
+  expect(call.write(Buffer.alloc(limits.streamWindow + (200 << 10)))).toBe(false)
+  let drained = false
+  call.once('drain', () => (drained = true))
+  await expect.poll(() => call.writableLength).toBe(200 << 10)
+  expect(drained).toBe(false)
+  expect(call.write(Buffer.alloc(1))).toBe(false)
+  calls[0]!.resume()
+  await expect.poll(() => drained).toBe(true)
+})
+
 test('a call beyond what the server allows waits for its turn', async () => {
   const { client, server } = pair()
   const calls: Http2Stream[] = []
@@ -264,6 +282,57 @@ test('a GOAWAY of the server ends the calls it has not seen and no others', asyn
   expect(client.closing).toBe(true)
 })
 
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+/** A client whose server reads nothing any more, once `before` has run and a call has filled the socket. */
+async function clogged<T>(before: (client: Http2Client) => T) {
+  const [near, peer] = duplexPair()
+  const client = new Http2Client(near, { streamWindow: 65_535, maxHeaderListSize: 16_384 })
+  open.push(client)
+  const own = {
+    role: 'client',
+    initialWindowSize: 4 << 20,
+    maxConcurrentStreams: 0,
+    maxHeaderListSize: 65_536,
+  } as const
+  peer.write(Buffer.concat([settingsFrame(own), numberFrame(frameTypes.WINDOW_UPDATE, 0, 4 << 20)]))
+  await once(client, 'settings')
+  const calls = before(client)
+  const large = client.request(request)
+  for (let n = 0; n < 20; n++) {
+    large.write(Buffer.alloc(64 << 10))
+    await turn()
+  }
+  expect(near.writableLength).toBeGreaterThanOrEqual(512 << 10)
+  return { client, peer, calls, waiting: () => near.writableLength }
+}
+
+test('calls that we give up while the server reads nothing are not its fault', async () => {
+  const { client, calls } = await clogged((one) => Array.from({ length: 10_001 }, () => one.request(request)))
+  for (const call of calls) call.close(errorCodes.CANCEL)
+  await turn()
+  expect(client.closing).toBe(false)
+})
+
+test('calls that come while the server reads nothing wait for it, and leave nothing behind when they go', async () => {
+  const { client, peer, waiting } = await clogged(() => undefined)
+  const before = waiting()
+  for (let n = 0; n < 10_001; n++) {
+    const call = client.request(request)
+    if (n % 100 === 0) await turn()
+    call.close(errorCodes.CANCEL)
+  }
+  await turn()
+  expect(client.closing).toBe(false)
+  expect(waiting() - before).toBeLessThan(1000)
+  const late = client.request(request)
+  late.write(Buffer.alloc(100))
+  expect(late.id).toBe(0)
+  peer.resume()
+  await expect.poll(() => late.writableLength).toBe(0)
+  expect(late.id).toBeGreaterThan(0)
+})
+
 /** What answers of so many bytes, to calls that nobody reads and then to one that is read, bring to a connection with shared windows. */
 async function answersOf(stuck: number, size: number, allowance: Allowance) {
   const [near, far] = duplexPair()
@@ -292,13 +361,30 @@ async function answersOf(stuck: number, size: number, allowance: Allowance) {
 test('on a shared connection what some leave unread holds up nobody, and is little', async () => {
   const size = 4 << 20
   // Ten times the connection's window is asked for and not read.
-  const { got, held } = await answersOf(20, size, { left: 0, each: 1 << 20 })
+  const { got, held } = await answersOf(20, size, { left: 0, each: 1 << 20, waiting: 0 })
   expect(got).toBe(size)
   expect(held).toBe(20 * 65_535)
 })
 
+test('on a shared connection what one user has waiting leaves another as much room as before', async () => {
+  const { client } = pair()
+  await once(client, 'settings')
+  const [many, other] = [1, 2].map(() => ({ left: 0, each: 0, waiting: 0 }))
+  const calls = Array.from({ length: 9 }, () => client.request(request, many))
+  const room = calls.map((call) => call.write(Buffer.alloc(1 << 20)) || call.write(Buffer.alloc(1)))
+  expect(room).not.toContain(true)
+  const late = client.request(request, many)
+  expect(late.write(Buffer.alloc(100 << 10))).toBe(false)
+  expect(client.request(request, other).write(Buffer.alloc(100 << 10))).toBe(true)
+  expect(many!.waiting).toBeGreaterThan(8 << 20)
+  for (const call of calls) call.close()
+  expect(many!.waiting).toBe(100 << 10)
+  client.destroy()
+  expect([many!.waiting, other!.waiting]).toEqual([0, 0])
+})
+
 test('long calls of a shared connection have larger windows, as many as their user may have', async () => {
-  const allowance = { left: 2 << 20, each: 1 << 20 }
+  const allowance = { left: 2 << 20, each: 1 << 20, waiting: 0 }
   const { unread } = await answersOf(3, 4 << 20, allowance)
   expect(allowance.left, 'the call that has ended gave it back').toBe(2 << 20)
   for (const call of unread) {

@@ -1,4 +1,6 @@
 import type { Duplex } from 'node:stream'
+import type { ChunkQueue } from './chunk-queue.ts'
+import { frameHeader, frameHeaderSize, frameTypes, writeFrameHeader } from './frames.ts'
 
 /** Bytes that may wait in the socket before streams have to hold theirs back. */
 const congestion = 512 << 10
@@ -24,7 +26,7 @@ export class Output {
   private waiting = { frames: 0, bytes: 0 }
 
   /**
-   * @param fill adds DATA frames while the socket is not congested.
+   * @param fill adds what waits while the socket is congested, as far as there is room.
    * @param flooded the peer makes us answer and does not read the answers.
    */
   constructor(socket: Duplex, fill: () => void, flooded: () => void) {
@@ -47,6 +49,28 @@ export class Output {
     this.frames.push(bytes)
     this.bytes += bytes.length
     if (!this.filling) this.schedule()
+  }
+
+  /**
+   * Adds a DATA frame of the first `size` bytes that wait. Frames that were read in one go and leave in one go stay one
+   * piece of memory: between two of them is what was the header of the second, and its new one goes there.
+   */
+  pushData(flag: number, stream: number, size: number, pending: ChunkQueue): void {
+    let begun = false
+    pending.take(size, (slice, passed) => {
+      const last = this.frames.at(-1)
+      if (!begun && passed && last && follows(last, slice)) {
+        const both = Buffer.from(slice.buffer, last.byteOffset, last.length + frameHeaderSize + slice.length)
+        writeFrameHeader(both, last.length, frameTypes.DATA, flag, stream, size)
+        this.frames[this.frames.length - 1] = both
+        this.bytes += frameHeaderSize + slice.length
+      } else {
+        if (!begun) this.push(frameHeader(frameTypes.DATA, flag, stream, size))
+        this.push(slice)
+      }
+      begun = true
+    })
+    if (!begun) this.push(frameHeader(frameTypes.DATA, flag, stream, size))
   }
 
   /** Adds a frame that the peer provoked. */
@@ -100,3 +124,7 @@ export class Output {
     socket.uncork()
   }
 }
+
+/** Nothing but a frame header was between them when they were read. */
+const follows = (last: Buffer, slice: Buffer): boolean =>
+  last.buffer === slice.buffer && last.byteOffset + last.length + frameHeaderSize === slice.byteOffset

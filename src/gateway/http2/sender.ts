@@ -1,4 +1,4 @@
-import { defaultFrameSize, flags, frameHeader, frameTypes } from './frames.ts'
+import { defaultFrameSize, flags } from './frames.ts'
 import { defaultSettings } from './settings.ts'
 import type { Output } from './output.ts'
 import type { Http2Stream } from './stream.ts'
@@ -60,13 +60,14 @@ export class Sender {
     stream.queued = false
     if (stream.closed || stream.endSent) return 0
     const { pending } = stream
-    const bytes = Math.min(pending.length, this.frameSize, stream.sendWindow, this.window)
+    const limit = Math.min(this.frameSize, stream.sendWindow, this.window)
+    // A frame for each that arrived: then most of what was read in one go leaves in one piece.
+    const bytes = Math.min(limit, pending.next >= bulk ? pending.next : pending.length)
     const last = stream.writableEnded && pending.length <= Math.max(0, bytes)
     const endStream = last && stream.trailers === undefined
     if (bytes > 0 || endStream) {
       const size = Math.max(0, bytes)
-      this.output.push(frameHeader(frameTypes.DATA, endStream ? flags.END_STREAM : 0, stream.id, size))
-      pending.take(size, (slice) => this.output.push(slice))
+      this.output.pushData(endStream ? flags.END_STREAM : 0, stream.id, size, pending)
       stream.sendWindow -= size
       this.window -= size
     }
@@ -76,7 +77,8 @@ export class Sender {
       stream.queued = true
       this.ready.push(stream)
     }
-    stream.sent()
-    return Math.max(0, bytes)
+    const sent = Math.max(0, bytes)
+    stream.sent(sent)
+    return sent
   }
 }

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { ChunkQueue } from './chunk-queue.ts'
 import { errorCodes } from './errors.ts'
 import type { RawHeaders } from './raw-headers.ts'
-import type { Allowance, StreamWindow } from './windows.ts'
+import type { Allowance, Backlog, StreamWindow } from './windows.ts'
 
 interface StreamEvents {
   data: [chunk: Buffer]
@@ -19,6 +19,8 @@ interface StreamEvents {
 
 /** What a stream needs of its connection. */
 export interface StreamHost {
+  /** Of the streams that have no allowance. */
+  readonly backlog: Backlog
   sendHeaders(stream: Http2Stream, headers: RawHeaders, endStream: boolean): void
   /** There is something to send. */
   wantsToSend(stream: Http2Stream): void
@@ -27,8 +29,11 @@ export interface StreamHost {
   reset(stream: Http2Stream, code: number): void
 }
 
-/** Bytes of one stream that may wait before `write` says that it is enough. */
+/** Bytes of one stream that may wait before `write` says that it is enough … */
 const enough = 256 << 10
+/** … and once so many of its user's streams wait: who leaves a thousand calls unread should not fill our memory. */
+const enoughOfMany = 16 << 10
+const many = 8 << 20
 
 /**
  * One call. It has the manners of a Duplex of Node (data, end, pause, resume, write, end, drain) without its cost:
@@ -45,7 +50,7 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
   /** What the peer may send, from when the stream is opened on. */
   window: StreamWindow | undefined
   /** From which that is enlarged. */
-  allowance: Allowance | undefined
+  readonly allowance: Allowance | undefined
   readonly pending = new ChunkQueue()
   /** In the connection's list of streams that have something to send. */
   queued = false
@@ -57,6 +62,7 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
   opened = false
 
   private readonly host: StreamHost
+  private readonly backlog: Backlog
   private readonly unread = new ChunkQueue()
   private flowing: boolean | null = null
   private resuming = false
@@ -65,9 +71,11 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
   private finalHeaders: RawHeaders | undefined
   private ending = false
 
-  constructor(host: StreamHost) {
+  constructor(host: StreamHost, allowance?: Allowance) {
     super()
     this.host = host
+    this.allowance = allowance
+    this.backlog = allowance ?? host.backlog
   }
 
   get destroyed(): boolean {
@@ -99,11 +107,26 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
 
   /** @returns false when the caller should wait for `drain`. */
   write(chunk: Uint8Array): boolean {
+    return this.add(Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length), false)
+  }
+
+  /** `write` of what another stream's `data` brought and no other stream is given: its frame's header is written over. */
+  pass(chunk: Buffer): boolean {
+    return this.add(chunk, true)
+  }
+
+  private add(chunk: Buffer, passed: boolean): boolean {
     if (this.closed || this.ending) return false
-    this.pending.push(Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length))
+    this.pending.push(chunk, passed)
+    this.backlog.waiting += chunk.length
     this.host.wantsToSend(this)
-    this.wantsDrain = this.pending.length >= enough
+    // Only what is sent takes it back: another writer may have been told to wait for a drain.
+    if (this.pending.length >= this.enough) this.wantsDrain = true
     return !this.wantsDrain
+  }
+
+  private get enough(): number {
+    return this.backlog.waiting < many ? enough : enoughOfMany
   }
 
   /** Ends our side after what was written, with trailers where there are some. */
@@ -120,9 +143,10 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
     return this.finalHeaders
   }
 
-  /** For the connection, after it has sent something. */
-  sent(): void {
-    if (!this.wantsDrain || this.pending.length >= enough / 2) return
+  /** For the connection, after it has sent so many bytes. */
+  sent(bytes: number): void {
+    this.backlog.waiting -= bytes
+    if (!this.wantsDrain || this.pending.length >= this.enough / 2) return
     this.wantsDrain = false
     this.emit('drain')
   }
@@ -173,6 +197,7 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
   finish(code: number): number {
     this.closed = true
     this.rstCode = code
+    this.backlog.waiting -= this.pending.length
     this.pending.clear()
     const lost = code === errorCodes.NO_ERROR && this.remoteEnded ? 0 : this.unread.length
     if (lost > 0) this.unread.clear()

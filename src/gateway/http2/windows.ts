@@ -1,5 +1,10 @@
+/** What the calls of one user leave waiting to be sent, all together. Bytes. */
+export interface Backlog {
+  waiting: number
+}
+
 /** What calls of one user may have on their way beyond their first windows, and how much of it one call gets. Bytes. */
-export interface Allowance {
+export interface Allowance extends Backlog {
   left: number
   readonly each: number
 }

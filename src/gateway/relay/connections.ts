@@ -132,7 +132,7 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
       const path = header(raw, ':path') ?? ''
       if (!(header(raw, 'content-type') ?? '').startsWith('application/grpc')) {
         const from = { remoteAddress: connection.remote.address, agent: connection.agent, signal: gone.signal }
-        void http.answer(stream, headerObject(raw), { ...from, secure: connection.secure })
+        void http.answer(stream, headerObject(raw), { ...from, secure: connection.secure, connection: session })
         return
       }
       if (expired.has(session) && !outlivesCertificate(path)) return endCall(stream, statusOf(certificateEnded()))

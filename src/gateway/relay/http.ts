@@ -5,6 +5,7 @@ import { InsituError } from '../../kernel/errors.ts'
 import { readBody } from '../../kernel/grpc/framing.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { AgentIdentity } from '../listener/certificate.ts'
+import { createBodyPlaces } from './body-places.ts'
 
 export interface HttpRequest {
   readonly headers: Readonly<Record<string, string | undefined>>
@@ -39,9 +40,6 @@ const unasked = 200
 
 const bodyLimit = 64 << 10
 
-/** Bodies that are read at the same time, for everybody together: who asks may be a stranger. */
-const mostBodies = 256
-
 /** Milliseconds that a body may take. */
 const bodyTime = 10_000
 
@@ -53,22 +51,31 @@ export interface HttpAnswers {
 export interface HttpSource extends Pick<HttpRequest, 'remoteAddress' | 'agent' | 'signal'> {
   /** Over TLS. What comes without it finds nothing here. */
   readonly secure: boolean
+  /** The same object for all requests of a connection. */
+  readonly connection: object
 }
 
 export function createHttpAnswers(handlers: HttpHandlers, logger: Logger): HttpAnswers {
-  let bodies = 0
-  const bodyOf = async (stream: Http2Stream): Promise<Buffer> => {
-    bodies += 1
+  const places = createBodyPlaces()
+  /** @returns undefined when too many are read already. */
+  const bodyOf = async (
+    stream: Http2Stream,
+    { agent, connection, remoteAddress }: Pick<HttpSource, 'agent' | 'connection' | 'remoteAddress'>,
+  ): Promise<Buffer | undefined> => {
+    // Agents are known, and what has ended with its headers keeps nothing: strangers should not have them put off.
+    const counted = !agent && !stream.remoteEnded
+    const release = counted ? places.take(connection, remoteAddress) : () => undefined
+    if (!release) return undefined
     const timer = setTimeout(() => stream.close(errorCodes.CANCEL), bodyTime)
     try {
       return await readBody(stream, bodyLimit)
     } finally {
-      bodies -= 1
+      release()
       clearTimeout(timer)
     }
   }
   return {
-    async answer(stream, headers, { secure, ...from }) {
+    async answer(stream, headers, { secure, connection, ...from }) {
       const send = ({ status, contentType, body }: HttpResponse): void => {
         stream.respond([':status', String(status), 'content-type', contentType ?? 'text/plain; charset=utf-8'])
         stream.end(Buffer.from(body))
@@ -79,8 +86,8 @@ export function createHttpAnswers(handlers: HttpHandlers, logger: Logger): HttpA
           await requestEnd(stream, from.signal)
           return send({ status: 404, body: 'not found\n' })
         }
-        if (bodies >= mostBodies) return send({ status: 503, body: 'too many ask at the moment; try again\n' })
-        const body = await bodyOf(stream)
+        const body = await bodyOf(stream, { connection, ...from })
+        if (!body) return send({ status: 503, body: 'too many ask at the moment; try again\n' })
         const query = new URLSearchParams((headers[':path'] ?? '').replace(/^[^?]*\??/, ''))
         send(await handler({ ...from, headers, query, body }))
       } catch (error) {

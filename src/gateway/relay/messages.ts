@@ -32,6 +32,8 @@ export async function* messagesFrom(
     if (failure) throw failure
   } finally {
     signal.removeEventListener('abort', call.cancel)
-    if (!stream.closed) call.cancel()
+    call.cancel()
+    // A call that has ended and is not read to its end never closes.
+    stream.resume()
   }
 }

@@ -18,7 +18,7 @@ afterEach(() => {
 })
 
 /** A daemon that answers no call, and the ways of two clients to it. */
-function setup(options: { readonly fresh?: number } = {}) {
+function setup({ most = 10, ...options }: { readonly fresh?: number; readonly most?: number } = {}) {
   const daemons: Http2Server[] = []
   const calls: Http2Stream[] = []
   const agent = { uid: 'first', away: false }
@@ -28,7 +28,7 @@ function setup(options: { readonly fresh?: number } = {}) {
       await sleep(5)
       if (agent.away) throw new Error('nobody listens')
       const [near, far] = duplexPair()
-      const daemon = new Http2Server(far, limits)
+      const daemon = new Http2Server(far, { ...limits, maxConcurrentStreams: most })
       daemon.on('stream', (stream) => void calls.push(stream))
       daemons.push(daemon)
       open.push(daemon, near)
@@ -101,6 +101,25 @@ test.each([
   early.close()
   await sleep(5)
   expect([daemons[0]!.destroyed, daemons[1]!.destroyed, counts.open]).toEqual([true, false, 1])
+})
+
+test.each([2, 4])('a daemon that takes %i calls of a connection at once gets another one', async (most) => {
+  const { node, daemons, counts, clients, seen } = setup({ most })
+  const [early, late] = clients
+  const first = await early.to(node)
+  const settled = first.request(request)
+  await seen(1)
+  settled.close()
+  for (let n = 0; n < 2; n++) first.request(request)
+  const second = await late.to(node)
+  for (let n = 0; n < 2; n++) second.request(request)
+  await seen(5)
+  expect([daemons.length, ...daemons.map((daemon) => daemon.openStreams)]).toEqual([2, 2, 2])
+  expect(await early.to(node), 'a client stays where it is').toBe(first)
+  early.close()
+  late.close()
+  await sleep(5)
+  expect(counts.open).toBe(0)
 })
 
 test('a connection that is lost, or takes no more calls, is followed by a new one', async () => {

@@ -84,7 +84,11 @@ export function createNodeConnections(options: NodeConnectionsOptions): NodeConn
     client.setWindow(connectionWindow)
     const one: Shared = {
       connection: connectionOf(node, client, stream),
-      usable: () => !client.closing && performance.now() - opened < fresh && node.instance?.() === instance,
+      usable() {
+        if (client.closing || performance.now() - opened >= fresh || node.instance?.() !== instance) return false
+        // A proxy before a daemon may allow few calls at once. Clients should not wait for each other's, and those that are there begin more.
+        return !client.crowded
+      },
       destroy: () => client.destroy(),
       users: 0,
     }

@@ -1,8 +1,12 @@
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { type Duplex, duplexPair } from 'node:stream'
 import { afterEach, expect, test, vi } from 'vitest'
 import { Http2Client } from '../http2/client.ts'
+import { flags, frameHeader, frameTypes, headerFrames, numberFrame, pingFrame, preface } from '../http2/frames.ts'
+import { encodeHeaders } from '../http2/hpack/encoder.ts'
 import { Http2Server } from '../http2/server.ts'
+import { settingsFrame } from '../http2/settings.ts'
 import type { Http2Stream } from '../http2/stream.ts'
 import { pump } from './pump.ts'
 
@@ -110,3 +114,122 @@ test('what a client leaves unread goes with it, also when the daemon had said ev
   await done()
   await vi.waitFor(() => expect(closed.sort()).toEqual(['client', 'daemon']))
 })
+
+/** A client of which nothing is known, with the window of its calls. */
+const settings = (window: number): Buffer =>
+  settingsFrame({ role: 'client', initialWindowSize: window, maxConcurrentStreams: 0, maxHeaderListSize: 65_536 })
+
+test('what a client with many calls leaves unread is little for each, and comes when it reads', async () => {
+  const [calls, size] = [200, 512 << 10]
+  const many = { ...limits, maxConcurrentStreams: calls }
+  const [peer, far] = duplexPair()
+  const down = new Http2Server(far, many)
+  const [near, daemonSide] = duplexPair()
+  const up = new Http2Client(near, { ...limits, streamWindow: 65_535, shared: true })
+  const daemon = new Http2Server(daemonSide, many)
+  open.push(down, up, daemon)
+  up.setWindow(16 << 20)
+  const answers: Http2Stream[] = []
+  down.on('stream', (stream, headers) => {
+    answers.push(stream)
+    void pump(stream, up.request(headers, { left: 0, each: 0, waiting: 0 }), { lost: () => undefined })
+  })
+  daemon.on('stream', (stream) => {
+    stream.resume()
+    stream.respond([':status', '200'])
+    stream.end(Buffer.alloc(size), ['grpc-status', '0'])
+  })
+  let read = 0
+  peer.on('data', (chunk: Buffer) => (read += chunk.length))
+  const block = encodeHeaders(request, false)
+  const asked = Array.from({ length: calls }, (_, n) => headerFrames(1 + 2 * n, block, true, 16_384)).flat()
+  peer.write(Buffer.concat([preface, settings(0), ...asked]))
+  const waiting = (): number => answers.reduce((sum, { writableLength }) => sum + writableLength, 0)
+  let before = -1
+  while (waiting() !== before || before < calls) {
+    before = waiting()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  expect(Math.min(...answers.map(({ writableLength }) => writableLength))).toBeGreaterThan(0)
+  expect(before).toBeLessThan(16 << 20)
+  expect(down.backlog.waiting).toBe(before)
+  peer.write(Buffer.concat([settings(size), numberFrame(frameTypes.WINDOW_UPDATE, 0, calls * size)]))
+  await vi.waitFor(() => expect(read).toBeGreaterThan(calls * size), { timeout: 20_000 })
+  await vi.waitFor(() => expect(down.openStreams).toBe(0))
+  expect(down.backlog.waiting).toBe(0)
+})
+
+/** The same numbers for the same seed. */
+function numbers(seed: number): (below: number) => number {
+  let state = seed
+  return (below) => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fffffff
+    return (state >> 8) % below
+  }
+}
+
+test.each([1, 2, 3, 4])(
+  'what comes in frames and reads of any size arrives as it was sent, some of it in one piece (%i)',
+  async (seed) => {
+    const random = numbers(seed)
+    const [peer, far] = duplexPair()
+    const server = new Http2Server(far, { ...limits, streamWindow: large })
+    server.setWindow(large)
+    const up = connection({ server: large, client: large })
+    open.push(server)
+    server.on('stream', (stream, headers) => {
+      void pump(stream, up.client.request(headers), { lost: () => undefined })
+    })
+    const got: Buffer[][] = [[], [], []]
+    let ended = 0
+    up.server.on('stream', (stream, headers) => {
+      const to = got[Number(headers[headers.indexOf(':path') + 1]?.slice(1))]!
+      stream.on('data', (chunk) => {
+        to.push(Buffer.from(chunk))
+        // One that reads slowly leaves the rest of a frame for later.
+        if (random(8) > 0) return
+        stream.pause()
+        setImmediate(() => stream.resume())
+      })
+      stream.once('end', () => (ended += 1))
+    })
+    await once(up.client, 'settings')
+
+    const sent: Buffer[][] = [[], [], []]
+    const frames: Buffer[] = []
+    const ids = [1, 3, 5]
+    for (const [i, id] of ids.entries()) {
+      const headers = request.with(request.indexOf('/x'), `/${i}`)
+      frames.push(...headerFrames(id, encodeHeaders(headers, false), false, 16_384))
+    }
+    for (let n = 0; n < 300; n++) {
+      const i = random(10) < 8 ? 0 : random(3)
+      const body = randomBytes(random(3) === 0 ? random(100) : 4096 + random(12_000))
+      sent[i]!.push(body)
+      const padding = random(10) === 0 ? random(12) : undefined
+      if (padding === undefined) frames.push(frameHeader(frameTypes.DATA, 0, ids[i]!, body.length), body)
+      else {
+        const length = 1 + body.length + padding
+        frames.push(frameHeader(frameTypes.DATA, flags.PADDED, ids[i]!, length), Buffer.from([padding]), body)
+        frames.push(Buffer.alloc(padding, 0xaa))
+      }
+      if (random(20) === 0) frames.push(pingFrame(Buffer.alloc(8), false))
+    }
+    for (const id of ids) frames.push(frameHeader(frameTypes.DATA, flags.END_STREAM, id, 0))
+    peer.resume()
+    peer.write(Buffer.concat([preface, settingsFrame({ ...limits, role: 'client', initialWindowSize: 65_535 })]))
+    const bytes = Buffer.concat(frames)
+    for (let at = 0; at < bytes.length;) {
+      const size = random(4) === 0 ? 1 + random(50) : 1 + random(65_536)
+      // Each read is memory of its own, as a socket's is.
+      peer.write(Buffer.concat([bytes.subarray(at, at + size)]))
+      at += size
+      if (random(3) === 0) await new Promise((resolve) => setImmediate(resolve))
+    }
+    await vi.waitFor(() => expect(ended).toBe(3), { timeout: 5000 })
+    for (const [i] of ids.entries())
+      expect(Buffer.concat(got[i]!).equals(Buffer.concat(sent[i]!)), `call ${i}`).toBe(true)
+    // More than a frame.
+    expect(Math.max(...up.sent.map(({ length }) => length))).toBeGreaterThan(17_000)
+  },
+)

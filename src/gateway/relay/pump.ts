@@ -43,7 +43,7 @@ function forward(from: Http2Stream, to: Http2Stream, options: Pick<PumpOptions, 
   from.on('data', (data: Buffer) => {
     onData?.(data)
     const chunk = cut ? cut(data) : data
-    if (chunk.length === 0 || to.closed || to.writableEnded || to.write(chunk)) return
+    if (chunk.length === 0 || to.closed || to.writableEnded || (cut ? to.write(chunk) : to.pass(chunk))) return
     from.pause()
     to.once('drain', () => from.resume())
   })

@@ -23,7 +23,7 @@ export const sharedOptions: ClientOptions = { ...upstreamOptions, streamWindow: 
 const longCalls = 4
 
 /** For the calls of one client. */
-export const allowance = (): Allowance => ({ left: longCalls * streamWindow, each: streamWindow })
+export const allowance = (): Allowance => ({ left: longCalls * streamWindow, each: streamWindow, waiting: 0 })
 
 /** Most bytes of a message of a daemon's that is decoded here. */
 export const messageLimit = 64 << 20

@@ -9,6 +9,7 @@ import { partAttributes, splitOutput } from './output.ts'
 import { relabel } from './status.ts'
 import { tunnel } from './tunnel.ts'
 import { readPlatforms } from './wishes.ts'
+import { looseStream } from '../../../test/unit/loose-stream.ts'
 
 test.each([
   ['Bearer realm="https://auth.test/token",service="reg",scope="repository:a:pull"', 'https://auth.test/token'],
@@ -134,6 +135,22 @@ test('a tunnel carries bytes whatever pieces they come in, and waits for who doe
   await new Promise((resolve) => setImmediate(resolve))
   expect(Buffer.concat(got).equals(sent)).toBe(true)
   expect([done, b.paused]).toEqual([true, false])
+})
+
+test('a tunnel that ends unread lets its call close, when that had ended on both sides', async () => {
+  const stream = looseStream()
+  let closed = false
+  stream.once('close', () => (closed = true))
+  const duplex = tunnel(stream)
+  const wire = frame(Buffer.concat([Buffer.from([0x0a, 0x80, 0x80, 0x40]), Buffer.alloc(1 << 20)]))
+  await new Promise((resolve) => setImmediate(resolve))
+  for (let n = 0; n < 3; n++) stream.received(wire)
+  stream.receivedEnd()
+  stream.finish(0)
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(closed).toBe(false)
+  duplex.destroy()
+  await expect.poll(() => closed).toBe(true)
 })
 
 test('what is no BytesMessage ends the tunnel', async () => {
