@@ -73,15 +73,15 @@ export function createLookups({ gateways, patience = 15, none = 250, first = 150
       const answers = new Map<string, Lookup>()
       const over = Promise.withResolvers<void>()
       let timer = setTimeout(over.resolve, asked.length === 0 ? 0 : first)
-      let missing = asked.length
+      const pending = new Set(asked)
       let told = false
       const begun = performance.now()
       const one = async (address: string): Promise<void> => {
         const lookup = await get(address, path, AbortSignal.timeout(5000))
         late.delete(address)
-        missing -= 1
+        pending.delete(address)
         if (lookup) answers.set(address, lookup)
-        if (missing === 0) return over.resolve()
+        if (pending.size === 0) return over.resolve()
         if (!lookup || told) return
         told = lookup.state !== 'none'
         clearTimeout(timer)
@@ -90,7 +90,7 @@ export function createLookups({ gateways, patience = 15, none = 250, first = 150
       for (const address of asked) void one(address)
       await over.promise
       clearTimeout(timer)
-      if (missing > 0) for (const address of asked) if (!answers.has(address)) late.add(address)
+      for (const address of pending) late.add(address)
       return joinAnswers(answers)
     },
     async change(name, by, milliseconds, serial = false) {
