@@ -113,8 +113,8 @@ describe('answers of several gateways', () => {
         close() {},
       },
     })
-    expect(await lookups.ask({ name: 'docker.io/library/a:1' })).toEqual({ state: 'none' })
-    expect(await lookups.ask({ name: 'docker.io/library/a:1' })).toEqual({ state: 'none' })
+    expect(await lookups.ask({ name: 'docker.io/library/a:1' })).toEqual({ state: 'none', unheard: ['late'] })
+    expect(await lookups.ask({ name: 'docker.io/library/a:1' })).toEqual({ state: 'none', unheard: ['late'] })
     expect(asked).toBe(1)
     release.resolve()
     await expect.poll(async () => (await lookups.ask({ name: 'docker.io/library/a:1' })) && asked).toBe(2)

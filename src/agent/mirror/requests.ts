@@ -48,7 +48,8 @@ export function createRequests(options: RequestsOptions) {
     const name = `${repository}:${target.tag}`
     const { serial = false } = options
     const first = serial && hop === 0
-    const resolved = await resolveName(name, first ? Math.min(hold, serialHold) : hold, options, serial && !first)
+    const waiting = { serial: serial && !first, held: hop > 0 }
+    const resolved = await resolveName(name, first ? Math.min(hold, serialHold) : hold, options, waiting)
     switch (resolved.kind) {
       case 'none':
         remote.unknown(repository)
