@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { InsituError } from '../../kernel/errors.ts'
 import { fieldOf, messages, string } from '../../kernel/grpc/wire.ts'
 import { type ContainerdCall, containerdCall } from '../host/containerd-call.ts'
 import { mapField, orMissing } from './containerd-images.ts'
@@ -44,16 +45,23 @@ export function createHolds(
   const call = containerdCall(address, namespace)
   const resource = (digest: string, lease = holdLease): Uint8Array =>
     Buffer.concat([fieldOf(1, lease), fieldOf(2, Buffer.concat([fieldOf(1, digest), fieldOf(2, 'content')]))])
+  /** Without complaint if it is there already: layers arrive several at a time. */
+  const create = async (lease: string, labels: Readonly<Record<string, string>> = {}): Promise<void> => {
+    const request = Buffer.concat([fieldOf(1, lease), ...mapField(3, labels)])
+    await call('leases.v1.Leases/Create', request, patience).catch((error: unknown) => {
+      if (!(error instanceof InsituError && error.status === 'ALREADY_EXISTS')) throw error
+    })
+  }
   const held = async (): Promise<Set<string>> => {
     const answer = await orMissing(call('leases.v1.Leases/ListResources', fieldOf(1, holdLease), patience))
     if (answer) return new Set(messages(answer, 1).map((entry) => string(entry, 1)))
-    await call('leases.v1.Leases/Create', fieldOf(1, holdLease), patience)
+    await create(holdLease)
     return new Set()
   }
   const leave = async (digests: ReadonlySet<string>): Promise<void> => {
     const expire = { 'containerd.io/gc.expire': new Date(Date.now() + leftFor).toISOString() }
     await orMissing(call('leases.v1.Leases/Delete', fieldOf(1, leftLease), patience))
-    await call('leases.v1.Leases/Create', Buffer.concat([fieldOf(1, leftLease), ...mapField(3, expire)]), patience)
+    await create(leftLease, expire)
     for (const digest of digests) await call('leases.v1.Leases/AddResource', resource(digest, leftLease), patience)
   }
   let kept = false
