@@ -1,5 +1,5 @@
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer, type ServerHttp2Session } from 'node:http2'
+import { createServer, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
@@ -54,19 +54,20 @@ export async function fakeLeases(): Promise<FakeLeases> {
     last = transaction
     return (await transaction) ?? new Uint8Array()
   }
+  const respond = async (stream: ServerHttp2Stream, method: string): Promise<void> => {
+    const said = await answer(method, unframe(await buffer(stream)))
+    if (stream.destroyed) return
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
+    const status = typeof said === 'string' ? grpcStatus[said] : 0
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': String(status) }))
+    stream.end(typeof said === 'string' ? undefined : frame(said))
+  }
   const server = createServer()
     .on('session', (session) => void sessions.add(session.on('close', () => sessions.delete(session))))
     .on('stream', (stream, headers) => {
-      const method = String(headers[':path']).split('/').at(-1) ?? ''
       stream.on('error', () => undefined)
-      void buffer(stream).then(async (body) => {
-        const said = await answer(method, unframe(body))
-        if (stream.destroyed) return
-        stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
-        const status = typeof said === 'string' ? grpcStatus[said] : 0
-        stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': String(status) }))
-        stream.end(typeof said === 'string' ? undefined : frame(said))
-      })
+      // Whoever asked is gone.
+      respond(stream, String(headers[':path']).split('/').at(-1) ?? '').catch(() => undefined)
     })
   const directory = await mkdtemp(join(tmpdir(), 'insitu-leases-'))
   const socket = join(directory, 's')
