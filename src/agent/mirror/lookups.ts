@@ -11,8 +11,10 @@ export type Wanted =
   | { readonly name: string; readonly finished?: '1' }
   | { readonly repository: string; readonly digest: string; readonly ordinary?: '1' }
 
-/** What all gateways together say. */
-export type Joined =
+/** What all gateways together say, and which of them have said nothing: not in time, or they could not be asked. */
+export type Joined = Word & { readonly unheard?: readonly string[] }
+
+type Word =
   | { readonly state: 'here'; readonly image: BuiltImage; readonly peers: readonly Peer[] }
   /** `by` are the gateways that relay the build. */
   | { readonly state: 'building'; readonly by: readonly string[] }
@@ -55,33 +57,36 @@ export interface LookupsOptions {
    * of the name is the busiest, and without its word the pull would go on to a registry. Where all answer nobody waits.
    */
   readonly none?: number
-  /** So long the first may take. Default 150: a gateway that is so late is left out until it has answered. */
+  /** So long the first may take. Default as `none`: a gateway that is so late is left out until it has answered. */
   readonly first?: number
 }
 
-export function createLookups({ gateways, patience = 15, none = 250, first = 150 }: LookupsOptions): Lookups {
+export function createLookups({ gateways, patience = 15, none = 250, first = none }: LookupsOptions): Lookups {
   const late = new Set<string>()
 
   const get = async (address: string, path: string, signal: AbortSignal): Promise<Lookup | undefined> => {
     const answer = await gateways.get(address, path, signal).catch(() => undefined)
-    return parseLookup(answer)
+    const lookup = parseLookup(answer)
+    if (lookup) late.delete(address)
+    return lookup
   }
   return {
     async ask(wanted) {
       const path = `${gatewayPaths.lookup}?${new URLSearchParams({ ...wanted }).toString()}`
-      const asked = gateways.connected().filter((address) => !late.has(address))
+      const connected = gateways.connected()
+      const asked = connected.filter((address) => !late.has(address))
       const answers = new Map<string, Lookup>()
       const over = Promise.withResolvers<void>()
       let timer = setTimeout(over.resolve, asked.length === 0 ? 0 : first)
-      let missing = asked.length
+      const pending = new Set(asked)
       let told = false
       const begun = performance.now()
       const one = async (address: string): Promise<void> => {
         const lookup = await get(address, path, AbortSignal.timeout(5000))
         late.delete(address)
-        missing -= 1
+        pending.delete(address)
         if (lookup) answers.set(address, lookup)
-        if (missing === 0) return over.resolve()
+        if (pending.size === 0) return over.resolve()
         if (!lookup || told) return
         told = lookup.state !== 'none'
         clearTimeout(timer)
@@ -90,16 +95,20 @@ export function createLookups({ gateways, patience = 15, none = 250, first = 150
       for (const address of asked) void one(address)
       await over.promise
       clearTimeout(timer)
-      if (missing > 0) for (const address of asked) if (!answers.has(address)) late.add(address)
-      return joinAnswers(answers)
+      for (const address of pending) late.add(address)
+      const unheard = connected.filter((address) => !answers.has(address))
+      return { ...joinAnswers(answers), ...(unheard.length > 0 ? { unheard } : {}) }
     },
     async change(name, by, milliseconds, serial = false) {
       const wait = String(Math.min(milliseconds, 25_000))
       const query = new URLSearchParams({ name, wait, ...(serial ? { serial: '1' } : {}) })
+      const begun = performance.now()
       const ended = new AbortController()
       const signal = AbortSignal.any([ended.signal, AbortSignal.timeout(milliseconds + 1000)])
       const answers = by.map((address) => get(address, `${gatewayPaths.lookup}?${query.toString()}`, signal))
       const lookup = await Promise.race(answers)
+      // One that cannot be asked is not asked again at once.
+      if (!lookup) await sleep(Math.max(0, Math.min(milliseconds, 500) - (performance.now() - begun)))
       ended.abort(new Error('another gateway has answered'))
       if (lookup?.state === 'failed') return { failure: lookup.reason }
       return lookup?.state === 'building' && lookup.crowded === true ? { crowded: true } : {}
@@ -124,7 +133,7 @@ export const isNewer = (a: BuiltImage, b: BuiltImage): boolean =>
  * Building anywhere means building; else the newest image, with everybody who has it in the order given. Gateways hear of
  * a new image one after the other, so that one has it counts more than that another would have it built.
  */
-export function joinAnswers(answers: ReadonlyMap<string, Lookup>): Joined {
+export function joinAnswers(answers: ReadonlyMap<string, Lookup>): Word {
   if (answers.size === 0) return { state: 'unreachable' }
   const by = [...answers].flatMap(([address, lookup]) => (lookup.state === 'building' ? [address] : []))
   if (by.length > 0) return { state: 'building', by }

@@ -113,11 +113,30 @@ describe('answers of several gateways', () => {
         close() {},
       },
     })
-    expect(await lookups.ask({ name: 'docker.io/library/a:1' })).toEqual({ state: 'none' })
-    expect(await lookups.ask({ name: 'docker.io/library/a:1' })).toEqual({ state: 'none' })
+    expect(await lookups.ask({ name: 'docker.io/library/a:1' })).toEqual({ state: 'none', unheard: ['late'] })
+    expect(await lookups.ask({ name: 'docker.io/library/a:1' })).toEqual({ state: 'none', unheard: ['late'] })
     expect(asked).toBe(1)
     release.resolve()
     await expect.poll(async () => (await lookups.ask({ name: 'docker.io/library/a:1' })) && asked).toBe(2)
+  })
+
+  it('one that failed at once is asked the next time: nothing of it is still to come', async () => {
+    const asked: string[] = []
+    const lookups = createLookups({
+      ...{ patience: 5, none: 20, first: 20 },
+      gateways: {
+        connected: () => ['failing', 'late'],
+        get(address) {
+          asked.push(address)
+          if (address === 'failing') return Promise.reject(new Error('reset'))
+          return new Promise((resolve) => setTimeout(() => resolve({ state: 'none' }), 200))
+        },
+        close() {},
+      },
+    })
+    await lookups.ask({ name: 'docker.io/library/a:1' })
+    await lookups.ask({ name: 'docker.io/library/a:1' })
+    expect(asked).toEqual(['failing', 'late', 'failing'])
   })
 
   it('are waited for longer while the others know of nothing: the gateway that relays the build is the busy one', async () => {

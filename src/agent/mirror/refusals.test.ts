@@ -25,8 +25,9 @@ async function open(
   let arrived: () => void = () => {}
   const gateways: Gateways = {
     connected: () => names,
-    get: (gateway, path) =>
-      new Promise((resolve) => {
+    get: (gateway, path, signal) =>
+      new Promise((resolve, reject) => {
+        signal.addEventListener('abort', () => reject(new Error('no answer in time')))
         asked.push({ gateway, path, answer: () => dead.includes(gateway) || resolve(answer) })
         arrived()
       }),
@@ -81,6 +82,18 @@ test('a gateway that does not answer delays one pull by the patience with late o
   expect(asked.map(({ gateway }) => gateway)).toEqual(['one', 'dead', 'one'])
   asked[2]?.answer()
   expect(await again).toBe(404)
+})
+
+test('a pull that was sent on to wait asks a silent gateway once more, as it may have the build, and goes on', async () => {
+  const { asked, base, questions } = await open(['one', 'dead'], ['dead'], { hold: 500 })
+  const answered = fetch(`${base}/manifests/v1?ns=docker.io&insitu-hop=1`, { method: 'HEAD', redirect: 'manual' })
+  for (const number of [2, 3, 4]) {
+    await questions(number)
+    for (const { answer } of asked) answer()
+  }
+  expect((await answered).status).toBe(404)
+  expect(asked.map(({ gateway }) => gateway)).toEqual(['one', 'dead', 'dead', 'one'])
+  expect(asked[2]?.path).toContain('wait=')
 })
 
 test('without any gateway nothing is waited for', async () => {

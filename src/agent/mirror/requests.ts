@@ -48,7 +48,8 @@ export function createRequests(options: RequestsOptions) {
     const name = `${repository}:${target.tag}`
     const { serial = false } = options
     const first = serial && hop === 0
-    const resolved = await resolveName(name, first ? Math.min(hold, serialHold) : hold, options, serial && !first)
+    const waiting = { serial: serial && !first, held: hop > 0 }
+    const resolved = await resolveName(name, first ? Math.min(hold, serialHold) : hold, options, waiting)
     switch (resolved.kind) {
       case 'none':
         remote.unknown(repository)
@@ -125,7 +126,12 @@ export function createRequests(options: RequestsOptions) {
     const foreign = ordinary?.blob(repository, digest)
     const content = foreign ?? (await remote.blob(repository, digest))
     if (!content) return notFound(response)
-    if (!foreign && request.method === 'GET') await options.records.arrivingContent?.(digest)
+    if (!foreign && request.method === 'GET') {
+      // The pod of this pull needs it; that other nodes could have it from here is less.
+      await options.records.arrivingContent?.(digest).catch((error: unknown) => {
+        log.warn({ digest, err: describeError(error) }, 'a layer that comes from another node may not stay on this one')
+      })
+    }
     const onCorrupt = (wrong: string): void => {
       corrupt.add(wrong)
       setTimeout(() => void options.discard(wrong), 1000).unref()

@@ -56,6 +56,8 @@ export interface WaitingContainer {
   /** The kubelet's reason, or `Scheduled` when the kubelet has said nothing yet. */
   readonly reason: string
   readonly pullPolicy: string
+  /** An init container before it has not ended: the kubelet does not ask for its image yet. */
+  readonly behind?: boolean
 }
 
 export interface Owner {

@@ -5,12 +5,18 @@ import type { Model } from './model/model.ts'
 import { PodRecord } from './model/pod-record.ts'
 import { imagesOf } from './read-workload.ts'
 import { hostPorts, readAntiAffinity, readDemand } from './scheduling/demand.ts'
-import type { RawPodSpec } from './scheduling/pod-spec.ts'
+import type { RawContainer, RawPodSpec } from './scheduling/pod-spec.ts'
 import { podRequests, type RawContainerResources } from './scheduling/requests.ts'
 import type { Labels } from './scheduling/selector.ts'
 
 interface RawContainerStatus extends RawContainerResources {
-  readonly state?: { readonly waiting?: { readonly reason?: string }; readonly running?: object }
+  readonly state?: {
+    readonly waiting?: { readonly reason?: string }
+    readonly running?: object
+    readonly terminated?: { readonly exitCode?: number }
+  }
+  /** False until its startup probe has succeeded. */
+  readonly started?: boolean
 }
 
 /** core/v1 Pod, as far as it is read. */
@@ -94,7 +100,7 @@ function requestsOf({ spec = {}, status }: RawPod): ReturnType<typeof podRequest
   return podRequests(spec, { statuses, resizeInfeasible: pending?.reason === 'Infeasible' })
 }
 
-/** Container specs with their status, of all three kinds. */
+/** Container specs with their state, of all three kinds. `behind`: an init container has to end before it begins. */
 function* containers(pod: RawPod) {
   const { spec, status } = pod
   const groups = [
@@ -102,18 +108,30 @@ function* containers(pod: RawPod) {
     [spec?.containers, status?.containerStatuses],
     [spec?.ephemeralContainers, status?.ephemeralContainerStatuses],
   ] as const
+  let behind = false
   for (const [specs = [], statuses = []] of groups) {
-    for (const container of specs) yield { container, state: statuses.find((s) => s.name === container.name)?.state }
+    for (const container of specs) {
+      const own = statuses.find((s) => s.name === container.name)
+      yield { container, state: own?.state, behind: behind && specs !== spec?.ephemeralContainers }
+      if (specs === spec?.initContainers) behind ||= !letsOthersBegin(container, own)
+    }
   }
 }
 
+/** Init containers begin one after the other, each when the one before has ended or, as a sidecar, has started. */
+const letsOthersBegin = ({ restartPolicy }: RawContainer, status: RawContainerStatus | undefined): boolean =>
+  restartPolicy === 'Always'
+    ? status?.state?.running !== undefined && status.started !== false
+    : status?.state?.terminated?.exitCode === 0
+
 function waitingContainers(pod: RawPod, names: ImageNames): readonly WaitingContainer[] {
   const waiting: WaitingContainer[] = []
-  for (const { container, state } of containers(pod)) {
+  for (const { container, state, behind } of containers(pod)) {
     const reason = state === undefined ? 'Scheduled' : state.waiting?.reason
     if (reason === undefined || (state !== undefined && !imageReasons.has(reason))) continue
     const image = names.normalize(container.image ?? '')
-    if (image !== undefined) waiting.push({ image, reason, pullPolicy: container.imagePullPolicy ?? '' })
+    const pullPolicy = container.imagePullPolicy ?? ''
+    if (image !== undefined) waiting.push({ image, reason, pullPolicy, ...(behind ? { behind } : {}) })
   }
   return waiting.length === 0 ? none : waiting
 }

@@ -53,6 +53,8 @@ export function grpcConnection(server: string | GrpcServer): GrpcConnection {
     session = connectHttp2('http://localhost', { createConnection: connect })
     // Each call listens for itself; without a listener here an idle connection that breaks would end the process.
     session.on('error', () => undefined)
+    // … and many calls at a time are no leak.
+    session.setMaxListeners(0)
     return session
   }
   const stream: GrpcConnection['stream'] = async (call, onMessage) => {
