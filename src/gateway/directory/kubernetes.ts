@@ -73,7 +73,7 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
   })
   /** An agent as it can be used: one that cannot be reached is not ready, whatever it reported last. */
   const heard = (agent: Agent | undefined): Agent | undefined =>
-    agent && silence.has(agent) ? { ...agent, ready: false, trouble: 'does not answer' } : agent
+    agent && silence.has(agent) ? { ...agent, ready: false, trouble: 'does not answer', silent: true } : agent
   const reached = async <T>(agent: Agent, call: Promise<T>, signal?: AbortSignal): Promise<T> => {
     try {
       return await call
