@@ -60,7 +60,9 @@ export async function findSubject(workload: WorkloadName, view: LiveView, client
   const owners = kind === 'CronJob' ? await jobsOf(client, namespace, name) : [name]
   const { profiles } = view.world
   const ofOwner = (owner: string) => profiles.ownedBy(kind === 'CronJob' ? 'Job' : kind, namespace, owner)
-  const pods = [...owners].flatMap((owner) => [...ofOwner(owner)]).flatMap((profile) => [...profile.pods])
+  // Those that are being deleted run no image that comes now, and on a node that died they stay for ever.
+  const staying = [...owners].flatMap((owner) => [...ofOwner(owner)]).filter(({ terminating }) => !terminating)
+  const pods = staying.flatMap((profile) => [...profile.pods])
   const template = view.workload(kind, namespace, name) ?? (await fetchWorkload(workload, view, client))
   if (!template && pods.length === 0) throw unknown(label)
   return { label, pods: pods.sort(byAge), workload: template }
