@@ -23,17 +23,17 @@ export interface RawWorkload extends KubernetesObject {
   readonly status?: { readonly completionTime?: string }
 }
 
+const tolerating = (effect: string, ...names: string[]): readonly Toleration[] =>
+  names.map((name) => ({ key: `node.kubernetes.io/${name}`, operator: 'Exists', effect }))
+
 /** The taints that the DaemonSet controller lets every daemon pod tolerate: pkg/controller/daemon/util. */
 const daemonTolerations: readonly Toleration[] = [
-  'not-ready',
-  'unreachable',
-  'disk-pressure',
-  'memory-pressure',
-  'pid-pressure',
-  'unschedulable',
-].map((name) => ({ key: `node.kubernetes.io/${name}`, operator: 'Exists' }))
+  // Pods that are there stay on a node that is lost; none is made there.
+  ...tolerating('NoExecute', 'not-ready', 'unreachable'),
+  ...tolerating('NoSchedule', 'disk-pressure', 'memory-pressure', 'pid-pressure', 'unschedulable'),
+]
 
-const networkUnavailable: Toleration = { key: 'node.kubernetes.io/network-unavailable', operator: 'Exists' }
+const networkUnavailable = tolerating('NoSchedule', 'network-unavailable')
 
 /**
  * Takes from a workload what placement needs. Undefined for those that start no pods by themselves: ReplicaSets of a
@@ -54,7 +54,7 @@ export function readWorkload(kind: string, object: RawWorkload, names: ImageName
     ? [
         ...(template.spec.tolerations ?? []),
         ...daemonTolerations,
-        ...(template.spec.hostNetwork ? [networkUnavailable] : []),
+        ...(template.spec.hostNetwork ? networkUnavailable : []),
       ]
     : (template.spec.tolerations ?? [])
   const demand = readDemand({ namespace, labels, spec: { ...template.spec, tolerations }, template: kind !== 'Pod' })
