@@ -45,3 +45,45 @@ test('where a replacement runs it alone is the target', async () => {
   const { place } = await find('deploy/web', { nodes, workloads, pods })
   expect(place()).toMatchObject({ node: 'n3', targets: ['n3'] })
 })
+
+const template = { spec: { containers: [{ name: 'app', image: 'team/web' }] } }
+const object = (kind: string, more: object = {}, controller?: string): KubernetesObject => ({
+  metadata: {
+    ...{ namespace: 'default', name: 'x' },
+    ...(controller === undefined
+      ? {}
+      : { ownerReferences: [{ apiVersion: 'apps/v1', kind, name: controller, uid: 'u', controller: true }] }),
+  },
+  ...{ spec: { template }, ...more },
+})
+
+test('a ReplicaSet of a Deployment stands for the Deployment, under which its pods are known', async () => {
+  const pods = [{ name: 'web-2', node: 'n3', owner }]
+  const objects = { 'replicasets/web-5f7c': object('Deployment', {}, 'web') }
+  const { subject, place } = await find('rs/web-5f7c', { nodes, workloads, pods, objects })
+  expect(subject.label).toBe('Deployment default/web')
+  expect(place()).toMatchObject({
+    node: 'n3',
+    targets: ['n3'],
+    reason: 'Deployment default/web runs there (insitu.for)',
+  })
+  const idle = await find('rs/web-5f7c', { nodes, workloads, objects })
+  expect(idle.place().node).toMatch(/^n[23]$/)
+})
+
+test('a ReplicaSet of somebody else, without pods, is said to be there', async () => {
+  const objects = { 'replicasets/x': object('Rollout', {}, 'canary') }
+  await expect(find('rs/x', { nodes, objects })).rejects.toMatchObject({
+    ...{ code: 'WORKLOAD_IDLE', status: 'FAILED_PRECONDITION' },
+    message: 'ReplicaSet default/x has no pods on nodes, and Rollout canary decides when it gets some',
+  })
+})
+
+test('a Job that is over is said to be over', async () => {
+  const objects = { 'jobs/x': object('Job', { status: { completionTime: '2026-01-01T00:00:00Z' } }) }
+  await expect(find('job/x', { nodes, objects })).rejects.toMatchObject({
+    ...{ code: 'WORKLOAD_IDLE', status: 'FAILED_PRECONDITION' },
+    message: 'Job default/x is over: it starts no more pods',
+  })
+  await expect(find('job/y', { nodes, objects })).rejects.toMatchObject({ code: 'WORKLOAD_UNKNOWN' })
+})
