@@ -31,3 +31,22 @@ test.each([
   expect(takes({})).toBe(expected)
   expect(takes({ hostNetwork: true })).toBe(expected || name === 'network-unavailable')
 })
+
+test.each([
+  [{ completionTime: '2026-01-01T00:00:00Z' }, true],
+  [{ conditions: [{ type: 'Complete', status: 'True' }] }, true],
+  [
+    {
+      conditions: [
+        { type: 'FailureTarget', status: 'True' },
+        { type: 'Failed', status: 'True' },
+      ],
+    },
+    true,
+  ],
+  [{ conditions: [{ type: 'Failed', status: 'False' }] }, false],
+  [{ conditions: [{ type: 'Suspended', status: 'True' }] }, false],
+  [{}, false],
+])('a Job with the status %j is over: %s', (status, over) => {
+  expect(read('Job', { status }) === undefined).toBe(over)
+})

@@ -20,7 +20,10 @@ export interface RawWorkload extends KubernetesObject {
     readonly jobTemplate?: { readonly spec?: { readonly template?: RawTemplate } }
     readonly volumeClaimTemplates?: readonly KubernetesObject[]
   }
-  readonly status?: { readonly completionTime?: string }
+  readonly status?: {
+    readonly completionTime?: string
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[]
+  }
 }
 
 const tolerating = (effect: string, ...names: string[]): readonly Toleration[] =>
@@ -42,7 +45,7 @@ const networkUnavailable = tolerating('NoSchedule', 'network-unavailable')
 export function readWorkload(kind: string, object: RawWorkload, names: ImageNames): WorkloadFacts | undefined {
   const { metadata, spec } = object
   if (kind === 'ReplicaSet' && metadata?.ownerReferences?.some((o) => o.controller)) return undefined
-  if (kind === 'Job' && object.status?.completionTime !== undefined) return undefined
+  if (kind === 'Job' && isOver(object.status)) return undefined
   const template = kind === 'Pod' ? (object as RawTemplate) : (spec?.template ?? spec?.jobTemplate?.spec?.template)
   if (!template?.spec) return undefined
   const everyNode = kind === 'DaemonSet'
@@ -68,6 +71,11 @@ export function readWorkload(kind: string, object: RawWorkload, names: ImageName
     replaces: everyNode || kind === 'StatefulSet' || spec?.strategy?.type === 'Recreate',
   }
 }
+
+/** A Job that failed has no completion time: pkg/controller/job, IsJobFinished. */
+const isOver = ({ completionTime, conditions = [] }: NonNullable<RawWorkload['status']> = {}): boolean =>
+  completionTime !== undefined ||
+  conditions.some(({ type, status }) => (type === 'Complete' || type === 'Failed') && status === 'True')
 
 /** A StatefulSet with more pods has the rest of them looked at when they exist. */
 const mostOrdinals = 64
