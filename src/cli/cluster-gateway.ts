@@ -2,6 +2,7 @@ import { createActivity } from '../gateway/correlate/activity.ts'
 import type { GatewayConfig } from '../api/config.ts'
 import { gatewayIdentity } from '../gateway/certificate/identity.ts'
 import { createKubernetesDirectory } from '../gateway/directory/kubernetes.ts'
+import { whyLost } from '../gateway/directory/lost.ts'
 import type { GatewayOptions } from '../gateway/gateway.ts'
 import { createKubernetesPlacer } from '../gateway/placement/kubernetes.ts'
 import { freshnessMetrics } from '../gateway/placement/metrics.ts'
@@ -117,6 +118,7 @@ export async function clusterParts(
         const agent = agentAt(node)
         return agent ? askAgent(agent, identity.tls, { method: 'GET', path, signal }) : Promise.resolve(undefined)
       },
+      isLost: (node) => whyLost(view.nodes.get(node), directory.agents.get(node)) !== undefined,
       logger,
     }),
   })

@@ -6,6 +6,7 @@ interface Options extends ClusterOptions {
   readonly for?: string
   readonly node?: string
   readonly platform?: string
+  readonly push?: boolean
 }
 
 export const explainCommand = (): Command =>
@@ -17,6 +18,7 @@ export const explainCommand = (): Command =>
     .option('--for <kind/name>', 'as insitu.for: [namespace/]deploy/web, sts/db, pod/x, …')
     .option('--node <name>', 'as insitu.node')
     .option('--platform <list>', 'OCI platforms, separated by commas: linux/arm64')
+    .option('--push', 'the build pushes its image, which then need not stay on the node')
     .action(async (image: string | undefined, flags: Options) => {
       if (image === undefined && flags.for === undefined && flags.node === undefined) {
         throw new UsageError('nothing to explain', { fix: 'name an image, or --for KIND/NAME' })
@@ -30,6 +32,7 @@ export const explainCommand = (): Command =>
           workload: flags.for,
           node: flags.node,
           platforms: (flags.platform ?? '').split(',').filter((p) => p !== ''),
+          push: flags.push === true,
           say,
         })
         print(flags.output === 'json' ? JSON.stringify(explanation, null, 2) : explanationText(explanation))

@@ -11,6 +11,7 @@ import { reconcileNames } from '../gateway/delivery/reconcile.ts'
 import { createRescue } from '../gateway/delivery/rescue.ts'
 import type { Agent } from '../gateway/directory/agent.ts'
 import { askAgent } from '../gateway/directory/agent-request.ts'
+import { whyLost } from '../gateway/directory/lost.ts'
 import { createInProgress } from '../gateway/images/in-progress.ts'
 import { createImageIndex } from '../gateway/images/index.ts'
 import { followInventories } from '../gateway/images/inventory.ts'
@@ -138,6 +139,7 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
       metrics: counters,
       able: (builder) => sameMachines(agents(), builder, running),
       keeps: (node) => agents().get(node)?.rootless !== true,
+      lost: (node) => whyLost(view().nodes.get(node), agents().get(node)),
       stuck: (names) => describeBackOff(client, podsBackingOff({ waitingFor }, names), logger),
     }),
     httpHandlers: { [`GET ${gatewayPaths.lookup}`]: lookupHandler(lookups, namespace) },

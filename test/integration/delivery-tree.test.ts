@@ -106,7 +106,7 @@ it('six nodes get an image of which the builder sends no more than it must, and 
         )
         return bytes
       },
-      ...{ superseded: () => undefined, onDelivered: () => Promise.resolve(), perSource: 2 },
+      ...{ superseded: () => undefined, lost: () => undefined, onDelivered: () => Promise.resolve(), perSource: 2 },
     },
   )
   expect(results.map(({ failure }) => failure)).toEqual(targets.map(() => undefined))

@@ -14,9 +14,10 @@ import { createKubernetesDirectory, type KubernetesDirectory } from '../../src/g
 import { watchCluster, type LiveView } from '../../src/gateway/placement/view.ts'
 import { createProgress } from '../../src/gateway/progress/progress.ts'
 import type { KubernetesClient } from '../../src/kernel/k8s/client.ts'
+import type { InsituError } from '../../src/kernel/errors.ts'
 import { createAuthority } from '../../src/kernel/tls/ca.ts'
 import { type ApiServer, startApiServer } from './fixtures/apiserver.ts'
-import { createCluster } from './fixtures/cluster.ts'
+import { createCluster, type Cluster } from './fixtures/cluster.ts'
 import { startNode, type TestNode } from './fixtures/containerd.ts'
 import { agentTls, gatewayTls, silent } from './fixtures/mirror-peers.ts'
 import { tool } from './fixtures/paths.ts'
@@ -29,6 +30,7 @@ const name = 'registry.test/team/app:v1'
 let node: TestNode
 let server: ApiServer
 let client: KubernetesClient
+let cluster: Cluster
 let part: RunningPart
 let front: Front
 let directory: KubernetesDirectory
@@ -40,7 +42,7 @@ let start: () => ImageParts
 beforeAll(async () => {
   ;[node, server] = await Promise.all([startNode(), startApiServer()])
   client = await server.client()
-  const cluster = createCluster(client)
+  cluster = createCluster(client)
   await cluster.namespace(namespace)
   const [context, root] = [join(node.directory, 'context'), join(node.directory, 'agent')]
   await Promise.all([mkdir(context), mkdir(root)])
@@ -109,12 +111,18 @@ async function build(what: string): Promise<string> {
   expect(code, stderr).toBe(0)
   const said = JSON.parse(await readFile(metadata, 'utf8')) as Record<string, string>
   const digest = said['containerimage.digest'] ?? ''
-  const inProgress = gateway.images.begin([name])
-  const { signal } = new AbortController()
-  const work = { node: 'n1', placed: ['n1'], names: [name], digest, wish: {}, progress: createProgress(), signal }
-  expect(await gateway.images.finish(work, inProgress)).toBeUndefined()
+  expect(await finish(digest, ['n1'])).toBeUndefined()
   return digest
 }
+
+const finish = (digest: string, placed: readonly string[]): Promise<InsituError | undefined> =>
+  gateway.images.finish(
+    {
+      ...{ node: 'n1', placed, names: [name], digest, wish: { required: true }, progress: createProgress() },
+      signal: new AbortController().signal,
+    },
+    gateway.images.begin([name]),
+  )
 
 const digestOf = async (): Promise<string | undefined> =>
   (await node.ctr(['images', 'list', `name==${name}`])).match(/sha256:[0-9a-f]{64}/)?.[0]
@@ -141,4 +149,12 @@ it('a gateway that has just started is not ready before it knows which images th
   } finally {
     await another.close()
   }
+})
+
+it('a target whose node is not ready is named, whatever its agent reported last', async () => {
+  await cluster.node('n2', { ready: false })
+  await cluster.agent('n2')
+  await until('the node that died', () => view.nodes.has('n2') && directory.agents.get('n2')?.ready)
+  const error = await finish((await digestOf()) ?? '', ['n1', 'n2'])
+  expect(error?.message).toBe(`${name} is on node n1 and could not be delivered to n2 (the node is not ready)`)
 })

@@ -1,8 +1,9 @@
 import type { ClusterView } from '../../gateway/placement/cluster.ts'
-import type { Explanation } from '../../gateway/placement/explain.ts'
+import { type Explanation, refusalOf } from '../../gateway/placement/explain.ts'
 import { isNative } from '../../gateway/placement/fitness.ts'
 import type { Placement, Placer, PlacementRequest } from '../../gateway/placement/placer.ts'
 import { planSplit } from '../../gateway/split/plan.ts'
+import { InsituError } from '../../kernel/errors.ts'
 
 /** What one node would build of a build of several platforms. */
 export interface ExplainedPart {
@@ -29,7 +30,7 @@ export async function explainParts(
   placer: Pick<Placer, 'place'>,
   explanation: Explanation,
 ): Promise<ExplainedBuild> {
-  const { request, placement, refusal } = explanation
+  const { request, placement } = explanation
   const partOn = (chosen: Placement, own: readonly string[]): ExplainedPart => {
     const facts = view.nodes.get(chosen.node)
     const agent = view.agents.get(chosen.node)
@@ -49,9 +50,24 @@ export async function explainParts(
   const [{ placement: first }] = plan.parts
   const targets = [...new Set(plan.parts.flatMap((part) => part.placement.targets))]
   return {
-    ...{ request, refusal: undefined, whole: { placement, refusal }, placement: { ...first, targets } },
+    ...{ request, refusal: undefined, placement: { ...first, targets } },
+    whole: await asStream(placer, explanation),
     nodes: nodes.toSorted((a, b) => Number(b.verdict === 'builds') - Number(a.verdict === 'builds')),
     parts: plan.parts.map((part) => partOn(part.placement, part.platforms)),
+  }
+}
+
+/** The build on one node, of which the client gets the result: nothing of it stays there. */
+async function asStream(
+  placer: Pick<Placer, 'place'>,
+  { request, placement, refusal }: Explanation,
+): Promise<NonNullable<ExplainedBuild['whole']>> {
+  if (request.stays !== true) return { placement, refusal }
+  try {
+    return { placement: await placer.place({ ...request, stays: false }), refusal: undefined }
+  } catch (error) {
+    if (!(error instanceof InsituError)) throw error
+    return { placement: undefined, refusal: refusalOf(error) }
   }
 }
 

@@ -2,7 +2,9 @@ import { normalizeReference, repositoryOf } from '../../buildkit/reference.ts'
 import { listAgents } from '../../gateway/directory/kubernetes.ts'
 import { explain, type ExplainedNode } from '../../gateway/placement/explain.ts'
 import { createKubernetesPlacer } from '../../gateway/placement/kubernetes.ts'
+import type { Decision } from '../../gateway/placement/place.ts'
 import { watchCluster } from '../../gateway/placement/view.ts'
+import { checkCanStay } from '../../gateway/relay/choose.ts'
 import { readPlatforms } from '../../gateway/split/wishes.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
@@ -19,6 +21,8 @@ export interface ExplainOptions {
   readonly workload: string | undefined
   readonly node: string | undefined
   readonly platforms: readonly string[]
+  /** The build pushes its image: it need not stay on its node. */
+  readonly push: boolean
   /** Remarks for the terminal. */
   readonly say: (line: string) => void
 }
@@ -37,6 +41,7 @@ export async function explainNow(options: ExplainOptions): Promise<ExplainedBuil
     node: options.node,
     workload: options.workload,
     namespace: client.namespace,
+    stays: images.length > 0 && !options.push,
     cacheKey: images[0] === undefined ? '' : repositoryOf(images[0]),
   }
   const agents = await listAgents(client, options.namespace)
@@ -48,7 +53,11 @@ export async function explainNow(options: ExplainOptions): Promise<ExplainedBuil
       options.say('not every kind of workload can be read: what their templates say is left out')
     })
     const placer = createKubernetesPlacer({ client, view, logger })
-    const outcome = await placer.decide(request).catch((error: unknown) => {
+    const decide = async (): Promise<Decision> => {
+      if (request.stays) checkCanStay([...agents.values()])
+      return placer.decide(request)
+    }
+    const outcome = await decide().catch((error: unknown) => {
       if (error instanceof InsituError) return error
       throw error
     })

@@ -48,6 +48,7 @@ function run(targets: readonly string[], more: Partial<DeliverOptions> & { signa
     {
       pull: () => Promise.resolve(10),
       superseded: () => undefined,
+      lost: () => undefined,
       onDelivered: () => Promise.resolve(),
       perSource: 2,
       ...options,
@@ -92,6 +93,36 @@ test('a target that fails is tried again and then named; the others are not held
   const failed = results.filter((r) => r.failure !== undefined)
   expect(failed).toEqual([{ node: 'bad', bytes: 0, failure: 'no space left', superseded: false }])
   expect(asked.filter((t) => t === 'bad')).toHaveLength(2)
+})
+
+test('a target that is lost is named at once: nothing is asked of it, and no source waits for it', async () => {
+  const asked: string[] = []
+  const results = await run(['dead', 'good'], {
+    perSource: 1,
+    lost: (node) => (node === 'dead' ? 'the node is not ready' : undefined),
+    pull(target) {
+      asked.push(target)
+      return target === 'dead' ? new Promise(() => undefined) : Promise.resolve(1)
+    },
+  })
+  expect(asked).toEqual(['good'])
+  expect(results).toEqual([
+    { node: 'dead', bytes: 0, failure: 'the node is not ready', superseded: false },
+    { node: 'good', bytes: 1, failure: undefined, superseded: false },
+  ])
+})
+
+test('a target that is lost while it gets the image is not tried again', async () => {
+  const asked: string[] = []
+  const results = await run(['dies', 'fails'], {
+    lost: (node) => (node === 'dies' && asked.includes(node) ? 'the node is not ready' : undefined),
+    pull(target) {
+      asked.push(target)
+      return Promise.reject(new Error('nothing was heard of it'))
+    },
+  })
+  expect(asked.toSorted()).toEqual(['dies', 'fails', 'fails'])
+  expect(results.map((r) => r.failure)).toEqual(['nothing was heard of it', 'nothing was heard of it'])
 })
 
 test('who cancels ends it: what runs is told, what waits does not begin', async () => {

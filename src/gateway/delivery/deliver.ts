@@ -19,6 +19,8 @@ export interface DeliverOptions {
   readonly pull: AgentCalls['pull']
   /** Why an image is not wanted any more, e.g. since a newer one was built. */
   readonly superseded: (image: BuiltImage) => string | undefined
+  /** Why nothing can be brought to a node for now: it is not waited for. */
+  readonly lost: (node: string) => string | undefined
   /** A node has all images now. */
   readonly onDelivered: (node: string, images: readonly BuiltImage[]) => Promise<void>
   readonly perSource: number
@@ -46,7 +48,7 @@ export async function deliver(request: DeliveryRequest, options: DeliverOptions)
   const sources = new Map(request.sources.map((node) => [node, 0]))
   const steps = new Map(request.targets.map((node) => [node, stepFor(progress, node, images)]))
   const tries = new Map<string, number>()
-  const waiting = [...request.targets]
+  const waiting: string[] = []
   const running = new Map<string, Promise<void>>()
   const results: DeliveryResult[] = []
 
@@ -80,7 +82,8 @@ export async function deliver(request: DeliveryRequest, options: DeliverOptions)
       const failure = describeError(error)
       const tried = (tries.get(target) ?? 0) + 1
       tries.set(target, tried)
-      if (signal.aborted || tried >= mostTries) return conclude(target, 0, failure)
+      const over = signal.aborted || tried >= mostTries || options.lost(target) !== undefined
+      if (over) return conclude(target, 0, failure)
       step?.log(`${failure}; trying again`)
       waiting.push(target)
     } finally {
@@ -98,6 +101,11 @@ export async function deliver(request: DeliveryRequest, options: DeliverOptions)
     return moved
   }
 
+  for (const node of request.targets) {
+    const why = options.lost(node)
+    if (why === undefined) waiting.push(node)
+    else conclude(node, 0, why)
+  }
   while (waiting.length > 0 || running.size > 0) {
     if (signal.aborted) for (const node of waiting.splice(0)) conclude(node, 0, describeError(signal.reason))
     for (const next of nextTransfers({ sources, waiting, perSource: options.perSource })) {

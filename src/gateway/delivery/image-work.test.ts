@@ -6,7 +6,7 @@ import { createInProgress } from '../images/in-progress.ts'
 import { createImageIndex } from '../images/index.ts'
 import { createProgress } from '../progress/progress.ts'
 import type { AgentCalls } from './agent-calls.ts'
-import { createImageWork } from './image-work.ts'
+import { createImageWork, type ImageWorkOptions } from './image-work.ts'
 import type { DeliveryWish } from './targets.ts'
 
 const digest = `sha256:${'a'.repeat(64)}`
@@ -18,8 +18,11 @@ async function finish(
   wish: DeliveryWish,
   pull: AgentCalls['pull'],
   built: () => Promise<BuiltAnswer> = () => Promise.resolve({ refused: [] }),
+  { lost, older = [] }: { lost?: ImageWorkOptions['lost']; older?: readonly string[] } = {},
 ) {
   const index = createImageIndex()
+  for (const node of older) index.add(node, { name, digest: `sha256:${'b'.repeat(64)}`, version: 1 })
+  const dropped: string[] = []
   const inProgress = createInProgress()
   const progress = createProgress()
   const said: string[] = []
@@ -30,13 +33,14 @@ async function finish(
     config: { to: 'targets', required: false, timeout: 600, perSource: 2, ...config },
     agents: {
       built,
-      drop: () => Promise.resolve(),
+      drop: (node) => Promise.resolve(void dropped.push(node)),
       retract: () => Promise.resolve(),
       pull,
     },
     able: () => ['n1', 'n2', 'n3', 'n4'],
     wake: () => Promise.resolve(),
     stuck: () => Promise.resolve([]),
+    ...(lost ? { lost } : {}),
   })
   const placed = ['n1', 'n2', 'n3']
   const { signal } = new AbortController()
@@ -44,8 +48,8 @@ async function finish(
     { node: 'n1', placed, names: [name], digest, wish, progress, signal },
     work.begin([name]),
   )
-  const nodes = ['n1', 'n2', 'n3', 'n4'].filter((node) => index.of(node).length > 0)
-  return { error, metrics, nodes, said: said.join('\n') }
+  const nodes = ['n1', 'n2', 'n3', 'n4'].filter((node) => index.of(node).some((image) => image.digest === digest))
+  return { error, metrics, nodes, dropped, said: said.join('\n') }
 }
 
 const hangsAtThree: AgentCalls['pull'] = (node, _image, _peers, onBytes, signal) => {
@@ -75,6 +79,41 @@ test.each([
   const { error } = await finish({ ...config, timeout: 0.05 }, wish, hangsAtThree)
   expect(error ? [error.code] : []).toEqual(expected.map(() => 'DELIVERY'))
   expect(error ? [error.message] : []).toEqual(expected.map((one) => expect.stringContaining(one) as string))
+})
+
+/** As `pull` of a node that says no word: the test would not end. */
+const silentAtThree: AgentCalls['pull'] = (node) => (node === 'n3' ? new Promise(() => undefined) : Promise.resolve(1))
+const built = () => Promise.resolve({ refused: [] })
+const lostAt = (...nodes: string[]) => ({
+  lost: (node: string) => (nodes.includes(node) ? 'the node is not ready' : undefined),
+})
+
+test('a node that is not ready is named, and nothing waits for it; the build fails only where delivery is required', async () => {
+  const { error, metrics, nodes, said } = await finish({}, {}, silentAtThree, built, lostAt('n3'))
+  expect(error).toBeUndefined()
+  expect(nodes).toEqual(['n1', 'n2'])
+  expect(metrics).toEqual({ delivered: 1, failed: 1, bytes: 1, running: 0 })
+  expect(said).toContain(`${sentence} (the node is not ready); pods there get it by the mirror when it works again`)
+  const required = await finish({}, { required: true }, silentAtThree, built, lostAt('n3'))
+  expect(required.nodes).toEqual(['n1', 'n2'])
+  expect(required.error).toMatchObject({ code: 'DELIVERY', message: `${sentence} (the node is not ready)` })
+})
+
+test('of the nodes that only could run it those that are not ready are left out', async () => {
+  const { error, nodes, said } = await finish({ to: 'all', required: true }, {}, silentAtThree, built, {
+    ...lostAt('n3', 'n4'),
+  })
+  expect(nodes).toEqual(['n1', 'n2'])
+  expect(error?.message).toBe(`${sentence} (the node is not ready)`)
+  expect(said).not.toContain('n4')
+})
+
+test('an older image on a node that is not ready is not waited for', async () => {
+  const { dropped } = await finish({ to: 'none' }, {}, silentAtThree, built, {
+    ...{ older: ['n2', 'n3'] },
+    ...lostAt('n3'),
+  })
+  expect(dropped).toEqual(['n2'])
 })
 
 test.each([

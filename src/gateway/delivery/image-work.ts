@@ -8,6 +8,7 @@ import type { BuildInProgress, InProgress } from '../images/in-progress.ts'
 import type { Progress, Step } from '../progress/progress.ts'
 import type { AgentCalls } from './agent-calls.ts'
 import { deliver, type DeliveryResult } from './deliver.ts'
+import { dropOn } from './drop.ts'
 import { deliveryTargets, type DeliveryWish } from './targets.ts'
 
 /** A build that has named its images on its node. */
@@ -58,6 +59,8 @@ export interface ImageWorkOptions {
   readonly able: (builder: string) => readonly string[]
   /** Whether images can be brought to a node. Default: to every one. */
   readonly keeps?: (node: string) => boolean
+  /** Why a node is not waited for now. Default: every one is. */
+  readonly lost?: (node: string) => string | undefined
   /** Wakes the pods of a node that wait for images. */
   readonly wake: (node: string, images: readonly string[]) => Promise<void>
   /** Lines about pods that wait for these images and cannot be woken. */
@@ -81,7 +84,7 @@ export interface DeliveryCounters {
 }
 
 export function createImageWork(options: ImageWorkOptions): ImageWork {
-  const { index, agents, config, metrics, logger, telling = 30_000 } = options
+  const { index, agents, config, metrics, logger, telling = 30_000, lost = () => undefined } = options
 
   const superseded = (image: BuiltImage): string | undefined => {
     const newest = index.newest(image.name)
@@ -136,7 +139,8 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
     const byNode = new Map<string, BuiltImage[]>()
     for (const image of images) {
       for (const { node } of index.stale(image.name)) {
-        if (!keep.has(node)) byNode.set(node, [...(byNode.get(node) ?? []), image])
+        // One that is lost is told by the next reconciliation after it is back.
+        if (!keep.has(node) && lost(node) === undefined) byNode.set(node, [...(byNode.get(node) ?? []), image])
       }
     }
     await Promise.all([...byNode].map(([node, list]) => dropOn(options, node, list)))
@@ -156,6 +160,7 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
       {
         pull: (...args) => agents.pull(...args),
         superseded,
+        lost,
         perSource: config.perSource,
         async onDelivered(node, delivered) {
           // A newer one may have come there in the meantime.
@@ -224,7 +229,8 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
     })
     inProgress.ended()
     const wanted = build.wish.to ?? config.to
-    const able = wanted === 'all' || typeof wanted === 'number' ? [...new Set(builders.flatMap(options.able))] : []
+    const more = wanted === 'all' || typeof wanted === 'number' ? [...new Set(builders.flatMap(options.able))] : []
+    const able = more.filter((one) => lost(one) === undefined)
     const others = deliveryTargets({ to: wanted, builder: node, placed: build.placed, able })
     const { keeps = () => true } = options
     const targets = others.filter((target) => !builders.includes(target) && keeps(target))
@@ -273,21 +279,6 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
         inProgress.ended()
       }
     },
-  }
-}
-
-/** Takes older copies of names away from a node. Never throws: the next inventory shows what is still there. */
-export async function dropOn(
-  { agents, index, logger }: Pick<ImageWorkOptions, 'agents' | 'index' | 'logger'>,
-  node: string,
-  images: readonly BuiltImage[],
-): Promise<void> {
-  try {
-    await agents.drop(node, images)
-    for (const { name } of images) index.remove(node, name)
-    logger.info({ node, images }, 'older images were taken off a node, the next pod there gets the newest')
-  } catch (error) {
-    logger.warn({ node, images, err: describeError(error) }, 'a node keeps an older image for now')
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Logger } from '../../kernel/log.ts'
 import type { ImageIndex } from '../images/index.ts'
 import type { AgentCalls } from './agent-calls.ts'
-import { dropOn } from './image-work.ts'
+import { dropOn } from './drop.ts'
 
 export interface ReconcileOptions {
   readonly index: ImageIndex

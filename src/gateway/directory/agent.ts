@@ -20,6 +20,8 @@ export interface Agent extends AgentFacts {
   readonly uid: string
   readonly ip: string | undefined
   readonly report: NodeReport | undefined
+  /** It could not be reached, and has not answered since. */
+  readonly silent?: boolean
   /** When its container ended last, as Kubernetes writes it, and how. */
   readonly ended?: { readonly at: string; readonly words: string } | undefined
 }

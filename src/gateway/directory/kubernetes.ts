@@ -11,7 +11,7 @@ import { chooseAgent, readAgent, type Agent, type RawAgentPod } from './agent.ts
 import { dialAgent, type AgentAddress, noAddress } from './agent-connection.ts'
 import { askAgent, fetchProxy } from './agent-request.ts'
 import { askForEnd, fateOfDaemon } from './fate.ts'
-import { createSilence } from './silence.ts'
+import { createSilence, type SilenceOptions } from './silence.ts'
 import type { BuildNode, Directory } from './directory.ts'
 
 export interface KubernetesDirectory extends Directory {
@@ -44,6 +44,7 @@ export interface KubernetesDirectoryOptions {
   readonly now?: () => number
   /** For tests. */
   readonly watch?: Pick<WatchOptions<RawAgentPod, unknown>, 'stallAfter' | 'backoff' | 'pageSize'>
+  readonly silence?: Pick<SilenceOptions, 'interval'>
 }
 
 /** The agents as they are now, by node: for commands that look once and do not dial. */
@@ -67,19 +68,23 @@ export function createKubernetesDirectory(options: KubernetesDirectoryOptions): 
   let sorted: readonly BuildNode[] | undefined
   const listeners: ((node: string) => void)[] = []
 
+  /** The agent as its pod is now; undefined when that is gone. */
+  const known = ({ node, uid }: Agent): Agent | undefined => pods.get(node)?.get(uid)
   const silence = createSilence({
-    ask: async (agent) => fetchProxy(addressOf(agent), tls),
+    // Its pod may have got another address since: a node was switched off and on.
+    ask: async (agent) => fetchProxy(addressOf(known(agent) ?? agent), tls),
     onChange: ({ node }) => settle(node),
+    ...options.silence,
   })
   /** An agent as it can be used: one that cannot be reached is not ready, whatever it reported last. */
   const heard = (agent: Agent | undefined): Agent | undefined =>
-    agent && silence.has(agent) ? { ...agent, ready: false, trouble: 'does not answer' } : agent
+    agent && silence.has(agent) ? { ...agent, ready: false, trouble: 'does not answer', silent: true } : agent
   const reached = async <T>(agent: Agent, call: Promise<T>, signal?: AbortSignal): Promise<T> => {
     try {
       return await call
     } catch (error) {
-      // One that has no address yet, or is being stopped, is not ready anyway.
-      if (agent.ready && !signal?.aborted) silence.noticed(agent)
+      // One that has no address yet, or is being stopped, is not ready anyway; one whose pod went meanwhile comes no more.
+      if (agent.ready && !signal?.aborted && known(agent)) silence.noticed(agent)
       throw error
     }
   }

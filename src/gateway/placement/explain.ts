@@ -47,7 +47,11 @@ export function explain(view: ClusterView, request: PlacementRequest, outcome: D
   nodes.sort(
     (a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict) || cache(b) - cache(a) || (a.node < b.node ? -1 : 1),
   )
-  const refusal =
-    outcome instanceof InsituError ? { code: outcome.code, message: outcome.message, fix: outcome.fix } : undefined
+  const refusal = outcome instanceof InsituError ? refusalOf(outcome) : undefined
   return { request, placement, refusal, nodes }
+}
+
+/** As data, for who prints it. */
+export const refusalOf = ({ code, message, fix }: InsituError): NonNullable<Explanation['refusal']> => {
+  return { code, message, fix }
 }

@@ -107,7 +107,7 @@ export interface WorkloadFacts {
 export interface Subject {
   /** `deployment default/web` */
   readonly label: string
-  /** Its pods that are on a node, oldest first. */
+  /** Its pods that are on a node and stay there, oldest first. */
   readonly pods: readonly PodFacts[]
   /** Its template, for when it has no pods on nodes yet. */
   readonly workload: WorkloadFacts | undefined

@@ -20,20 +20,23 @@ export interface RawWorkload extends KubernetesObject {
     readonly jobTemplate?: { readonly spec?: { readonly template?: RawTemplate } }
     readonly volumeClaimTemplates?: readonly KubernetesObject[]
   }
-  readonly status?: { readonly completionTime?: string }
+  readonly status?: {
+    readonly completionTime?: string
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[]
+  }
 }
+
+const tolerating = (effect: string, ...names: string[]): readonly Toleration[] =>
+  names.map((name) => ({ key: `node.kubernetes.io/${name}`, operator: 'Exists', effect }))
 
 /** The taints that the DaemonSet controller lets every daemon pod tolerate: pkg/controller/daemon/util. */
 const daemonTolerations: readonly Toleration[] = [
-  'not-ready',
-  'unreachable',
-  'disk-pressure',
-  'memory-pressure',
-  'pid-pressure',
-  'unschedulable',
-].map((name) => ({ key: `node.kubernetes.io/${name}`, operator: 'Exists' }))
+  // Pods that are there stay on a node that is lost; none is made there.
+  ...tolerating('NoExecute', 'not-ready', 'unreachable'),
+  ...tolerating('NoSchedule', 'disk-pressure', 'memory-pressure', 'pid-pressure', 'unschedulable'),
+]
 
-const networkUnavailable: Toleration = { key: 'node.kubernetes.io/network-unavailable', operator: 'Exists' }
+const networkUnavailable = tolerating('NoSchedule', 'network-unavailable')
 
 /**
  * Takes from a workload what placement needs. Undefined for those that start no pods by themselves: ReplicaSets of a
@@ -42,7 +45,7 @@ const networkUnavailable: Toleration = { key: 'node.kubernetes.io/network-unavai
 export function readWorkload(kind: string, object: RawWorkload, names: ImageNames): WorkloadFacts | undefined {
   const { metadata, spec } = object
   if (kind === 'ReplicaSet' && metadata?.ownerReferences?.some((o) => o.controller)) return undefined
-  if (kind === 'Job' && object.status?.completionTime !== undefined) return undefined
+  if (kind === 'Job' && isOver(object.status)) return undefined
   const template = kind === 'Pod' ? (object as RawTemplate) : (spec?.template ?? spec?.jobTemplate?.spec?.template)
   if (!template?.spec) return undefined
   const everyNode = kind === 'DaemonSet'
@@ -54,7 +57,7 @@ export function readWorkload(kind: string, object: RawWorkload, names: ImageName
     ? [
         ...(template.spec.tolerations ?? []),
         ...daemonTolerations,
-        ...(template.spec.hostNetwork ? [networkUnavailable] : []),
+        ...(template.spec.hostNetwork ? networkUnavailable : []),
       ]
     : (template.spec.tolerations ?? [])
   const demand = readDemand({ namespace, labels, spec: { ...template.spec, tolerations }, template: kind !== 'Pod' })
@@ -68,6 +71,11 @@ export function readWorkload(kind: string, object: RawWorkload, names: ImageName
     replaces: everyNode || kind === 'StatefulSet' || spec?.strategy?.type === 'Recreate',
   }
 }
+
+/** A Job that failed has no completion time: pkg/controller/job, IsJobFinished. */
+const isOver = ({ completionTime, conditions = [] }: NonNullable<RawWorkload['status']> = {}): boolean =>
+  completionTime !== undefined ||
+  conditions.some(({ type, status }) => (type === 'Complete' || type === 'Failed') && status === 'True')
 
 /** A StatefulSet with more pods has the rest of them looked at when they exist. */
 const mostOrdinals = 64

@@ -1,6 +1,6 @@
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
-import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
+import type { KubernetesObject, OwnerReference } from '../../kernel/k8s/objects.ts'
 import { resources, type Resource } from '../../kernel/k8s/resources.ts'
 import type { Subject } from './cluster.ts'
 import { readWorkload, type RawWorkload } from './read-workload.ts'
@@ -45,38 +45,59 @@ export function parseWorkload(text: string, defaultNamespace: string): WorkloadN
 /**
  * Looks up what `insitu.for` names: its pods in the view, and the object itself at the API server if the view does not
  * have it, since a user may have made it a moment ago.
- * @throws InsituError WORKLOAD_UNKNOWN, WORKLOAD_NAME, and what the API server refuses
+ * @throws InsituError WORKLOAD_UNKNOWN, WORKLOAD_IDLE, and what the API server refuses
  */
 export async function findSubject(workload: WorkloadName, view: LiveView, client: KubernetesClient): Promise<Subject> {
   const { kind, namespace, name } = workload
-  const label = `${kind === 'Pod' ? 'pod' : kind} ${namespace}/${name}`
+  const label = labelOf(workload)
   if (kind === 'Pod') {
     const known = view.pod(namespace, name)
     if (known?.node !== undefined) return { label, pods: [known], workload: undefined }
-    const template = known?.homeless ?? (await fetchWorkload(workload, view, client))
-    if (!template) throw unknown(label)
-    return { label, pods: [], workload: template }
+    return known?.homeless ? { label, pods: [], workload: known.homeless } : fetchSubject(workload, view, client)
   }
   const owners = kind === 'CronJob' ? await jobsOf(client, namespace, name) : [name]
   const { profiles } = view.world
   const ofOwner = (owner: string) => profiles.ownedBy(kind === 'CronJob' ? 'Job' : kind, namespace, owner)
-  const pods = [...owners].flatMap((owner) => [...ofOwner(owner)]).flatMap((profile) => [...profile.pods])
-  const template = view.workload(kind, namespace, name) ?? (await fetchWorkload(workload, view, client))
-  if (!template && pods.length === 0) throw unknown(label)
+  // Those that are being deleted run no image that comes now, and on a node that died they stay for ever.
+  const staying = [...owners].flatMap((owner) => [...ofOwner(owner)]).filter(({ terminating }) => !terminating)
+  const pods = staying.flatMap((profile) => [...profile.pods])
+  const template = view.workload(kind, namespace, name)
+  if (!template && pods.length === 0) return fetchSubject(workload, view, client)
   return { label, pods: pods.sort(byAge), workload: template }
 }
 
-async function fetchWorkload({ kind, namespace, name }: WorkloadName, view: LiveView, client: KubernetesClient) {
+/** One that has no pods on nodes and that the view does not have. */
+async function fetchSubject(workload: WorkloadName, view: LiveView, client: KubernetesClient): Promise<Subject> {
+  const { kind, namespace, name } = workload
+  const label = labelOf(workload)
   const resource = kinds.find(([k]) => k === kind)?.[1]
   const object = resource && (await client.find<RawWorkload>(resource, { namespace, name }))
-  return object && readWorkload(kind, object, view.images)
+  if (!object) throw unknown(label)
+  const template = readWorkload(kind, object, view.images)
+  if (template) return { label, pods: [], workload: template }
+  const owner = object.metadata?.ownerReferences?.find((reference) => reference.controller)
+  // The view has the pods of its ReplicaSets under the Deployment.
+  if (owner?.kind === 'Deployment') return findSubject({ kind: owner.kind, namespace, name: owner.name }, view, client)
+  throw idle(kind === 'Job' ? `${label} is over: it starts no more pods` : notItself(label, owner))
 }
+
+const labelOf = ({ kind, namespace, name }: WorkloadName): string =>
+  `${kind === 'Pod' ? 'pod' : kind} ${namespace}/${name}`
+
+const notItself = (label: string, owner: OwnerReference | undefined): string =>
+  `${label} has no pods on nodes${owner ? `, and ${owner.kind} ${owner.name} decides when it gets some` : ''}`
 
 async function jobsOf(client: KubernetesClient, namespace: string, cronJob: string): Promise<Set<string>> {
   const jobs = await client.list<KubernetesObject>(resources.jobs, { namespace })
   const owned = jobs.filter((j) => j.metadata?.ownerReferences?.some((o) => o.kind === 'CronJob' && o.name === cronJob))
   return new Set(owned.map((j) => j.metadata?.name ?? ''))
 }
+
+const idle = (message: string): InsituError =>
+  new InsituError('WORKLOAD_IDLE', message, {
+    status: 'FAILED_PRECONDITION',
+    fix: 'Name the workload that will run the image, or leave insitu.for out.',
+  })
 
 const unknown = (label: string): InsituError =>
   new InsituError('WORKLOAD_UNKNOWN', `there is no ${label}`, {

@@ -6,9 +6,14 @@ import { askProtectedNames } from './ask-protected.ts'
 const signal = AbortSignal.timeout(60_000)
 const names = ['docker.io/library/app:latest', 'registry.k8s.io/pause:3.10']
 const asked: string[] = []
-const find = (answers: Record<string, readonly string[] | Error>, nodes: readonly string[]) =>
+const find = (
+  answers: Record<string, readonly string[] | Error>,
+  nodes: readonly string[],
+  isLost: (node: string) => boolean = () => false,
+) =>
   askProtectedNames({
     logger: createLogger({ level: 'silent' }),
+    isLost,
     ask: (node, path) => {
       asked.push(path)
       const answer = answers[node] ?? []
@@ -27,4 +32,13 @@ test('without the answer of the builder nothing is built; another node may be go
   await expect(find({ a: gone('no answer') }, ['a', 'b'])).rejects.toMatchObject({ code: 'AGENT_UNREACHABLE' })
   expect(await find({ b: gone('no answer') }, ['a', 'b'])).toBeUndefined()
   expect(await find({ a: gone('HTTP 404 for /v1/protected') }, ['a'])).toBeUndefined()
+})
+
+test('a target that is lost is not asked, and nothing waits for it; the builder always is', async () => {
+  const lost = (node: string): boolean => node !== 'b'
+  expect(await find({ c: gone('no answer'), b: ['registry.k8s.io/pause:3.10'] }, ['a', 'b', 'c'], lost)).toMatchObject({
+    node: 'b',
+  })
+  expect(await find({ c: ['registry.k8s.io/pause:3.10'] }, ['a', 'b', 'c'], lost)).toBeUndefined()
+  await expect(find({ a: gone('no answer') }, ['a', 'b'], lost)).rejects.toMatchObject({ code: 'AGENT_UNREACHABLE' })
 })

@@ -31,11 +31,11 @@ export function anyNode(
 }
 
 /** Whether the node's daemon has a store of its own, in which no pod finds an image. */
-export const isRootless = ({ report }: BuildNode): boolean => report?.mode === 'rootless'
+export const isRootless = ({ report }: Pick<BuildNode, 'report'>): boolean => report?.mode === 'rootless'
 
 /** @throws InsituError IMAGE_CANNOT_STAY where every node that builds is rootless. */
-export function checkCanStay(directory: Directory): void {
-  const ready = directory.nodes().filter((node) => node.ready)
+export function checkCanStay(nodes: readonly Pick<BuildNode, 'ready' | 'report'>[]): void {
+  const ready = nodes.filter((node) => node.ready)
   if (ready.length === 0 || !ready.every(isRootless)) return
   throw new InsituError(
     'IMAGE_CANNOT_STAY',

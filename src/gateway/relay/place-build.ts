@@ -32,7 +32,7 @@ export interface ToPlace {
 /** Decides the node of a build, or the nodes when its platforms are native on several. @throws InsituError */
 export async function placeBuild(context: RelayContext, build: ToPlace): Promise<Bound> {
   const { hints, wishes, place, allowed } = readBuild(context, build)
-  if (build.facts.stays) checkCanStay(context.directory)
+  if (build.facts.stays) checkCanStay(context.directory.nodes())
   const several = wishes.platforms.length > 1 && hints.node === undefined
   const split = several ? await splitBuild(context, build, wishes, place, allowed) : undefined
   if (split && 'parts' in split) return { node: split.parts[0].node, placement: split.parts[0].placement, split }

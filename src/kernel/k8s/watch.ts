@@ -59,10 +59,13 @@ interface WatchEvent<O> {
 /** The server ends each watch after this long on its own, so that connections move to new API servers. */
 const serverTimeout = { min: 300, spread: 300 }
 
+/** A server that has just started refuses everybody, until it has read who may do what. */
+const refusalsInARow = 3
+
 /**
  * Keeps a picture of all objects of one resource: lists them page by page, then follows changes, and begins again
  * wherever it was cut off. Lost connections, silent ones, expired versions and refusals are survived; refusals by
- * RBAC are logged once, with the fix, and tried again at the longest interval.
+ * RBAC are logged once, with the fix, when several come in a row.
  */
 export function watchResource<O extends KubernetesObject, T>(options: WatchOptions<O, T>): ResourceWatch<T> {
   const { client, resource, pick, logger, stallAfter = 120_000, now = Date.now } = options
@@ -71,12 +74,13 @@ export function watchResource<O extends KubernetesObject, T>(options: WatchOptio
   const stopped = new AbortController()
   const firstSync = Promise.withResolvers<void>()
   const backoff = createBackoff(options.backoff)
+  // Of its own: who refuses is there again, however long it was away before.
+  const refusals = createBackoff({ base: 1000, ...options.backoff })
   let version: string | undefined
   let synced = false
   let lastHeard = Number.NEGATIVE_INFINITY
   let reconnects = -1
   let relists = -1
-  let forbidden = false
 
   const set = (key: string, object: O): void => {
     const previous = items.get(key)
@@ -93,8 +97,10 @@ export function watchResource<O extends KubernetesObject, T>(options: WatchOptio
   }
   const heard = (): void => {
     lastHeard = now()
-    if (backoff.failures > 0) logger.info({ resource: what }, `the watch of ${what} works again`)
-    forbidden = false
+    if (backoff.failures > 0 || refusals.failures > 0) {
+      logger.info({ resource: what }, `the watch of ${what} works again`)
+    }
+    refusals.reset()
     backoff.reset()
   }
 
@@ -191,12 +197,12 @@ export function watchResource<O extends KubernetesObject, T>(options: WatchOptio
       version = undefined
       return backoff.next()
     }
-    const first = backoff.failures === 0
-    const wait = backoff.next()
-    if (isForbidden(error)) {
-      if (!forbidden) logger.error({ resource: what, fix: (error as InsituError).fix }, describeError(error))
-      forbidden = true
-      return options.backoff?.max ?? 30_000
+    const first = backoff.failures === 0 && refusals.failures === 0
+    const refused = isForbidden(error)
+    const wait = refused ? refusals.next() : backoff.next()
+    if (refused && refusals.failures === refusalsInARow) {
+      logger.error({ resource: what, fix: (error as InsituError).fix }, describeError(error))
+      return wait
     }
     logger[first ? 'warn' : 'debug']({ resource: what }, `the watch of ${what} broke: ${describeError(error)}`)
     return Math.max(wait, (error instanceof KubernetesError && error.retryAfter) || 0)

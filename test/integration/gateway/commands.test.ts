@@ -132,6 +132,16 @@ test('explain: of several platforms, which node builds what, native or emulated,
   expect(wrong.stderr).toContain('"linux/pdp11" is not a platform')
 })
 
+test('explain: a rootless node builds what is pushed, and nothing that is to stay', async () => {
+  await cluster.node('n7')
+  await cluster.agent('n7', { mode: 'rootless', platforms: ['linux/s390x'] })
+  const stays = await insitu('explain', 'team/web:v3', '--platform', 'linux/s390x')
+  expect(stays.exitCode).toBe(1)
+  expect(stays.stdout).toMatch(/^n7 +rejected .*cannot keep images: it builds rootless: push the image instead$/m)
+  const pushed = await insitu('explain', 'team/web:v3', '--platform', 'linux/s390x', '--push')
+  expect(pushed.stdout).toContain('docker.io/team/web:v3 would be built on node n7')
+})
+
 test('explain without anything is a usage error', async () => {
   expect(await insitu('explain')).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('--for') as string })
 })

@@ -1,6 +1,6 @@
 import type { NodeSlot, PodFacts } from '../facts.ts'
 import type { ImageNames } from '../image-names.ts'
-import { addressKey, type AddressKey } from './addresses.ts'
+import { createAddressIndex } from './address-index.ts'
 import { drop, put } from './sets.ts'
 
 /** Finds pods by what placement and the listener ask for. Holds references only; the watch owns the pods. */
@@ -28,7 +28,7 @@ const noNodes: RollingPods = new Map()
 export function createPodIndex(names: ImageNames): PodIndex {
   const waiting = new Map<string, Set<PodFacts>>()
   const rolling = new Map<string, Rolling>()
-  const ips = new Map<AddressKey, PodFacts>()
+  const addresses = createAddressIndex()
 
   const remove = (pod: PodFacts): void => {
     for (const { image } of pod.waiting) drop(waiting, image, pod)
@@ -38,11 +38,6 @@ export function createPodIndex(names: ImageNames): PodIndex {
       if (!entry?.pods.delete(pod)) continue
       entry.oldest = undefined
       if (entry.pods.size === 0) rolling.delete(repository)
-    }
-    for (const ip of addressesOf(pod)) {
-      const key = addressKey(ip)
-      // An address may have been given to another pod in the meantime.
-      if (ips.get(key) === pod) ips.delete(key)
     }
   }
   const add = (pod: PodFacts): void => {
@@ -54,12 +49,12 @@ export function createPodIndex(names: ImageNames): PodIndex {
       entry.pods.add(pod)
       entry.oldest = undefined
     }
-    for (const ip of addressesOf(pod)) ips.set(addressKey(ip), pod)
   }
   return {
     update(pod, previous) {
       if (previous) remove(previous)
       if (pod) add(pod)
+      addresses.update(pod, previous)
     },
     waitingFor: (image) => waiting.get(image) ?? noPods,
     waitingImages: () => waiting.keys(),
@@ -67,13 +62,9 @@ export function createPodIndex(names: ImageNames): PodIndex {
       const entry = rolling.get(repository)
       return entry ? (entry.oldest ??= oldestByNode(entry.pods)) : noNodes
     },
-    byIp: (ip) => ips.get(addressKey(ip)),
+    byIp: (ip) => addresses.get(ip),
   }
 }
-
-/** Those that name this pod and no other. */
-export const addressesOf = (pod: PodFacts): string[] =>
-  [pod.ip, pod.secondIp].filter((ip): ip is string => ip !== undefined)
 
 function oldestByNode(pods: Iterable<PodFacts>): RollingPods {
   const oldest = new Map<NodeSlot, PodFacts>()
