@@ -2,6 +2,7 @@ import { clone, equals, fromBinary, toBinary } from '@bufbuild/protobuf'
 import {
   effectiveExporters,
   exportedImages,
+  firstRepository,
   frontendNames,
   normalized,
   onlyStays,
@@ -23,7 +24,6 @@ import {
   withoutProxies,
   withProxy,
 } from './proxy.ts'
-import { repositoryOf } from './reference.ts'
 import { InsituError } from '../kernel/errors.ts'
 
 /** What the gateway adds to a build. With both switched off only our own hints are taken out. */
@@ -67,15 +67,12 @@ export const encodeSolve = (request: SolveRequest): Uint8Array => toBinary(Solve
 
 export function solveFacts(request: SolveRequest): SolveFacts {
   const exporters = effectiveExporters(request)
-  const images = exportedImages(exporters)
-  const first = images[0]
-  const context = request.frontendAttrs['context'] ?? ''
   return {
     ref: request.ref,
     sessions: sessionsOf(request),
-    images,
+    images: exportedImages(exporters),
     platforms: (request.frontendAttrs['platform'] ?? '').split(',').filter((p) => p !== ''),
-    cacheKey: first === undefined ? context : repositoryOf(first),
+    cacheKey: firstRepository(exporters) ?? request.frontendAttrs['context'] ?? '',
     stays: onlyStays(exporters),
     exports: exporters.length > 0,
     probe: request.internal && !buildsSomething(request),
