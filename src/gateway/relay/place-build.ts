@@ -116,7 +116,7 @@ async function splitBuild(
   )
   if (plan.kind === 'whole') return undefined
   const because = (why: string) => ({ because: `not split between ${plan.parts.length} nodes, because ${why}` })
-  const output = splitOutput(request)
+  const output = splitOutput(request, wishes.platforms)
   if ('because' in output) return because(output.because)
   const hubs = await bindHubs(context, facts.sessions, holds)
   if (!hubs) return because('other builds of the same client session are on one node')

@@ -170,10 +170,11 @@ function partMessage(
 ): Uint8Array {
   const own = clone(SolveRequestSchema, request)
   own.frontendAttrs['platform'] = part.platforms.join(',')
-  for (const exporter of own.exporters) exporter.attrs = { ...partAttributes(exporter.attrs, split.output) }
-  if (own.exporterDeprecated !== '') {
-    own.exporterAttrsDeprecated = { ...partAttributes(own.exporterAttrsDeprecated, split.output) }
-  }
+  const ofPart = (attrs: Readonly<Record<string, string>>): Record<string, string> => ({
+    ...partAttributes(attrs, split.output, part.platforms),
+  })
+  for (const exporter of own.exporters) exporter.attrs = ofPart(exporter.attrs)
+  if (own.exporterDeprecated !== '') own.exporterAttrsDeprecated = ofPart(own.exporterAttrsDeprecated)
   const owner = config.recordOwner ? identityOf(caller) : undefined
   return rewriteSolve(own, { defaults: config.defaults, proxy, owner }) ?? encodeSolve(own)
 }
