@@ -15,6 +15,9 @@ export function effectiveExporters(request: SolveRequest): readonly ExporterLike
   return [{ type: request.exporterDeprecated, attrs: request.exporterAttrsDeprecated }]
 }
 
+/** Whether an exporter makes an image, and says its digest. */
+export const isImage = ({ type }: ExporterLike): boolean => ['image', 'oci', 'docker'].includes(type)
+
 /** As BuildKit reads switches: absent is false, present without a value is true. */
 export const isOn = (value: string | undefined): boolean =>
   value !== undefined && /^(|1|t|T|TRUE|true|True)$/.test(value)

@@ -1,14 +1,6 @@
 import { clone, equals, fromBinary, toBinary } from '@bufbuild/protobuf'
-import {
-  effectiveExporters,
-  exportedImages,
-  firstRepository,
-  frontendNames,
-  normalized,
-  onlyStays,
-  withImageDefaults,
-} from './exporters.ts'
-import { type SolveRequest, SolveRequestSchema, SolveResponseSchema } from './gen/control_pb.ts'
+import { effectiveExporters, exportedImages, firstRepository, onlyStays, withImageDefaults } from './exporters.ts'
+import { type SolveRequest, SolveRequestSchema } from './gen/control_pb.ts'
 import { type SolveRequest as BridgeSolveRequest, SolveRequestSchema as BridgeSolveSchema } from './gen/gateway_pb.ts'
 import { recordAttributes } from './history.ts'
 import type { Definition } from './gen/ops_pb.ts'
@@ -172,18 +164,6 @@ function giveProxy(request: Graphs, proxy: ProxyVariables): void {
   for (const [name, graph] of Object.entries(request.frontendInputs)) {
     request.frontendInputs[name] = withProxyEnv(graph, proxy)
   }
-}
-
-/** The digest that the build's names point to; undefined when its exporters have none. */
-export const namedDigest = (response: Uint8Array): string | undefined =>
-  fromBinary(SolveResponseSchema, response).exporterResponse['containerimage.digest']
-
-/** The normalised names that were really given: those of the request, and what a frontend chose for `name=*`. */
-export function namedImages(request: SolveRequest, response: Uint8Array): string[] {
-  const exporters = effectiveExporters(request)
-  if (!frontendNames(exporters)) return exportedImages(exporters)
-  const chosen = fromBinary(SolveResponseSchema, response).exporterResponse['image.name'] ?? ''
-  return normalized([...exportedImages(exporters), ...chosen.split(',')])
 }
 
 function frontendOptions(

@@ -111,7 +111,8 @@ async function build(what: string): Promise<string> {
   const digest = said['containerimage.digest'] ?? ''
   const inProgress = gateway.images.begin([name])
   const { signal } = new AbortController()
-  const work = { node: 'n1', placed: ['n1'], names: [name], digest, wish: {}, progress: createProgress(), signal }
+  const named = new Map([[name, digest]])
+  const work = { node: 'n1', placed: ['n1'], named, wish: {}, progress: createProgress(), signal }
   expect(await gateway.images.finish(work, inProgress)).toBeUndefined()
   return digest
 }

@@ -125,7 +125,8 @@ async function imagesBuilt(
       others: parts.slice(1).map(({ node }) => node.name),
       shared: { digest, mediaType, content: bytes.toString('utf8') },
       placed: [...new Set(parts.flatMap(({ placement }) => placement.targets))],
-      ...{ names, digest, ref: request.ref, wish: build.delivery, progress: build.progress, signal },
+      named: new Map(names.map((name) => [name, digest])),
+      ...{ ref: request.ref, wish: build.delivery, progress: build.progress, signal },
     },
     inProgress,
   )
