@@ -26,6 +26,8 @@ export interface Rewrite {
   readonly proxy: ProxyChoice
   /** Whose build it is, for the daemon's record of it. */
   readonly owner?: string | undefined
+  /** The platforms, where others are built on other nodes; for the daemon's record too. */
+  readonly part?: readonly string[] | undefined
 }
 
 /** What a Solve says about where it should go. */
@@ -114,6 +116,7 @@ export function rewriteSolve(request: SolveRequest, rewrite: Rewrite): Uint8Arra
     changed.frontendAttrs[recordAttributes.owner] = rewrite.owner
     if (Object.keys(proxy).length > 0) changed.frontendAttrs[recordAttributes.proxy] = 'true'
   }
+  if (rewrite.part) changed.frontendAttrs[recordAttributes.part] = rewrite.part.join(',')
   giveProxy(changed, proxy)
   const attributes = (type: string, attrs: Record<string, string>): Record<string, string> => {
     const ours = withoutHints(attrs)

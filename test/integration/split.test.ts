@@ -96,6 +96,25 @@ test('what is pushed is one index, with the attestations of each part, and the m
   const digest = String(said['containerimage.digest'])
   expect(await registry.manifest('team/app', digest)).toEqual(index)
   expect(said['image.name']).toBe(name)
+  const provenance = Object.keys(said).filter((key) => key.startsWith('buildx.build.provenance'))
+  expect(provenance.toSorted()).toEqual(both.split(',').map((platform) => `buildx.build.provenance/${platform}`))
+})
+
+test('another gateway shows the steps of all platforms afterwards', async () => {
+  const other = await startGateway({ nodes: { red, blue } })
+  try {
+    const context = await work.context('ARG TARGETARCH\nRUN echo "afterwards on $TARGETARCH"\n')
+    const file = join(await work.directory(), 'ref')
+    ok(await buildctl(gateway.address, context, [platforms, `--ref-file=${file}`]).ended)
+    const ref = readFileSync(file, 'utf8').trim()
+    const logs = await startClient('buildctl', ['--addr', other.address, 'debug', 'logs', ref]).ended
+    for (const arch of ['amd64', 'arm64']) {
+      expect(ok(logs).output).toMatch(new RegExp(`\\[linux/${arch} 3/3\\] RUN`))
+      expect(logs.output).toMatch(new RegExp(`\\d afterwards on ${arch}\n`))
+    }
+  } finally {
+    await other.close()
+  }
 })
 
 test.each(['without', 'with'])(

@@ -177,7 +177,7 @@ function partMessage(
   for (const exporter of own.exporters) exporter.attrs = ofPart(exporter.attrs)
   if (own.exporterDeprecated !== '') own.exporterAttrsDeprecated = ofPart(own.exporterAttrsDeprecated)
   const owner = config.recordOwner ? identityOf(caller) : undefined
-  return rewriteSolve(own, { defaults: config.defaults, proxy, owner }) ?? encodeSolve(own)
+  return rewriteSolve(own, { defaults: config.defaults, proxy, owner, part: part.platforms }) ?? encodeSolve(own)
 }
 
 const schemesOf = ({ config }: RelayContext, { signal }: Call, { output }: SplitBuild): Schemes | undefined =>
