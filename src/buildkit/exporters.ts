@@ -1,5 +1,5 @@
 import type { SolveRequest } from './gen/control_pb.ts'
-import { normalizeReference, repositoryOf } from './reference.ts'
+import { hasTag, normalizeReference, repositoryOf } from './reference.ts'
 
 type Attributes = Readonly<Record<string, string>>
 
@@ -14,6 +14,9 @@ export function effectiveExporters(request: SolveRequest): readonly ExporterLike
   if (request.exporterDeprecated === '') return []
   return [{ type: request.exporterDeprecated, attrs: request.exporterAttrsDeprecated }]
 }
+
+/** Whether an exporter makes an image, and says its digest. */
+export const isImage = ({ type }: ExporterLike): boolean => ['image', 'oci', 'docker'].includes(type)
 
 /** As BuildKit reads switches: absent is false, present without a value is true. */
 export const isOn = (value: string | undefined): boolean =>
@@ -31,9 +34,22 @@ const namesOf = (attrs: Attributes): string[] =>
 const storedImages = (exporters: readonly ExporterLike[]): ExporterLike[] =>
   exporters.filter((e) => e.type === 'image' && (e.attrs['store'] === undefined || isOn(e.attrs['store'])))
 
-/** The names a build leaves in its node's image store, normalised, each once. What is not a name is left out. */
+const isByDigest = (attrs: Attributes): boolean => isOn(attrs['push-by-digest'])
+
+/**
+ * The names a build leaves in its node's image store, normalised, each once. What is not a name is left out, and so is
+ * the repository of what is pushed by digest: no name of an image there points to that.
+ */
 export function exportedImages(exporters: readonly ExporterLike[]): string[] {
-  return normalized(storedImages(exporters).flatMap((e) => namesOf(e.attrs)))
+  const names = ({ attrs }: ExporterLike): string[] =>
+    isByDigest(attrs) ? namesOf(attrs).filter(hasTag) : namesOf(attrs)
+  return normalized(storedImages(exporters).flatMap(names))
+}
+
+/** The first repository that a build's images go to. */
+export function firstRepository(exporters: readonly ExporterLike[]): string | undefined {
+  const [first] = normalized(storedImages(exporters).flatMap(({ attrs }) => namesOf(attrs)))
+  return first === undefined ? undefined : repositoryOf(first)
 }
 
 /** Whether an image is only to stay where it is built: it has a name there and goes nowhere else. */
@@ -42,7 +58,7 @@ export const onlyStays = (exporters: readonly ExporterLike[]): boolean =>
 
 /** Whether the frontend chooses a name, so that only the answer of the build tells it. */
 export const frontendNames = (exporters: readonly ExporterLike[]): boolean =>
-  storedImages(exporters).some((e) => (e.attrs['name'] ?? '').includes('*'))
+  storedImages(exporters).some((e) => !isByDigest(e.attrs) && (e.attrs['name'] ?? '').includes('*'))
 
 /** Normalised names, each once; what is not an image name is left out. */
 export function normalized(names: readonly string[]): string[] {
@@ -66,9 +82,7 @@ export function withImageDefaults(attrs: Attributes): Record<string, string> {
   const result: Record<string, string> = { ...attrs }
   const names = namesOf(attrs)
   if (names.length > 0 && attrs['name'] !== undefined && !attrs['name'].includes('*')) {
-    // BuildKit pushes by digest only what has no tag, and we would add one.
-    const inFull = isOn(attrs['push-by-digest']) ? withoutTag : normalizeReference
-    result['name'] = names.map(inFull).join(',')
+    result['name'] = namesInFull(names, attrs)
   }
   // BuildKit refuses to unpack what it rewrites timestamps in.
   if (attrs['unpack'] === undefined && !isOn(attrs['rewrite-timestamp'])) result['unpack'] = 'true'
@@ -77,5 +91,12 @@ export function withImageDefaults(attrs: Attributes): Record<string, string> {
   return result
 }
 
-const withoutTag = (name: string): string =>
-  /[:@]/.test(name.slice(name.lastIndexOf('/') + 1)) ? normalizeReference(name) : repositoryOf(name)
+/**
+ * Names as containerd would write them. What is pushed by digest gets no tag that the client did not say: BuildKit
+ * refuses one there.
+ * @throws InsituError IMAGE_NAME
+ */
+export function namesInFull(names: readonly string[], attrs: Attributes): string {
+  const inFull = (name: string): string => (hasTag(name) ? normalizeReference(name) : repositoryOf(name))
+  return names.map(isByDigest(attrs) ? inFull : normalizeReference).join(',')
+}

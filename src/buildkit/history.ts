@@ -7,6 +7,7 @@ import {
   type BuildHistoryEvent,
   type BuildHistoryRecord,
   type BuildHistoryRequest,
+  BuildResultInfoSchema,
   type Descriptor,
 } from './gen/control_pb.ts'
 import { attestationType } from './provenance.ts'
@@ -18,6 +19,8 @@ export const recordAttributes = {
   owner: `${optionPrefix}owner`,
   /** Its steps had proxy variables, which the daemon has written into its provenance. Taken out of records on their way. */
   proxy: `${optionPrefix}proxy-given`,
+  /** Platforms of the part that was built there, where others were built on other nodes. */
+  part: `${optionPrefix}part`,
   /** Where the record is. Added to records on their way to the client. */
   node: `${optionPrefix}node`,
 } as const
@@ -58,8 +61,21 @@ export function encodeHistoryEvent(event: BuildHistoryEvent, node: string): Uint
   if (event.record) {
     const { [recordAttributes.proxy]: _, ...options } = withoutProxies(event.record.frontendAttrs)
     event.record.frontendAttrs = { ...options, [recordAttributes.node]: node }
+    sayPlatform(event.record)
   }
   return toBinary(BuildHistoryEventSchema, event)
+}
+
+/** Platforms of the part that a record is of; undefined for one of a whole build. */
+export const partOfRecord = (record: BuildHistoryRecord): readonly string[] | undefined =>
+  record.frontendAttrs[recordAttributes.part]?.split(',')
+
+/** What daemons attest to a build of one platform they do without its name: of several parts clients would keep one. */
+function sayPlatform({ frontendAttrs, result, results }: BuildHistoryRecord): void {
+  const platform = frontendAttrs[recordAttributes.part]
+  if (platform === undefined || !result || result.attestations.length === 0) return
+  results[platform] = create(BuildResultInfoSchema, { attestations: result.attestations })
+  result.attestations = []
 }
 
 /** Who built it; undefined for builds that did not come through a gateway that says so. */

@@ -56,6 +56,9 @@ export function repositoryOf(name: string): string {
   return `${domain}/${path}`
 }
 
+/** Whether a name says its tag or its digest. */
+export const hasTag = (name: string): boolean => /[:@]/.test(name.slice(name.lastIndexOf('/') + 1))
+
 function splitDomain(name: string): { domain: string; rest: string } {
   const slash = name.indexOf('/')
   if (slash < 0) return { domain: 'docker.io', rest: `library/${name}` }

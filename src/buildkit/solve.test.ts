@@ -1,12 +1,11 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { expect, test } from 'vitest'
-import { SolveRequestSchema, SolveResponseSchema } from './gen/control_pb.ts'
+import { SolveRequestSchema } from './gen/control_pb.ts'
 import { SolveRequestSchema as BridgeSolveSchema } from './gen/gateway_pb.ts'
 import {
   checkImageNames,
   decodeBridgeSolve,
   decodeSolve,
-  namedImages,
   rewriteBridgeSolve,
   rewriteSolve,
   solveFacts,
@@ -134,17 +133,6 @@ test("buildx's question to the daemon is not a build", () => {
   expect(solveFacts(request({ internal: true, definition: { def: [] } })).probe).toBe(true)
   expect(solveFacts(request({ internal: true, cache: { exports: [{ type: 'registry' }] } })).probe).toBe(false)
   expect(solveFacts(request({ internal: true, cache: { exportRefDeprecated: 'x' } })).probe).toBe(false)
-})
-
-test('with name=* the answer tells the names', () => {
-  const answer = toBinary(
-    SolveResponseSchema,
-    create(SolveResponseSchema, { exporterResponse: { 'image.name': 'app:1,b' } }),
-  )
-  const chosen = request({ exporters: [{ type: 'image', attrs: { name: '*' } }] })
-  expect(namedImages(chosen, answer)).toEqual(['docker.io/library/app:1', 'docker.io/library/b:latest'])
-  const said = request({ exporters: [{ type: 'image', attrs: { name: 'c' } }] })
-  expect(namedImages(said, answer)).toEqual(['docker.io/library/c:latest'])
 })
 
 test('garbage is refused', () => {

@@ -1,13 +1,6 @@
 import { clone, equals, fromBinary, toBinary } from '@bufbuild/protobuf'
-import {
-  effectiveExporters,
-  exportedImages,
-  frontendNames,
-  normalized,
-  onlyStays,
-  withImageDefaults,
-} from './exporters.ts'
-import { type SolveRequest, SolveRequestSchema, SolveResponseSchema } from './gen/control_pb.ts'
+import { effectiveExporters, exportedImages, firstRepository, onlyStays, withImageDefaults } from './exporters.ts'
+import { type SolveRequest, SolveRequestSchema } from './gen/control_pb.ts'
 import { type SolveRequest as BridgeSolveRequest, SolveRequestSchema as BridgeSolveSchema } from './gen/gateway_pb.ts'
 import { recordAttributes } from './history.ts'
 import type { Definition } from './gen/ops_pb.ts'
@@ -23,7 +16,6 @@ import {
   withoutProxies,
   withProxy,
 } from './proxy.ts'
-import { repositoryOf } from './reference.ts'
 import { InsituError } from '../kernel/errors.ts'
 
 /** What the gateway adds to a build. With both switched off only our own hints are taken out. */
@@ -34,6 +26,8 @@ export interface Rewrite {
   readonly proxy: ProxyChoice
   /** Whose build it is, for the daemon's record of it. */
   readonly owner?: string | undefined
+  /** The platforms, where others are built on other nodes; for the daemon's record too. */
+  readonly part?: readonly string[] | undefined
 }
 
 /** What a Solve says about where it should go. */
@@ -67,15 +61,12 @@ export const encodeSolve = (request: SolveRequest): Uint8Array => toBinary(Solve
 
 export function solveFacts(request: SolveRequest): SolveFacts {
   const exporters = effectiveExporters(request)
-  const images = exportedImages(exporters)
-  const first = images[0]
-  const context = request.frontendAttrs['context'] ?? ''
   return {
     ref: request.ref,
     sessions: sessionsOf(request),
-    images,
+    images: exportedImages(exporters),
     platforms: (request.frontendAttrs['platform'] ?? '').split(',').filter((p) => p !== ''),
-    cacheKey: first === undefined ? context : repositoryOf(first),
+    cacheKey: firstRepository(exporters) ?? request.frontendAttrs['context'] ?? '',
     stays: onlyStays(exporters),
     exports: exporters.length > 0,
     probe: request.internal && !buildsSomething(request),
@@ -125,6 +116,7 @@ export function rewriteSolve(request: SolveRequest, rewrite: Rewrite): Uint8Arra
     changed.frontendAttrs[recordAttributes.owner] = rewrite.owner
     if (Object.keys(proxy).length > 0) changed.frontendAttrs[recordAttributes.proxy] = 'true'
   }
+  if (rewrite.part) changed.frontendAttrs[recordAttributes.part] = rewrite.part.join(',')
   giveProxy(changed, proxy)
   const attributes = (type: string, attrs: Record<string, string>): Record<string, string> => {
     const ours = withoutHints(attrs)
@@ -175,18 +167,6 @@ function giveProxy(request: Graphs, proxy: ProxyVariables): void {
   for (const [name, graph] of Object.entries(request.frontendInputs)) {
     request.frontendInputs[name] = withProxyEnv(graph, proxy)
   }
-}
-
-/** The digest that the build's names point to; undefined when its exporters have none. */
-export const namedDigest = (response: Uint8Array): string | undefined =>
-  fromBinary(SolveResponseSchema, response).exporterResponse['containerimage.digest']
-
-/** The normalised names that were really given: those of the request, and what a frontend chose for `name=*`. */
-export function namedImages(request: SolveRequest, response: Uint8Array): string[] {
-  const exporters = effectiveExporters(request)
-  if (!frontendNames(exporters)) return exportedImages(exporters)
-  const chosen = fromBinary(SolveResponseSchema, response).exporterResponse['image.name'] ?? ''
-  return normalized([...exportedImages(exporters), ...chosen.split(',')])
 }
 
 function frontendOptions(

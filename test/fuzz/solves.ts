@@ -79,7 +79,7 @@ export async function fuzzHeld(seed: number): Promise<boolean> {
     const asked = decodeSolve(message)
     const { request } = holding.solve(caller, asked)
     const relayed = rewriteSolve(request, { defaults: true, proxy: {} }) ?? encodeSolve(request)
-    const names = effectiveNames(relayed).filter((name) => held.has(fullName(name)))
+    const names = effectiveNames(relayed).filter((name) => held.has(name))
     const refused = await holding.names(caller, solveFacts(asked).images, ['n1'], new AbortController().signal).then(
       () => false,
       () => true,
@@ -92,14 +92,19 @@ export async function fuzzHeld(seed: number): Promise<boolean> {
   }
 }
 
-/** What a daemon of today writes: the old fields count only where there is no list; a prefix makes names with digests. */
+/**
+ * What a daemon of today writes: the old fields count only where there is no list; a prefix makes names with digests. What
+ * is pushed by digest has no tag there, and is no name that runs.
+ */
 function effectiveNames(message: Uint8Array): string[] {
   const exporters = messages(message, 13).map((e) => ({ type: string(e, 1), attrs: stringMap(e, 2) }))
   const legacy = { type: string(message, 3), attrs: stringMap(message, 4) }
   return (exporters.length > 0 ? exporters : [legacy])
     .filter(({ type }) => type === 'image')
-    .flatMap(({ attrs }) => (attrs['name'] ?? '').split(','))
-    .filter((name) => name !== '')
+    .flatMap(({ attrs }) => {
+      const names = (attrs['name'] ?? '').split(',').filter((name) => name !== '')
+      return /^(|1|t|T|TRUE|true|True)$/.test(attrs['push-by-digest'] ?? 'no') ? names : names.map(fullName)
+    })
 }
 
 /** As containerd and BuildKit complete a name: registry, `library/`, tag. */
@@ -171,6 +176,7 @@ function anySolve(random: Random): SolveRequest {
     const all: Record<string, string> = { name: anyName(random) }
     if (random.chance(0.1)) all['dangling-name-prefix'] = anyName(random)
     if (random.chance(0.1)) all['name-canonical'] = 'true'
+    if (random.chance(0.2)) all['push-by-digest'] = random.pick(['true', '', '1', 'false', 'maybe'])
     if (random.chance(0.1)) all['Name'] = anyName(random)
     if (random.chance(0.1)) delete all['name']
     return all

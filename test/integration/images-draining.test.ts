@@ -118,7 +118,7 @@ async function build(what: string): Promise<string> {
 const finish = (digest: string, placed: readonly string[]): Promise<InsituError | undefined> =>
   gateway.images.finish(
     {
-      ...{ node: 'n1', placed, names: [name], digest, wish: { required: true }, progress: createProgress() },
+      ...{ node: 'n1', placed, named: new Map([[name, digest]]), wish: { required: true }, progress: createProgress() },
       signal: new AbortController().signal,
     },
     gateway.images.begin([name]),

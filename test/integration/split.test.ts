@@ -96,7 +96,52 @@ test('what is pushed is one index, with the attestations of each part, and the m
   const digest = String(said['containerimage.digest'])
   expect(await registry.manifest('team/app', digest)).toEqual(index)
   expect(said['image.name']).toBe(name)
+  const provenance = Object.keys(said).filter((key) => key.startsWith('buildx.build.provenance'))
+  expect(provenance.toSorted()).toEqual(both.split(',').map((platform) => `buildx.build.provenance/${platform}`))
 })
+
+test('another gateway shows the steps of all platforms afterwards', async () => {
+  const other = await startGateway({ nodes: { red, blue } })
+  try {
+    const context = await work.context('ARG TARGETARCH\nRUN echo "afterwards on $TARGETARCH"\n')
+    const file = join(await work.directory(), 'ref')
+    ok(await buildctl(gateway.address, context, [platforms, `--ref-file=${file}`]).ended)
+    const ref = readFileSync(file, 'utf8').trim()
+    const logs = await startClient('buildctl', ['--addr', other.address, 'debug', 'logs', ref]).ended
+    for (const arch of ['amd64', 'arm64']) {
+      expect(ok(logs).output).toMatch(new RegExp(`\\[linux/${arch} 3/3\\] RUN`))
+      expect(logs.output).toMatch(new RegExp(`\\d afterwards on ${arch}\n`))
+    }
+  } finally {
+    await other.close()
+  }
+})
+
+test.each(['without', 'with'])(
+  'an annotation of one platform is in its manifest only, %s attestations',
+  async (tag) => {
+    const context = await work.context('ARG TARGETPLATFORM\nRUN echo $TARGETPLATFORM > /platform\n')
+    const ofOne = ['amd64', 'arm64', 'arm/v7'].map((of) => `annotation[linux/${of}].of=${of},`).join('')
+    const name = `${registry.address}/team/annotated:${tag}`
+    const args = [
+      ...[
+        '--opt=platform=linux/amd64,linux/arm64,linux/arm/v7',
+        ...(tag === 'with' ? ['--opt=attest:provenance='] : []),
+      ],
+      `--output=type=image,name=${name},${ofOne}annotation.who=all,annotation.of=nobody,push=true`,
+    ]
+    const { output } = ok(await buildctl(gateway.address, context, args).ended)
+    expect(output).toContain('node blue builds linux/arm64, linux/arm/v7')
+    const index = await registry.manifest('team/annotated', tag)
+    const { manifests } = index as unknown as Index
+    const images = manifests.filter(({ platform }) => platform['os'] === 'linux')
+    expect(manifests.length - images.length).toBe(tag === 'with' ? 3 : 0)
+    const annotations = images.map(
+      async ({ digest }) => (await registry.manifest('team/annotated', digest))?.['annotations'],
+    )
+    expect(await Promise.all(annotations)).toEqual(['amd64', 'arm64', 'arm/v7'].map((of) => ({ who: 'all', of })))
+  },
+)
 
 test('images that stay are on each node under the name, and the answer has the digest of their index', async () => {
   const context = await work.context('ARG TARGETARCH\nRUN echo stays $TARGETARCH > /arch\n')

@@ -45,7 +45,7 @@ async function finish(
   const placed = ['n1', 'n2', 'n3']
   const { signal } = new AbortController()
   const error = await work.finish(
-    { node: 'n1', placed, names: [name], digest, wish, progress, signal },
+    { node: 'n1', placed, named: new Map([[name, digest]]), wish, progress, signal },
     work.begin([name]),
   )
   const nodes = ['n1', 'n2', 'n3', 'n4'].filter((node) => index.of(node).some((image) => image.digest === digest))

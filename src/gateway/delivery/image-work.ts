@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BuiltAnswer, BuiltImage, SharedIndex } from '../../api/images.ts'
 import type { GatewayConfig } from '../../api/config.ts'
+import type { NamedImages } from '../../buildkit/named-images.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { isNewer, type ImageIndex } from '../images/index.ts'
@@ -20,10 +21,7 @@ export interface FinishedBuild {
   readonly shared?: SharedIndex | undefined
   /** Nodes that will run the images. */
   readonly placed: readonly string[]
-  /** Normalised names. */
-  readonly names: readonly string[]
-  /** What they name; undefined when the daemon did not say. */
-  readonly digest: string | undefined
+  readonly named: NamedImages
   /** Of the daemons' records of the build. */
   readonly ref?: string | undefined
   readonly wish: DeliveryWish
@@ -114,7 +112,7 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
         step ??= build.progress.step(`[insitu] the agent of node ${node} is told of the image`)
         step.log(describeError(error))
         if (performance.now() >= end) {
-          const said = `the agent of node ${node}, where ${build.names.join(', ')} was built, could not be told of it`
+          const said = `the agent of node ${node}, where ${listed(build)} was built, could not be told of it`
           step.done(said)
           logger.warn({ node, images, err: describeError(error) }, 'an agent was not told of what was built')
           return new InsituError('IMAGE_UNRECORDED', said, {
@@ -165,7 +163,7 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
         async onDelivered(node, delivered) {
           // A newer one may have come there in the meantime.
           for (const image of delivered) if (superseded(image) === undefined) index.add(node, image)
-          await options.wake(node, build.names)
+          await options.wake(node, namesOf(build))
         },
       },
     )
@@ -182,9 +180,9 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
     const failed = results.filter((r) => r.failure !== undefined)
     if (failed.length === 0) return undefined
     const nodes = failed.map((r) => `${r.node} (${r.failure})`).join('; ')
-    logger.warn({ images: build.names, node: build.node, failed }, 'nodes did not get an image that was built')
+    logger.warn({ images: namesOf(build), node: build.node, failed }, 'nodes did not get an image that was built')
     if (build.signal.aborted) return undefined
-    const sentence = `${build.names.join(', ')} is on node ${build.node} and could not be delivered to ${nodes}`
+    const sentence = `${listed(build)} is on node ${build.node} and could not be delivered to ${nodes}`
     if (!(build.wish.required ?? config.required)) {
       const step = build.progress.step('[insitu] delivery is not complete')
       step.log(`${sentence}; pods there get it by the mirror when it works again`)
@@ -198,13 +196,16 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
   }
 
   async function finish(build: FinishedBuild, inProgress: BuildInProgress): Promise<InsituError | undefined> {
-    const { digest, node, progress } = build
-    if (digest === undefined) {
+    const { node, progress } = build
+    const names = namesOf(build)
+    const images = [...build.named].flatMap(([name, digest]): BuiltImage[] =>
+      digest === undefined ? [] : [{ name, digest, version: index.nextVersion(name) }],
+    )
+    if (images.length === 0) {
       inProgress.ended()
-      await options.wake(node, build.names)
+      await options.wake(node, names)
       return undefined
     }
-    const images = build.names.map((name): BuiltImage => ({ name, digest, version: index.nextVersion(name) }))
     const builders = [node, ...(build.others ?? [])]
     const told = await Promise.all(builders.map((builder) => announce(build, builder, images)))
     const untold = told.find((one) => one instanceof InsituError)
@@ -245,9 +246,9 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
     const [results] = await Promise.all([
       current.length > 0 && targets.length > 0 ? deliverTo(build, current, targets) : [],
       dropStale(current, new Set([...builders, ...targets])),
-      ...builders.map((builder) => options.wake(builder, build.names)),
+      ...builders.map((builder) => options.wake(builder, names)),
     ])
-    const stuck = await options.stuck(build.names)
+    const stuck = await options.stuck(names)
     if (stuck.length > 0) {
       const step = progress.step('[insitu] pods that start at their next try')
       for (const line of stuck) step.log(line)
@@ -273,7 +274,7 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
       try {
         return await finish(build, inProgress)
       } catch (error) {
-        logger.error({ err: error, images: build.names }, 'what follows a build failed here')
+        logger.error({ err: error, images: namesOf(build) }, 'what follows a build failed here')
         return undefined
       } finally {
         inProgress.ended()
@@ -291,5 +292,8 @@ function say(progress: Progress, logger: Logger, why: string): void {
 
 const overtaken = (name: string, node: string): string =>
   `${name}: another build that ended at the same moment has taken the name on node ${node}: nodes get that one`
+
+const namesOf = ({ named }: FinishedBuild): string[] => [...named.keys()]
+const listed = (build: FinishedBuild): string => namesOf(build).join(', ')
 
 const short = ({ digest }: BuiltImage): string => digest.slice(0, 'sha256:'.length + 12)

@@ -1,14 +1,17 @@
-import { decodeHistoryEvent, historyRequestFor, recordOwner } from '../../buildkit/history.ts'
+import { decodeHistoryEvent, historyRequestFor, partOfRecord, recordOwner } from '../../buildkit/history.ts'
 import { paths } from '../../buildkit/methods.ts'
 import type { BuildNode } from '../directory/directory.ts'
 import type { Call, RelayContext } from '../relay/context.ts'
 import { messagesFrom } from '../relay/messages.ts'
+import type { BuildPart } from '../split/split-build.ts'
 import { askNodes, type Missing } from './ask.ts'
 import { maySee, type Viewer } from './viewer.ts'
 
 export interface Located {
   /** Nodes with a build of this ref that the viewer may see. */
   readonly nodes: readonly BuildNode[]
+  /** The parts of one whose platforms were built on several nodes. */
+  readonly parts: readonly Pick<BuildPart, 'node' | 'platforms'>[]
   /** Nodes that could not be asked. */
   readonly missing: readonly Missing[]
 }
@@ -23,14 +26,16 @@ export async function locate(context: RelayContext, call: Call, ref: string, vie
     context,
     call,
     async (upstream, _, signal) => {
-      let found = false
+      let found: { readonly part: readonly string[] | undefined } | undefined
       for await (const message of messagesFrom(upstream, paths.listenBuildHistory, request, signal)) {
         const { record } = decodeHistoryEvent(message)
-        if (record?.ref === ref && maySee(viewer, recordOwner(record))) found = true
+        if (record?.ref === ref && maySee(viewer, recordOwner(record))) found = { part: partOfRecord(record) }
       }
       return found
     },
     { patience: context.patience ?? historyPatience },
   )
-  return { nodes: answers.filter(({ value }) => value).map(({ node }) => node), missing }
+  const found = answers.flatMap(({ node, value }) => (value ? [{ node, part: value.part }] : []))
+  const parts = found.flatMap(({ node, part }) => (part ? [{ node, platforms: part }] : []))
+  return { nodes: found.map(({ node }) => node), parts, missing }
 }

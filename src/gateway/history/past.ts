@@ -1,7 +1,10 @@
+import { status } from '../../kernel/grpc/status.ts'
 import type { Hold } from '../correlate/bindings.ts'
 import { type Build, type Call, type RelayContext } from '../relay/context.ts'
+import { endCall } from '../relay/end-call.ts'
 import { pump } from '../relay/pump.ts'
 import { patience } from '../relay/tuning.ts'
+import { relayParts } from '../split/relay-status.ts'
 import { locate } from './locate.ts'
 import { unknownBuild } from './update.ts'
 import { viewerOf } from './viewer.ts'
@@ -11,7 +14,7 @@ const moment = 300
 
 /**
  * The build that a Status asks for. One that ended long ago, or that another gateway relays, is found in the history
- * of its node and answered from there.
+ * of its node, or of the nodes of its platforms, and answered from there.
  * @returns undefined when that was done, or when the client is gone.
  * @throws InsituError BUILD_UNKNOWN
  */
@@ -23,7 +26,12 @@ export async function runningBuild(
 ): Promise<Hold<Build> | undefined> {
   const known = await context.builds.wait(ref, moment, call.signal)
   if (known || call.signal.aborted) return known
-  const { nodes, missing } = await locate(context, call, ref, viewerOf(context, call.caller))
+  const { nodes, parts, missing } = await locate(context, call, ref, viewerOf(context, call.caller))
+  if (parts.length > 0) {
+    await relayParts(call, parts, body)
+    endCall(call.stream, status('OK', ''))
+    return undefined
+  }
   const [node] = nodes
   if (node) {
     const upstream = await call.upstreams.to(node)

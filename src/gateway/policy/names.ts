@@ -1,4 +1,4 @@
-import { normalizeReference, parseReference } from '../../buildkit/reference.ts'
+import { hasTag, normalizeReference, parseReference } from '../../buildkit/reference.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { Caller } from '../listener/caller.ts'
 
@@ -37,8 +37,6 @@ export function coversName(entry: string, name: string, caller: Caller): boolean
     return false
   }
 }
-
-const hasTag = (entry: string): boolean => /[:@]/.test(entry.slice(entry.lastIndexOf('/') + 1))
 
 /** The entry with the caller's own namespace and account in it; undefined when it has none. */
 function fill(entry: string, caller: Caller): string | undefined {

@@ -1,7 +1,7 @@
 import { clone } from '@bufbuild/protobuf'
+import { namesInFull } from '../../buildkit/exporters.ts'
 import { type SolveRequest, SolveRequestSchema } from '../../buildkit/gen/control_pb.ts'
 import { type SolveRequest as BridgeSolveRequest } from '../../buildkit/gen/gateway_pb.ts'
-import { normalizeReference } from '../../buildkit/reference.ts'
 
 type Options = Readonly<Record<string, string>>
 
@@ -35,11 +35,6 @@ function narrowOptions(frontend: string, options: Options, dockerfilesChoose: bo
 function withFullNames(type: string, attrs: Options): Record<string, string> {
   const { name } = attrs
   if (type !== 'image' || name === undefined || name === '') return { ...attrs }
-  return {
-    ...attrs,
-    name: name
-      .split(',')
-      .map((n) => normalizeReference(n.trim()))
-      .join(','),
-  }
+  const names = name.split(',').map((n) => n.trim())
+  return { ...attrs, name: namesInFull(names, attrs) }
 }

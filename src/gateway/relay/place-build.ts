@@ -1,5 +1,6 @@
 import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
 import { type SolveFacts, solveHints } from '../../buildkit/solve.ts'
+import { InsituError } from '../../kernel/errors.ts'
 import type { Hold } from '../correlate/bindings.ts'
 import type { BuildNode } from '../directory/directory.ts'
 import { callerNamespace } from '../listener/caller.ts'
@@ -111,12 +112,15 @@ async function splitBuild(
   allowed: Allowed,
 ): Promise<SplitBuild | { readonly because: string } | undefined> {
   if (context.directory.nodes().length < 2) return undefined
-  const plan = await planSplit(wishes.platforms, wishes.nativeOnly, (platforms, nativeOnly, wanted) =>
-    placeAllowed(allowed, wanted, (node) => place(node, { platforms, nativeOnly })),
-  )
+  const plan = await planSplit(wishes.platforms, wishes.nativeOnly, async (platforms, nativeOnly, wanted) => {
+    const placement = await placeAllowed(allowed, wanted, (node) => place(node, { platforms, nativeOnly }))
+    // What is native only where the caller may not build is not native for it.
+    if (!allowed.allows(placement.node)) throw notAllowed(placement.node, platforms, nativeOnly)
+    return placement
+  })
   if (plan.kind === 'whole') return undefined
   const because = (why: string) => ({ because: `not split between ${plan.parts.length} nodes, because ${why}` })
-  const output = splitOutput(request)
+  const output = splitOutput(request, wishes.platforms)
   if ('because' in output) return because(output.because)
   const hubs = await bindHubs(context, facts.sessions, holds)
   if (!hubs) return because('other builds of the same client session are on one node')
@@ -128,4 +132,12 @@ async function splitBuild(
   for (const { node } of parts) for (const hub of hubs) hub.join(node)
   const [first, ...rest] = parts as [BuildPart, ...BuildPart[]]
   return { parts: [first, ...rest], platforms: wishes.platforms, output, results: noResults(), session: hubs.at(-1) }
+}
+
+function notAllowed(node: string, platforms: readonly string[], nativeOnly: boolean): InsituError {
+  const does = nativeOnly ? `runs ${platforms.join(', ')} natively` : `builds ${platforms.join(', ')}`
+  return new InsituError('POLICY', `node ${node} is not allowed, and no other one ${does}`, {
+    status: 'PERMISSION_DENIED',
+    fix: 'add it to nodes of the tenant',
+  })
 }

@@ -1,18 +1,18 @@
-import type { SolveRequest } from '../../buildkit/gen/control_pb.ts'
+import { fromBinary } from '@bufbuild/protobuf'
 import {
-  decodeSolve,
-  encodeSolve,
-  namedDigest,
-  namedImages,
-  rewriteSolve,
-  type SolveFacts,
-  solveFacts,
-} from '../../buildkit/solve.ts'
+  type BuildHistoryRecord,
+  type SolveRequest,
+  type SolveResponse,
+  SolveResponseSchema,
+} from '../../buildkit/gen/control_pb.ts'
+import { namedImages, needsRecord } from '../../buildkit/named-images.ts'
+import { decodeSolve, encodeSolve, rewriteSolve, type SolveFacts, solveFacts } from '../../buildkit/solve.ts'
 import { sessionsOfSolve } from '../../buildkit/named-sessions.ts'
 import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
 import { statusOf } from '../../kernel/grpc/status.ts'
 import type { Hold } from '../correlate/bindings.ts'
+import { endedRecord } from '../history/ended-record.ts'
 import { checkForeignRef } from '../history/foreign-ref.ts'
 import type { BuildInProgress } from '../images/in-progress.ts'
 import { identityOf } from '../listener/caller.ts'
@@ -28,6 +28,7 @@ import { proxyOf, sayProvenance, sayUnreachable } from './proxy.ts'
 import { isRootless } from './choose.ts'
 import { reach } from './reach.ts'
 import { pump, type PumpEnd } from './pump.ts'
+import type { Upstream } from './upstream.ts'
 import { waitForTurn } from './wait-turn.ts'
 
 /**
@@ -122,7 +123,8 @@ async function relayTo(
           if (message?.includes(refTaken(request.ref)) && build.solve === call.signal) context.builds.forget(facts.ref)
           if (code !== grpcStatus.OK) return sayMissingBase(build, context, message)
           if (placement && !facts.exports) build.progress.step(keepHint).done()
-          const error = await imagesBuilt(build, context, call, request, unframe(Buffer.concat(response)), inProgress)
+          const answer = fromBinary(SolveResponseSchema, unframe(Buffer.concat(response)))
+          const error = await imagesBuilt(build, context, call, { request, answer, upstream }, inProgress)
           return error && statusOf(error)
         } finally {
           build.progress.end()
@@ -147,28 +149,46 @@ function sayMissingBase({ node, placement, progress }: Build, { images }: RelayC
   if (hint !== undefined) progress.step(hint).done()
 }
 
+/** A build as its daemon has ended it. */
+interface Answered {
+  readonly request: SolveRequest
+  readonly answer: SolveResponse
+  readonly upstream: Upstream
+}
+
 /** Everybody who waits for the images is told, and the nodes that want them get them. */
 async function imagesBuilt(
   { node, placement, delivery: wish, progress }: Build,
   { placer, images }: RelayContext,
   { signal }: Call,
-  request: SolveRequest,
-  response: Uint8Array,
+  { request, answer, upstream }: Answered,
   inProgress: BuildInProgress | undefined,
 ): Promise<InsituError | undefined> {
   if (!placement) return undefined
-  const names = namedImages(request, response)
-  if (names.length === 0) return undefined
+  const { ref } = request
+  const told = images && inProgress && !isRootless(node)
+  let record: BuildHistoryRecord | undefined
+  try {
+    if (told && needsRecord(request)) record = await endedRecord(upstream, ref, signal)
+  } catch (error) {
+    return signal.aborted ? undefined : unrecorded(node.name, error)
+  }
+  const named = namedImages(request, answer, record)
+  if (named.size === 0) return undefined
   // A pushed image: pods of this node may wait for it all the same.
-  if (!images || !inProgress || isRootless(node)) {
-    await placer.built(placement, names)
+  if (!told) {
+    await placer.built(placement, [...named.keys()])
     return undefined
   }
-  const { targets: placed } = placement
-  const digest = namedDigest(response)
-  const { ref } = request
-  return images.finish({ node: node.name, placed, names, digest, ref, wish, progress, signal }, inProgress)
+  return images.finish({ node: node.name, placed: placement.targets, named, ref, wish, progress, signal }, inProgress)
 }
+
+const unrecorded = (node: string, cause: unknown): InsituError =>
+  new InsituError('IMAGE_UNRECORDED', `the daemon of node ${node} does not say which image has which name`, {
+    status: 'UNAVAILABLE',
+    fix: 'run the build again: nodes may not get its images',
+    cause,
+  })
 
 const failureOf = (end: PumpEnd): string | undefined => {
   if (end.kind === 'status') return end.code === grpcStatus.OK ? undefined : (end.message ?? 'it failed')

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { describeError } from '../../kernel/errors.ts'
 import { pushIndex, readPushed } from './push-index.ts'
 import { findSchemes } from './registries.ts'
@@ -73,6 +73,51 @@ test('one name gets its index at once; several get it when all their registries 
     ...['PUT /v2/a/manifests/sha256:1', 'PUT /v2/b/manifests/sha256:1'],
     ...['PUT /v2/a/manifests/1', 'PUT /v2/b/manifests/2'],
   ])
+})
+
+describe('a registry that fails for a moment', () => {
+  const index = { mediaType: 'application/vnd.oci.image.index.v1+json', digest: 'sha256:1', bytes: Buffer.from('{}') }
+  const push = async (first: RequestListener, signal = new AbortController().signal) => {
+    const bodies: string[] = []
+    const registry = await serve((request, response) => {
+      const chunks: Buffer[] = []
+      request.on('data', (chunk: Buffer) => chunks.push(chunk))
+      request.on('end', () => {
+        bodies.push(Buffer.concat(chunks).toString())
+        if (bodies.length === 1) first(request, response)
+        else response.writeHead(201).end()
+      })
+    })
+    const options = { names: [`${registry}/a:1`], byDigest: false, insecure: false, plainHttp: [] }
+    const error: unknown = await pushIndex(index, { ...options, credentials: undefined, signal }).catch(
+      (e: unknown) => e,
+    )
+    return { bodies, error }
+  }
+
+  test('is asked again after a second: one that is busy, or ends the connection', async () => {
+    const moments: readonly RequestListener[] = [
+      (_, response) => void response.writeHead(503).end(),
+      (_, response) => void response.writeHead(429).end(),
+      (request) => void request.socket.destroy(),
+    ]
+    const started = performance.now()
+    expect(await Promise.all(moments.map((first) => push(first)))).toEqual(
+      moments.map(() => ({ bodies: ['{}', '{}'], error: undefined })),
+    )
+    expect(performance.now() - started).toBeGreaterThan(900)
+  })
+
+  test('is not asked again when it has refused, or for a client that is gone', async () => {
+    const refused = await push((_, response) => void response.writeHead(400).end())
+    expect(refused).toMatchObject({ bodies: ['{}'], error: { code: 'PUSH' } })
+    const gone = new AbortController()
+    const { bodies, error } = await push((_, response) => {
+      response.writeHead(500).end(() => setTimeout(() => gone.abort(new Error('the client is gone')), 50))
+    }, gone.signal)
+    expect(bodies).toHaveLength(1)
+    expect(error).toBe(gone.signal.reason)
+  })
 })
 
 test('how a registry is spoken to is asked before, once for each of them', async () => {

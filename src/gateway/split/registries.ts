@@ -5,6 +5,7 @@ import { readChallenge } from '../../kernel/http/challenge.ts'
 import { readToken } from '../../kernel/http/token.ts'
 import type { ClientCredentials } from './ask-client.ts'
 import { askRegistry, type RegistryRequest } from './registry-request.ts'
+import { tryAgain } from './try-again.ts'
 
 export interface PushOptions {
   /** Normalised names. */
@@ -73,7 +74,7 @@ export async function askFor(
       signal: options.signal,
     })
   }
-  try {
+  const ask = async (): Promise<HttpAnswer> => {
     let scheme = (await schemes.get(host)) ?? (await schemeOf(host, options))
     let answer = await send(scheme).catch(async (error: unknown) => {
       if (scheme === 'https') throw error
@@ -90,6 +91,9 @@ export async function askFor(
       }
     }
     return answer
+  }
+  try {
+    return await tryAgain(ask, options.signal)
   } catch (error) {
     options.signal.throwIfAborted()
     if (error instanceof InsituError) throw error

@@ -7,7 +7,7 @@ import type { BuildNode } from '../directory/directory.ts'
 import type { Build, Call, Fallback } from '../relay/context.ts'
 import { endCall, openAnswer } from '../relay/end-call.ts'
 import { messageLimit } from '../relay/tuning.ts'
-import type { SplitBuild } from './split-build.ts'
+import type { BuildPart, SplitBuild } from './split-build.ts'
 import { relabel } from './status.ts'
 
 /**
@@ -18,12 +18,20 @@ import { relabel } from './status.ts'
 export async function relaySplitStatus(call: Call, build: Build, split: SplitBuild, body: Uint8Array): Promise<void> {
   if (!call.stream.headersSent) openAnswer(call.stream)
   const { fallback } = build
-  if (fallback?.taken.aborted !== true) {
-    await Promise.all(split.parts.map(({ node, platforms }) => follow(call, node, body, relabel(platforms))))
-  }
+  if (fallback?.taken.aborted !== true) await relayParts(call, split.parts, body)
   if (fallback?.taken.aborted === true) await followWhole(call, fallback)
   if (!call.signal.aborted) await Promise.race([build.progress.ended, aborted(call.signal)])
   endCall(call.stream, status('OK', ''))
+}
+
+/** The progress of all parts as one, as far as their nodes tell it; its end is left to the caller. */
+export async function relayParts(
+  call: Call,
+  parts: readonly Pick<BuildPart, 'node' | 'platforms'>[],
+  body: Uint8Array,
+): Promise<void> {
+  if (!call.stream.headersSent) openAnswer(call.stream)
+  await Promise.all(parts.map(({ node, platforms }) => follow(call, node, body, relabel(platforms))))
 }
 
 /** The steps of the one node that builds all of it in the end. */

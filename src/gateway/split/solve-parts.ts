@@ -125,7 +125,8 @@ async function imagesBuilt(
       others: parts.slice(1).map(({ node }) => node.name),
       shared: { digest, mediaType, content: bytes.toString('utf8') },
       placed: [...new Set(parts.flatMap(({ placement }) => placement.targets))],
-      ...{ names, digest, ref: request.ref, wish: build.delivery, progress: build.progress, signal },
+      named: new Map(names.map((name) => [name, digest])),
+      ...{ ref: request.ref, wish: build.delivery, progress: build.progress, signal },
     },
     inProgress,
   )
@@ -170,12 +171,13 @@ function partMessage(
 ): Uint8Array {
   const own = clone(SolveRequestSchema, request)
   own.frontendAttrs['platform'] = part.platforms.join(',')
-  for (const exporter of own.exporters) exporter.attrs = { ...partAttributes(exporter.attrs, split.output) }
-  if (own.exporterDeprecated !== '') {
-    own.exporterAttrsDeprecated = { ...partAttributes(own.exporterAttrsDeprecated, split.output) }
-  }
+  const ofPart = (attrs: Readonly<Record<string, string>>): Record<string, string> => ({
+    ...partAttributes(attrs, split.output, part.platforms),
+  })
+  for (const exporter of own.exporters) exporter.attrs = ofPart(exporter.attrs)
+  if (own.exporterDeprecated !== '') own.exporterAttrsDeprecated = ofPart(own.exporterAttrsDeprecated)
   const owner = config.recordOwner ? identityOf(caller) : undefined
-  return rewriteSolve(own, { defaults: config.defaults, proxy, owner }) ?? encodeSolve(own)
+  return rewriteSolve(own, { defaults: config.defaults, proxy, owner, part: part.platforms }) ?? encodeSolve(own)
 }
 
 const schemesOf = ({ config }: RelayContext, { signal }: Call, { output }: SplitBuild): Schemes | undefined =>

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { SolveRequestSchema, StatusResponseSchema } from '../../buildkit/gen/control_pb.ts'
 import { frame } from '../../kernel/grpc/framing.ts'
 import type { Http2Stream } from '../http2/stream.ts'
@@ -27,13 +27,16 @@ test('other challenges', () => {
 })
 
 const outputOf = (type: string, attrs: Record<string, string> = {}, more = {}) =>
-  splitOutput(create(SolveRequestSchema, { exporters: [{ type, attrs }], ...more }))
+  splitOutput(create(SolveRequestSchema, { exporters: [{ type, attrs }], ...more }), ['linux/amd64', 'linux/arm64'])
 
 test.each([
   ['oci', {}, {}, 'one stream'],
   ['docker', {}, {}, 'one stream'],
   ['image', { name: '*' }, {}, 'chooses the name'],
   ['image', { name: 'a', 'annotation-index.x': 'y' }, {}, 'annotates the index'],
+  ['image', { name: 'a', 'annotation-manifest-descriptor[linux/arm64].x': 'y' }, {}, 'annotates the index'],
+  ['image', { name: 'a', 'annotation[linux/s390x].x': 'y' }, {}, 'annotates a platform that it does not build'],
+  ['image', { name: 'a', 'annotation-manifest[no/such].x': 'y' }, {}, 'annotates a platform that it does not build'],
   ['image', { name: 'a' }, { cache: { exports: [{ type: 'registry', attrs: {} }] } }, 'one cache'],
   ['image', { name: 'a' }, { enableSessionExporter: true }, 'chooses exporters later'],
   ['image', { name: 'a' }, { frontendAttrs: { requestid: 'frontend.outline' } }, 'question'],
@@ -44,13 +47,38 @@ test.each([
 
 test('images are placed or pushed, and what is pushed has no tag until all is there', () => {
   expect(outputOf('image', { name: 'app' })).toEqual({ kind: 'place', names: ['docker.io/library/app:latest'] })
-  expect(splitOutput(create(SolveRequestSchema, {}))).toEqual({ kind: 'none' })
+  expect(splitOutput(create(SolveRequestSchema, {}), [])).toEqual({ kind: 'none' })
   const inline = { cache: { exports: [{ type: 'inline', attrs: {} }] } }
   const pushed = outputOf('image', { name: 'r.test/a:1,r.test/a:2,r.test/b', push: 'true' }, inline)
   expect(pushed).toMatchObject({ kind: 'push', byDigest: false, insecure: false })
   if ('because' in pushed) throw new Error(pushed.because)
-  expect(partAttributes({ name: 'x', push: 'true', compression: 'zstd' }, pushed)).toMatchObject({
+  expect(partAttributes({ name: 'x', push: 'true', compression: 'zstd' }, pushed, ['linux/amd64'])).toMatchObject({
     ...{ name: 'r.test/a,r.test/b', 'push-by-digest': 'true', store: 'false', compression: 'zstd' },
+  })
+})
+
+describe('annotations of one platform', () => {
+  const attrs = {
+    ...{ name: 'a', 'annotation.who': 'all', 'annotation.of': 'all', 'annotation-manifest.at': 'all' },
+    ...{ 'annotation[linux/amd64].of': 'amd', 'annotation-manifest[arm64].of': 'arm', 'annotation[aarch64].at': 'arm' },
+    'annotation-manifest[linux/arm/v7].of': 'v7',
+  }
+  const platforms = ['linux/amd64', 'linux/arm64', 'linux/arm/v7']
+  const output = splitOutput(create(SolveRequestSchema, { exporters: [{ type: 'image', attrs }] }), platforms)
+  if ('because' in output) throw new Error(output.because)
+
+  test('are those of the image in a part of one platform, and win over those of all', () => {
+    expect(partAttributes(attrs, output, ['linux/amd64'])).toEqual({
+      ...{ name: 'a', 'annotation.who': 'all', 'annotation-manifest.of': 'amd', 'annotation-manifest.at': 'all' },
+    })
+    expect(partAttributes(attrs, output, ['linux/arm64'])).toEqual({
+      ...{ name: 'a', 'annotation.who': 'all', 'annotation-manifest.of': 'arm', 'annotation-manifest.at': 'arm' },
+    })
+  })
+
+  test('are left to a part of several; what is of a platform that it does not have is not in it', () => {
+    const { 'annotation[linux/amd64].of': _, ...arms } = attrs
+    expect(partAttributes(attrs, output, ['linux/arm64', 'linux/arm/v7'])).toEqual(arms)
   })
 })
 
