@@ -27,7 +27,7 @@ export interface PullQuestion {
   readonly begun: (order: Order) => readonly Begun[]
   /** Why the policy does not let a Build have this name. */
   readonly refusal: (order: Order, name: string) => string | undefined
-  /** Digest of the newest image of the name that any node has. */
+  /** Digest of the newest image of the name that any node has that is not lost. */
   readonly found: string | undefined
   /** Milliseconds since 1970. */
   readonly now: number
