@@ -42,9 +42,9 @@ export type Lookup =
       readonly crowded?: boolean
     }
   /**
-   * Nobody has it, and a Build waits for somebody who asks: `demand=1` at one gateway has it built, and waits.
+   * Nobody has it, and a Build waits for somebody who asks: `demand=1` at one gateway has it built, and waits. `crowded` as above.
    */
-  | { readonly state: 'onPull' }
+  | { readonly state: 'onPull'; readonly crowded?: boolean }
   /** A build of it was under way and failed while the caller waited, or has failed a moment ago. */
   | { readonly state: 'failed'; readonly reason: string }
   | { readonly state: 'none' }

@@ -98,6 +98,8 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
         askingNode(node, of.pushes, {
           ...{ agents, view, refusal: (at) => policy().refusesNode(of.namespace, of.serviceAccount, at) },
         }),
+      // Not its agent: one that is only restarted gives the image a moment later.
+      lost: (node) => view().nodes.get(node)?.ready === false,
       unmirrored: () => unmirroredPulls(view(), agents()),
       refusal: (...of) => policy().refusesName(...of),
       // A node that never answers is not waited for.

@@ -41,8 +41,11 @@ export interface Lookups {
    * @param serial also until other pods of this node wait for other images, which come one at a time.
    */
   change(name: string, by: readonly string[], milliseconds: number, serial?: boolean): Promise<Change>
-  /** Tells a gateway that the name is pulled and that the Build that waits for that shall go, and waits a little. */
-  demand(name: string, at: string, milliseconds: number): Promise<void>
+  /**
+   * Tells a gateway that the name is pulled and that the Build that waits for that shall go, and waits a little.
+   * @param serial as above; where others wait the gateway is told nothing new.
+   */
+  demand(name: string, at: string, milliseconds: number, serial?: boolean): Promise<Change>
 }
 
 /** Another gateway may be the one that has the build, and knows its end first: milliseconds between two questions to all. */
@@ -110,20 +113,23 @@ export function createLookups({ gateways, patience = 15, none = 250, first = non
       // One that cannot be asked is not asked again at once.
       if (!lookup) await sleep(Math.max(0, Math.min(milliseconds, 500) - (performance.now() - begun)))
       ended.abort(new Error('another gateway has answered'))
-      if (lookup?.state === 'failed') return { failure: lookup.reason }
-      return lookup?.state === 'building' && lookup.crowded === true ? { crowded: true } : {}
+      return lookup?.state === 'failed' ? { failure: lookup.reason } : crowding(lookup)
     },
-    async demand(name, at, milliseconds) {
+    async demand(name, at, milliseconds, serial = false) {
       const wait = Math.min(milliseconds, demandFor)
-      const query = new URLSearchParams({ name, wait: String(wait), demand: '1' })
+      const query = new URLSearchParams({ name, wait: String(wait), demand: '1', ...(serial ? { serial: '1' } : {}) })
       const begun = performance.now()
       const path = `${gatewayPaths.lookup}?${query.toString()}`
+      const lookup = await get(at, path, AbortSignal.timeout(wait + 2000))
       // One that cannot be asked is not asked again at once.
-      if (await get(at, path, AbortSignal.timeout(wait + 2000))) return
-      await sleep(Math.max(0, Math.min(wait, 500) - (performance.now() - begun)))
+      if (!lookup) await sleep(Math.max(0, Math.min(wait, 500) - (performance.now() - begun)))
+      return crowding(lookup)
     },
   }
 }
+
+const crowding = (lookup: Lookup | undefined): Change =>
+  (lookup?.state === 'building' || lookup?.state === 'onPull') && lookup.crowded === true ? { crowded: true } : {}
 
 /** Of two images of a name the one with the higher version is newer; of two with one version, the higher digest. */
 export const isNewer = (a: BuiltImage, b: BuiltImage): boolean =>

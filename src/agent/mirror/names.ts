@@ -75,7 +75,8 @@ export async function resolveName(
     if (found.state === 'onPull' && !here) {
       const left = end - now()
       if (left <= 0) return { kind: 'building' }
-      await lookups.demand(name, found.ask, left)
+      const { crowded } = await lookups.demand(name, found.ask, left, serial)
+      if (crowded) return { kind: 'building', crowded }
       continue
     }
     if (found.state === 'failed' && !here) return { kind: 'failed', reason: found.reason }

@@ -103,10 +103,11 @@ test('without any gateway nothing is waited for', async () => {
   expect(asked).toEqual([])
 })
 
-test('where the kubelet pulls one image at a time a pull of what is being built is over when others wait behind it', async () => {
-  const { asked, base, questions } = await open(['one'], [], {
-    ...{ answer: { state: 'building', node: 'n', crowded: true }, serial: true, hold: 100 },
-  })
+test.each<[string, Lookup]>([
+  ['is being built', { state: 'building', node: 'n', crowded: true }],
+  ['waits for its build', { state: 'onPull', crowded: true }],
+])('a pull of what %s is over when others wait behind it, one image at a time', async (_, said) => {
+  const { asked, base, questions } = await open(['one'], [], { answer: said, serial: true, hold: 100 })
   const pull = async (hop: string): Promise<{ answer: Response; waited: string | undefined }> => {
     const before = asked.length
     const answered = fetch(`${base}/manifests/v1?ns=docker.io${hop}`, { method: 'HEAD', redirect: 'manual' })

@@ -6,6 +6,7 @@ import {
   demandsOf,
   gist,
   matchName,
+  namesOf,
   overlap,
   pullPrefix,
   readPull,
@@ -25,6 +26,11 @@ describe('names', () => {
     for (const other of ['images.internal/app:git-', 'images.internal/app:v1', 'images.internal/apps:git-x']) {
       expect(matchName([app], other)).toBeUndefined()
     }
+  })
+
+  it('of one build have one revision', () => {
+    expect(namesOf(['h/a:1', 'h/a:2'], undefined)).toEqual(['h/a:1', 'h/a:2'])
+    expect(namesOf([app, 'h/a:v${REVISION}'], commit)).toEqual([`images.internal/app:git-${commit}`, `h/a:v${commit}`])
   })
 
   it('overlap when one name could be meant by both', () => {
@@ -75,8 +81,10 @@ describe('demands', () => {
   })
 
   it('become Builds that say what they are for', () => {
-    const pull = { name: 'h/a:1', platforms: ['linux/amd64'], generation: 2, failures: 1, asked: 'n1' }
+    const old = { name: 'h/a:1', platforms: ['linux/amd64'], generation: 2, failures: 1, asked: 'n1' }
+    const pull = { ...old, names: ['h/a:1', 'h/a:2'] }
     expect(readPull(JSON.stringify(pull))).toEqual(pull)
+    expect(readPull(JSON.stringify(old))).toEqual({ ...old, names: ['h/a:1'] })
     for (const text of [undefined, '', '[]', '{"name":1}', '{"name":"a"}']) expect(readPull(text)).toBeUndefined()
   })
 })

@@ -40,7 +40,10 @@ export interface Demand {
 
 /** What a Build was made for. */
 export interface Pull {
+  /** The one that was pulled. */
   readonly name: string
+  /** All that the build gives. */
+  readonly names: readonly string[]
   /** Those that it builds. Empty: that of its node. */
   readonly platforms: readonly string[]
   /** `metadata.generation` of the Build that waited. */
@@ -84,14 +87,18 @@ function readDemand(text: string): Demand | undefined {
 
 /** Reads `pullAnnotation`; undefined for what is none. */
 export function readPull(text: string | undefined): Pull | undefined {
-  const { name, platforms, generation, failures, asked, elsewhere } = parse(text ?? '')
+  const { name, names, platforms, generation, failures, asked, elsewhere } = parse(text ?? '')
   if (typeof name !== 'string' || typeof generation !== 'number' || typeof failures !== 'number') return undefined
-  const list = Array.isArray(platforms) ? platforms.filter((one) => typeof one === 'string') : []
   return {
-    ...{ name, platforms: list, generation, failures, asked: typeof asked === 'string' ? asked : '' },
+    // An older controller did not say which others there are.
+    ...{ name, names: Array.isArray(names) ? strings(names) : [name], platforms: strings(platforms) },
+    ...{ generation, failures, asked: typeof asked === 'string' ? asked : '' },
     ...(typeof elsewhere === 'string' ? { elsewhere } : {}),
   }
 }
+
+const strings = (value: unknown): readonly string[] =>
+  Array.isArray(value) ? value.filter((one) => typeof one === 'string') : []
 
 function parse(text: string): Readonly<Record<string, unknown>> {
   try {
@@ -118,6 +125,10 @@ export function matchName(patterns: readonly string[], name: string): NameMatch 
   }
   return undefined
 }
+
+/** All names of one build: those of a Build, with the revision in its place. */
+export const namesOf = (patterns: readonly string[], revision: string | undefined): readonly string[] =>
+  revision === undefined ? patterns : patterns.map((pattern) => pattern.replaceAll(revisionPlaceholder, revision))
 
 /** Whether two patterns could mean the same name. */
 export function overlap(one: string, other: string): boolean {

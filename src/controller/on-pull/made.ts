@@ -39,18 +39,18 @@ export interface MakeOptions {
   readonly revision: string | undefined
   /** The node that shall build. */
   readonly node: string | undefined
-  /** The last one of the same name that has ended. */
+  /** The last one of these names that has ended. */
   readonly before: Build | undefined
 }
 
 /**
- * The Build of a pull. Its name follows from the name that was pulled and from what was built of it before, so that a
- * controller that dies, or sees late what it has done, makes no second one.
+ * The Build of a pull. Its name follows from the first of the names that it gives, whichever was pulled, and from what was built
+ * of them before, so that a controller that dies, or sees late what it has done, makes no second one.
  */
 export function buildOfPull(build: Build, { recipe, pull, revision, node, before }: MakeOptions): Build {
   const { namespace = '', name = '', uid = '' } = build.metadata ?? {}
   const hash = createHash('sha256')
-    .update(JSON.stringify([uid, pull.name, before?.metadata?.uid]))
+    .update(JSON.stringify([uid, pull.names[0], before?.metadata?.uid]))
     .digest('hex')
   return {
     apiVersion,

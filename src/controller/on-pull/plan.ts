@@ -5,7 +5,9 @@ import {
   type Demand,
   demandsOf,
   matchName,
+  namesOf,
   onPullDefaults,
+  type Pull,
   retryAfter,
 } from '../../api/builds/on-pull.ts'
 import type { Action } from '../build/actions.ts'
@@ -25,14 +27,14 @@ export interface PullInputs {
 
 /** What is to be done about the pulls of a Build: begin builds, answer demands, let go of the oldest that have ended. */
 export function planPulls(build: Build, inputs: PullInputs): Planned {
-  const { made } = inputs
+  const { made, pulls } = inputs
   const { atOnce = onPullDefaults.atOnce, keep = onPullDefaults.keep } = build.spec.onPull ?? {}
   const answered: string[] = []
   const begun: Action[] = []
   let waits = false
   let free = atOnce - made.filter(({ ended }) => ended === undefined).length
-  for (const [name, demands] of byName(build, answered)) {
-    const said = decide(build, name, demands, inputs)
+  for (const [revision, demands] of byRevision(build, pulls.names, answered)) {
+    const said = decide(build, revision, demands, inputs)
     if (said === 'answered') answered.push(...demands.map(({ key }) => key))
     else if (said === 'later' || free <= 0) waits = true
     else {
@@ -52,30 +54,32 @@ interface Keyed extends Demand {
   readonly key: string
 }
 
-/** Demands by the name they are for; what cannot be read is answered by taking it away. */
-function byName(build: Build, answered: string[]): Map<string, Keyed[]> {
-  const found = new Map<string, Keyed[]>()
+/**
+ * Demands by the revision they are for: one build gives all names. What cannot be read, or be built, is answered by taking it
+ * away.
+ */
+function byRevision(build: Build, names: readonly string[], answered: string[]): Map<string | undefined, Keyed[]> {
+  const found = new Map<string | undefined, Keyed[]>()
+  const mode = build.spec.onPull?.revisions
   for (const [key, demand] of demandsOf(build.metadata?.annotations)) {
-    if (demand === undefined) answered.push(key)
-    else found.set(demand.name, [...(found.get(demand.name) ?? []), { ...demand, key }])
+    const match = demand && matchName(names, demand.name)
+    const isBad = match?.revision !== undefined && badRevision(match.revision, mode) !== undefined
+    if (demand === undefined || match === undefined || isBad) answered.push(key)
+    else found.set(match.revision, [...(found.get(match.revision) ?? []), { ...demand, key }])
   }
   return found
 }
 
 function decide(
   build: Build,
-  name: string,
+  revision: string | undefined,
   demands: readonly Keyed[],
   { recipe, pulls, made, now }: PullInputs,
 ): 'answered' | 'later' | Build {
-  const match = matchName(pulls.names, name)
-  const mode = build.spec.onPull?.revisions
-  if (match === undefined) return 'answered'
-  if (match.revision !== undefined && badRevision(match.revision, mode) !== undefined) return 'answered'
-  const same = made.filter(({ pull }) => pull.name === name)
+  const names = namesOf(pulls.names, revision)
+  const same = made.filter(({ pull }) => pull.names.some((one) => names.includes(one)))
   const active = same.find(({ ended }) => ended === undefined)
-  const wanted = demands.map(({ platform }) => platform)
-  if (active) return wanted.every((one) => coversPlatform(active.pull.platforms, one)) ? 'answered' : 'later'
+  if (active) return demands.every((one) => serves(active.pull, one)) ? 'answered' : 'later'
   const last = same.at(-1)
   const generation = build.metadata?.generation ?? 0
   const failed = last?.build.status?.phase === 'Succeeded' ? undefined : last
@@ -83,21 +87,25 @@ function decide(
   const failures = again === undefined ? 0 : again.pull.failures + 1
   if (again && now.getTime() < (again.ended ?? 0) + retryAfter(failures) * 1000) return 'answered'
   const open = demands.filter(
-    ({ at, platform }) =>
-      now.getTime() - Date.parse(at) <= staleAfter &&
-      !(last && !failed && Date.parse(at) < (last.ended ?? 0) && coversPlatform(last.pull.platforms, platform)),
+    (one) =>
+      now.getTime() - Date.parse(one.at) <= staleAfter &&
+      !(last && !failed && Date.parse(one.at) < (last.ended ?? 0) && serves(last.pull, one)),
   )
-  if (open.length === 0) return 'answered'
-  const platforms = recipe.platforms ?? platformsOf(open, failed ? undefined : last)
   const here = open.find(({ elsewhere }) => elsewhere === undefined)
-  const { asked = '', elsewhere } = here ?? open[0] ?? {}
-  const pull = { name, platforms, generation, failures, asked, ...(elsewhere === undefined ? {} : { elsewhere }) }
+  const first = here ?? open[0]
+  if (first === undefined) return 'answered'
+  const { name, asked, elsewhere } = first
+  const platforms = recipe.platforms ?? platformsOf(open, failed ? undefined : last)
+  const who = { name, names, asked, ...(elsewhere === undefined ? {} : { elsewhere }) }
   return buildOfPull(build, {
-    ...{ recipe, pull, revision: match.revision, before: last?.build },
+    ...{ recipe, pull: { ...who, platforms, generation, failures }, revision, before: last?.build },
     // Several platforms are built where each is native; who says a node or a workload is not overruled.
     node: recipe.node ?? (recipe.for === undefined && platforms.length <= 1 ? here?.asked : undefined),
   })
 }
+
+const serves = ({ names, platforms }: Pull, { name, platform }: Demand): boolean =>
+  names.includes(name) && coversPlatform(platforms, platform)
 
 /** Those of the nodes that ask, and those that it was built for before, which still have to be served by the name. */
 const platformsOf = (demands: readonly Demand[], last: Made | undefined): readonly string[] => [

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import type { BuiltImage, Peer } from '../../api/images.ts'
 import { createInProgress, type InProgress } from './in-progress.ts'
 import { createImageIndex, type ImageIndex } from './index.ts'
-import { createLookups, type Lookups } from './lookup.ts'
+import { createLookups, type LookupOptions, type Lookups } from './lookup.ts'
 
 const name = 'docker.io/library/app:1'
 const image: BuiltImage = { name, digest: `sha256:${'a'.repeat(64)}`, version: 1 }
@@ -117,4 +117,27 @@ test('the answer to a node that pulls one image at a time is held while nobody w
   expect(await lookups.lookup({ name }, 'n9', 60_000, never, { serial: true })).toMatchObject({ crowded: true })
   expect(await lookups.lookup({ name }, 'n9', 0, never)).toEqual({ state: 'building', node: undefined })
   void plain
+})
+
+test('so is the answer about a name whose build was asked for and has not begun', async () => {
+  let crowd = false
+  let comes = false
+  let demands = 0
+  const pulls: LookupOptions['pulls'] = {
+    answer: () => ({ state: 'onPull' }),
+    async demand() {
+      demands += 1
+      await Promise.resolve()
+      crowd = comes
+      return { state: 'onPull' }
+    },
+  }
+  const options = { index: createImageIndex(), inProgress: createInProgress(), pulls, crowded: () => crowd }
+  const lookups = createLookups({ ...options, peer: () => undefined, load: () => 0 })
+  const ask = (serial: boolean) => lookups.lookup({ name }, 'n9', 1000, never, { demand: true, serial })
+  expect(await ask(true)).toEqual({ state: 'onPull' })
+  comes = true
+  expect(await ask(true)).toEqual({ state: 'onPull', crowded: true })
+  expect(await ask(false)).toEqual({ state: 'onPull' })
+  expect([await ask(true), demands]).toEqual([{ state: 'onPull', crowded: true }, 3])
 })

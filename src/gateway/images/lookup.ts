@@ -75,12 +75,21 @@ export function createLookups(options: LookupOptions): Lookups {
   const here = (image: BuiltImage | undefined, asking: string): Lookup =>
     image ? { state: 'here', image, peers: peersOf(image, asking) } : { state: 'none' }
 
-  const pulled = async (name: string, asking: string, wait: number, signal: AbortSignal) => {
-    const said = options.pulls?.answer(name, asking, index.newest(name))
+  const pulled = async (
+    name: string,
+    asking: string,
+    wait: number,
+    signal: AbortSignal,
+    isCrowded: () => boolean,
+  ): Promise<Lookup | undefined> => {
+    const answer = () => options.pulls?.answer(name, asking, index.newest(name))
+    let said = answer()
     if (said?.state !== 'onPull' || wait <= 0) return said
-    held += 1
-    const later = await options.pulls?.demand(name, asking, wait, signal).finally(() => (held -= 1))
-    return later ?? options.pulls?.answer(name, asking, index.newest(name))
+    if (!isCrowded()) {
+      held += 1
+      said = (await options.pulls?.demand(name, asking, wait, signal).finally(() => (held -= 1))) ?? answer()
+    }
+    return said?.state === 'onPull' && isCrowded() ? { ...said, crowded: true } : said
   }
 
   return {
@@ -95,12 +104,12 @@ export function createLookups(options: LookupOptions): Lookups {
       }
       const { name, finished = false } = wanted
       if (finished) return here(index.newest(name), asking)
+      const isCrowded = (): boolean => serial && options.crowded?.(asking, name) === true
       if (!inProgress.of(name)) {
-        const said = await pulled(name, asking, demand ? wait : 0, signal)
+        const said = await pulled(name, asking, demand ? wait : 0, signal, isCrowded)
         if (said) return said
         if (!inProgress.of(name)) return here(index.newest(name), asking)
       }
-      const isCrowded = (): boolean => serial && options.crowded?.(asking, name) === true
       const failure = wait > 0 ? await ended(name, wait, signal, isCrowded) : undefined
       const building = inProgress.of(name)
       if (building) return { state: 'building', node: building.node, ...(isCrowded() ? { crowded: true } : {}) }

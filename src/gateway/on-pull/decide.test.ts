@@ -13,7 +13,7 @@ const order = (own: Partial<Order> = {}): Order => ({
   ...{ demands: new Set<string>(), refused: undefined, unserved: undefined, ...own },
 })
 const begun = (own: Partial<Begun> = {}): Begun => ({
-  ...{ namespace: 'a', by: 'u', image: name, platforms: ['linux/amd64'], generation: 1, failures: 0 },
+  ...{ namespace: 'a', by: 'u', names: [name], platforms: ['linux/amd64'], generation: 1, failures: 0 },
   ...{ created: '2026-01-01T00:00:00Z', ended: start, succeeded: true, digest, message: '', ...own },
 })
 const ask = (question: Partial<PullQuestion> & { readonly list?: readonly Begun[] } = {}) =>
@@ -50,9 +50,28 @@ describe('a pull', () => {
     expect(ask({ orders: [order({ demands: new Set([demandKey(name, 'linux/amd64')]) })] })).toEqual({
       kind: 'pending',
     })
-    const others = ['2', '3'].map((tag) => begun({ image: `h/app:${tag}`, ended: undefined }))
+    const others = ['2', '3'].map((tag) => begun({ names: [`h/app:${tag}`], ended: undefined }))
     expect(ask({ list: others })).toEqual({ kind: 'pending' })
     expect(ask({ list: others.slice(1) })).toMatchObject({ kind: 'demand' })
+  })
+
+  it('of another name of what is built, was asked for or has failed is a pull of that', () => {
+    const stable = 'h/app:stable'
+    const orders = [order({ names: [name, stable] })]
+    const both = begun({ names: [name, stable], ended: undefined })
+    expect(ask({ name: stable, orders, list: [both] })).toEqual({ kind: 'pending' })
+    const demands = new Set([demandKey(name, 'linux/amd64')])
+    expect(ask({ name: stable, orders: [order({ names: [name, stable], demands })] })).toEqual({ kind: 'pending' })
+    const failed = { ...both, ended: start, succeeded: false, digest: undefined }
+    expect(ask({ name: stable, orders, list: [failed], now: start + 1000 })).toMatchObject({ kind: 'failed' })
+    // It had fewer names when that was begun.
+    expect(ask({ name: stable, orders, list: [begun({ ended: undefined })] })).toMatchObject({ kind: 'demand' })
+    const open = [order({ names: ['h/app:v-${REVISION}', 'h/app:git-${REVISION}'] })]
+    const commit = '0123456789'.repeat(4)
+    const names = [`h/app:v-${commit}`, `h/app:git-${commit}`]
+    for (const one of names) {
+      expect(ask({ name: one, orders: open, list: [begun({ names, ended: undefined })] })).toEqual({ kind: 'pending' })
+    }
   })
 
   it('gets what is there, and has it built again when it is gone from all nodes', () => {
@@ -110,6 +129,6 @@ it('a Build that only says that a pull began it belongs to no other', () => {
   expect(pickBuild({ metadata: { ...metadata, annotations }, spec: {} })).toBeUndefined()
   const owner = { apiVersion: 'insitu.build/v1alpha1', kind: 'Build', name: 'app', uid: 'u' }
   expect(pickBuild({ metadata: { ...metadata, annotations, ownerReferences: [owner] }, spec: {} })).toMatchObject({
-    begun: { by: 'u', image: name },
+    begun: { by: 'u', names: [name] },
   })
 })

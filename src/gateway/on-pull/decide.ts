@@ -5,6 +5,7 @@ import {
   demandKey,
   gist,
   matchName,
+  namesOf,
   retryAfter,
 } from '../../api/builds/on-pull.ts'
 import type { Begun, Order } from './orders.ts'
@@ -27,7 +28,7 @@ export interface PullQuestion {
   readonly begun: (order: Order) => readonly Begun[]
   /** Why the policy does not let a Build have this name. */
   readonly refusal: (order: Order, name: string) => string | undefined
-  /** Digest of the newest image of the name that any node has. */
+  /** Digest of the newest image of the name that any node has that is not lost. */
   readonly found: string | undefined
   /** Milliseconds since 1970. */
   readonly now: number
@@ -57,7 +58,7 @@ export function decidePull({ name, asking, orders, begun, refusal, found, now }:
   if (!claimed) return { kind: 'none' }
   const { order, revision } = claimed
   const same = begun(order)
-    .filter(({ image }) => image === name)
+    .filter(({ names }) => names.includes(name))
     .toSorted((a, b) => byEnd(a) - byEnd(b))
   const { platform } = asking
   if (found !== undefined) {
@@ -85,7 +86,8 @@ export function decidePull({ name, asking, orders, begun, refusal, found, now }:
   }
   const key = demandKey(name, platform)
   const going = begun(order).filter(({ ended }) => ended === undefined).length
-  if (order.demands.has(key) || going + order.demands.size >= order.atOnce) return { kind: 'pending' }
+  const isWanted = namesOf(order.names, revision).some((one) => order.demands.has(demandKey(one, platform)))
+  if (isWanted || going + order.demands.size >= order.atOnce) return { kind: 'pending' }
   const demand: Demand = {
     ...{ name, asked: asking.node, at: new Date(now).toISOString() },
     ...(platform === undefined ? {} : { platform }),

@@ -42,8 +42,8 @@ export interface Begun {
   readonly namespace: string
   /** UID of the Build that waited. */
   readonly by: string
-  /** The name that was pulled. */
-  readonly image: string
+  /** All that it gives, normalised: the one that was pulled is among them. */
+  readonly names: readonly string[]
   readonly platforms: readonly string[]
   readonly generation: number
   readonly failures: number
@@ -140,7 +140,7 @@ export function pickBuild({ metadata, spec, status }: Build): Picked | undefined
   }
   const { completionTime, phase, digest, message = '' } = status ?? {}
   const begun: Begun = {
-    ...{ namespace, by, created, digest, image: pull.name, platforms: pull.platforms, generation: pull.generation },
+    ...{ namespace, by, created, digest, names: pull.names, platforms: pull.platforms, generation: pull.generation },
     ...{ failures: pull.failures, succeeded: phase === 'Succeeded', message: message.slice(-2000) },
     ended: completionTime === undefined ? undefined : Date.parse(completionTime),
   }

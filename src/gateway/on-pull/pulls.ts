@@ -27,10 +27,13 @@ export interface PullsOptions {
   readonly orders: Orders
   readonly index: {
     newest(name: string): BuiltImage | undefined
+    holders(image: BuiltImage): readonly string[]
     onChange(listener: (name: string) => void): () => void
   }
   /** What a node is. */
   readonly asking: (node: string, order: Pick<Order, 'namespace' | 'serviceAccount' | 'pushes'>) => Asking
+  /** Whether a node is away, and gives nobody what it has. Its agent's pod, and so its images, stay known for as long. */
+  readonly lost: (node: string) => boolean
   /** Pulls of nodes that have no mirror. Default: there are none. */
   readonly unmirrored?: () => readonly UnmirroredPull[]
   /** The images of some nodes are not known yet: one of them may have what is asked for. */
@@ -56,14 +59,16 @@ export function createPulls(options: PullsOptions): Pulls {
 
   const refusalOf = ({ namespace, serviceAccount }: Order, name: string): string | undefined =>
     refusal(namespace, serviceAccount, name)
-  const decide = (name: string, node: string, found: BuiltImage | undefined): PullVerdict => {
+  const isLost = (image: BuiltImage): boolean => index.holders(image).every(options.lost)
+  const decide = (name: string, node: string, newest: BuiltImage | undefined): PullVerdict => {
     const claiming = orders.claiming(repositoryOf(name))
     if (claiming.length === 0) return { kind: 'none' }
     const question = { name, orders: claiming, refusal: refusalOf }
     const order = claimedBy(question)?.order
     if (order === undefined) return { kind: 'none' }
+    const found = newest && !isLost(newest) ? newest.digest : undefined
     const verdict = decidePull({
-      ...{ ...question, found: found?.digest, now: now(), asking: options.asking(node, order) },
+      ...{ ...question, found, now: now(), asking: options.asking(node, order) },
       begun: (one) => orders.begun(one),
     })
     return verdict.kind === 'demand' && options.unsure() ? { kind: 'pending' } : verdict

@@ -75,6 +75,7 @@ function startGateway(client: KubernetesClient): Gateway {
       const cannotBuild = node === 'cordoned' ? 'is cordoned' : refusal(node)
       return { node, platform: platforms[node] ?? 'linux/amd64', cannotBuild }
     },
+    lost: (node) => view.nodes.get(node)?.ready === false,
     unmirrored: () => unmirroredPulls(view, directory.agents),
     refusal: (...of) => policy.refusesName(...of),
   })
@@ -110,6 +111,8 @@ beforeAll(async () => {
   await builds.namespace('tenant')
   const gateway = await builds.installed.pod('gateway-1', serviceAccounts.gateway, 'node-1')
   gatewayClient = await gateway.client()
+  // The one that builds is there without a status.
+  await builds.cluster.node('node-1')
   await builds.cluster.node(bare)
   await builds.cluster.agent(bare, { mode: 'rootless' })
   const seen = { client: gatewayClient, logger }
@@ -216,6 +219,18 @@ describe('a pull of a name that a Build waits for', () => {
     await jobs.end(second, { result: 'succeeded', digest: built(image, 'b').digest, node: 'node-2' })
     for (const { index } of [one, two]) index.add('node-2', built(image, 'b', 2))
     expect(await again).toMatchObject({ state: 'here', image: { version: 2 } })
+
+    // What only a lost node has is as good as gone.
+    for (const { index } of [one, two]) {
+      index.add('lost-1', built(image, 'b', 2))
+      index.forget('node-2')
+    }
+    expect(await one.lookups.lookup({ name: image }, 'node-9', 0, signal)).toMatchObject({ state: 'here' })
+    await builds.cluster.node('lost-1', { ready: false })
+    await until('the gateways to know that the node is lost', async () => {
+      const answers = [one, two].map(({ lookups }) => lookups.lookup({ name: image }, 'node-9', 0, signal))
+      return (await Promise.all(answers)).every(({ state }) => state === 'onPull') || undefined
+    })
   })
 
   test('fails with the reason of the build, again and again for half a minute, and then it is tried once more', async () => {

@@ -184,7 +184,7 @@ describe('content of ordinary images', () => {
               : { state: 'none' as const },
           ),
         change: () => Promise.resolve({}),
-        demand: () => Promise.resolve(),
+        demand: () => Promise.resolve({}),
       },
       remote: {
         manifest: () =>
