@@ -57,11 +57,8 @@ export async function answerPrune(context: RelayContext, call: Call): Promise<vo
   const result = await askNodes(
     context,
     call,
-    async (upstream, _, signal, alive) => {
-      for await (const record of messagesFrom(upstream, paths.prune, request, signal)) {
-        alive()
-        await reply.send(record)
-      }
+    async (upstream, _, signal, { pause }) => {
+      for await (const record of messagesFrom(upstream, paths.prune, request, signal)) await pause(reply.send(record))
     },
     { patience: context.patience ?? patience.prune },
   ).catch((error: unknown) => {

@@ -7,9 +7,10 @@ import { describeError } from '../../kernel/errors.ts'
 import type { BuildNode } from '../directory/directory.ts'
 import type { Call, RelayContext } from '../relay/context.ts'
 import { messagesFrom } from '../relay/messages.ts'
+import type { Patience } from './ask.ts'
 
-/** Takes an event of a node's history to the client. */
-export type Deliver = (event: BuildHistoryEvent, node: string) => Promise<void>
+/** Takes an event of a node's history to the client. `patience`: with the node, where it is limited. */
+export type Deliver = (event: BuildHistoryEvent, node: string, patience?: Patience) => Promise<void>
 
 export interface Following {
   /** Resolves when the client has gone. */
