@@ -3,6 +3,7 @@ import type { BuildNode } from '../../src/gateway/directory/directory.ts'
 import type { Http2Stream } from '../../src/gateway/http2/stream.ts'
 import type { Caller } from '../../src/gateway/listener/caller.ts'
 import { createBlobs } from '../../src/gateway/history/blobs.ts'
+import { createDeleted } from '../../src/gateway/history/deleted.ts'
 import { admitAll } from '../../src/gateway/policy/admission.ts'
 import type { Call, RelayContext } from '../../src/gateway/relay/context.ts'
 import { header, type RawHeaders } from '../../src/gateway/relay/headers.ts'
@@ -57,6 +58,7 @@ export function fakeContext(daemons: readonly string[], more: Partial<RelayConte
     logger: createLogger({ level: 'silent' }),
     now: () => new Date(),
     blobs: createBlobs(),
+    deleted: createDeleted(),
     patience: undefined,
     ...more,
   } as unknown as RelayContext
