@@ -31,7 +31,8 @@ export type Ask<T> = (upstream: Upstream, node: BuildNode, signal: AbortSignal, 
 /** Each question opens a connection to its node if this client has none there yet. */
 const atOnce = 64
 
-const unreached = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED'])
+/** Nothing is wrong with the question, and there is no answer: also when there is more of it than a daemon or a gateway takes. */
+const unanswered = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED', 'RESOURCE_EXHAUSTED'])
 
 /**
  * Asks all nodes, or the given ones, at the same time. A node that is slow or gone holds nobody up beyond the
@@ -55,7 +56,7 @@ export async function askNodes<T>(
         answers.push({ node, value: await askNode(call, node, ask, patience) })
       } catch (error) {
         call.signal.throwIfAborted()
-        if (error instanceof InsituError && !unreached.has(error.status)) refusal ??= error
+        if (error instanceof InsituError && !unanswered.has(error.status)) refusal ??= error
         else missing.push({ node: node.name, reason: describeError(error) })
       }
     }

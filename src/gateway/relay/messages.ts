@@ -1,5 +1,5 @@
 import { on, once } from 'node:events'
-import { createDeframer } from '../../kernel/grpc/deframe.ts'
+import { createDeframer, type Deframer } from '../../kernel/grpc/deframe.ts'
 import { frame } from '../../kernel/grpc/framing.ts'
 import { startCall } from './daemon-call.ts'
 import { messageLimit } from './tuning.ts'
@@ -8,6 +8,7 @@ import type { Upstream } from './upstream.ts'
 /**
  * A call of our own to a daemon, with one message as request and any number as answer. Reads no faster than its
  * messages are taken; leaving the loop early ends the call.
+ * @param deframer cuts what arrives. Default: into its messages.
  * @throws InsituError DAEMON_CALL with the daemon's status; NODE_LOST; the signal's reason when it aborts.
  */
 export async function* messagesFrom(
@@ -15,6 +16,7 @@ export async function* messagesFrom(
   path: string,
   message: Uint8Array,
   signal: AbortSignal,
+  deframer: Deframer = createDeframer(messageLimit),
 ): AsyncGenerator<Buffer> {
   signal.throwIfAborted()
   const call = startCall(upstream, path)
@@ -23,7 +25,6 @@ export async function* messagesFrom(
   const closed = once(stream, 'close').catch(() => undefined)
   try {
     stream.end(frame(message))
-    const deframer = createDeframer(messageLimit)
     const marks = { highWaterMark: 8, lowWaterMark: 1, close: ['end', 'close'] }
     for await (const [chunk] of on(stream, 'data', marks)) yield* deframer.push(chunk as Buffer)
     await closed
