@@ -1,4 +1,5 @@
 import { vi } from 'vitest'
+import { timestampHeader } from '../../src/buildkit/history.ts'
 import type { BuildNode } from '../../src/gateway/directory/directory.ts'
 import type { Http2Stream } from '../../src/gateway/http2/stream.ts'
 import type { Caller } from '../../src/gateway/listener/caller.ts'
@@ -22,15 +23,17 @@ export interface FakeClient {
   readonly stream: Http2Stream
   /** What the client has got. */
   readonly messages: Buffer[]
+  /** Ends the call. */
+  readonly cancel: () => void
 }
 
 const unframed = (body: Uint8Array): Buffer => createDeframer(1 << 30).push(Buffer.from(body))[0] ?? Buffer.alloc(0)
 
-function fakeCall(raw: RawHeaders, daemon: FakeDaemon): Http2Stream {
+function fakeCall(raw: RawHeaders, daemon: FakeDaemon, clock: () => Date): Http2Stream {
   const stream = looseStream()
   const answer = async (request: Buffer): Promise<void> => {
     let trailers: Record<string, string> = { 'grpc-status': '0' }
-    stream.emit('response', [':status', '200'], false)
+    stream.emit('response', [':status', '200', timestampHeader, clock().toISOString()], false)
     try {
       for await (const message of daemon(header(raw, ':path') ?? '', request)) {
         stream.received(frame(message))
@@ -64,11 +67,20 @@ export function fakeContext(daemons: readonly string[], more: Partial<RelayConte
   } as unknown as RelayContext
 }
 
-/** A client's call to the gateway. @param slow milliseconds until the client has read a message. */
-export function fakeClient(
-  daemons: Readonly<Record<string, FakeDaemon>>,
-  { path, request, caller, slow }: { path: string; request: Uint8Array; caller: Caller; slow?: number | undefined },
-): FakeClient {
+interface FakeCall {
+  readonly path: string
+  readonly request: Uint8Array
+  readonly caller: Caller
+  /** Milliseconds until the client has read a message. */
+  readonly slow?: number | undefined
+  /** The daemons' clock. */
+  readonly clock?: () => Date
+}
+
+/** A client's call to the gateway. */
+export function fakeClient(daemons: Readonly<Record<string, FakeDaemon>>, fake: FakeCall): FakeClient {
+  const { path, request, caller, slow, clock = () => new Date() } = fake
+  const gone = new AbortController()
   const stream = looseStream()
   const messages: Buffer[] = []
   const { end } = stream
@@ -85,14 +97,14 @@ export function fakeClient(
   stream.receivedEnd()
   const upstream = (node: string): Upstream => ({
     ...{ node, lost: () => undefined, whyLost: () => Promise.resolve(undefined) },
-    request: (raw) => fakeCall(raw, daemons[node] ?? (() => [])),
+    request: (raw) => fakeCall(raw, daemons[node] ?? (() => []), clock),
   })
   const call: Call = {
-    ...{ stream, path, caller, raw: [':path', path], refusal: undefined, signal: new AbortController().signal },
+    ...{ stream, path, caller, raw: [':path', path], refusal: undefined, signal: gone.signal },
     messages: { each: 1 << 20, take: () => undefined, give: () => undefined },
     upstreams: { to: ({ name }) => Promise.resolve(upstream(name)), latest: () => undefined, close: () => undefined },
   }
-  return { call, stream, messages }
+  return { call, stream, messages, cancel: () => gone.abort(new Error('the client is gone')) }
 }
 
 /** Waits without waiting: timers run at once, in their order. */

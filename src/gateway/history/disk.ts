@@ -31,7 +31,8 @@ export async function answerDiskUsage(context: RelayContext, call: Call): Promis
     context,
     call,
     async (upstream, node, signal, { renew }) => {
-      const records = messagesFrom(upstream, paths.diskUsage, request, signal, fieldCutter(recordField, answerLimit))
+      const deframer = fieldCutter(recordField, answerLimit)
+      const records = messagesFrom(upstream, paths.diskUsage, request, signal, { deframer })
       for await (const record of records) {
         renew()
         usage.add(node.name, record)
