@@ -4,6 +4,7 @@ import {
   decodeHistoryEvent,
   decodeHistoryRequest,
   encodeHistoryEvent,
+  historyByFilter,
   historyEvent,
   newestFirst,
   nodeHeader,
@@ -88,7 +89,7 @@ async function listNow(
   deliver: Deliver,
 ): Promise<Answers<number>> {
   // A daemon would count builds of others, too.
-  const question = askedDifferently(request, viewer.all ? {} : { limit: 0 })
+  const question = askedDifferently(historyByFilter(request), viewer.all ? {} : { limit: 0 })
   let newest: { event: BuildHistoryEvent; node: string }[] = []
   const result = await askNodes(
     context,
@@ -98,6 +99,7 @@ async function listNow(
       for await (const message of messagesFrom(upstream, paths.listenBuildHistory, question, signal)) {
         patience.renew()
         const event = decodeHistoryEvent(message)
+        if (request.ref !== '' && event.record?.ref !== request.ref) continue
         events++
         if (request.limit === 0 || event.type === historyEvent.started) {
           await deliver(event, node.name, patience)
