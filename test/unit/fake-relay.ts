@@ -83,7 +83,7 @@ export function fakeClient(daemons: Readonly<Record<string, FakeDaemon>>, fake: 
   const gone = new AbortController()
   const stream = looseStream()
   const messages: Buffer[] = []
-  const { end } = stream
+  const end = stream.end.bind(stream)
   stream.write = (chunk) => {
     messages.push(unframed(chunk))
     if (slow !== undefined) setTimeout(() => stream.emit('drain'), slow)
@@ -91,7 +91,7 @@ export function fakeClient(daemons: Readonly<Record<string, FakeDaemon>>, fake: 
   }
   stream.end = (chunk, trailers) => {
     if (chunk) messages.push(unframed(chunk))
-    end.call(stream, undefined, trailers)
+    end(undefined, trailers)
   }
   stream.received(frame(request))
   stream.receivedEnd()

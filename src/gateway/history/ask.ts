@@ -20,9 +20,9 @@ export interface Answers<T> {
 /** The patience with a node, for who asks it. */
 export interface Patience {
   /** The node has answered something: it begins anew. */
-  renew(): void
+  readonly renew: () => void
   /** Waits for something that is not the node's, such as a client that reads slowly: it begins anew after that. */
-  pause<T>(work: Promise<T>): Promise<T>
+  readonly pause: <T>(work: Promise<T>) => Promise<T>
 }
 
 /** Asks one node. */
