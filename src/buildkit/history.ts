@@ -50,6 +50,20 @@ export const askedDifferently = (
 export const historyRequestFor = (ref: string): Uint8Array =>
   encodeHistoryRequest(create(BuildHistoryRequestSchema, { ref, earlyExit: true }))
 
+/**
+ * The same for daemons, which say besides what else runs. A daemon keeps a record for whoever asks for its ref, and never
+ * forgets that somebody has (BuildKit v0.33.1, solver/llbsolver/history/buildhistory.go, `refs`): when it is deleted, or too
+ * old, it is only hidden until the daemon starts again. A filter leaves no trace.
+ */
+export const historyByFilter = (request: BuildHistoryRequest): BuildHistoryRequest =>
+  request.earlyExit && request.filter.length === 0 && /^[\w-]+$/.test(request.ref)
+    ? { ...request, ref: '', filter: [`ref==${request.ref}`] }
+    : request
+
+/** All records of one build, asked of a daemon. */
+export const daemonRequestFor = (ref: string): Uint8Array =>
+  encodeHistoryRequest(historyByFilter(create(BuildHistoryRequestSchema, { ref, earlyExit: true })))
+
 export const everyRecord = (): Uint8Array =>
   encodeHistoryRequest(create(BuildHistoryRequestSchema, { earlyExit: true }))
 

@@ -11,6 +11,7 @@ import type { SpanExporter } from './telemetry/spans.ts'
 import { createTelemetry } from './telemetry/telemetry.ts'
 import { createVigil } from './directory/vigil.ts'
 import { createBlobs } from './history/blobs.ts'
+import { createDeleted } from './history/deleted.ts'
 import type { ImageWork } from './delivery/image-work.ts'
 import type { Directory } from './directory/directory.ts'
 import type { Address } from './listener/address.ts'
@@ -115,6 +116,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     connections,
     remembered: {},
     blobs: createBlobs(),
+    deleted: createDeleted(),
     patience: options.patience,
     refusing: () => stopping,
     draining: draining.signal,

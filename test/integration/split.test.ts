@@ -254,3 +254,19 @@ test.each(['linux/pdp11', 'linux/amd64/x/y/z', 'linux/amd64,,/', 'windows95'])(
     expect(result.output).toMatch(/is not a platform: .*; to fix it: write it as linux\/amd64/)
   },
 )
+
+test('all records are deleted at once, also those of a build that two nodes have', async () => {
+  const context = await work.context('RUN echo $RANDOM\n')
+  const build = (...args: string[]) => buildx(['build', '--progress=plain', ...args, context])
+  for (const args of [[`--platform=${both}`], ['--platform=linux/amd64'], ['--platform=linux/arm64']]) {
+    ok(await build('--output=type=cacheonly', ...args))
+  }
+  const list = async (): Promise<string[]> =>
+    ok(await buildx(['history', 'ls', '--format={{.Ref}}', '--no-trunc']))
+      .output.split('\n')
+      .filter((line) => line !== '')
+  const refs = await list()
+  expect(new Set(refs).size).toBeLessThan(refs.length)
+  ok(await buildx(['history', 'rm', '--all']))
+  expect(await list()).toEqual([])
+})

@@ -52,6 +52,8 @@ export interface AgentCallsOptions {
   readonly silence?: number
   /** Milliseconds for short requests. Default 5,000. */
   readonly timeout?: number
+  /** Milliseconds to connect for what takes an agent long: a client waits for its end. Default 2,000. */
+  readonly connecting?: number
 }
 
 /** Milliseconds: an agent waits until its daemon has ended the build. */
@@ -66,6 +68,7 @@ export function createAgentCalls({
   tls,
   silence = 15_000,
   timeout = 5000,
+  connecting = 2000,
 }: AgentCallsOptions): AgentCalls & WantedCalls {
   const reach = (node: string): Peer => {
     const found = peer(node)
@@ -87,7 +90,8 @@ export function createAgentCalls({
     },
     async retract(node, names, age) {
       const body: RetractRequest = { names, age }
-      await askAgent(reach(node), tls, { method: 'POST', path: agentPaths.retract, body, timeout: retracting })
+      const limits = { timeout: retracting, connecting }
+      await askAgent(reach(node), tls, { method: 'POST', path: agentPaths.retract, body, ...limits })
     },
     async wanted(node, names) {
       const body: WantedRequest = { names }

@@ -12,6 +12,8 @@ export interface AgentRequest {
   readonly body?: unknown
   /** Milliseconds for all of it. Default 5,000. */
   readonly timeout?: number
+  /** Milliseconds until there is a connection. Default: as long as all of it may take. */
+  readonly connecting?: number
   readonly signal?: AbortSignal
 }
 
@@ -55,7 +57,7 @@ export async function askAgentForLines(
 function send(
   agent: AgentAddress,
   tls: TlsSource,
-  { method, path, body, timeout = connectTimeout, signal }: AgentRequest,
+  { method, path, body, timeout = connectTimeout, connecting, signal }: AgentRequest,
   onText: (piece: string) => void,
 ): Promise<void> {
   const limit = AbortSignal.timeout(timeout)
@@ -93,6 +95,12 @@ function send(
       },
     )
     call.on('error', onError)
+    if (connecting !== undefined) {
+      const late = new Error(`no connection within ${connecting / 1000} s`)
+      const timer = setTimeout(() => call.destroy(late), connecting)
+      call.once('socket', (socket) => socket.once('secureConnect', () => clearTimeout(timer)))
+      call.once('close', () => clearTimeout(timer))
+    }
     call.end(body === undefined ? undefined : JSON.stringify(body))
   })
 }

@@ -18,10 +18,10 @@ it('a node that says something now and then is listened to for longer than the p
   const done = askNode(
     call,
     node,
-    async (_, __, ___, alive) => {
+    async (_, __, ___, { renew }) => {
       for (let record = 0; record < 5; record++) {
         await new Promise((resolve) => setTimeout(resolve, 9 * minute))
-        alive()
+        renew()
         records.push(record)
       }
       return 'pruned'
@@ -37,8 +37,8 @@ it('a node that falls silent is given up after the patience', async () => {
   const done = askNode(
     call,
     node,
-    (_, __, ___, alive) => {
-      setTimeout(alive, 9 * minute)
+    (_, __, ___, { renew }) => {
+      setTimeout(renew, 9 * minute)
       return new Promise(() => {})
     },
     10 * minute,

@@ -17,18 +17,27 @@ export interface Answers<T> {
   readonly refusal: InsituError | undefined
 }
 
-/** Asks one node. `alive` says that it has answered something, and that the patience begins anew. */
-export type Ask<T> = (upstream: Upstream, node: BuildNode, signal: AbortSignal, alive: () => void) => Promise<T>
+/** The patience with a node, for who asks it. */
+export interface Patience {
+  /** The node has answered something: it begins anew. */
+  readonly renew: () => void
+  /** Waits for something that is not the node's, such as a client that reads slowly: it begins anew after that. */
+  readonly pause: <T>(work: Promise<T>) => Promise<T>
+}
+
+/** Asks one node. */
+export type Ask<T> = (upstream: Upstream, node: BuildNode, signal: AbortSignal, patience: Patience) => Promise<T>
 
 /** Each question opens a connection to its node if this client has none there yet. */
 const atOnce = 64
 
-const unreached = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED'])
+/** Nothing is wrong with the question, and there is no answer: also when there is more of it than a daemon or a gateway takes. */
+const unanswered = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED', 'RESOURCE_EXHAUSTED'])
 
 /**
  * Asks all nodes, or the given ones, at the same time. A node that is slow or gone holds nobody up beyond the
  * patience; it is named in the result and in the log.
- * @param patience milliseconds for each node, connecting included, until it is done or `alive`.
+ * @param patience milliseconds for each node, connecting included, until it is done or its patience is renewed.
  * @throws InsituError when no node answered: the daemon's own refusal if there is one.
  */
 export async function askNodes<T>(
@@ -47,7 +56,7 @@ export async function askNodes<T>(
         answers.push({ node, value: await askNode(call, node, ask, patience) })
       } catch (error) {
         call.signal.throwIfAborted()
-        if (error instanceof InsituError && !unreached.has(error.status)) refusal ??= error
+        if (error instanceof InsituError && !unanswered.has(error.status)) refusal ??= error
         else missing.push({ node: node.name, reason: describeError(error) })
       }
     }
@@ -71,15 +80,17 @@ export async function askNode<T>(
   patience: number,
 ): Promise<T> {
   const late = new AbortController()
-  const timer = setTimeout(
-    () =>
-      late.abort(
-        new InsituError('NODE_SLOW', `node ${node.name} did not answer within ${patience / 1000} s`, {
-          status: 'DEADLINE_EXCEEDED',
-        }),
-      ),
-    patience,
-  )
+  let over = false
+  let timer: NodeJS.Timeout | undefined
+  const renew = (): void => {
+    clearTimeout(timer)
+    if (!over) timer = setTimeout(() => late.abort(slow(node, patience)), patience)
+  }
+  const pause = async <W>(work: Promise<W>): Promise<W> => {
+    clearTimeout(timer)
+    return work.finally(renew)
+  }
+  renew()
   const signal = AbortSignal.any([call.signal, late.signal])
   const aborted = new Promise<never>((_, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
@@ -87,13 +98,19 @@ export async function askNode<T>(
   // Its result counts only while somebody waits for it.
   aborted.catch(() => undefined)
   try {
-    const asking = (async () => ask(await call.upstreams.to(node, true), node, signal, () => timer.refresh()))()
+    const asking = (async () => ask(await call.upstreams.to(node, true), node, signal, { renew, pause }))()
     asking.catch(() => undefined)
     return await Promise.race([asking, aborted])
   } finally {
+    over = true
     clearTimeout(timer)
   }
 }
+
+const slow = (node: BuildNode, patience: number): InsituError =>
+  new InsituError('NODE_SLOW', `node ${node.name} did not answer within ${patience / 1000} s`, {
+    status: 'DEADLINE_EXCEEDED',
+  })
 
 const nobody = (missing: readonly Missing[]): InsituError =>
   new InsituError(

@@ -16,7 +16,7 @@ import type { Call, RelayContext } from '../relay/context.ts'
 import { messagesFrom } from '../relay/messages.ts'
 import { pump } from '../relay/pump.ts'
 import type { Upstream } from '../relay/upstream.ts'
-import { askNodes } from './ask.ts'
+import { askNodes, type Patience } from './ask.ts'
 import type { KnownBlob } from './blobs.ts'
 import { historyPatience } from './locate.ts'
 import { answerProvenance, renameProvenance } from './provenance.ts'
@@ -65,9 +65,10 @@ async function search(
   const { answers } = await askNodes(
     context,
     call,
-    async (upstream, node, signal) => {
+    async (upstream, node, signal, patience) => {
       const images = new Map<string, number>()
       for await (const message of messagesFrom(upstream, paths.listenBuildHistory, request, signal)) {
+        patience.renew()
         const { record } = decodeHistoryEvent(message)
         if (!record || !maySee(viewer, recordOwner(record))) continue
         for (const blob of recordBlobs(record)) {
@@ -77,7 +78,7 @@ async function search(
         await renameProvenance(context, upstream, viewer, record, signal)
       }
       if (context.blobs.find(viewer.owner, digest)) return
-      await lookInto(context, upstream, images, viewer, signal)
+      await lookInto(context, upstream, images, viewer, { signal, patience })
     },
     { patience: context.patience ?? historyPatience },
   )
@@ -90,15 +91,20 @@ async function lookInto(
   upstream: Upstream,
   images: Map<string, number>,
   viewer: Viewer,
-  signal: AbortSignal,
+  { signal, patience }: { readonly signal: AbortSignal; readonly patience: Patience },
 ): Promise<void> {
   // Grows while it is walked: an index names manifests, which name layers.
   for (const [digest, size] of images) {
     if (size > manifestLimit) continue
     const chunks: Uint8Array[] = []
+    let left = manifestLimit
     try {
       for await (const message of messagesFrom(upstream, contentPaths.read, readRequest(digest), signal)) {
-        chunks.push(readData(message))
+        patience.renew()
+        const data = readData(message)
+        // What names it may lie about its size. A part of it names nothing.
+        if ((left -= data.length) < 0) break
+        chunks.push(data)
       }
     } catch (error) {
       signal.throwIfAborted()

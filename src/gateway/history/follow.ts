@@ -1,15 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { timestampMs } from '@bufbuild/protobuf/wkt'
-import { askedDifferently, decodeHistoryEvent, historyEvent } from '../../buildkit/history.ts'
+import { askedDifferently, decodeHistoryEvent, historyEvent, timestampHeader } from '../../buildkit/history.ts'
 import type { BuildHistoryEvent, BuildHistoryRequest } from '../../buildkit/gen/control_pb.ts'
 import { paths } from '../../buildkit/methods.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { BuildNode } from '../directory/directory.ts'
 import type { Call, RelayContext } from '../relay/context.ts'
+import { header, type RawHeaders } from '../relay/headers.ts'
 import { messagesFrom } from '../relay/messages.ts'
+import type { Patience } from './ask.ts'
 
-/** Takes an event of a node's history to the client. */
-export type Deliver = (event: BuildHistoryEvent, node: string) => Promise<void>
+/** Takes an event of a node's history to the client. `patience`: with the node, where it is limited. */
+export type Deliver = (event: BuildHistoryEvent, node: string, patience?: Patience) => Promise<void>
 
 export interface Following {
   /** Resolves when the client has gone. */
@@ -33,11 +35,18 @@ export function followNodes(
 ): Following {
   const told = new Set<string>()
   const followed = new Set<string>()
+  /** When each was lost, by its own clock: that is the one of its records. */
   const lostAt = new Map<string, number>()
+  /** Milliseconds that the clock of each is before ours. */
+  const ahead = new Map<string, number>()
 
   const events = async (node: BuildNode, question: Uint8Array, handle: Deliver): Promise<void> => {
     const upstream = await call.upstreams.to(node, true)
-    for await (const message of messagesFrom(upstream, paths.listenBuildHistory, question, call.signal)) {
+    const onAnswer = (raw: RawHeaders): void => {
+      const there = Date.parse(header(raw, timestampHeader) ?? '')
+      if (!Number.isNaN(there)) ahead.set(node.name, there - Date.now())
+    }
+    for await (const message of messagesFrom(upstream, paths.listenBuildHistory, question, call.signal, { onAnswer })) {
       await handle(decodeHistoryEvent(message), node.name)
     }
   }
@@ -65,7 +74,7 @@ export function followNodes(
     } catch (error) {
       if (call.signal.aborted) return
       // A moment earlier: what ended just before the loss may have been on its way.
-      if (!lostAt.has(node.name)) lostAt.set(node.name, Date.now() - lookAgain)
+      if (!lostAt.has(node.name)) lostAt.set(node.name, Date.now() + (ahead.get(node.name) ?? 0) - lookAgain)
       const fields = { path: call.path, node: node.name, err: describeError(error) }
       context.logger.warn(fields, 'a node is missing in a history that is followed')
     } finally {

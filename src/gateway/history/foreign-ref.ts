@@ -1,4 +1,4 @@
-import { decodeHistoryEvent, historyRequestFor, recordOwner } from '../../buildkit/history.ts'
+import { daemonRequestFor, decodeHistoryEvent, recordOwner } from '../../buildkit/history.ts'
 import { paths } from '../../buildkit/methods.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { Call, RelayContext } from '../relay/context.ts'
@@ -27,7 +27,7 @@ export async function checkForeignRef(
   const signal = AbortSignal.any([call.signal, AbortSignal.timeout(patience)])
   let foreign = false
   try {
-    for await (const message of messagesFrom(upstream, paths.listenBuildHistory, historyRequestFor(ref), signal)) {
+    for await (const message of messagesFrom(upstream, paths.listenBuildHistory, daemonRequestFor(ref), signal)) {
       const { record } = decodeHistoryEvent(message)
       if (record?.ref === ref && !maySee(viewer, recordOwner(record))) foreign = true
     }

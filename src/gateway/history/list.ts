@@ -4,6 +4,7 @@ import {
   decodeHistoryEvent,
   decodeHistoryRequest,
   encodeHistoryEvent,
+  historyByFilter,
   historyEvent,
   newestFirst,
   nodeHeader,
@@ -39,7 +40,7 @@ export async function answerHistory(context: RelayContext, call: Call): Promise<
   let opened: Reply | undefined
   const reply = (): Reply =>
     (opened ??= openReply(call.stream, call.signal, { [timestampHeader]: context.now().toISOString() }))
-  const deliver: Deliver = async (event, node) => {
+  const deliver: Deliver = async (event, node, patience) => {
     const { record } = event
     // A record that is deleted has nothing in it but its ref, which is a name chosen at random.
     if (event.type !== historyEvent.deleted) {
@@ -53,7 +54,8 @@ export async function answerHistory(context: RelayContext, call: Call): Promise<
         await renameProvenance(context, upstream, viewer, record, call.signal)
       }
     }
-    await reply().send(encodeHistoryEvent(event, node))
+    const sent = reply().send(encodeHistoryEvent(event, node))
+    await (patience?.pause(sent) ?? sent)
   }
   if (request.earlyExit) {
     const { answers, missing, refusal } = await listNow(context, call, request, viewer, deliver)
@@ -64,8 +66,8 @@ export async function answerHistory(context: RelayContext, call: Call): Promise<
   const following = followNodes(context, call, request, deliver)
   reply()
   if (!request.activeOnly) {
-    const past: Deliver = (event, node) =>
-      event.type === historyEvent.started || following.toldOf(event) ? Promise.resolve() : deliver(event, node)
+    const past: Deliver = (event, ...from) =>
+      event.type === historyEvent.started || following.toldOf(event) ? Promise.resolve() : deliver(event, ...from)
     await listNow(context, call, { ...request, earlyExit: true }, viewer, past)
   }
   await following.ended
@@ -87,18 +89,20 @@ async function listNow(
   deliver: Deliver,
 ): Promise<Answers<number>> {
   // A daemon would count builds of others, too.
-  const question = askedDifferently(request, viewer.all ? {} : { limit: 0 })
+  const question = askedDifferently(historyByFilter(request), viewer.all ? {} : { limit: 0 })
   let newest: { event: BuildHistoryEvent; node: string }[] = []
   const result = await askNodes(
     context,
     call,
-    async (upstream, node, signal) => {
+    async (upstream, node, signal, patience) => {
       let events = 0
       for await (const message of messagesFrom(upstream, paths.listenBuildHistory, question, signal)) {
+        patience.renew()
         const event = decodeHistoryEvent(message)
+        if (request.ref !== '' && event.record?.ref !== request.ref) continue
         events++
         if (request.limit === 0 || event.type === historyEvent.started) {
-          await deliver(event, node.name)
+          await deliver(event, node.name, patience)
         } else if (event.record && maySee(viewer, recordOwner(event.record))) {
           newest.push({ event, node: node.name })
           newest = newest.toSorted((a, b) => newestFirst(a.event, b.event)).slice(0, request.limit)

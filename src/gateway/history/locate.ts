@@ -1,4 +1,4 @@
-import { decodeHistoryEvent, historyRequestFor, partOfRecord, recordOwner } from '../../buildkit/history.ts'
+import { daemonRequestFor, decodeHistoryEvent, partOfRecord, recordOwner } from '../../buildkit/history.ts'
 import { paths } from '../../buildkit/methods.ts'
 import type { BuildNode } from '../directory/directory.ts'
 import type { Call, RelayContext } from '../relay/context.ts'
@@ -21,7 +21,7 @@ export const historyPatience = 5000
 
 /** Finds a build that ended, or that another gateway relays, in the histories of the nodes. */
 export async function locate(context: RelayContext, call: Call, ref: string, viewer: Viewer): Promise<Located> {
-  const request = historyRequestFor(ref)
+  const request = daemonRequestFor(ref)
   const { answers, missing } = await askNodes(
     context,
     call,

@@ -14,14 +14,16 @@ const patience = 60_000
 
 /**
  * Control/UpdateBuildHistory, where the record is: everybody may delete and complete the records of own builds. To pin
- * one keeps its blobs on the node for ever, which is for administrators.
+ * one keeps its blobs on the node for ever, which is for administrators. What was deleted a moment ago can be deleted again.
  */
 export async function answerUpdateHistory(context: RelayContext, call: Call): Promise<void> {
   const request = fromBinary(UpdateBuildHistoryRequestSchema, unframe(await readBody(call.stream, call.messages)))
   const viewer = viewerOf(context, call.caller)
   if (!request.delete && !request.finalize) context.admission.administer(call.caller, 'UpdateBuildHistory')
   const { nodes, missing } = await locate(context, call, request.ref, viewer)
-  if (nodes.length === 0) throw unknownBuild(request.ref, missing.map(({ node }) => node).join(', '))
+  const again = request.delete && context.deleted.has(viewer.owner, request.ref)
+  if (nodes.length === 0 && !again) throw unknownBuild(request.ref, missing.map(({ node }) => node).join(', '))
+  if (request.delete && nodes.length > 0) context.deleted.note(viewer.owner, request.ref)
   // Anew: in the client's own bytes the daemon could read another ref.
   const message = toBinary(UpdateBuildHistoryRequestSchema, request)
   for (const node of nodes) {

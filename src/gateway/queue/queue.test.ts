@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { Caller } from '../listener/caller.ts'
 import { afterTurn, inTurn, noPasses } from './order.ts'
 import { createQueue, type Queue } from './queue.ts'
+import type { TurnRequest } from './turns.ts'
 
 const waiting = (names: string, weights: Record<string, number> = {}) =>
   names.split('').map((tenant, i) => ({ tenant, weight: weights[tenant] ?? 1, i }))
@@ -39,7 +40,13 @@ interface Seat {
   readonly done: Promise<unknown>
 }
 
-function seat(queue: Queue, tenant: string, group: object = {}, node = 'n', perNode?: number): Seat {
+function seat(
+  queue: Queue,
+  tenant: string,
+  group: object = {},
+  node = 'n',
+  { perNode, build, blocked }: Pick<TurnRequest, 'perNode' | 'build' | 'blocked'> = {},
+): Seat {
   const cancel = new AbortController()
   const positions: number[] = []
   let release: (() => void) | undefined
@@ -48,7 +55,7 @@ function seat(queue: Queue, tenant: string, group: object = {}, node = 'n', perN
       caller: callerOf(tenant),
       node,
       group,
-      perNode,
+      ...{ perNode, build, blocked },
       signal: cancel.signal,
       onPosition: (p) => positions.push(p),
     })
@@ -74,7 +81,7 @@ describe('the queue of a node', () => {
       [1, 2, 1],
     ] as const) {
       const queue = make(limit)
-      const seats = Array.from({ length: 4 }, () => seat(queue, 'a', {}, 'n', own))
+      const seats = Array.from({ length: 4 }, () => seat(queue, 'a', {}, 'n', { perNode: own }))
       await settle()
       expect(seats.filter((s) => s.started())).toHaveLength(running)
       seats[0]?.release()
@@ -155,5 +162,85 @@ describe('the queue of a node', () => {
     why = 'is being stopped'
     await expect(second.done).resolves.toMatchObject({ code: 'NODE_DRAINING', status: 'UNAVAILABLE' })
     first.release()
+  })
+})
+
+describe('connections that wait for each other', () => {
+  const started = (...seats: readonly Seat[]): boolean[] => seats.map((s) => s.started())
+
+  test('get one turn beyond the limit, so that all end', async () => {
+    const queue = make(1)
+    const [a, b] = [{}, {}]
+    const [a1, b1] = [seat(queue, 'a', a, 'w-1'), seat(queue, 'b', b, 'w-2')]
+    const other = seat(queue, 'c', {}, 'w-2')
+    const a2 = seat(queue, 'a', a, 'w-2')
+    await settle()
+    // So far b ends by itself.
+    expect(started(a1, b1, other, a2)).toEqual([true, true, false, false])
+    const b2 = seat(queue, 'b', b, 'w-1')
+    await settle()
+    expect(started(other, a2, b2)).toEqual([false, false, true])
+    for (const one of [b1, b2]) one.release()
+    await settle()
+    // Who waits for nobody but others that end has no turn beyond the limit.
+    expect([other, a2].filter((one) => one.started())).toEqual([other])
+    other.release()
+    await settle()
+    expect(a2.started()).toBe(true)
+    for (const one of [a1, a2]) one.release()
+    expect(queue.waiting().size).toBe(0)
+  })
+  test('are seen in a circle of three, and where a node takes several', async () => {
+    const queue = make(2)
+    const groups = [{}, {}, {}] as const
+    const nodes = ['w-1', 'w-2', 'w-3']
+    const hold = (node: number, group: object): Seat => seat(queue, 'a', group, nodes[node % 3])
+    const first = groups.flatMap((group, i) => [hold(i, group), hold(i, [group])])
+    await settle()
+    expect(started(...first)).toEqual([true, true, true, true, true, true])
+    const next = groups.map((group, i) => hold(i + 1, group))
+    await settle()
+    // Of the two that build on each node one ends by itself.
+    expect(started(...next)).toEqual([false, false, false])
+    for (const one of first.filter((_, i) => i % 2 === 1)) one.release()
+    await settle()
+    expect(started(...next)).toEqual([true, true, true])
+
+    const full = make(1)
+    const one = groups.map((group, i) => seat(full, 'a', group, nodes[i]))
+    const two = groups.map((group, i) => seat(full, 'a', group, nodes[(i + 1) % 3]))
+    await settle()
+    expect(started(...one)).toEqual([true, true, true])
+    expect(started(...two).filter(Boolean)).toHaveLength(1)
+  })
+  test('a split build that has some of its turns waits for the others like everybody', async () => {
+    const queue = make(1)
+    const [a, b] = [{}, {}]
+    const split = { build: {} }
+    const [a1, b1] = [seat(queue, 'a', a, 'w-1', split), seat(queue, 'b', b, 'w-2')]
+    const a2 = seat(queue, 'a', a, 'w-2', split)
+    const b2 = seat(queue, 'b', b, 'w-1')
+    await settle()
+    // It is the other one that a turn beyond the limit helps: it has a build that may wait for this one.
+    expect(started(a1, b1, a2, b2)).toEqual([true, true, false, true])
+    for (const one of [b1, b2]) one.release()
+    await settle()
+    expect(a2.started()).toBe(true)
+  })
+  test('one that waits for its turn at the agent may be waiting for another gateway’s, and so for everybody', async () => {
+    const queue = make(1)
+    const a = {}
+    let waits = true
+    const blocked = seat(queue, 'c', {}, 'w-2', { blocked: () => waits })
+    const a1 = seat(queue, 'a', a, 'w-1')
+    await settle()
+    waits = false
+    const a2 = seat(queue, 'a', a, 'w-2')
+    await settle()
+    expect(started(blocked, a1, a2)).toEqual([true, true, false])
+    waits = true
+    const poke = seat(queue, 'd', {}, 'w-3')
+    await settle()
+    expect(started(a2, poke)).toEqual([true, true])
   })
 })

@@ -1,5 +1,6 @@
 import { InsituError } from '../../kernel/errors.ts'
 import type { Caller } from '../listener/caller.ts'
+import { inCircles, type TurnsOfNode, type Wanting } from './circles.ts'
 import { afterTurn, inTurn, noPasses, type Passes, type Waiting } from './order.ts'
 import type { TurnRequest, Turns } from './turns.ts'
 
@@ -29,7 +30,7 @@ interface Entry extends Waiting {
 
 interface Node {
   /** Builds that run, by connection. */
-  readonly running: Map<object, number>
+  readonly running: Map<object, readonly Entry[]>
   entries: Entry[]
   passes: Passes
 }
@@ -65,32 +66,53 @@ export function createQueue(options: QueueOptions): Queue {
   const occupy = (node: Node, entry: Entry): void => {
     const { group } = entry.request
     if (!node.running.has(group)) node.passes = afterTurn(node.passes, entry)
-    count(node.running, group, 1)
+    node.running.set(group, [...(node.running.get(group) ?? []), entry])
     const own = busy.get(entry.tenant) ?? new Map<object, number>()
     busy.set(entry.tenant, own)
     count(own, group, 1)
   }
   const release = (name: string, entry: Entry): void => {
-    const node = nodeOf(name)
-    count(node.running, entry.request.group, -1)
+    const { running } = nodeOf(name)
+    const { group } = entry.request
+    const others = (running.get(group) ?? []).filter((other) => other !== entry)
+    if (others.length > 0) running.set(group, others)
+    else running.delete(group)
     const own = busy.get(entry.tenant)
-    if (own) count(own, entry.request.group, -1)
+    if (own) count(own, group, -1)
     if (own?.size === 0) busy.delete(entry.tenant)
     turn()
+  }
+  const start = (node: Node, entry: Entry): void => {
+    node.entries = node.entries.filter((other) => other !== entry)
+    occupy(node, entry)
+    entry.start()
+  }
+  const giveFree = (node: Node): void => {
+    // Every start changes the order, and what a tenant may still have.
+    for (;;) {
+      const next = inTurn(node.entries, node.passes).find((entry) => mayStart(node, entry))
+      if (!next) return
+      start(node, next)
+    }
+  }
+  /** Gives those who wait for each other a turn beyond the limit, until one of them ends by itself. */
+  const breakCircles = (): void => {
+    for (;;) {
+      const [next] = inCircles([...nodes.values()].map((node) => stateOf(node, limit)))
+      if (!next) return
+      start(next.node, next.entry)
+      giveFree(next.node)
+    }
   }
   /** Gives every turn that is free, on every node: a tenant's limit is one over all nodes. */
   const turn = (): void => {
     for (const [name, node] of nodes) {
       const why = node.entries.length > 0 ? trouble(name) : undefined
       if (why !== undefined) for (const entry of node.entries.splice(0)) entry.fail(leaving(name, why))
-      // Every start changes the order, and what a tenant may still have.
-      for (;;) {
-        const next = inTurn(node.entries, node.passes).find((entry) => mayStart(node, entry))
-        if (!next) break
-        node.entries = node.entries.filter((entry) => entry !== next)
-        occupy(node, next)
-        next.start()
-      }
+      giveFree(node)
+    }
+    breakCircles()
+    for (const [name, node] of nodes) {
       for (const [i, entry] of inTurn(node.entries, node.passes).entries()) {
         if (entry.position === i + 1) continue
         entry.position = i + 1
@@ -139,6 +161,21 @@ export function createQueue(options: QueueOptions): Queue {
     waiting: () => new Map([...nodes].map(([name, node]) => [name, node.entries.length])),
   }
 }
+
+interface WantingEntry extends Wanting {
+  readonly node: Node
+  readonly entry: Entry
+}
+
+const stateOf = (node: Node, limit: Queue['limit']): TurnsOfNode<WantingEntry> => ({
+  having: [...node.running.values()].flat().map(({ request }) => ({
+    ...{ group: request.group, build: request.build ?? request, blocked: request.blocked?.() === true },
+  })),
+  wanting: node.entries.map((entry) => {
+    const { request } = entry
+    return { node, entry, group: request.group, build: request.build ?? request, limit: limit(request) ?? Infinity }
+  }),
+})
 
 function count(counts: Map<object, number>, key: object, by: number): void {
   const value = (counts.get(key) ?? 0) + by

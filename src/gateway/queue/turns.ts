@@ -10,10 +10,14 @@ export interface TurnRequest {
    * holds a turn while it waits for one that has none would wait for ever.
    */
   readonly group: object
+  /** The turns of a split build, which it takes one after the other, are of one build. Default: a build of its own. */
+  readonly build?: object | undefined
   /** What the client says itself: it starts while fewer connections than this build there. */
   readonly perNode?: number | undefined
   /** Told the place in the queue (1 is next) whenever it changes. Not called for a build that starts at once. */
   readonly onPosition?: ((position: number) => void) | undefined
+  /** Whether a build that has its turn here still waits for another one, of which nobody here knows when it comes. */
+  readonly blocked?: (() => boolean) | undefined
   /** Aborts when the client is gone: the build leaves the queue at once. */
   readonly signal: AbortSignal
 }

@@ -14,6 +14,7 @@ import type { ProxySources } from '../proxy/sources.ts'
 import type { ProxyWish } from '../proxy/wish.ts'
 import type { Turns } from '../queue/turns.ts'
 import type { Blobs } from '../history/blobs.ts'
+import type { Deleted } from '../history/deleted.ts'
 import type { SessionPlace, SplitBuild } from '../split/split-build.ts'
 import type { Telemetry } from '../telemetry/telemetry.ts'
 import type { BodyRoom } from '../../kernel/grpc/framing.ts'
@@ -86,6 +87,8 @@ export interface RelayContext {
   readonly remembered: Remembered
   /** What builds returned, for who may read it. */
   readonly blobs: Blobs
+  /** Records that were deleted a moment ago. */
+  readonly deleted: Deleted
   /** Milliseconds for a node's part of a merged answer. Default: as long as the question may take. */
   readonly patience: number | undefined
   /** What is done about images that were built. Absent where nodes have no agents. */

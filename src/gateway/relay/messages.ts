@@ -1,9 +1,17 @@
 import { on, once } from 'node:events'
-import { createDeframer } from '../../kernel/grpc/deframe.ts'
+import { createDeframer, type Deframer } from '../../kernel/grpc/deframe.ts'
 import { frame } from '../../kernel/grpc/framing.ts'
 import { startCall } from './daemon-call.ts'
+import type { RawHeaders } from './headers.ts'
 import { messageLimit } from './tuning.ts'
 import type { Upstream } from './upstream.ts'
+
+export interface MessagesOptions {
+  /** Cuts what arrives. Default: into its messages. */
+  readonly deframer?: Deframer
+  /** Gets the headers of the answer, before its messages. */
+  readonly onAnswer?: (headers: RawHeaders) => void
+}
 
 /**
  * A call of our own to a daemon, with one message as request and any number as answer. Reads no faster than its
@@ -15,15 +23,16 @@ export async function* messagesFrom(
   path: string,
   message: Uint8Array,
   signal: AbortSignal,
+  { deframer = createDeframer(messageLimit), onAnswer }: MessagesOptions = {},
 ): AsyncGenerator<Buffer> {
   signal.throwIfAborted()
   const call = startCall(upstream, path)
   const { stream } = call
   signal.addEventListener('abort', call.cancel, { once: true })
+  if (onAnswer) stream.once('response', onAnswer)
   const closed = once(stream, 'close').catch(() => undefined)
   try {
     stream.end(frame(message))
-    const deframer = createDeframer(messageLimit)
     const marks = { highWaterMark: 8, lowWaterMark: 1, close: ['end', 'close'] }
     for await (const [chunk] of on(stream, 'data', marks)) yield* deframer.push(chunk as Buffer)
     await closed

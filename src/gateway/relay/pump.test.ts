@@ -115,6 +115,18 @@ test('what a client leaves unread goes with it, also when the daemon had said ev
   await vi.waitFor(() => expect(closed.sort()).toEqual(['client', 'daemon']))
 })
 
+test('how a call ended is told in words, and to the client as the daemon said it', async () => {
+  const { client, served, done } = await relayed()
+  served.resume()
+  client.end()
+  const trailers = once(client, 'trailers')
+  client.resume()
+  served.respond([':status', '200'])
+  served.end(undefined, ['grpc-status', '2', 'grpc-message', 'f%C3%BCr 100%25 "app"%0Anot found'])
+  expect(await done()).toEqual({ kind: 'status', code: 2, message: 'für 100% "app"\nnot found' })
+  expect(String(await trailers)).toContain('f%C3%BCr 100%25 "app"%0Anot found')
+})
+
 /** A client of which nothing is known, with the window of its calls. */
 const settings = (window: number): Buffer =>
   settingsFrame({ role: 'client', initialWindowSize: window, maxConcurrentStreams: 0, maxHeaderListSize: 65_536 })

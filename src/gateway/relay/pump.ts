@@ -3,7 +3,7 @@ import type { Http2Stream } from '../http2/stream.ts'
 import { endCall } from './end-call.ts'
 import { downstreamHeaders, header, type RawHeaders } from './headers.ts'
 import { InsituError } from '../../kernel/errors.ts'
-import { type Status, statusOf } from '../../kernel/grpc/status.ts'
+import { decodeMessage, type Status, statusOf } from '../../kernel/grpc/status.ts'
 
 export interface PumpOptions {
   /** The whole request body, when it was read before. Default: the client's stream, as it comes. */
@@ -66,7 +66,9 @@ export function pump(down: Http2Stream, up: Http2Stream, options: PumpOptions): 
 
     const complete = (raw: RawHeaders, send: () => void): void => {
       const code = Number(header(raw, 'grpc-status') ?? 2)
-      const end = { kind: 'status' as const, code, message: header(raw, 'grpc-message') }
+      const encoded = header(raw, 'grpc-message')
+      const message = encoded === undefined ? undefined : decodeMessage(encoded)
+      const end = { kind: 'status' as const, code, message }
       const conclude = (): void => {
         send()
         finish(end)
@@ -77,7 +79,7 @@ export function pump(down: Http2Stream, up: Http2Stream, options: PumpOptions): 
         endCall(down, instead)
         finish({ kind: 'status', ...instead })
       }
-      options.beforeTrailers(code, end.message ?? '').then(decided, conclude)
+      options.beforeTrailers(code, message ?? '').then(decided, conclude)
     }
 
     const endWithTrailers = (raw: RawHeaders): void => {

@@ -8,7 +8,7 @@ import type { Build, Call, RelayContext } from './context.ts'
  * @throws InsituError CANCELLED when the client is gone, NODE_DRAINING when the node is.
  */
 export async function waitForTurn(context: RelayContext, call: Call, build: Build): Promise<() => void> {
-  const { caller, signal, upstreams: group } = call
+  const { caller, signal, upstreams: group, stream } = call
   const node = build.node.name
   let step: Step | undefined
   const onPosition = (position: number): void => {
@@ -16,7 +16,8 @@ export async function waitForTurn(context: RelayContext, call: Call, build: Buil
     step.log(`place ${position} in the queue`)
   }
   try {
-    const release = await context.turns.wait({ caller, node, group, perNode: build.perNode, signal, onPosition })
+    const { perNode } = build
+    const release = await context.turns.wait({ caller, node, group, build: stream, perNode, signal, onPosition })
     step?.done()
     return release
   } catch (error) {

@@ -35,6 +35,41 @@ export function* readFields(message: Uint8Array): Generator<WireField> {
   }
 }
 
+/** A varint that begins there, and where it ends; undefined while it is not complete. */
+function varintAt(bytes: Uint8Array, at: number): { readonly value: number; readonly end: number } | undefined {
+  let value = 0
+  for (let i = 0; at + i < bytes.length; i++) {
+    const byte = bytes[at + i] as number
+    value += (byte & 0x7f) * 2 ** (7 * i)
+    if (byte < 0x80) return { value, end: at + i + 1 }
+    if (i === 9) break
+  }
+  if (bytes.length - at >= 10) throw new RangeError('protobuf message is damaged')
+  return undefined
+}
+
+/** Where a field and its value are. */
+export interface FieldPlace {
+  readonly number: number
+  readonly type: number
+  /** Of a varint (type 0). Negative ones and those beyond 2^53 are not exact. */
+  readonly value: number
+  /** Of the value of other types, which may end behind what is there. */
+  readonly from: number
+  readonly to: number
+}
+
+/** The field that begins there, for messages that come in pieces or are many; undefined while its head is not complete. */
+export function fieldAt(bytes: Uint8Array, at: number): FieldPlace | undefined {
+  const tag = varintAt(bytes, at)
+  if (!tag) return undefined
+  const [number, type] = [Math.floor(tag.value / 8), tag.value % 8]
+  const head = type === 0 || type === 2 ? varintAt(bytes, tag.end) : { value: type === 1 ? 8 : 4, end: tag.end }
+  if (!head) return undefined
+  if (type > 2 && type !== 5) throw new RangeError('protobuf message is damaged')
+  return { number, type, value: head.value, from: head.end, to: head.end + (type === 0 ? 0 : head.value) }
+}
+
 const text = new TextDecoder()
 
 /** All strings of one repeated (or single) string field. */

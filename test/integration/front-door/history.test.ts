@@ -1,11 +1,14 @@
+import { create } from '@bufbuild/protobuf'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { connectionOf, type FrontDoor, openFrontDoor, type Person } from '../fixtures/front-door.ts'
 import { contentPaths } from '../../../src/buildkit/content.ts'
-import { everyRecord } from '../../../src/buildkit/history.ts'
+import { decodeHistoryEvent, encodeHistoryRequest, everyRecord, historyEvent } from '../../../src/buildkit/history.ts'
 import { paths } from '../../../src/buildkit/methods.ts'
+import { BuildHistoryRequestSchema } from '../../../src/buildkit/gen/control_pb.ts'
+import { grpcConnection } from '../../../src/kernel/grpc/connection.ts'
 import { fieldOf } from '../../../src/kernel/grpc/wire.ts'
 import { startClient } from '../fixtures/clients.ts'
 import { startGateway } from '../fixtures/gateway.ts'
@@ -242,12 +245,29 @@ test('workers are filtered', async () => {
   expect(await names('labels."insitu.build/node"=')).toContain('is not understood')
 })
 
-test('a record is deleted by its owner, where it is', async () => {
+test('a record is deleted by its owner, where it is, and at once', async () => {
   const ref = refs['alice-red'] as string
-  const removed = await alice.buildx(['history', 'rm', ref])
-  expect(removed, removed.output).toMatchObject({ exitCode: 0 })
-  expect(await list(alice)).not.toContain(ref)
-  expect(await list(root)).not.toContain(ref)
+  // A daemon says so when it removes a record, and not when it only hides it until it starts again.
+  const daemon = grpcConnection(door.red.socket)
+  const deleted: (string | undefined)[] = []
+  const request = encodeHistoryRequest(create(BuildHistoryRequestSchema, { activeOnly: true }))
+  const call = { method: paths.listenBuildHistory, request, timeout: 100_000 }
+  const following = daemon
+    .stream(call, (message) => {
+      const { type, record } = decodeHistoryEvent(message)
+      if (type === historyEvent.deleted) deleted.push(record?.ref)
+    })
+    .catch(() => undefined)
+  try {
+    const removed = await alice.buildx(['history', 'rm', ref])
+    expect(removed, removed.output).toMatchObject({ exitCode: 0 })
+    expect(await list(alice)).not.toContain(ref)
+    expect(await list(root)).not.toContain(ref)
+    await until('the daemon to remove it', () => deleted.includes(ref))
+  } finally {
+    daemon.close()
+    await following
+  }
 })
 
 test('a prune is for administrators and reaches every node', async () => {

@@ -1,0 +1,71 @@
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { expect, it } from 'vitest'
+import { BuildHistoryEventSchema, UpdateBuildHistoryRequestSchema } from '../../buildkit/gen/control_pb.ts'
+import {
+  decodeHistoryEvent,
+  decodeHistoryRequest,
+  encodeHistoryEvent,
+  everyRecord,
+  recordAttributes,
+} from '../../buildkit/history.ts'
+import { paths } from '../../buildkit/methods.ts'
+import { type Caller, identityOf } from '../listener/caller.ts'
+import { fakeClient, fakeContext, type FakeDaemon } from '../../../test/unit/fake-relay.ts'
+import { answerHistory } from './list.ts'
+import { answerUpdateHistory } from './update.ts'
+
+const person = (name: string): Caller => ({ kind: 'person', name, groups: [] })
+const [alice, bob] = [person('alice'), person('bob')]
+
+/** A daemon with records of alice. Like a real one, it says nothing of a ref that it does not have. */
+const keeper = (refs: Set<string>): FakeDaemon =>
+  function* (path, request) {
+    if (path === paths.updateBuildHistory) {
+      refs.delete(fromBinary(UpdateBuildHistoryRequestSchema, request).ref)
+      yield new Uint8Array()
+      return
+    }
+    const asked = decodeHistoryRequest(request).ref
+    const frontendAttrs = { [recordAttributes.owner]: identityOf(alice) }
+    for (const ref of refs) {
+      if (asked !== '' && asked !== ref) continue
+      yield encodeHistoryEvent(create(BuildHistoryEventSchema, { type: 1, record: { ref, frontendAttrs } }), '')
+    }
+  }
+
+function cluster() {
+  const kept = { red: new Set(['split', 'first']), blue: new Set(['split', 'second']) }
+  const daemons = { red: keeper(kept.red), blue: keeper(kept.blue) }
+  const context = fakeContext(['red', 'blue'])
+  const list = async (caller: Caller): Promise<string[]> => {
+    const client = fakeClient(daemons, { path: paths.listenBuildHistory, request: everyRecord(), caller })
+    await answerHistory(context, client.call)
+    return client.messages.map((message) => decodeHistoryEvent(message).record?.ref ?? '')
+  }
+  const remove = async (caller: Caller, ref: string): Promise<unknown> => {
+    const message = create(UpdateBuildHistoryRequestSchema, { ref, delete: true })
+    const request = toBinary(UpdateBuildHistoryRequestSchema, message)
+    const client = fakeClient(daemons, { path: paths.updateBuildHistory, request, caller })
+    await answerUpdateHistory(context, client.call)
+    return client.stream.trailers
+  }
+  return { list, remove }
+}
+
+it('who deletes all records that are listed succeeds with each, also with one that two nodes have', async () => {
+  const { list, remove } = cluster()
+  const refs = await list(alice)
+  expect(refs.toSorted()).toEqual(['first', 'second', 'split', 'split'])
+  for (const ref of refs) expect(await remove(alice, ref)).toEqual(['grpc-status', '0'])
+  expect(await list(alice)).toEqual([])
+})
+
+it('that holds for who had the record, and for records that were there', async () => {
+  const { list, remove } = cluster()
+  const unknown = { code: 'BUILD_UNKNOWN', status: 'NOT_FOUND' }
+  await expect(remove(bob, 'split')).rejects.toMatchObject(unknown)
+  await remove(alice, 'split')
+  await expect(remove(bob, 'split')).rejects.toMatchObject(unknown)
+  await expect(remove(alice, 'never')).rejects.toMatchObject(unknown)
+  expect((await list(alice)).toSorted()).toEqual(['first', 'second'])
+})
