@@ -78,7 +78,7 @@ describe('space', () => {
 
 describe('sharing and bridge findings', () => {
   it('have a fix wherever they are fatal', () => {
-    for (const sharing of ['not-propagated', 'different', 'unproven'] as const) {
+    for (const sharing of ['not-propagated', 'different', 'unproven', 'no-room'] as const) {
       expect(sharingFinding('/x', sharing)[0]?.fix).toBeTruthy()
     }
     expect(sharingFinding('/x', 'shared')).toEqual([])
