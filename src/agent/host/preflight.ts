@@ -5,7 +5,7 @@ import { labels } from '../../api/names.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { Finding } from '../../api/node-report.ts'
 import { askContainerd, type ContainerdFacts } from './containerd.ts'
-import { detect, type Distribution } from './distribution.ts'
+import { asAnswered, detect, type Distribution } from './distribution.ts'
 import { findNeighbours, type Neighbour } from './neighbours.ts'
 import { provePropagation, sameForContainerd, type Sharing } from './propagation.ts'
 import { isForeign } from './root-directory.ts'
@@ -48,12 +48,7 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
   } catch (error) {
     findings.push(await containerdAbsent(address, hostRoot, error))
   }
-  const distribution: Distribution = {
-    ...detected,
-    address,
-    root: containerd?.root ?? detected.root,
-    state: containerd?.state ?? detected.state,
-  }
+  const distribution = asAnswered(detected, address, containerd)
   if (!containerd) return { distribution, containerd, containerdPid: undefined, snapshotter: undefined, findings }
 
   const ownNamespace = (await stat('/proc/self/ns/pid')).ino
