@@ -4,13 +4,14 @@ import type { NodeReport } from '../api/node-report.ts'
 import { describeError } from '../kernel/errors.ts'
 import { daemonEnvironment } from './buildkitd/environment.ts'
 import { createLastEnd } from './buildkitd/last-end.ts'
-import { farewell } from './buildkitd/life.ts'
+import { clear, farewell } from './buildkitd/life.ts'
 import { supervise } from './buildkitd/supervise.ts'
 import { type Front, startFront } from './front/front.ts'
 import type { Handler } from './front/handlers.ts'
 import { type Lock, takeLock } from './host/lock.ts'
 import { rememberNetwork } from './host/network-undo.ts'
 import { clampSegments } from './host/segment-size.ts'
+import { isAboutSpace } from './host/space.ts'
 import { type AgentOptions, defaultIntervals } from './options.ts'
 import { createParts } from './part.ts'
 import { agentParts } from './parts.ts'
@@ -100,11 +101,19 @@ export function createAgent(options: AgentOptions): Agent {
     return taken
   }
 
-  /** What an agent does to a host before its first daemon starts; after a lost lock the lock is taken again. */
+  /** Whatever else is wrong with a node may be somebody else's buildkitd, on our root. */
+  const alone = (): boolean =>
+    lock !== undefined &&
+    daemonPid === undefined &&
+    fatal(state.current().findings).every((finding) => isAboutSpace(finding) || finding.code === 'START_FAILED')
+
+  /** What an agent does to a host before a daemon starts; after a lost lock the lock is taken again. */
   const prepare = async (plan: Plan): Promise<{ lost: Promise<void>; toml: string }> => {
     lock ??= await takeLockFor(plan)
     const held = lock
     last = plan
+    // First of all, for it makes room: what comes next may have to write.
+    await clear(plan, options)
     if (!plan.rootless) {
       network ??= await rememberNetwork({
         bridge: plan.rendered.bridgeName,
@@ -119,6 +128,7 @@ export function createAgent(options: AgentOptions): Agent {
       tmpdir: plan.rendered.tmpdir,
       socket: place.socket,
       daemonPid: () => daemonPid,
+      alone,
       changed: () => state.refresh(),
     })
     return { lost: held.lost, toml: parts.configure(plan.rendered.toml) }

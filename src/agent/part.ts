@@ -27,6 +27,8 @@ export interface PartContext {
   readonly socket: string
   /** buildkitd's process id as this process sees it, while one runs. */
   readonly daemonPid: () => number | undefined
+  /** No daemon runs here, and this agent alone may start one: what needs none may be removed. */
+  readonly alone: () => boolean
   /** Tells that `findings()` or `report()` of the part have changed. */
   changed(): void
 }

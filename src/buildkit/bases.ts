@@ -59,7 +59,7 @@ function readMaterial({ uri, digest }: Material): UsedImage[] {
 /** Undefined for what is no name. */
 function nameOf(text: string): string | undefined {
   try {
-    return normalizeReference(text.replace(/@sha256:.*$/, ''))
+    return normalizeReference(text.split('@sha256:', 1)[0] ?? '')
   } catch {
     return undefined
   }

@@ -45,10 +45,15 @@ export function withoutProxies<T extends ProxyVariables>(options: T): T {
 
 const isProxyName = (name: string): boolean => (proxyNames as readonly string[]).includes(name.toUpperCase())
 
-/** The proxy variables of an environment, either case, as they are there. Values may hold credentials. */
+/**
+ * The proxy variables of an environment or a ConfigMap, either case. Values may hold credentials; one from a file
+ * (`kubectl create secret --from-file`) ends with the file's last line break, which is taken off.
+ */
 export function proxyVariables(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(env).filter((entry): entry is [string, string] => isProxyName(entry[0]) && entry[1] !== undefined),
+    Object.entries(env).flatMap(([name, value]) =>
+      isProxyName(name) && value !== undefined ? [[name, value.trim()]] : [],
+    ),
   )
 }
 

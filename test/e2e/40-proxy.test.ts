@@ -37,6 +37,10 @@ let door: Awaited<ReturnType<typeof portForward>>
 
 beforeAll(async () => {
   insitu = await ensureInstalled()
+  // As the page for users has it: the variable has the file's line break.
+  await using directory = await temporary()
+  const file = join(directory.path, 'proxy-url')
+  await writeFile(file, `${proxy}\n`)
   await insitu.kubectl([
     '-n',
     namespace,
@@ -44,8 +48,8 @@ beforeAll(async () => {
     'secret',
     'generic',
     'insitu-proxy',
-    `--from-literal=HTTP_PROXY=${proxy}`,
-    `--from-literal=https_proxy=${proxy}`,
+    `--from-file=HTTP_PROXY=${file}`,
+    `--from-file=https_proxy=${file}`,
     '--from-literal=NO_PROXY=.corp.test',
   ])
   await restartAgents(insitu)

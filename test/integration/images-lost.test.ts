@@ -55,6 +55,7 @@ beforeAll(async () => {
         namespace: 'k8s.io',
         changed: () => {},
         daemonPid: () => undefined,
+        alone: () => false,
         log: silent,
       },
       host: {

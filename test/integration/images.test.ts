@@ -45,6 +45,7 @@ async function startImages(): Promise<void> {
       runDirectory: root,
       changed: () => {},
       daemonPid: () => undefined,
+      alone: () => false,
     },
     socket: buildkit(),
     log: createLogger({ level: 'silent' }),

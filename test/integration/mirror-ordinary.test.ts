@@ -245,7 +245,7 @@ it('a gateway learns from a node what it has', async () => {
     },
     host: { distribution: { root: join(first.node.directory, 'containerd') } } as Preflight,
     ...{ containerd: first.socket, namespace: 'k8s.io', root, tmpdir: root, runDirectory: root, socket: '/nowhere' },
-    ...{ log: silent, daemonPid: () => undefined, changed: () => (revised += 1) },
+    ...{ log: silent, daemonPid: () => undefined, alone: () => false, changed: () => (revised += 1) },
   })
   const tls = await agentTls(authority, 'first')
   const front = await startFront({

@@ -18,6 +18,11 @@ export async function prove(architecture: Architecture, path: string): Promise<P
   const chroot = await findProgram('chroot', `${path}:/usr/sbin:/sbin`)
   if (chroot === undefined) return { reason: 'there is no program chroot to try it with' }
   const root = await mkdtemp(join(tmpdir(), 'insitu-emulator-'))
+  // Hardened machines let no program run from /tmp, and that would look like a broken emulator.
+  const mounted = await run('mount', ['-t', 'tmpfs', '-o', 'size=1m,mode=755', 'insitu-emulator', root]).then(
+    () => true,
+    () => false,
+  )
   try {
     await writeFile(join(root, 'proof'), smallestProgram(architecture), { mode: 0o755 })
     // Found by its name alone, so that name and path differ: its exit code is the first letter of what it was called.
@@ -29,6 +34,7 @@ export async function prove(architecture: Architecture, path: string): Promise<P
   } catch (error) {
     return { reason: error instanceof Error ? error.message : String(error) }
   } finally {
+    if (mounted) await run('umount', ['--lazy', root])
     await rm(root, { recursive: true, force: true })
   }
 }

@@ -3,9 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Finding } from '../../api/node-report.ts'
 import { describeError } from '../../kernel/errors.ts'
 import { writeFileAtomic } from '../../kernel/fs/atomic.ts'
-import { checkSpace, measureSpace } from '../host/space.ts'
+import { isAboutSpace, lookAtSpace } from '../host/space.ts'
 import type { AgentOptions, Intervals } from '../options.ts'
-import { paths, type Plan } from '../plan.ts'
+import { fatal, paths, type Plan } from '../plan.ts'
 import type { NodeState } from '../report/node-state.ts'
 import { drained } from '../drain/drain.ts'
 import { isStopped, lostPulse } from '../drain/pulse.ts'
@@ -38,17 +38,20 @@ export interface LifeOptions {
   readonly onReady: () => void
 }
 
-/** From start to end of one daemon. @returns what its end means. */
+/** Ends what the last daemon left. Only while none runs, and with the lock. */
+export async function clear(plan: Plan, agent: AgentOptions): Promise<void> {
+  const directories = { root: plan.root, tmpdir: plan.rendered.tmpdir, socket: plan.socket, log: agent.log }
+  if (plan.rootless) return tidy(directories)
+  await endOrphans(orphansOf(plan, agent))
+  await sweep(directories)
+  await endLeaks(orphansOf(plan, agent))
+}
+
+/** From start to end of one daemon, after `clear`. @returns what its end means. */
 export async function live(plan: Plan, failures: number, options: LifeOptions): Promise<Verdict> {
   const { agent, intervals, state, stopping } = options
   const { log } = agent
-  const { root, socket, configFile, rendered } = plan
-  if (plan.rootless) await tidy({ root, tmpdir: rendered.tmpdir, socket, log })
-  else {
-    await endOrphans(orphansOf(plan, agent))
-    await sweep({ root, tmpdir: rendered.tmpdir, socket, log })
-    await endLeaks(orphansOf(plan, agent))
-  }
+  const { socket, configFile, rendered } = plan
   await mkdir(paths(agent).run, { recursive: true })
   await mkdir(rendered.tmpdir, { recursive: true })
   await writeFileAtomic(configFile, options.toml, 0o600)
@@ -75,9 +78,10 @@ export async function live(plan: Plan, failures: number, options: LifeOptions): 
   void options.lost.then(() => daemon.stop(intervals.grace))
   let hung: string | undefined
   const facts = await daemon.ready
+  const now = await withSpace(plan).catch(() => plan)
   const ended = new AbortController()
   if (facts && !stopping.aborted) {
-    state.enter('ready', plan, facts)
+    state.enter('ready', now, facts)
     options.onReady()
     log.info({ version: facts.version, platforms: facts.platforms, socket }, 'buildkitd takes builds')
     void watch(plan, AbortSignal.any([ended.signal, stopping]), options)
@@ -138,14 +142,24 @@ async function endIfHung(
   return words
 }
 
+/** The plan with what its disks have left now. */
+async function withSpace(plan: Plan): Promise<Plan> {
+  const space = await lookAtSpace([plan.root, plan.host.distribution.root])
+  return { ...plan, findings: [...plan.findings.filter((finding) => !isAboutSpace(finding)), ...space] }
+}
+
 /** While a daemon runs: platforms change with binfmt_misc, disks fill, configurations are edited. */
 async function watch(plan: Plan, over: AbortSignal, { agent, intervals, state }: LifeOptions): Promise<void> {
   for (;;) {
-    await sleep(intervals.watch, undefined, { signal: over, ref: false }).catch(() => undefined)
+    // Where a disk was full everybody waits for it.
+    const full = fatal(state.current().findings).some(isAboutSpace)
+    await sleep(full ? Math.min(intervals.recheck, intervals.watch) : intervals.watch, undefined, {
+      signal: over,
+      ref: false,
+    }).catch(() => undefined)
     if (over.aborted) return
     try {
       const facts = await askDaemon(plan.socket)
-      const space = [...checkSpace(await measureSpace(plan.root))]
       const pending: Finding[] =
         (await agent.readConfig?.()) === plan.config
           ? []
@@ -157,8 +171,8 @@ async function watch(plan: Plan, over: AbortSignal, { agent, intervals, state }:
                 fix: 'restart the agent when its builds have ended',
               },
             ]
-      const steady = plan.findings.filter((finding) => !/^(DISK|INODES)_/.test(finding.code))
-      if (!over.aborted) state.enter('ready', { ...plan, findings: steady }, facts, [...space, ...pending])
+      const now = await withSpace(plan)
+      if (!over.aborted) state.enter('ready', now, facts, pending)
     } catch (error) {
       agent.log.warn({ err: describeError(error) }, 'the daemon did not answer a routine question')
     }

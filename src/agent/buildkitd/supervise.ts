@@ -3,6 +3,7 @@ import type { DaemonEnd } from '../../api/daemon-end.ts'
 import type { Finding } from '../../api/node-report.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { AgentOptions, Intervals } from '../options.ts'
+import { isAboutSpace } from '../host/space.ts'
 import { fatal, makePlan, type Plan } from '../plan.ts'
 import type { NodeState } from '../report/node-state.ts'
 import { backoff } from './backoff.ts'
@@ -16,7 +17,7 @@ export interface SuperviseOptions {
   readonly state: NodeState
   readonly stopping: AbortSignal
   /**
-   * Before a daemon starts on a plan without fatal findings.
+   * Before a daemon starts: ends what the last one left. Only on a plan on which one may start.
    * @returns `lost` settles when no daemon may run here any longer; `toml` is what the daemon gets as its configuration.
    * @throws what stands in the way; it becomes a fatal finding.
    */
@@ -33,7 +34,8 @@ export interface SuperviseOptions {
 
 /**
  * Keeps one buildkitd running until `stopping`: preflight, render, start, and again after each end; with fatal
- * findings it looks again later. @throws only what is a mistake of ours.
+ * findings it looks again later. On a full disk a daemon starts all the same: what the last one left is ended before,
+ * and it can give cache back, while its node takes no builds. @throws only what is a mistake of ours.
  */
 export async function supervise(options: SuperviseOptions): Promise<void> {
   const { agent, state, stopping } = options
@@ -43,10 +45,11 @@ export async function supervise(options: SuperviseOptions): Promise<void> {
       await refuse(undefined, [plan], options)
       continue
     }
-    if (fatal(plan.findings).length > 0) {
+    if (!fatal(plan.findings).every(isAboutSpace)) {
       await refuse(plan, plan.findings, options)
       continue
     }
+    say(plan.findings, options)
     try {
       const { lost, toml } = await options.prepare(plan)
       const verdict = await live(plan, failures, {
@@ -71,16 +74,25 @@ export async function supervise(options: SuperviseOptions): Promise<void> {
 
 /** Takes no builds: says why, and looks again later. */
 async function refuse(plan: Plan | undefined, findings: readonly Finding[], options: SuperviseOptions): Promise<void> {
-  const { agent, state } = options
+  const { state } = options
+  say(findings, options)
+  state.enter('failed', plan)
+  state.setFindings(findings)
+  refused(findings, options)
+  await pause(options.intervals.recheck, options.stopping)
+}
+
+/** Logs fatal findings that the report does not have yet. */
+function say(findings: readonly Finding[], { agent, state }: SuperviseOptions): void {
   const said = state.current().findings
   for (const { code, message, fix } of fatal(findings)) {
     if (!said.some((known) => known.code === code && known.message === message)) agent.log.error({ code, fix }, message)
   }
-  state.enter('failed', plan)
-  state.setFindings(findings)
+}
+
+function refused(findings: readonly Finding[], { onRefused }: SuperviseOptions): void {
   const [first] = fatal(findings)
-  if (first) options.onRefused(new InsituError(first.code, first.message, { fix: first.fix }))
-  await pause(options.intervals.recheck, options.stopping)
+  if (first) onRefused(new InsituError(first.code, first.message, { fix: first.fix }))
 }
 
 /** Says what happened and waits. @returns how many fast exits in a row count from now on. */
@@ -88,9 +100,12 @@ async function afterEnd(plan: Plan, verdict: Verdict, options: SuperviseOptions)
   const { agent, state } = options
   let { failures } = verdict
   agent.log.error({ cause: verdict.cause }, verdict.reason)
+  refused(plan.findings, options)
   state.remember(verdict.finding ? [verdict.finding] : [])
   if (verdict.databases !== 'keep' && (await stillAnswers(plan, agent))) {
-    const moved = await setAside(plan.root, verdict.databases === 'blamed', new Date())
+    // Words about a database on a full disk are about the disk.
+    const blamed = verdict.databases === 'blamed' && fatal(plan.findings).length === 0
+    const moved = await setAside(plan.root, blamed, new Date())
     if (moved.length > 0) {
       const message = `buildkitd could not start with ${moved.join(', ')}; they were set aside and the build cache starts empty`
       agent.log.error({ moved }, message)

@@ -161,4 +161,20 @@ describe('the daemon’s log', () => {
     expect(third).toMatchObject({ env: ['A=http://***@h'], deep: { url: 'http://***@h' } })
     expect(lines).toHaveLength(3)
   })
+
+  it('is cut where a build made a line long, and holds nothing up', () => {
+    const lines: string[] = []
+    const log = createLogger({ level: 'trace', destination: { write: (line) => void lines.push(line) } })
+    const command = `exit 1 # http://u:s3cret@h ${'a.'.repeat(200_000)}`
+    const started = performance.now()
+    logDaemonLine(log, JSON.stringify({ level: 'error', msg: command, vertex: { command } }))
+    logDaemonLine(log, `panic: ${command}`)
+    expect(performance.now() - started).toBeLessThan(500)
+    expect(lines).toHaveLength(2)
+    for (const line of lines) {
+      expect(line.length).toBeLessThan(40_000)
+      expect(line).toContain('http://***@h a.a.')
+      expect(line).not.toContain('s3cret')
+    }
+  })
 })

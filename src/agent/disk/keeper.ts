@@ -39,7 +39,8 @@ export interface Keeper {
 }
 
 /**
- * Keeps a node below its marks while a daemon runs: looks, plans, frees step by step, and looks again after each.
+ * Keeps a node below its marks: looks, plans, frees step by step, and looks again after each. While no daemon runs only
+ * what needs none is removed.
  * It keeps nothing on disk: after a restart of the agent, the daemon or containerd the next look begins anew.
  */
 export function startKeeper(options: KeeperOptions): Keeper {
@@ -101,10 +102,11 @@ export function startKeeper(options: KeeperOptions): Keeper {
   }
 
   const holdings = async (): Promise<Holdings> => {
-    const books = await disk.books()
+    const alone = disk.alone()
+    const books = await disk.books(alone)
     const sum = (list: readonly { readonly bytes: number }[]): number => list.reduce((all, { bytes }) => all + bytes, 0)
     const unused = books.records.filter((record) => !record.inUse)
-    const runningBuilds = await disk.cache.runningBuilds()
+    const runningBuilds = alone && disk.alone() ? 0 : await disk.cache.runningBuilds()
     const removable = removableImages(books.stored, books.snapshotter, books.built)
     return {
       cacheBytes: sum(books.records.filter((record) => !record.shared)),
@@ -115,6 +117,7 @@ export function startKeeper(options: KeeperOptions): Keeper {
       untagged: removable.untagged.map((image) => image.name),
       images: removable.named.map((image) => image.name),
       runningBuilds,
+      alone,
     }
   }
 
@@ -122,7 +125,7 @@ export function startKeeper(options: KeeperOptions): Keeper {
   const take = async (step: Step): Promise<number> => {
     switch (step.do) {
       case 'leaked': {
-        const leases = leakedLeases(await disk.books())
+        const leases = leakedLeases(await disk.books(disk.alone()))
         for (const [i, { id }] of leases.entries()) await disk.removeLease(id, i === leases.length - 1)
         return leases.length
       }
@@ -145,7 +148,7 @@ export function startKeeper(options: KeeperOptions): Keeper {
   const removeImages = async (wanted: readonly string[], may: () => boolean | Promise<boolean>): Promise<number> => {
     let removed = 0
     for (const name of wanted) {
-      const { stored, snapshotter, built } = await disk.books()
+      const { stored, snapshotter, built } = await disk.books(disk.alone())
       const { untagged, named } = removableImages(stored, snapshotter, built)
       const image = [...untagged, ...named].find((one) => one.name === name)
       if (!image || ended.signal.aborted || !(await may())) continue

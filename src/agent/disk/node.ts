@@ -34,6 +34,8 @@ export interface DiskOptions {
   readonly kubelet: KubeletThresholds
   /** Names of the images that insitu built. */
   readonly built: () => ReadonlySet<string> | Promise<ReadonlySet<string>>
+  /** No daemon runs, and nobody else starts one. Default: one runs. */
+  readonly alone?: () => boolean
   /** Milliseconds since 1970. */
   readonly now?: () => number
 }
@@ -41,8 +43,11 @@ export interface DiskOptions {
 /** The disk of a node: questions and single steps. Nothing is kept between two calls. */
 export interface NodeDisk {
   readonly cache: BuildCache
+  /** No daemon runs that could be asked for its records and builds. */
+  alone(): boolean
   measure(): Promise<FileSystemUse[]>
-  books(): Promise<Books>
+  /** @param alone that no daemon ran before: if so still, the databases say all that there is. Default false. */
+  books(alone?: boolean): Promise<Books>
   temporary(): Promise<TemporaryEntry[]>
   usage(): Promise<NodeUsage>
   /** Removes names from containerd and returns when the data that nothing else holds is gone. */
@@ -81,6 +86,7 @@ export function nodeDisk(options: DiskOptions): NodeDisk {
   }
   const disk: NodeDisk = {
     cache,
+    alone: () => options.alone?.() ?? false,
     measure: () =>
       measureFileSystems(
         [
@@ -91,12 +97,12 @@ export function nodeDisk(options: DiskOptions): NodeDisk {
         options.kubelet,
         options.config,
       ),
-    async books() {
+    async books(alone = false) {
       // The daemon is asked last: a record that is made meanwhile is then known, a lease never older than its record.
       const stored = await readStored(place)
       const known = await knownRecords(place.root)
       const since = await ownedSince(place.root, now())
-      const records = await cache.records()
+      const records = alone && disk.alone() ? [] : await cache.records()
       return { stored, known, since, records, snapshotter: place.snapshotter, built: await options.built(), now: now() }
     },
     temporary: () => temporaryEntries(place, now()),

@@ -36,6 +36,7 @@ export const diskPart = (options: DiskPartOptions): Part => ({
       config: config.disk,
       kubelet: await kubeletThresholds(),
       built: options.built,
+      alone: context.alone,
     })
     const keeper = startKeeper({
       disk,

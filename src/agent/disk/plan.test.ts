@@ -20,6 +20,7 @@ const holdings: Holdings = {
   untagged: ['sha256:a'],
   images: ['docker.io/a/b:1', 'docker.io/a/b:2'],
   runningBuilds: 0,
+  alone: false,
 }
 
 describe('the need', () => {
@@ -62,6 +63,10 @@ describe('the plan', () => {
   it('leaves images alone while builds run', () => {
     const steps = planReclaim(needs([fs(800, 0)], false), { ...holdings, runningBuilds: 1 })
     expect(steps.map((step) => step.do)).toEqual(['leaked', 'temporary', 'untagged', 'cache', 'cache'])
+  })
+  it('leaves cache to the daemon, and images that come after it, while none runs', () => {
+    const steps = planReclaim(needs([fs(800, 0)], false), { ...holdings, alone: true })
+    expect(steps.map((step) => step.do)).toEqual(['leaked', 'temporary', 'untagged'])
   })
   it('takes a share of the cache where inodes are short, a tenth at least', () => {
     expect(planReclaim(needs([fs(0, 900)], false), holdings)).toContainEqual({

@@ -18,6 +18,8 @@ export interface Holdings {
   readonly images: readonly string[]
   /** While builds run, images stay: a FROM may be about to name one. */
   readonly runningBuilds: number
+  /** No daemon runs that could remove cache. */
+  readonly alone: boolean
 }
 
 /** Steps are done in their order, each once and only while there still is a need. */
@@ -75,6 +77,8 @@ export function planReclaim(need: readonly Need[], holdings: Holdings): Step[] {
   if (!stored) return steps
   // BuildKit counts cache that is part of an image as shared and keeps it: these go before.
   if (holdings.untagged.length > 0) steps.push({ do: 'untagged', names: holdings.untagged })
+  // Cache goes before images, when there is a daemon again.
+  if (holdings.alone) return steps
   const cut = Math.max(
     stored.bytes,
     stored.inodes > 0 ? Math.max(stored.inodeShare, leastInodeShare) * holdings.unusedCacheBytes : 0,

@@ -1,3 +1,5 @@
+import { dirname } from 'node:path'
+
 /** Where the parts of a node's containerd lie. All paths are those of the host. */
 export interface ContainerdPaths {
   readonly address: string
@@ -59,6 +61,19 @@ const candidates: readonly Candidate[] = [
 export const everyCertsDirectory: readonly string[] = [
   ...new Set([...candidates.map((candidate) => candidate.certsDir), standard.certsDir, '/etc/docker/certs.d']),
 ]
+
+/**
+ * The distribution with what the containerd at an address says of itself. One without a CRI plug-in does not tell its
+ * state: that is beside its socket then, and not where another containerd may have its own.
+ */
+export function asAnswered(
+  detected: Distribution,
+  address: string,
+  answer: { readonly root: string | undefined; readonly state: string | undefined } | undefined,
+): Distribution {
+  if (!answer) return { ...detected, address }
+  return { ...detected, address, root: answer.root ?? detected.root, state: answer.state ?? dirname(address) }
+}
 
 /** Every path that `detect` may ask for, so that a probe can look at all of them at once. */
 export const marks: readonly string[] = [...new Set(candidates.flatMap((c) => c.marks))]

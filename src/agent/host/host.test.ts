@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { detect, marks } from './distribution.ts'
+import { asAnswered, detect, marks } from './distribution.ts'
 import { workerOf } from './neighbours.ts'
 import { undoRules } from './network-undo.ts'
 import { checkBridge } from './network.ts'
@@ -47,6 +47,27 @@ describe('detecting a distribution', () => {
   })
 })
 
+describe('where a containerd lies', () => {
+  const usual = detect(() => false)
+  it('is what it says itself', () => {
+    const told = asAnswered(usual, '/run/other/containerd.sock', { root: '/data', state: '/run/state' })
+    expect(told).toMatchObject({ address: '/run/other/containerd.sock', root: '/data', state: '/run/state' })
+  })
+  it('is beside its socket where it has no CRI plug-in to say so: the usual place may be another one’s', () => {
+    const own = asAnswered(usual, '/var/lib/insitu/c/containerd.sock', {
+      root: '/var/lib/insitu/c/root',
+      state: undefined,
+    })
+    expect(own.state).toBe('/var/lib/insitu/c')
+  })
+  it('is the usual place of the distribution while nobody answers', () => {
+    expect(asAnswered(usual, '/run/other/containerd.sock', undefined)).toEqual({
+      ...usual,
+      address: '/run/other/containerd.sock',
+    })
+  })
+})
+
 describe('containerd’s version', () => {
   it.each([
     ['1.6.20', ['CONTAINERD_TOO_OLD']],
@@ -78,7 +99,7 @@ describe('space', () => {
 
 describe('sharing and bridge findings', () => {
   it('have a fix wherever they are fatal', () => {
-    for (const sharing of ['not-propagated', 'different', 'unproven'] as const) {
+    for (const sharing of ['not-propagated', 'different', 'unproven', 'no-room'] as const) {
       expect(sharingFinding('/x', sharing)[0]?.fix).toBeTruthy()
     }
     expect(sharingFinding('/x', 'shared')).toEqual([])

@@ -1,5 +1,7 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { readForeign } from './foreign-files.ts'
+import { withoutLinks } from './host-path.ts'
 
 /** What a running kubelet was configured with. */
 export interface KubeletSettings {
@@ -22,24 +24,47 @@ export function flag(args: readonly string[], name: string): string | undefined 
  * @param proc the node's /proc, seen with hostPID.
  */
 export async function kubeletSettings(proc = '/proc'): Promise<KubeletSettings | undefined> {
+  const kubelet = await findKubelet(proc)
+  if (!kubelet) return undefined
+  const { args, root } = kubelet
+  const file = flag(args, 'config')
+  const folder = flag(args, 'config-dir')
+  const files = [...(file === undefined ? [] : [file]), ...(folder === undefined ? [] : await dropIns(root, folder))]
+  const texts = await Promise.all(files.map((path) => readForeign(root, path)))
+  return { files: await parseAll(texts.map((text) => text ?? '')), args }
+}
+
+/**
+ * Processes of pods can be called kubelet too, and are in other process namespaces than the first process of the node;
+ * only a pod with hostPID is not. The kubelet itself may have mounts of its own (a container of the node, as on Talos),
+ * but one that has the node's goes before.
+ */
+async function findKubelet(proc: string): Promise<{ args: readonly string[]; root: string } | undefined> {
+  const namespaceOf = (pid: string, kind: 'pid' | 'mnt'): Promise<string | undefined> =>
+    readlink(join(proc, pid, 'ns', kind)).catch(() => undefined)
+  const [processes, mounts] = await Promise.all([namespaceOf('1', 'pid'), namespaceOf('1', 'mnt')])
+  if (processes === undefined) return undefined
+  let contained: { args: readonly string[]; root: string } | undefined
   for (const pid of (await readdir(proc).catch(() => [])).filter((name) => /^\d+$/.test(name))) {
     const [program, ...args] = (await readFile(join(proc, pid, 'cmdline'), 'utf8').catch(() => '')).split('\0')
-    if (!program?.endsWith('kubelet')) continue
-    const onHost = (path: string): string => join(proc, pid, 'root', path)
-    const file = flag(args, 'config')
-    const folder = flag(args, 'config-dir')
-    const dropIns = folder === undefined ? [] : await readdir(onHost(folder)).catch(() => [])
-    const files = [
-      ...(file === undefined ? [] : [file]),
-      ...dropIns
-        .filter((name) => name.endsWith('.conf'))
-        .sort()
-        .map((name) => join(folder ?? '', name)),
-    ]
-    const texts = await Promise.all(files.map((path) => readFile(onHost(path), 'utf8').catch(() => '')))
-    return { files: await parseAll(texts), args }
+    if (!program?.endsWith('kubelet') || (await namespaceOf(pid, 'pid')) !== processes) continue
+    const found = { args, root: join(proc, pid, 'root') }
+    if ((await namespaceOf(pid, 'mnt')) === mounts) return found
+    contained ??= found
   }
-  return undefined
+  return contained
+}
+
+/** Paths of the drop-ins, in their order. */
+async function dropIns(root: string, folder: string): Promise<string[]> {
+  const onHost = (path: string): string => join(root, path)
+  const names = await withoutLinks(folder, onHost)
+    .then((path) => readdir(onHost(path)))
+    .catch(() => [])
+  return names
+    .filter((name) => name.endsWith('.conf'))
+    .sort()
+    .map((name) => join(folder, name))
 }
 
 async function parseAll(texts: readonly string[]): Promise<Readonly<Record<string, unknown>>[]> {

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { InsituError } from '../../kernel/errors.ts'
 import { start } from '../../kernel/process/start.ts'
+import { isNoRoom } from './space.ts'
 
 export interface LockOptions {
   /** Files to lock, all or none; made when missing. */
@@ -9,6 +10,8 @@ export interface LockOptions {
   /** Who holds it, for the message that others get: one line. */
   readonly holder: string
   readonly env: Readonly<Record<string, string>>
+  /** Milliseconds until the holder is written again where the disk was full. Default 10,000. */
+  readonly again?: number
 }
 
 export interface Lock {
@@ -46,12 +49,28 @@ export async function takeLock(options: LockOptions): Promise<Lock> {
     await child.stop(2000)
     throw await locked(options.files)
   }
-  await Promise.all(options.files.map((file) => writeFile(file, `${options.holder}\n`)))
+  let unnamed: NodeJS.Timeout | undefined
+  const name = async (): Promise<void> => {
+    try {
+      await Promise.all(options.files.map((file) => writeFile(file, `${options.holder}\n`)))
+    } catch (error) {
+      // A full disk is freed by who holds the lock; the text is for others.
+      if (!isNoRoom(error)) throw error
+      unnamed = setTimeout(() => void name().catch(() => undefined), options.again ?? 10_000).unref()
+    }
+  }
+  try {
+    await name()
+  } catch (error) {
+    await child.stop(2000)
+    throw error
+  }
   // A release never settles it.
   const lost = child.exited.then((end) => (end.requested ? new Promise<void>(() => undefined) : undefined))
   return {
     lost,
     release: async () => {
+      clearTimeout(unnamed)
       // While they are still held: nobody can have locked the same inodes then.
       await Promise.all(options.files.map((file) => rm(file, { force: true })))
       await child.stop(2000)

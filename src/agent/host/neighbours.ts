@@ -1,6 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { parseToml } from '../../kernel/config/toml.ts'
 import { isTable } from '../buildkitd/check-keys.ts'
+import { foreignIdentity, readForeign } from './foreign-files.ts'
 
 export interface Neighbour {
   readonly pid: number
@@ -64,24 +65,26 @@ export interface NeighbourQuery {
  * starting buildkitd deletes every temporary lease of its namespace (worker/base/worker.go), so two of them destroy
  * each other's builds; and below a root that another one uses nothing may be swept. Sees the whole node only with the
  * node's pid namespace (hostPID).
+ * @param proc where processes are seen.
  */
-export async function findNeighbours(query: NeighbourQuery): Promise<Neighbour[]> {
+export async function findNeighbours(query: NeighbourQuery, proc = '/proc'): Promise<Neighbour[]> {
   const [socket, root] = await Promise.all([identity(query.address), identity(query.root)])
   const found: Neighbour[] = []
-  for (const entry of await readdir('/proc')) {
+  for (const entry of await readdir(proc)) {
     const pid = Number(entry)
     if (!Number.isInteger(pid) || query.own.has(pid)) continue
     try {
-      if ((await readFile(`/proc/${pid}/comm`, 'utf8')).trim() !== 'buildkitd') continue
-      const args = (await readFile(`/proc/${pid}/cmdline`, 'utf8')).split('\0')
+      if ((await readFile(`${proc}/${pid}/comm`, 'utf8')).trim() !== 'buildkitd') continue
+      const args = (await readFile(`${proc}/${pid}/cmdline`, 'utf8')).split('\0')
       // A process that has ended and was not waited for yet.
       if (args.join('') === '') continue
       const flag = args.findIndex((arg) => /^--?config(=|$)/.test(arg))
       const file = flag < 0 ? '/etc/buildkit/buildkitd.toml' : (args[flag]?.split('=')[1] ?? args[flag + 1] ?? '')
-      const config = await readFile(`/proc/${pid}/root${file}`, 'utf8').catch(() => undefined)
-      const worker = workerOf(args, config)
+      // Any pod can have a process of this name, with any file and any link.
+      const theirs = `${proc}/${pid}/root`
+      const worker = workerOf(args, await readForeign(theirs, file))
       const same = async (path: string, ours: string | undefined): Promise<boolean> =>
-        ours !== undefined && (await identity(`/proc/${pid}/root${path}`)) === ours
+        ours !== undefined && (await foreignIdentity(theirs, path)) === ours
       if (worker.enabled && worker.namespace === query.namespace && (await same(worker.address, socket))) {
         found.push({ pid, shares: 'namespace' })
       } else if (await same(worker.root, root)) {

@@ -4,6 +4,7 @@ import { describeError } from '../../kernel/errors.ts'
 import { writeFileAtomic } from '../../kernel/fs/atomic.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { run } from '../../kernel/process/run.ts'
+import { isNoRoom } from './space.ts'
 
 const forwarding = '/proc/sys/net/ipv4/ip_forward'
 /** Where the plug-in host-local keeps the addresses of BuildKit's network, which is named `buildkit`. */
@@ -51,7 +52,11 @@ export async function rememberNetwork(options: NetworkOptions): Promise<NetworkM
       forwarding: (await readFile(forwarding, 'utf8').catch(() => '')).trim() === '1',
       rules: Object.fromEntries(await Promise.all(tables.map(async (table) => [table, await rules(table)] as const))),
     }
-    await writeFileAtomic(file, JSON.stringify(before), 0o600)
+    await writeFileAtomic(file, JSON.stringify(before), 0o600).catch((error: unknown) => {
+      // It serves after a kill only, and the daemon that frees the disk is not to wait for it.
+      if (!isNoRoom(error)) throw error
+      log.warn({ err: describeError(error) }, 'the state of the network could not be written down')
+    })
   }
   const was = before
   const attempt = async (what: string, action: () => Promise<unknown>): Promise<void> => {

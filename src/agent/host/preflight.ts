@@ -5,11 +5,11 @@ import { labels } from '../../api/names.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { Finding } from '../../api/node-report.ts'
 import { askContainerd, type ContainerdFacts } from './containerd.ts'
-import { detect, type Distribution } from './distribution.ts'
+import { asAnswered, detect, type Distribution } from './distribution.ts'
 import { findNeighbours, type Neighbour } from './neighbours.ts'
 import { provePropagation, sameForContainerd, type Sharing } from './propagation.ts'
 import { isForeign } from './root-directory.ts'
-import { checkSpace, measureSpace } from './space.ts'
+import { lookAtSpace } from './space.ts'
 import { checkContainerdVersion } from './versions.ts'
 
 export interface PreflightOptions {
@@ -48,12 +48,7 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
   } catch (error) {
     findings.push(await containerdAbsent(address, hostRoot, error))
   }
-  const distribution: Distribution = {
-    ...detected,
-    address,
-    root: containerd?.root ?? detected.root,
-    state: containerd?.state ?? detected.state,
-  }
+  const distribution = asAnswered(detected, address, containerd)
   if (!containerd) return { distribution, containerd, containerdPid: undefined, snapshotter: undefined, findings }
 
   const ownNamespace = (await stat('/proc/self/ns/pid')).ino
@@ -68,8 +63,7 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
   findings.push(...(await checkSharing(options.root, distribution.root, containerdPid)))
   const { root, namespace, ownPids: own = new Set<number>() } = options
   findings.push(...(await findNeighbours({ address, namespace, root, own })).map((n) => neighbourFinding(n, options)))
-  if (existsSync(options.root)) findings.push(...checkSpace(await measureSpace(options.root)))
-  if (existsSync(distribution.root)) findings.push(...checkSpace(await measureSpace(distribution.root)))
+  findings.push(...(await lookAtSpace([options.root, distribution.root])))
   return { distribution, containerd, containerdPid, snapshotter, findings: unique(findings) }
 }
 
@@ -211,6 +205,15 @@ export function sharingFinding(directory: string, sharing: Sharing): Finding[] {
           severity: 'fatal',
           message: `${directory} is not the same directory here and for containerd`,
           fix: `mount the host’s ${directory} at the same path`,
+        },
+      ]
+    case 'no-room':
+      return [
+        {
+          code: 'SHARING_UNPROVEN',
+          severity: 'warning',
+          message: `it cannot be tried whether mounts made below ${directory} reach containerd: the disk has no room for a directory`,
+          fix: 'free space on the node; it is tried again when buildkitd starts the next time',
         },
       ]
     case 'unproven':

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rmdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseMountinfo } from '../../kernel/fs/mountinfo.ts'
 import { run } from '../../kernel/process/run.ts'
+import { isNoRoom } from './space.ts'
 
 /** How much of a directory containerd sees as we do. */
 export type Sharing =
@@ -13,6 +14,8 @@ export type Sharing =
   | 'different'
   /** containerd's process cannot be looked at: the pod lacks hostPID. */
   | 'unproven'
+  /** The disk is full. */
+  | 'no-room'
 
 /**
  * Looks at a directory from containerd's side, through /proc/PID/root and /proc/PID/mountinfo: these are the mounts
@@ -21,7 +24,13 @@ export type Sharing =
  */
 export async function provePropagation(directory: string, pid: number | undefined): Promise<Sharing> {
   if (pid === undefined) return 'unproven'
-  const probe = await mkdtemp(join(directory, '.insitu-probe-'))
+  let probe: string
+  try {
+    probe = await mkdtemp(join(directory, '.insitu-probe-'))
+  } catch (error) {
+    if (isNoRoom(error)) return 'no-room'
+    throw error
+  }
   try {
     if (!(await sameFile(probe, `/proc/${pid}/root${probe}`))) return 'different'
     await run('mount', ['-t', 'tmpfs', '-o', 'size=4k', 'insitu-probe', probe])

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import type { Finding } from '../../api/node-report.ts'
 
@@ -20,9 +21,22 @@ export async function measureSpace(path: string): Promise<Space> {
   }
 }
 
+/** What the file systems of these paths have left; paths that are not there say nothing. */
+export async function lookAtSpace(paths: readonly string[]): Promise<Finding[]> {
+  const spaces = await Promise.all(paths.filter((path) => existsSync(path)).map(measureSpace))
+  return spaces.flatMap(checkSpace)
+}
+
+/** Whether a finding is about room on a disk. */
+export const isAboutSpace = ({ code }: Finding): boolean => /^(DISK|INODES)_/.test(code)
+
+/** Whether something could not be written for want of blocks, inodes or quota. */
+export const isNoRoom = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
+
 /**
  * Warns where the kubelet is about to evict pods (its defaults: nodefs 10 %, imagefs 15 %, inodes 5 %), since a build
- * would push the node over it; fatal where a build cannot even start.
+ * would push the node over it; fatal where a build cannot even start. A daemon may start all the same (supervise.ts).
  */
 export function checkSpace(space: Space): Finding[] {
   const percent = (share: number): string => `${(share * 100).toFixed(1)} %`

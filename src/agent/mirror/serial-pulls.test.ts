@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
@@ -9,9 +9,11 @@ import { pullsAreSerial } from './serial-pulls.ts'
 async function procWith(args: readonly string[], files: Readonly<Record<string, string>> = {}): Promise<string> {
   const proc = await mkdtemp(join(tmpdir(), 'insitu-proc-'))
   onTestFinished(() => rm(proc, { recursive: true }))
-  await mkdir(join(proc, '1'))
+  await mkdir(join(proc, '1/ns'), { recursive: true })
   await writeFile(join(proc, '1/cmdline'), '/sbin/init\0')
   await mkdir(join(proc, '42/root/etc/kubelet.d'), { recursive: true })
+  await mkdir(join(proc, '42/ns'))
+  for (const pid of ['1', '42']) await symlink('pid:[1]', join(proc, pid, 'ns/pid'))
   await writeFile(join(proc, '42/cmdline'), ['/usr/bin/kubelet', ...args, ''].join('\0'))
   for (const [path, text] of Object.entries(files)) await writeFile(join(proc, '42/root', path), text)
   return proc

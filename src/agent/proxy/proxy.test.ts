@@ -5,7 +5,11 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { checkProxy } from '../../buildkit/proxy-url.ts'
+import { mergeProxies } from '../../buildkit/proxy.ts'
+import { daemonEnvironment } from '../buildkitd/environment.ts'
 import { checkProxies } from './check.ts'
+import { proxyHandler } from './handlers.ts'
 import { daemonProxies, localRegistries, remembered, rememberedFile } from './variables.ts'
 import { proxyPart } from './part.ts'
 import { createLogger } from '../../kernel/log.ts'
@@ -34,6 +38,26 @@ test('buildkitd has the environment, the install wins, and NO_PROXY knows cluste
   expect(await daemonProxies({ env: { PATH: '/bin' } }, ['x'])).toEqual({})
   expect(await localRegistries({ readConfig: () => Promise.resolve('not = toml = at all') })).toEqual([])
 })
+
+test('a value from a file loses its line break: for steps, for buildkitd, and where it is checked', async () => {
+  const env = { HTTP_PROXY: 'http://u:p@proxy:3128\n', no_proxy: '.corp.test\r\n', HTTPS_PROXY: '\n' }
+  let body = ''
+  const response = { writeHead: () => undefined, end: (text: string) => (body = text) } as never
+  await proxyHandler({ env }).handle({} as never, response, {} as never)
+  const told = JSON.parse(body) as Record<string, string>
+  expect(joinedByGateway(told)).toEqual({ HTTP_PROXY: 'http://u:p@proxy:3128', NO_PROXY: '.corp.test' })
+  expect(await daemonProxies({ env }, [])).toEqual(joinedByGateway(told))
+  expect(daemonEnvironment(env, '/t')).toMatchObject({ http_proxy: 'http://u:p@proxy:3128', NO_PROXY: '.corp.test' })
+  expect(
+    (await checkProxies(await daemonProxies({ env }, []), { reach: () => Promise.resolve(undefined) })).length,
+  ).toBe(0)
+})
+
+/** What a gateway does with the answer before it merges the other sources. */
+function joinedByGateway(told: Record<string, string>): Record<string, string> {
+  checkProxy(told, 'the agent’s variable')
+  return mergeProxies(told)
+}
 
 test('a proxy that is no address and one that nobody answers at are findings without their passwords', async () => {
   const server = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1')

@@ -2,8 +2,7 @@ import type { Finding } from '../../api/node-report.ts'
 import type { AgentOptions } from '../options.ts'
 import type { Preflight } from '../host/preflight.ts'
 import type { Rendered } from '../buildkitd/render.ts'
-import { existsSync } from 'node:fs'
-import { checkSpace, measureSpace } from '../host/space.ts'
+import { lookAtSpace } from '../host/space.ts'
 import { explainLimits } from './explain.ts'
 import { readLimits } from './limits.ts'
 import { renderRootless } from './render.ts'
@@ -32,7 +31,6 @@ export async function makeRootlessPlan(
   const limits = await readLimits({ env: options.env, buildkitd: options.buildkitd ?? 'buildkitd', root })
   const config = await options.readConfig?.()
   const rendered = renderRootless({ user: config, root, socket })
-  const space = existsSync(root) ? checkSpace(await measureSpace(root)) : []
   return {
     host: {
       distribution: { name: 'unknown', address: '', root: '', state: '', certsDir: '' },
@@ -43,6 +41,6 @@ export async function makeRootlessPlan(
     },
     rendered,
     config,
-    findings: [info, ...explainLimits(limits), ...space, ...rendered.findings],
+    findings: [info, ...explainLimits(limits), ...(await lookAtSpace([root])), ...rendered.findings],
   }
 }

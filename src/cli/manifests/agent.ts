@@ -127,7 +127,7 @@ function agentPod(options: ManifestOptions): Record<string, unknown> {
         terminationMessagePolicy: 'FallbackToLogsOnError',
         args: ['agent', ...pathArguments(options.paths)],
         env: [...downwardEnv(), ...Object.entries(options.agentEnv).map(([name, value]) => ({ name, value }))],
-        // Proxy variables with a password in them: kubectl create secret generic insitu-proxy --from-literal=HTTPS_PROXY=…
+        // Proxy variables with a password in them: kubectl create secret generic insitu-proxy --from-file=HTTPS_PROXY=…
         envFrom: [{ secretRef: { name: 'insitu-proxy', optional: true } }],
         ports: [
           { name: 'agent', containerPort: ports.agent, protocol: 'TCP' },

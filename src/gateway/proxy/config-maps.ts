@@ -38,7 +38,7 @@ export function watchProxyConfigMaps({ client, namespace, logger }: ProxyConfigM
     client,
     resource: resources.configMaps,
     fieldSelector: `metadata.name=${configMaps.proxy}`,
-    pick: ({ data = {} }) => trimmed(proxyVariables(data)),
+    pick: ({ data = {} }) => proxyVariables(data),
     logger,
   })
   return {
@@ -51,7 +51,3 @@ export function watchProxyConfigMaps({ client, namespace, logger }: ProxyConfigM
     stop: () => watch.stop(),
   }
 }
-
-/** A value from a file ends with the file's last line break. */
-const trimmed = (variables: ProxyVariables): ProxyVariables =>
-  Object.fromEntries(Object.entries(variables).map(([name, value]) => [name, value.trim()]))

@@ -9,7 +9,7 @@ export function readChallenge(header: string | undefined): Challenge | undefined
   const bearer = /\bbearer\s+(.*)$/is.exec(header)?.[1]
   if (bearer !== undefined) {
     const fields = new Map<string, string>()
-    for (const [, key = '', quoted, bare] of bearer.matchAll(/(\w+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))/g)) {
+    for (const [, key = '', quoted, bare] of bearer.matchAll(/\b(\w+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))/g)) {
       if (!fields.has(key.toLowerCase())) fields.set(key.toLowerCase(), quoted ?? bare ?? '')
     }
     const realm = fields.get('realm')
