@@ -48,7 +48,7 @@ beforeAll(async () => {
   const socket = `/proc/${node.pid}/root/run/buildkit.sock`
   part = await images.part.start({
     ...{ node: 'n1', env: {}, config: defaultAgentConfig, host, namespace: 'k8s.io', socket, log: silent },
-    ...{ root, tmpdir: root, runDirectory: root, changed: () => {}, daemonPid: () => undefined },
+    ...{ root, tmpdir: root, runDirectory: root, changed: () => {}, daemonPid: () => undefined, alone: () => false },
     containerd: `/proc/${node.pid}/root/run/containerd/containerd.sock`,
   })
   gateway = await startGateway({

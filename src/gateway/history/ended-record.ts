@@ -1,4 +1,4 @@
-import { decodeHistoryEvent, historyEvent, historyRequestFor } from '../../buildkit/history.ts'
+import { decodeHistoryEvent, historyEvent, daemonRequestFor } from '../../buildkit/history.ts'
 import type { BuildHistoryRecord } from '../../buildkit/gen/control_pb.ts'
 import { paths } from '../../buildkit/methods.ts'
 import { messagesFrom } from '../relay/messages.ts'
@@ -18,7 +18,7 @@ export async function endedRecord(
 ): Promise<BuildHistoryRecord | undefined> {
   const both = AbortSignal.any([signal, AbortSignal.timeout(patience)])
   let found: BuildHistoryRecord | undefined
-  for await (const message of messagesFrom(upstream, paths.listenBuildHistory, historyRequestFor(ref), both)) {
+  for await (const message of messagesFrom(upstream, paths.listenBuildHistory, daemonRequestFor(ref), both)) {
     const { type, record } = decodeHistoryEvent(message)
     if (type === historyEvent.complete && record?.ref === ref) found = record
   }
