@@ -89,6 +89,7 @@ export function fakeClient(daemons: Readonly<Record<string, FakeDaemon>>, fake: 
     if (slow !== undefined) setTimeout(() => stream.emit('drain'), slow)
     return slow === undefined
   }
+  stream.pass = (chunk) => stream.write(chunk)
   stream.end = (chunk, trailers) => {
     if (chunk) messages.push(unframed(chunk))
     end(undefined, trailers)
