@@ -7,7 +7,7 @@ import { parseMountinfo } from '../../kernel/fs/mountinfo.ts'
 import { run } from '../../kernel/process/run.ts'
 import { openKernel } from '../binfmt/kernel.ts'
 import { forgetHandlers, recallHandlers } from '../binfmt/memory.ts'
-import { detect, everyCertsDirectory } from '../host/distribution.ts'
+import { detect, everyCertsDirectory, marks } from '../host/distribution.ts'
 import { withoutLinks } from '../host/host-path.ts'
 import { findNeighbours } from '../host/neighbours.ts'
 import { deletable, isForeign } from '../host/root-directory.ts'
@@ -49,7 +49,8 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
   const { hostRoot, namespace } = options
   const onHost = (path: string): string => join(hostRoot, path)
   const root = await withoutLinks(resolve(options.root), onHost)
-  const address = onHost(options.containerdAddress ?? detect((path) => existsSync(onHost(path))).address)
+  const socket = await findSocket(options.containerdAddress, onHost)
+  const address = onHost(socket)
   const [neighbour] = await findNeighbours({ address, namespace, root: onHost(root), own: new Set() })
   if (neighbour) {
     const what = neighbour.shares === 'namespace' ? `namespace ${namespace}` : root
@@ -59,13 +60,15 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
     })
   }
   await checkOurs(onHost(root), root)
+  const answers = existsSync(address)
+  if (!answers && !options.keepCache) await refuseBlind(onHost(root), socket)
   await removeHandlers(onHost(root))
   const { unmounted, isMount } = await unmountBelow(root, hostRoot)
   const mirrored = await removeMirror({ directories: await certsDirectories(address, hostRoot), hostRoot })
-  const unpinned = existsSync(address) ? await unpin(address, namespace) : 0
+  const unpinned = answers ? await unpin(address, namespace) : 0
   if (options.keepCache) return { unmounted, unpinned, leases: 0, removed: [...mirrored] }
 
-  const leases = existsSync(address) ? await forget(address, namespace) : 0
+  const leases = answers ? await forget(address, namespace) : 0
   const removed: string[] = [...mirrored]
   if (existsSync(onHost(root))) {
     for (const name of deletable(await readdir(onHost(root)))) {
@@ -83,6 +86,26 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
     )
   }
   return { unmounted, unpinned, leases, removed }
+}
+
+/** Where the node has containerd's socket: as said, or where its distribution has it. */
+async function findSocket(said: string | undefined, onHost: (path: string) => string): Promise<string> {
+  if (said !== undefined) return withoutLinks(said, onHost)
+  const seen = new Set<string>()
+  for (const mark of marks) if (existsSync(onHost(await withoutLinks(mark, onHost)))) seen.add(mark)
+  return withoutLinks(detect((mark) => seen.has(mark)).address, onHost)
+}
+
+/**
+ * Without containerd the cache's leases and the pins would stay for ever: after the root nothing tells any more whose they are.
+ * @throws InsituError CLEAN where there is a cache.
+ */
+async function refuseBlind(directory: string, socket: string): Promise<void> {
+  if (deletable(await readdir(directory).catch(() => [])).length === 0) return
+  throw new InsituError('CLEAN', `containerd's socket ${socket} is not there: what the cache holds cannot be let go`, {
+    status: 'FAILED_PRECONDITION',
+    fix: 'Start containerd, or name its socket with --containerd-address; --keep-cache leaves cache and pins as they are.',
+  })
 }
 
 /** Takes the handlers of emulators out of the kernel that an agent which was killed left there. */
