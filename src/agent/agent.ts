@@ -117,6 +117,8 @@ export function createAgent(options: AgentOptions): Agent {
     if (!plan.rootless) {
       network ??= await rememberNetwork({
         bridge: plan.rendered.bridgeName,
+        subnet: plan.rendered.subnet,
+        changes: plan.rendered.network === 'bridge',
         file: join(plan.root, 'insitu-network.json'),
         log,
       })

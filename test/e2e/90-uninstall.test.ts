@@ -56,6 +56,11 @@ async function nodeState(node: string): Promise<Record<string, string>> {
       .split('\n')
       .filter((l) => !l.startsWith('veth') && l !== 'cni0')
       .join('\n'),
+    // ctr writes a dash for a container that was made from no image: a RUN step.
+    steps: (await of(['ctr', '-n', 'k8s.io', 'containers', 'ls']))
+      .split('\n')
+      .filter((l) => /^\S+\s+-\s/.test(l))
+      .join('\n'),
     processes: (await of(['ps', '-eo', 'comm']))
       .split('\n')
       .filter((l) => /^(buildkit|insitu)/.test(l))
@@ -193,8 +198,18 @@ it('insitu uninstall leaves nodes and cluster as they were; install and status e
         opt: { 'insitu.node': node },
       })
     }
+    // The kubelet kills this one's agent and daemon, which leave its step running.
+    await writeFile(join(context.path, 'Dockerfile'), 'FROM busybox\nRUN sleep 100000\n')
+    const endless = buildctl({ addr: door.addr, context: context.path, opt: { 'insitu.node': 'node1' } })
+    const failed = endless.then(
+      () => false,
+      () => true,
+    )
+    const runs = async (): Promise<true | undefined> => ((await nodeState('node1'))['steps'] ? true : undefined)
+    await waitFor('the step to run', runs, { timeout: 60_000 })
+    await cli(['uninstall', '--delete-builds', '--grace', '1s'])
+    expect(await failed).toBe(true)
   }
-  await cli(['uninstall', '--delete-builds'])
   for (const node of insitu.lab.nodes) {
     await waitFor(
       `${node} to be as before`,

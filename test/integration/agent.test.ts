@@ -30,6 +30,8 @@ COPY busybox /bin/busybox
 RUN ["/bin/busybox", "sh", "-c", ${JSON.stringify(`busybox mkdir -p /proc /tmp; ${untilFirst}; until [ -e /go ]; do busybox sleep 0.1; done`)}]
 `
 
+const forwarding = '/proc/sys/net/ipv4/ip_forward'
+
 let node: TestNode
 let pod: Inside
 let agent: TestAgent
@@ -41,6 +43,7 @@ let gateway: string
 beforeAll(async () => {
   node = await startNode()
   pod = await node.pod()
+  await pod.ok('sh', ['-c', `echo 0 > ${forwarding}`])
   mountsBefore = await node.mounts()
   podMountsBefore = await pod.mounts()
   context = join(node.directory, 'context')
@@ -228,7 +231,12 @@ describe('a node with an agent', () => {
     expect((await build('fifth')).code).toBe(0)
   })
 
-  it('puts mounts, sockets, locks and network back when it ends', async () => {
+  it('puts mounts, sockets, locks and network back when it ends, and leaves the networks of others', async () => {
+    expect((await pod.ok('cat', [forwarding])).trim()).toBe('1')
+    // As another CNI network that publishes a port, and Docker, make them meanwhile.
+    const published = 'CNI-DN-0123456789abcdef01234'
+    await pod.ok('iptables', ['-t', 'nat', '-N', published])
+    await pod.ok('ip', ['link', 'add', 'docker0', 'type', 'bridge'])
     expect(await agent.stop()).toBe(0)
     expect(await node.mounts()).toEqual(mountsBefore)
     expect(await pod.mounts()).toEqual(podMountsBefore)
@@ -239,6 +247,7 @@ describe('a node with an agent', () => {
     expect(await node.ok('ls', ['/run', '/run/containerd'])).not.toMatch(/insitu|buildkit/)
     expect(await pod.ok('ip', ['-o', 'link'])).not.toContain('buildkit0')
     expect(await pod.ok('iptables', ['-S'])).not.toContain('CNI')
-    expect(await pod.ok('iptables', ['-t', 'nat', '-S'])).not.toContain('CNI')
+    expect((await pod.ok('iptables', ['-t', 'nat', '-S'])).match(/CNI-\S+/g)).toEqual([published])
+    expect((await pod.ok('cat', [forwarding])).trim()).toBe('1')
   })
 })

@@ -34,6 +34,8 @@ export interface Rendered {
   /** `host`: RUN steps are in containerd's own network, which is the node's. */
   readonly network: NodeReport['network']
   readonly bridgeName: string
+  /** Addresses of RUN steps, `A.B.C.D/N`; undefined where no bridge of BuildKit's gives them. */
+  readonly subnet?: string | undefined
   readonly findings: readonly Finding[]
 }
 
@@ -90,7 +92,7 @@ export function render(input: RenderInput): Rendered {
   for (const [key, value] of Object.entries(limits)) set(table, ['worker', 'containerd', key], value)
   const mode = networkMode(table, input)
   return {
-    ...{ toml: writeToml(table), tmpdir, network: mode.network, bridgeName: mode.bridgeName },
+    ...{ toml: writeToml(table), tmpdir, network: mode.network, bridgeName: mode.bridgeName, subnet: mode.subnet },
     findings: [...findings, ...mode.findings],
   }
 }
@@ -98,7 +100,7 @@ export function render(input: RenderInput): Rendered {
 function networkMode(
   merged: MutableTable,
   input: RenderInput,
-): { network: 'bridge' | 'host'; bridgeName: string; findings: Finding[] } {
+): Pick<Rendered, 'bridgeName' | 'subnet' | 'findings'> & { network: 'bridge' | 'host' } {
   const at = (key: string): string[] => ['worker', 'containerd', key]
   const asked = get(merged, at('networkMode'))
   // buildkitd's own "auto" falls back to the node's network without a word, so it means bridge here.
@@ -112,12 +114,13 @@ function networkMode(
   const bridgeName = typeof bridge === 'string' && bridge !== '' ? bridge : 'buildkit0'
   if (mode === 'cni') return { network: 'bridge', bridgeName, findings: [] }
   if (mode === 'bridge') {
-    const subnet = get(merged, at('bridgeSubnet'))
+    const range = get(merged, at('bridgeSubnet'))
+    const said = typeof range === 'string' && range !== '' ? range : undefined
     const facts = input.networks
-    if (!facts) return { network: 'bridge', bridgeName, findings: [] }
-    const bridgeSubnet = typeof subnet === 'string' && subnet !== '' ? subnet : chooseSubnet(facts, bridgeName)
-    if (bridgeSubnet !== defaultSubnet) set(merged, at('bridgeSubnet'), bridgeSubnet)
-    return { network: 'bridge', bridgeName, findings: checkSubnet(bridgeSubnet, facts, bridgeName) }
+    if (!facts) return { network: 'bridge', bridgeName, subnet: said ?? defaultSubnet, findings: [] }
+    const subnet = said ?? chooseSubnet(facts, bridgeName)
+    if (subnet !== defaultSubnet) set(merged, at('bridgeSubnet'), subnet)
+    return { network: 'bridge', bridgeName, subnet, findings: checkSubnet(subnet, facts, bridgeName) }
   }
   if (mode === 'host') {
     return {

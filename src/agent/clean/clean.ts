@@ -7,7 +7,8 @@ import { parseMountinfo } from '../../kernel/fs/mountinfo.ts'
 import { run } from '../../kernel/process/run.ts'
 import { openKernel } from '../binfmt/kernel.ts'
 import { forgetHandlers, recallHandlers } from '../binfmt/memory.ts'
-import { detect, everyCertsDirectory } from '../host/distribution.ts'
+import { endSteps } from '../buildkitd/orphans.ts'
+import { detect, everyCertsDirectory, marks } from '../host/distribution.ts'
 import { withoutLinks } from '../host/host-path.ts'
 import { findNeighbours } from '../host/neighbours.ts'
 import { deletable, isForeign } from '../host/root-directory.ts'
@@ -31,6 +32,8 @@ export interface CleanOptions {
 }
 
 export interface CleanResult {
+  /** RUN steps that still ran, for a daemon that was gone. */
+  readonly steps: number
   readonly unmounted: number
   /** Images whose pin, set by us, was taken off. */
   readonly unpinned: number
@@ -41,7 +44,7 @@ export interface CleanResult {
 }
 
 /**
- * Takes away what the agent and buildkitd left on a node: mounts, the cache's hold on containerd's snapshots and
+ * Takes away what the agent and buildkitd left on a node: RUN steps, mounts, the cache's hold on containerd's snapshots and
  * content, and buildkitd's directory. Images that were built stay: pods run from them.
  * @throws InsituError BUILDKITD_RUNS while a buildkitd still uses the namespace; CLEAN for what cannot be undone.
  */
@@ -49,7 +52,8 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
   const { hostRoot, namespace } = options
   const onHost = (path: string): string => join(hostRoot, path)
   const root = await withoutLinks(resolve(options.root), onHost)
-  const address = onHost(options.containerdAddress ?? detect((path) => existsSync(onHost(path))).address)
+  const socket = await findSocket(options.containerdAddress, onHost)
+  const address = onHost(socket)
   const [neighbour] = await findNeighbours({ address, namespace, root: onHost(root), own: new Set() })
   if (neighbour) {
     const what = neighbour.shares === 'namespace' ? `namespace ${namespace}` : root
@@ -59,13 +63,17 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
     })
   }
   await checkOurs(onHost(root), root)
+  const answers = existsSync(address)
+  if (!answers && !options.keepCache) await refuseBlind(onHost(root), socket)
+  // The agent may have known its root under the name that leads there.
+  const steps = answers ? await endAllSteps(address, namespace, [root, resolve(options.root)]) : 0
   await removeHandlers(onHost(root))
   const { unmounted, isMount } = await unmountBelow(root, hostRoot)
   const mirrored = await removeMirror({ directories: await certsDirectories(address, hostRoot), hostRoot })
-  const unpinned = existsSync(address) ? await unpin(address, namespace) : 0
-  if (options.keepCache) return { unmounted, unpinned, leases: 0, removed: [...mirrored] }
+  const unpinned = answers ? await unpin(address, namespace) : 0
+  if (options.keepCache) return { steps, unmounted, unpinned, leases: 0, removed: [...mirrored] }
 
-  const leases = existsSync(address) ? await forget(address, namespace) : 0
+  const leases = answers ? await forget(address, namespace) : 0
   const removed: string[] = [...mirrored]
   if (existsSync(onHost(root))) {
     for (const name of deletable(await readdir(onHost(root)))) {
@@ -82,7 +90,41 @@ export async function cleanNode(options: CleanOptions): Promise<CleanResult> {
       () => {},
     )
   }
-  return { unmounted, unpinned, leases, removed }
+  return { steps, unmounted, unpinned, leases, removed }
+}
+
+/** Where the node has containerd's socket: as said, or where its distribution has it. */
+async function findSocket(said: string | undefined, onHost: (path: string) => string): Promise<string> {
+  if (said !== undefined) return withoutLinks(said, onHost)
+  const seen = new Set<string>()
+  for (const mark of marks) if (existsSync(onHost(await withoutLinks(mark, onHost)))) seen.add(mark)
+  return withoutLinks(detect((mark) => seen.has(mark)).address, onHost)
+}
+
+/**
+ * Without containerd the cache's leases and the pins would stay for ever: after the root nothing tells any more whose they are.
+ * @throws InsituError CLEAN where there is a cache.
+ */
+async function refuseBlind(directory: string, socket: string): Promise<void> {
+  if (deletable(await readdir(directory).catch(() => [])).length === 0) return
+  throw new InsituError('CLEAN', `containerd's socket ${socket} is not there: what the cache holds cannot be let go`, {
+    status: 'FAILED_PRECONDITION',
+    fix: 'Start containerd, or name its socket with --containerd-address; --keep-cache leaves cache and pins as they are.',
+  })
+}
+
+/**
+ * Ends RUN steps that containerd still runs: nobody else ever would. @returns how many.
+ * @throws InsituError CLEAN when one stays: nothing below it may be deleted.
+ */
+async function endAllSteps(address: string, namespace: string, roots: readonly string[]): Promise<number> {
+  let ended = 0
+  const stuck = await endSteps({ address, namespace, roots, onEnded: () => ended++ })
+  if (stuck.length === 0) return ended
+  throw new InsituError('CLEAN', `containers of RUN steps do not end: ${stuck.join(', ')}`, {
+    status: 'FAILED_PRECONDITION',
+    fix: 'A process that SIGKILL does not end waits for a device or a file system: see where it hangs, or restart the node.',
+  })
 }
 
 /** Takes the handlers of emulators out of the kernel that an agent which was killed left there. */

@@ -1,7 +1,11 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { createLogger } from '../../kernel/log.ts'
 import { asAnswered, detect, marks } from './distribution.ts'
 import { workerOf } from './neighbours.ts'
-import { undoRules } from './network-undo.ts'
+import { recall, rememberNetwork } from './network-undo.ts'
 import { checkBridge } from './network.ts'
 import { sharingFinding } from './preflight.ts'
 import { checkSpace } from './space.ts'
@@ -139,21 +143,40 @@ describe('another buildkitd', () => {
   })
 })
 
-describe('taking the network back', () => {
-  const before = '-P FORWARD ACCEPT\n-N CNI-OTHERS\n-A FORWARD -j CNI-OTHERS\n'
-  const after = `-P FORWARD ACCEPT
--N CNI-FORWARD
--N CNI-OTHERS
--A FORWARD -m comment --comment "CNI firewall plugin rules (\\"v1\\")" -j CNI-FORWARD
--A FORWARD -j CNI-OTHERS
--A CNI-FORWARD -d 10.10.0.2/32 -j ACCEPT
-`
-  it('removes what is new and nothing else', () => {
-    expect(undoRules(before, after)).toEqual([
-      ['-D', 'FORWARD', '-m', 'comment', '--comment', 'CNI firewall plugin rules ("v1")', '-j', 'CNI-FORWARD'],
-      ['-F', 'CNI-FORWARD'],
-      ['-X', 'CNI-FORWARD'],
-    ])
-    expect(undoRules(after, after)).toEqual([])
+describe('the memory of a network', () => {
+  it('is not used after another boot or in another network', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'insitu-network-'))
+    try {
+      const file = join(directory, 'insitu-network.json')
+      const before = {
+        boot: 'b1',
+        namespace: 4026531840,
+        bridge: false,
+        addresses: false,
+        forwarding: false,
+        rules: {},
+      }
+      await writeFile(file, JSON.stringify(before))
+      expect(await recall(file, { boot: 'b1', namespace: 4026531840 })).toEqual(before)
+      expect(await recall(file, { boot: 'b2', namespace: 4026531840 })).toBeUndefined()
+      expect(await recall(file, { boot: 'b1', namespace: 4026531841 })).toBeUndefined()
+      // An older agent did not say of which boot it is.
+      await writeFile(file, JSON.stringify({ ...before, boot: undefined }))
+      expect(await recall(file, { boot: 'b1', namespace: 4026531840 })).toBeUndefined()
+    } finally {
+      await rm(directory, { recursive: true })
+    }
+  })
+
+  it('is not made where RUN steps use the network that is there', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'insitu-network-'))
+    try {
+      const [file, log] = [join(directory, 'insitu-network.json'), createLogger({ level: 'silent' })]
+      const own = { bridge: 'insitu-none', subnet: undefined, changes: false }
+      expect(await rememberNetwork({ ...own, file, log })).toBeUndefined()
+      expect(await readdir(directory)).toEqual([])
+    } finally {
+      await rm(directory, { recursive: true })
+    }
   })
 })

@@ -4,6 +4,7 @@ import { describeError } from '../../kernel/errors.ts'
 import { writeFileAtomic } from '../../kernel/fs/atomic.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { run } from '../../kernel/process/run.ts'
+import { chainsOf, type OwnNetwork, undoRules } from './cni-rules.ts'
 import { isNoRoom } from './space.ts'
 
 const forwarding = '/proc/sys/net/ipv4/ip_forward'
@@ -16,18 +17,24 @@ export interface NetworkMemory {
   undo(): Promise<void>
 }
 
-export interface NetworkOptions {
-  /** Name of the daemon's bridge. */
-  readonly bridge: string
+export interface NetworkOptions extends OwnNetwork {
+  /** False: RUN steps use the network that is there, and only what an earlier agent has left is put back. */
+  readonly changes: boolean
   /** Where to keep the memory while the daemon runs. It outlives an agent that is killed. */
   readonly file: string
   readonly log: Logger
 }
 
-/** What was there before a daemon of ours. */
-interface Before {
-  /** Inode of the network namespace: the memory of another one is of no use. */
+/** Which network it is. The memory of another one is of no use: a boot may give the same inode to its namespace. */
+interface Here {
+  /** The kernel's identifier of this boot. */
+  readonly boot: string
+  /** Inode of the network namespace. */
   readonly namespace: number
+}
+
+/** What was there before a daemon of ours. */
+interface Before extends Here {
   readonly bridge: boolean
   readonly addresses: boolean
   readonly forwarding: boolean
@@ -39,14 +46,17 @@ interface Before {
  * Remembers the network namespace before the daemon touches it. In a pod all of it goes with the pod; on a machine
  * without Kubernetes (`insitu local`) it is the host's. The daemon removes its bridge when it ends well; forwarding,
  * the firewall plug-in's chains and everything a killed daemon left stay without this.
+ * @returns undefined where nothing is changed and nothing was left.
  */
-export async function rememberNetwork(options: NetworkOptions): Promise<NetworkMemory> {
+export async function rememberNetwork(options: NetworkOptions): Promise<NetworkMemory | undefined> {
   const { file, log } = options
-  const namespace = (await stat('/proc/self/ns/net')).ino
-  let before = await recall(file)
-  if (before?.namespace !== namespace) {
+  const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
+  const here: Here = { boot, namespace: (await stat('/proc/self/ns/net')).ino }
+  let before = await recall(file, here)
+  if (!before) {
+    if (!options.changes) return undefined
     before = {
-      namespace,
+      ...here,
       bridge: await hasDevice(options.bridge),
       addresses: existsSync(addresses),
       forwarding: (await readFile(forwarding, 'utf8').catch(() => '')).trim() === '1',
@@ -68,12 +78,14 @@ export async function rememberNetwork(options: NetworkOptions): Promise<NetworkM
         await attempt('the bridge', () => run('ip', ['link', 'delete', options.bridge]))
       }
       for (const table of tables) {
-        for (const args of undoRules(was.rules[table] ?? '', await rules(table))) {
+        for (const args of undoRules(was.rules[table] ?? '', await rules(table), options)) {
           await attempt(`a rule of ${table}`, () => run('iptables', ['-w', '-t', table, ...args]))
         }
       }
       if (!was.addresses) await rm(addresses, { recursive: true, force: true })
-      if (!was.forwarding) await attempt('ip_forward', () => writeFile(forwarding, '0\n'))
+      if (!was.forwarding && !(await othersForward())) {
+        await attempt('ip_forward', () => writeFile(forwarding, '0\n'))
+      }
       await rm(file, { force: true })
     },
   }
@@ -85,9 +97,18 @@ async function hasDevice(name: string): Promise<boolean> {
   return devices.split('\n').some((line) => line.trim().startsWith(`${name}:`))
 }
 
-async function recall(file: string): Promise<Before | undefined> {
+/** Whether there are networks left that may need forwarding, which somebody has turned on for them meanwhile. */
+async function othersForward(): Promise<boolean> {
+  for (const table of tables) if (chainsOf(await rules(table)).length > 0) return true
+  const bridges = await run('ip', ['-o', 'link', 'show', 'type', 'bridge']).catch(() => undefined)
+  return bridges === undefined || bridges.stdout !== ''
+}
+
+/** What an agent that was killed has remembered of this network. */
+export async function recall(file: string, here: Here): Promise<Before | undefined> {
   try {
-    return JSON.parse(await readFile(file, 'utf8')) as Before
+    const before = JSON.parse(await readFile(file, 'utf8')) as Before
+    return before.boot === here.boot && before.namespace === here.namespace ? before : undefined
   } catch {
     return undefined
   }
@@ -100,27 +121,3 @@ const rules = async (table: string): Promise<string> => {
     return ''
   }
 }
-
-/**
- * What takes the CNI plug-ins' rules back: arguments for iptables, in order. Both texts are `iptables -S` of one
- * table. Only chains named CNI-… that were not there before are touched, and rules that jump into them.
- */
-export function undoRules(before: string, after: string): string[][] {
-  const chains = (text: string): string[] => [...text.matchAll(/^-N (CNI-\S+)$/gm)].map((match) => match[1] ?? '')
-  const fresh = new Set(chains(after))
-  for (const chain of chains(before)) fresh.delete(chain)
-  const jumps = after
-    .split('\n')
-    .map(splitRule)
-    .filter(([verb, chain]) => verb === '-A' && chain !== undefined && !fresh.has(chain))
-    .filter((words) => fresh.has(words[words.indexOf('-j') + 1] ?? ''))
-  return [
-    ...jumps.map(([, ...words]) => ['-D', ...words]),
-    ...[...fresh].map((chain) => ['-F', chain]),
-    ...[...fresh].map((chain) => ['-X', chain]),
-  ]
-}
-
-/** Splits a line of `iptables -S`, whose comments are in double quotes with backslash escapes. */
-const splitRule = (line: string): string[] =>
-  [...line.matchAll(/"((?:[^"\\]|\\.)*)"|(\S+)/g)].map((match) => match[1]?.replace(/\\(.)/g, '$1') ?? match[2] ?? '')

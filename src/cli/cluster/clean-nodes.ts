@@ -39,6 +39,8 @@ export async function cleanNodes(options: CleanNodesOptions): Promise<CleanedNod
   }
   for (const { node, result, error } of done) {
     const what = result && [
+      // An image that is older than this program does not tell.
+      ...(result.steps > 0 ? [`${result.steps} RUN steps`] : []),
       `${result.unmounted} mounts`,
       `${result.unpinned} pins`,
       `${result.leases} cache records`,
@@ -125,6 +127,6 @@ function parse(message: string | undefined): CleanResult {
   try {
     return JSON.parse(message ?? '') as CleanResult
   } catch {
-    return { unmounted: 0, unpinned: 0, leases: 0, removed: [] }
+    return { steps: 0, unmounted: 0, unpinned: 0, leases: 0, removed: [] }
   }
 }

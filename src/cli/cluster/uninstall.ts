@@ -1,12 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { annotations, configMaps, labels, rootlessAgent, serviceAccounts } from '../../api/names.ts'
+import { annotations, configMaps, labels, serviceAccounts } from '../../api/names.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { KubernetesObject as AnyObject } from '../../kernel/k8s/objects.ts'
 import { resources } from '../../kernel/k8s/resources.ts'
 import { manifests } from '../manifests/manifests.ts'
 import { objectName } from '../manifests/object.ts'
-import { defaultBuildkitRoot, defaultOptions } from '../manifests/options.ts'
+import { defaultOptions } from '../manifests/options.ts'
 import type { UninstallFlags } from './flags.ts'
 import { isOurs } from './checks.ts'
 import { cleanNodes, type CleanedNode } from './clean-nodes.ts'
@@ -16,7 +16,9 @@ import { unlabelNodes } from './modes.ts'
 import { patiently } from './patient.ts'
 import { parseDuration } from './parse.ts'
 import { madeObjects, refuseLoss } from './made-objects.ts'
+import { type NotCleaned, readNotCleaned, rememberNotCleaned, wayOf } from './not-cleaned.ts'
 import { releaseBuilds } from './release-builds.ts'
+import { stop } from './stop.ts'
 
 /** Stops everything, cleans the nodes, deletes the objects. Can be run again after it was interrupted. */
 export async function uninstall(flags: UninstallFlags): Promise<void> {
@@ -41,35 +43,41 @@ export async function uninstall(flags: UninstallFlags): Promise<void> {
     }
 
     const daemonSet = await client.find<Workload>(resources.daemonSets, { namespace, name: serviceAccounts.agent })
-    const remembered = await readRemembered(client, namespace)
+    const remembered = await readNotCleaned(client, namespace)
     // Rootless agents leave nothing on nodes, and a namespace of theirs admits no pod that could clean one.
     const rootless = home?.metadata?.labels?.['pod-security.kubernetes.io/enforce'] === 'baseline'
-    const nodes = rootless ? [] : await nodesToClean(client, namespace, daemonSet, remembered)
+    // Nor is there anything on nodes where an earlier run has left the kinds of Builds, and nothing else.
+    const nodes = rootless || found.every(isKind) ? [] : await nodesToClean(client, namespace, daemonSet, remembered)
     const way = daemonSet === undefined && remembered ? remembered.way : wayOf(daemonSet)
     if (made.text !== '') say(`${made.text} ${flags.keepBuilds ? 'stay' : 'will be deleted'}`)
+    // Without the DaemonSet nothing else tells where agents were, and how they worked.
+    await rememberNotCleaned(client, namespace, { nodes: nodes.map(({ node }) => node), way })
     say('stopping gateways and agents')
-    await stop(client, namespace, { grace, timeout })
+    const down = await stop(client, namespace, { grace, timeout })
     await patiently(() => releaseBuilds(client))
 
     const cleaned = await cleanNodes({
       client,
       namespace,
-      nodes,
+      nodes: nodes.map(({ node, reachable }) => ({ node, reachable: reachable && !down.has(node) })),
       timeout,
       say,
       ...way,
       keepCache: flags.keepCache === true,
     })
     const failed = cleaned.filter((node) => node.error !== undefined)
-    for (const { resource, ref, name } of found.toReversed()) {
-      if (failed.length > 0 && resource.plural === 'configmaps' && ref.name === configMaps.ca) continue
+    const memory = found.filter(isMemory)
+    for (const { resource, ref, name } of [
+      ...found.filter((object) => !isMemory(object)).toReversed(),
+      ...(failed.length > 0 ? [] : memory),
+    ]) {
       await patiently(() => client.delete(resource, ref))
       say(`  ${name} deleted`)
     }
     await forgetPods(client)
     await unlabelNodes(client)
     if (failed.length > 0) {
-      await remember(client, namespace, { nodes: failed.map((node) => node.node), way })
+      await rememberNotCleaned(client, namespace, { nodes: failed.map((node) => node.node), way })
       report(flags, cleaned, false)
       throw new InsituError(
         'NODES_NOT_CLEAN',
@@ -88,30 +96,14 @@ export async function uninstall(flags: UninstallFlags): Promise<void> {
   })
 }
 
-/** What an uninstall that could not reach every node leaves to the next one. */
-interface Remembered {
-  readonly nodes: readonly string[]
-  readonly way: ReturnType<typeof wayOf>
-}
-
-async function remember(client: KubernetesClient, namespace: string, what: Remembered): Promise<void> {
-  // An annotation holds 256 KiB; more nodes than that are looked for on all nodes.
-  const text = JSON.stringify({ ...what, nodes: what.nodes.slice(0, 1000) })
-  const body = { metadata: { annotations: { [annotations.notCleaned]: text } } }
-  await client.patch(resources.configMaps, { namespace, name: configMaps.ca }, body)
-}
-
-async function readRemembered(client: KubernetesClient, namespace: string): Promise<Remembered | undefined> {
-  const map = await client.find<AnyObject>(resources.configMaps, { namespace, name: configMaps.ca })
-  const text = map?.metadata?.annotations?.[annotations.notCleaned]
-  return text === undefined ? undefined : (JSON.parse(text) as Remembered)
-}
-
 interface Found {
   readonly name: string
   readonly resource: Awaited<ReturnType<KubernetesClient['resource']>>
   readonly ref: { readonly namespace?: string; readonly name: string }
 }
+
+/** Where the next run finds what this one has not done: it goes last. */
+const isMemory = ({ resource, ref }: Found): boolean => resource.plural === 'configmaps' && ref.name === configMaps.ca
 
 const isKind = ({ resource }: Found): boolean => resource.plural === 'customresourcedefinitions'
 
@@ -151,7 +143,7 @@ async function nodesToClean(
   client: KubernetesClient,
   namespace: string,
   daemonSet: Workload | undefined,
-  remembered: Remembered | undefined,
+  remembered: NotCleaned | undefined,
 ): Promise<{ node: string; reachable: boolean }[]> {
   const all = await client.list<Node>(resources.nodes)
   const reachable = new Set(all.filter(isReadyNode).map((node) => node.metadata?.name ?? ''))
@@ -159,7 +151,7 @@ async function nodesToClean(
   if (daemonSet === undefined) {
     return linux
       .map((node) => node.metadata?.name ?? '')
-      .filter((node) => (remembered ? remembered.nodes.includes(node) : reachable.has(node)))
+      .filter((node) => (remembered ? (remembered.nodes?.includes(node) ?? true) : reachable.has(node)))
       .map((node) => ({ node, reachable: reachable.has(node) }))
   }
   const pods = await client.list<Pod>(resources.pods, {
@@ -175,62 +167,6 @@ function mayHaveRun(pod: Pod): boolean {
   const [container] = pod.status?.containerStatuses ?? []
   if (container?.containerID || (container?.restartCount ?? 0) > 0) return true
   return !/Image/.test(container?.state?.waiting?.reason ?? '')
-}
-
-/** How the agents were told to work, read from their DaemonSet. */
-function wayOf(daemonSet: Workload | undefined) {
-  const container = daemonSet?.spec?.template?.spec?.containers?.[0]
-  const argument = (name: string): string | undefined => {
-    const at = container?.args?.indexOf(name) ?? -1
-    return at < 0 ? undefined : container?.args?.[at + 1]
-  }
-  return {
-    image: container?.image ?? defaultOptions().image,
-    buildkitRoot: argument('--root') ?? defaultBuildkitRoot,
-    containerdAddress: argument('--containerd-address'),
-  }
-}
-
-/** Ends the pods of both roles and waits until they are gone. */
-async function stop(
-  client: KubernetesClient,
-  namespace: string,
-  { grace, timeout }: { grace: number; timeout: number },
-): Promise<void> {
-  for (const name of [serviceAccounts.controller, serviceAccounts.gateway]) {
-    await patiently(() => client.delete(resources.deployments, { namespace, name }))
-  }
-  for (const name of [serviceAccounts.agent, rootlessAgent]) {
-    await patiently(() => client.delete(resources.daemonSets, { namespace, name }))
-  }
-  const end = Date.now() + grace + timeout
-  let said = ''
-  const shortened = new Set<string>()
-  for (;;) {
-    const pods = await patiently(() => client.list<Pod>(resources.pods, { namespace, labelSelector: labels.role }))
-    if (pods.length === 0) return
-    // A gateway would wait for its builds as long as the longest of them may take.
-    for (const pod of pods) {
-      const name = pod.metadata?.name ?? ''
-      if (shortened.has(name)) continue
-      shortened.add(name)
-      const gracePeriodSeconds = Math.ceil(grace / 1000)
-      await patiently(() => client.delete(resources.pods, { namespace, name }, { gracePeriodSeconds }))
-    }
-    const text = `  waiting for ${pods.length} pod${pods.length === 1 ? '' : 's'} to stop: ${pods
-      .slice(0, 3)
-      .map((pod) => `${pod.metadata?.name} on ${pod.spec?.nodeName ?? 'no node'}`)
-      .join(', ')}`
-    if (text !== said) say(text)
-    said = text
-    if (Date.now() > end) {
-      throw new InsituError('PODS_STAY', `${pods.length} pods do not stop`, {
-        status: 'DEADLINE_EXCEEDED',
-        fix: 'A node that is down keeps its pods: bring it back or delete it (kubectl delete node), then run this again.',
-      })
-    }
-    await pause(500)
-  }
 }
 
 /** Takes our annotation off the pods we woke. */

@@ -18,7 +18,7 @@ import { requestCertificate } from '../../kernel/tls/request.ts'
 import { reachGateway } from './gateway-address.ts'
 import type { Connection, ConnectFlags } from './options.ts'
 import { environment, jsonText, shellText } from './print.ts'
-import { serveLocally } from './socket.ts'
+import { refuseServed, serveLocally } from './socket.ts'
 import { tokenSource } from './token.ts'
 
 /**
@@ -36,6 +36,9 @@ export async function runConnect(flags: ConnectFlags, command: readonly string[]
   const inPod = env['KUBERNETES_SERVICE_HOST'] !== undefined && flags.kubeconfig === undefined
   const stays = command.length > 0 || flags.watch === true
   const signal = stays ? terminationSignal() : undefined
+  const path = join(directory, command.length > 0 ? `buildkitd-${process.pid}.sock` : 'buildkitd.sock')
+  // Before the other one's files are replaced.
+  if (stays) await refuseServed(path)
   const gateway = await reachGateway(flags, { inPod, client, directory, onFailure: say })
   const serverName = flags.serverName ?? `${serviceName}.${flags.namespace}.svc`
   const { target } = gateway
@@ -70,7 +73,6 @@ export async function runConnect(flags: ConnectFlags, command: readonly string[]
       onFailure: (error) => say(`the certificate could not be renewed: ${String(error)}`),
     })
     tls.onChange((material) => void writeFiles(directory, material).catch((error: unknown) => say(String(error))))
-    const path = join(directory, command.length > 0 ? `buildkitd-${process.pid}.sock` : 'buildkitd.sock')
     local = await serveLocally({ path, target, serverName, tls: tls satisfies TlsSource, onFailure: say })
     const now = connection(tls.current(), path)
     const [program, ...args] = command

@@ -1,6 +1,8 @@
-import { createServer, type Socket } from 'node:net'
-import { rm } from 'node:fs/promises'
+import { rename, rm, stat } from 'node:fs/promises'
+import { connect as connectPlain, createServer, type Socket } from 'node:net'
+import { basename, dirname, join } from 'node:path'
 import { connect } from 'node:tls'
+import { InsituError } from '../../kernel/errors.ts'
 import type { TlsSource } from '../../kernel/tls/material.ts'
 
 /** Where the gateway listens. */
@@ -15,8 +17,13 @@ export interface LocalSocketOptions {
   readonly onFailure: (message: string) => void
 }
 
-/** A plaintext socket in front of the gateway: each connection goes there over TLS, with the certificate of the moment. */
+/**
+ * A plaintext socket in front of the gateway: each connection goes there over TLS, with the certificate of the moment.
+ * @throws InsituError SOCKET_IN_USE
+ */
 export async function serveLocally(options: LocalSocketOptions): Promise<{ close(): Promise<void> }> {
+  const { path } = options
+  await refuseServed(path)
   const open = new Set<Socket>()
   const server = createServer({ allowHalfOpen: true }, (client) => {
     const { cert, key, ca } = options.tls.current()
@@ -38,18 +45,46 @@ export async function serveLocally(options: LocalSocketOptions): Promise<{ close
     secure.on('error', (error) => options.onFailure(`the gateway cannot be reached: ${error.message}`))
     client.pipe(secure).pipe(client)
   })
-  await rm(options.path, { force: true })
+  // A server that is closed removes the path it was opened at, whosever that is by then: it never has this one. As long as
+  // the path itself, so that one that is too long for a socket fails here.
+  const opened = join(dirname(path), `.${process.pid}`.padEnd(basename(path).length, '-'))
+  await rm(opened, { force: true })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen(options.path, resolve)
+    server.listen(opened, resolve)
   })
+  const own = await inodeOf(opened)
+  await rename(opened, path)
   return {
     async close() {
       await new Promise<void>((resolve) => {
         server.close(() => resolve())
         for (const end of open) end.destroy()
       })
-      await rm(options.path, { force: true })
+      if ((await inodeOf(path)) === own) await rm(path, { force: true })
     },
   }
 }
+
+/** @throws InsituError SOCKET_IN_USE when somebody answers there; what one that was killed has left is no hindrance. */
+export async function refuseServed(path: string): Promise<void> {
+  const served = await new Promise<boolean>((resolve) => {
+    const probe = connectPlain(path)
+    probe.once('connect', () => {
+      probe.destroy()
+      resolve(true)
+    })
+    probe.once('error', () => resolve(false))
+  })
+  if (!served) return
+  throw new InsituError('SOCKET_IN_USE', `another insitu connect serves ${path}`, {
+    status: 'FAILED_PRECONDITION',
+    fix: 'use that socket, end the other one, or name another directory with --directory',
+  })
+}
+
+const inodeOf = (path: string): Promise<bigint | undefined> =>
+  stat(path, { bigint: true }).then(
+    ({ ino }) => ino,
+    () => undefined,
+  )

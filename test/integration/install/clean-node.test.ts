@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { copyFile, mkdir, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -8,6 +8,7 @@ import { patternOf } from '../../../src/agent/binfmt/elf.ts'
 import { openKernel } from '../../../src/agent/binfmt/kernel.ts'
 import { startAgent, type TestAgent } from '../fixtures/agent.ts'
 import { type Inside, startNode, type TestNode } from '../fixtures/containerd.ts'
+import { until } from '../fixtures/until.ts'
 
 const program = fileURLToPath(new URL('../../../bin/insitu', import.meta.url))
 
@@ -54,6 +55,13 @@ async function state(): Promise<State> {
 
 const cleanRoot = (root: string, ...args: string[]) => pod.run(program, ['clean-node', '--root', root, ...args])
 const clean = (...args: string[]) => cleanRoot(node.buildkitRoot, ...args)
+
+/** Kills a process and waits until it is gone, or a zombie that nobody in the node waits for. */
+async function endOf(pid: number): Promise<void> {
+  const commandLine = (): Promise<string> => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
+  if ((await commandLine()) !== '') process.kill(pid, 'SIGKILL')
+  await until('the process to end', async () => (await commandLine()) === '')
+}
 
 async function build(name: string): Promise<void> {
   const context = join(node.directory, name)
@@ -142,6 +150,37 @@ test('a node that is clean can be cleaned again', async () => {
   const result = await clean()
   expect(result.code, result.stderr).toBe(0)
   expect(JSON.parse(result.stdout)).toMatchObject({ unmounted: 0, leases: 0 })
+})
+
+test('RUN steps of a daemon that was killed with its agent are ended, whichever way leads to its root', async () => {
+  const containers = async (): Promise<string[]> => lines(await node.ctr(['containers', 'ls', '-q']))
+  const others = await containers()
+  const killed = startAgent(node, pod)
+  await killed.ready()
+  const context = join(node.directory, 'endless')
+  await mkdir(context)
+  await copyFile('/bin/busybox', join(context, 'busybox'))
+  await writeFile(
+    join(context, 'Dockerfile'),
+    'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "sleep", "100000"]\n',
+  )
+  const locals = ['--local', `context=${context}`, '--local', `dockerfile=${context}`]
+  const building = killed.buildctl(['build', '--frontend', 'dockerfile.v0', ...locals])
+  await until('the step to run', async () => / RUNNING/.test(await node.ctr(['tasks', 'ls'])))
+  // Both at once, as when the kubelet kills the agent's container: neither may end the step.
+  const daemon = await killed.daemonPid()
+  process.kill(daemon, 'SIGSTOP')
+  await killed.kill()
+  await endOf(daemon)
+  expect((await building).code).not.toBe(0)
+  expect(await node.ctr(['tasks', 'ls'])).toMatch(/ RUNNING/)
+
+  await node.ok('ln', ['-s', node.buildkitRoot, '/run/alias'])
+  const result = await cleanRoot('/run/alias')
+  expect(result.code, result.stderr).toBe(0)
+  expect(lines(await node.ctr(['tasks', 'ls', '-q']))).toEqual([])
+  expect(await containers()).toEqual(others)
+  expect(JSON.parse(result.stdout)).toMatchObject({ steps: 1 })
 })
 
 test('a directory that is not a buildkitd’s is left alone, with what is mounted below it', async () => {

@@ -1,0 +1,74 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { labels, rootlessAgent, serviceAccounts } from '../../api/names.ts'
+import { InsituError } from '../../kernel/errors.ts'
+import type { KubernetesClient } from '../../kernel/k8s/client.ts'
+import { resources } from '../../kernel/k8s/resources.ts'
+import { say } from './connect.ts'
+import { isReadyNode, type Node, type Pod } from './objects.ts'
+import { patiently } from './patient.ts'
+
+/** Milliseconds after which nodes are looked at again: one may go down while its pods stop. */
+const nodesEvery = 10_000
+
+/**
+ * Ends the pods of all roles and waits until they are gone. A node that is down keeps its pods until it is back: nobody
+ * waits for these.
+ * @returns the nodes that keep pods.
+ * @throws InsituError PODS_STAY
+ */
+export async function stop(
+  client: KubernetesClient,
+  namespace: string,
+  { grace, timeout }: { grace: number; timeout: number },
+): Promise<ReadonlySet<string>> {
+  for (const name of [serviceAccounts.controller, serviceAccounts.gateway]) {
+    await patiently(() => client.delete(resources.deployments, { namespace, name }))
+  }
+  for (const name of [serviceAccounts.agent, rootlessAgent]) {
+    await patiently(() => client.delete(resources.daemonSets, { namespace, name }))
+  }
+  const end = Date.now() + grace + timeout
+  let said = ''
+  let ready = new Set<string>()
+  let lookAgain = 0
+  const shortened = new Set<string>()
+  const isDown = ({ spec }: Pod): boolean => spec?.nodeName !== undefined && !ready.has(spec.nodeName)
+  for (;;) {
+    const pods = await patiently(() => client.list<Pod>(resources.pods, { namespace, labelSelector: labels.role }))
+    if (pods.length > 0 && Date.now() >= lookAgain) {
+      ready = await readyNodes(client)
+      lookAgain = Date.now() + nodesEvery
+    }
+    // A gateway would wait for its builds as long as the longest of them may take.
+    for (const pod of pods) {
+      const name = pod.metadata?.name ?? ''
+      if (shortened.has(name)) continue
+      shortened.add(name)
+      const gracePeriodSeconds = Math.ceil(grace / 1000)
+      await patiently(() => client.delete(resources.pods, { namespace, name }, { gracePeriodSeconds }))
+    }
+    const awaited = pods.filter((pod) => !isDown(pod))
+    if (awaited.length === 0) return new Set(pods.flatMap((pod) => pod.spec?.nodeName ?? []))
+    const text = waitingText(awaited)
+    if (text !== said) say(text)
+    said = text
+    if (Date.now() > end) {
+      throw new InsituError('PODS_STAY', `${awaited.length} pods do not stop`, {
+        status: 'DEADLINE_EXCEEDED',
+        fix: 'kubectl describe pod says what they wait for; run this again when they are gone.',
+      })
+    }
+    await pause(500)
+  }
+}
+
+const waitingText = (pods: readonly Pod[]): string =>
+  `  waiting for ${pods.length} pod${pods.length === 1 ? '' : 's'} to stop: ${pods
+    .slice(0, 3)
+    .map((pod) => `${pod.metadata?.name} on ${pod.spec?.nodeName ?? 'no node'}`)
+    .join(', ')}`
+
+async function readyNodes(client: KubernetesClient): Promise<Set<string>> {
+  const nodes = await patiently(() => client.list<Node>(resources.nodes))
+  return new Set(nodes.filter(isReadyNode).map((node) => node.metadata?.name ?? ''))
+}

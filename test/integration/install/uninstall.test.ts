@@ -1,0 +1,118 @@
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { labels } from '../../../src/api/names.ts'
+import { cleanLabel } from '../../../src/cli/manifests/clean.ts'
+import { manifests } from '../../../src/cli/manifests/manifests.ts'
+import { defaultOptions } from '../../../src/cli/manifests/options.ts'
+import { processEnv } from '../../../src/kernel/config/env.ts'
+import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
+import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
+import { resources } from '../../../src/kernel/k8s/resources.ts'
+import { run, type RunResult } from '../../../src/kernel/process/run.ts'
+import { type ApiServer, startApiServer } from '../fixtures/apiserver.ts'
+
+const root = join(import.meta.dirname, '../../..')
+const [image, buildkitRoot] = ['example.com/own:1', '/data/bk']
+const options = { ...defaultOptions(), image, paths: { ...defaultOptions().paths, buildkitRoot } }
+const { namespace } = options
+
+let server: ApiServer
+let admin: KubernetesClient
+beforeAll(async () => {
+  server = await startApiServer()
+  admin = await server.client()
+})
+afterAll(async () => {
+  admin?.close()
+  await server?.close()
+})
+
+/** Two nodes, of which the second one alone has an agent. No kubelet runs here: pods end when the test says so. */
+beforeEach(async () => {
+  for (const { metadata } of await admin.list(resources.pods, { namespace })) await end(metadata?.name ?? '')
+  for (const { object } of manifests(options)) await admin.apply(object)
+  await node('without', true)
+  await admin.create(
+    resources.pods,
+    { namespace },
+    {
+      ...{ apiVersion: 'v1', kind: 'Pod' },
+      metadata: { name: 'agent', labels: { [labels.role]: 'agent' } },
+      spec: { nodeName: 'with', containers: [{ name: 'agent', image }] },
+    },
+  )
+})
+
+async function node(name: string, isReady: boolean): Promise<void> {
+  await admin.apply({ apiVersion: 'v1', kind: 'Node', metadata: { name } })
+  const condition = { type: 'Ready', status: isReady ? 'True' : 'Unknown', reason: 'Test', message: '' }
+  const status = { conditions: [condition], nodeInfo: { operatingSystem: 'linux' } }
+  await admin.patch(resources.nodes, { name, subresource: 'status' }, { status })
+}
+
+const uninstall = (builds: '--keep-builds' | '--delete-builds' = '--delete-builds'): Promise<RunResult> => {
+  const args = ['uninstall', builds, '--grace', '1s', '--timeout', '2s', '--output', 'json']
+  const env = { KUBECONFIG: server.kubeconfig, PATH: processEnv()['PATH'] ?? '' }
+  return run(join(root, 'bin/insitu'), args, { env, allow: [1, 2] })
+}
+/** As a kubelet does it. */
+const end = (name: string): Promise<void> =>
+  admin.delete(resources.pods, { namespace, name }, { gracePeriodSeconds: 0, ignoreMissing: false })
+
+interface CleanPod extends KubernetesObject {
+  readonly spec: { readonly nodeName: string; readonly containers: readonly { image: string; args: string[] }[] }
+}
+const cleanPods = async (): Promise<CleanPod[]> => {
+  const labelSelector = Object.entries(cleanLabel).map(([key, value]) => `${key}=${value}`)
+  return admin.list<CleanPod>(resources.pods, { namespace, labelSelector: labelSelector.join(',') })
+}
+/** How and where the last run cleaned; its pods are ended, and it finds nothing to do any more. */
+async function cleaned(): Promise<unknown[]> {
+  const pods = await cleanPods()
+  for (const pod of pods) await end(pod.metadata?.name ?? '')
+  await admin.delete(resources.nodes, { name: 'with' })
+  expect(await uninstall()).toMatchObject({ exitCode: 0 })
+  expect(await cleanPods()).toEqual([])
+  return pods.map(({ spec: { nodeName, containers } }) => [
+    nodeName,
+    ...containers.map(({ image, args }) => [image, args.slice(0, 3)]),
+  ])
+}
+const onlyThere = [['with', [image, ['clean-node', '--root', buildkitRoot]]]]
+
+test('a node that is down keeps no other from being cleaned, and is cleaned when it is back', async () => {
+  await node('with', false)
+  const first = await uninstall()
+  expect(first).toMatchObject({ exitCode: 1 })
+  expect(first.stderr).toContain('not cleaned: with (the node is not ready)')
+  expect(JSON.parse(first.stdout)).toEqual({
+    nodes: [{ node: 'with', error: 'the node is not ready' }],
+    namespaceDeleted: false,
+  })
+  expect(await cleanPods()).toEqual([])
+
+  await node('with', true)
+  await end('agent')
+  // Nobody runs the pod that is to clean the node.
+  expect((await uninstall()).stderr).toContain('not cleaned: with')
+  expect(await cleaned()).toEqual(onlyThere)
+})
+
+test('a run that was interrupted leaves to the next one where agents were, and how they worked', async () => {
+  await node('with', true)
+  expect((await uninstall()).stderr).toContain('1 pods do not stop')
+  await end('agent')
+  expect((await uninstall()).stderr).toContain('not cleaned: with')
+  expect(await cleaned()).toEqual(onlyThere)
+})
+
+test('where only the kinds of Builds are left, no node is cleaned', async () => {
+  await node('with', true)
+  await end('agent')
+  await admin.delete(resources.nodes, { name: 'with' })
+  expect(await uninstall('--keep-builds')).toMatchObject({ exitCode: 0 })
+  const last = await uninstall()
+  expect(last, last.stderr).toMatchObject({ exitCode: 0 })
+  expect(JSON.parse(last.stdout)).toMatchObject({ nodes: [] })
+  expect(await cleanPods()).toEqual([])
+})
