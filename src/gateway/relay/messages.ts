@@ -42,7 +42,5 @@ export async function* messagesFrom(
   } finally {
     signal.removeEventListener('abort', call.cancel)
     call.cancel()
-    // A call that has ended and is not read to its end never closes.
-    stream.resume()
   }
 }

@@ -58,11 +58,7 @@ async function follow(
   const deframer = createDeframer(messageLimit)
   const closed = new Promise<void>((resolve) => void source.once('close', resolve))
   const proceed = (): void => void source.resume()
-  const giveUp = (): void => {
-    source.close(errorCodes.CANCEL)
-    // A call that has ended and is not read to its end never closes, and there will be no `drain`.
-    proceed()
-  }
+  const giveUp = (): void => source.close(errorCodes.CANCEL)
   call.signal.addEventListener('abort', giveUp, { once: true })
   source.on('data', (chunk) => {
     let room = true
