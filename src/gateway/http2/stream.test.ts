@@ -106,6 +106,30 @@ test('who closes a call that has ended wants no more of it: what was not read is
   }
 })
 
+test('who has read all and paused hears of the end when it goes on, before the close, or closes', async () => {
+  const next = await answered()
+  const readAll = async (): Promise<{ call: Http2Stream; events: string[] }> => {
+    const call = await next()
+    const events = endOf(call)
+    let bytes = 0
+    call.on('data', (chunk) => {
+      bytes += chunk.length
+      if (bytes === 50_000) call.pause()
+    })
+    call.resume()
+    await expect.poll(() => bytes).toBe(50_000)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    expect(events).toEqual([])
+    return { call, events }
+  }
+  const one = await readAll()
+  one.call.resume()
+  await expect.poll(() => one.events).toEqual(['end', 'close'])
+  const other = await readAll()
+  other.call.close()
+  await expect.poll(() => other.events).toEqual(['close'])
+})
+
 test('a request that is given up has no end, also when that comes together with all of it', async () => {
   const [peer, far] = duplexPair()
   const server = new Http2Server(far, limits)

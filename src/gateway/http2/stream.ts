@@ -155,6 +155,7 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
   close(code: number = errorCodes.NO_ERROR): void {
     if (!this.closed) return this.host.reset(this, code)
     this.host.consumed(this, this.drop())
+    this.dropped = true
     if (this.closeAfterReading) process.nextTick(() => this.over())
   }
 
@@ -205,12 +206,18 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
     this.rstCode = code
     this.backlog.waiting -= this.pending.length
     this.pending.clear()
-    const lost = readable && code === errorCodes.NO_ERROR && this.remoteEnded ? 0 : this.drop()
+    const proper = readable && code === errorCodes.NO_ERROR && this.remoteEnded
+    const lost = proper ? 0 : this.drop()
     process.nextTick(() => {
-      if (this.unread.length > 0) this.closeAfterReading = true
+      if (proper && this.awaited) this.closeAfterReading = true
       else this.over()
     })
     return lost
+  }
+
+  /** Something is left to read, or only the end is, of which who has paused hears when it goes on. */
+  private get awaited(): boolean {
+    return !this.dropped && (this.unread.length > 0 || (this.flowing === false && !this.endEmitted))
   }
 
   /** @returns bytes that were here and unread. */
@@ -223,7 +230,7 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
 
   /** Both sides have ended and somebody still reads. */
   private closeAfterReading = false
-  /** Not all was read that came: `end` would be a lie. */
+  /** Not all that came is read: `end` would be a lie. */
   private dropped = false
   private overEmitted = false
 
