@@ -46,7 +46,7 @@ export const askedDifferently = (
   changes: Partial<Pick<BuildHistoryRequest, 'activeOnly' | 'ref' | 'earlyExit' | 'filter' | 'limit'>>,
 ): Uint8Array => encodeHistoryRequest({ ...request, ...changes })
 
-/** All records of one build, ended or not. */
+/** All records of one build, ended or not, asked of a gateway. */
 export const historyRequestFor = (ref: string): Uint8Array =>
   encodeHistoryRequest(create(BuildHistoryRequestSchema, { ref, earlyExit: true }))
 

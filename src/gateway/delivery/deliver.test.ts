@@ -41,10 +41,13 @@ test('with every round there are more sources: 1,000 nodes need 7 rounds of 2 ea
   expect(rounds).toBe(7)
 })
 
-function run(targets: readonly string[], more: Partial<DeliverOptions> & { signal?: AbortSignal }) {
-  const { signal = never, ...options } = more
+function run(
+  targets: readonly string[],
+  more: Partial<DeliverOptions> & { signal?: AbortSignal; images?: readonly BuiltImage[] },
+) {
+  const { signal = never, images = [image], ...options } = more
   return deliver(
-    { images: [image], sources: ['builder'], targets, progress: createProgress(), signal },
+    { images, sources: ['builder'], targets, progress: createProgress(), signal },
     {
       pull: () => Promise.resolve(10),
       superseded: () => undefined,
@@ -152,6 +155,43 @@ test('an image that was overtaken is delivered no further, and that is no failur
   })
   expect(results.every((r) => r.failure === undefined)).toBe(true)
   expect(results.filter((r) => r.superseded).length).toBeGreaterThan(1)
+})
+
+const other: BuiltImage = { ...image, name: 'docker.io/library/other:1', digest: `sha256:${'b'.repeat(64)}` }
+
+test.each(['before', 'during', 'after'])(
+  'an image that is overtaken %s its pull takes no other one with it',
+  async (when) => {
+    let overtaken = when === 'before'
+    const pulled: string[] = []
+    const delivered: string[] = []
+    const results = await run(['n1'], {
+      images: [image, other],
+      superseded: ({ name }) => (overtaken && name === image.name ? 'a newer build won' : undefined),
+      pull(_node, { name }) {
+        pulled.push(name)
+        overtaken = true
+        if (when === 'during' && name === image.name) return Promise.reject(new Error('another digest came'))
+        return Promise.resolve(1)
+      },
+      onDelivered(_node, images) {
+        delivered.push(...images.map(({ name }) => name))
+        return Promise.resolve()
+      },
+    })
+    expect(pulled).toEqual(when === 'before' ? [other.name] : [image.name, other.name])
+    expect(delivered).toEqual([other.name])
+    expect(results).toEqual([{ node: 'n1', bytes: when === 'after' ? 2 : 1, failure: undefined, superseded: false }])
+  },
+)
+
+test('that an image was overtaken hides no failure of another one', async () => {
+  const results = await run(['n1'], {
+    images: [image, other],
+    superseded: ({ name }) => (name === image.name ? 'a newer build won' : undefined),
+    pull: () => Promise.reject(new Error('no space left')),
+  })
+  expect(results).toEqual([{ node: 'n1', bytes: 0, failure: 'no space left', superseded: false }])
 })
 
 test('what a client may ask for', () => {

@@ -5,7 +5,7 @@ import type { AgentCalls } from './agent-calls.ts'
 import { nextTransfers, type Transfer } from './plan.ts'
 
 export interface DeliveryRequest {
-  /** The same content under one or several names. */
+  /** What one build made: content under one or several names, or several outputs. */
   readonly images: readonly BuiltImage[]
   /** Nodes that have them. */
   readonly sources: readonly string[]
@@ -21,7 +21,7 @@ export interface DeliverOptions {
   readonly superseded: (image: BuiltImage) => string | undefined
   /** Why nothing can be brought to a node for now: it is not waited for. */
   readonly lost: (node: string) => string | undefined
-  /** A node has all images now. */
+  /** A node has these images now: all that are still wanted. */
   readonly onDelivered: (node: string, images: readonly BuiltImage[]) => Promise<void>
   readonly perSource: number
 }
@@ -32,7 +32,7 @@ export interface DeliveryResult {
   readonly bytes: number
   /** Why the node did not get it. */
   readonly failure: string | undefined
-  /** It does not get it since a newer image took the name meanwhile; not a failure. */
+  /** It gets none of them since newer images took the names meanwhile; not a failure. */
   readonly superseded: boolean
 }
 
@@ -56,29 +56,33 @@ export async function deliver(request: DeliveryRequest, options: DeliverOptions)
     steps.get(node)?.done(failure)
     results.push({ node, bytes, failure, superseded: false })
   }
-  const giveUp = (node: string, why: string): void => {
-    steps.get(node)?.log(why)
+  const wanted = (image: BuiltImage): boolean => options.superseded(image) === undefined
+  const sayOvertaken = (node: string): void => {
+    for (const image of images) {
+      const why = options.superseded(image)
+      if (why !== undefined) steps.get(node)?.log(why)
+    }
+  }
+  const giveUp = (node: string): void => {
+    sayOvertaken(node)
     steps.get(node)?.done()
     results.push({ node, bytes: 0, failure: undefined, superseded: true })
   }
-  const overtaken = (): string | undefined => images.map(options.superseded).find((why) => why !== undefined)
   const transfer = async ({ target, source }: Transfer): Promise<void> => {
     const step = steps.get(target)
-    const before = overtaken()
-    if (before !== undefined) return giveUp(target, before)
+    if (!images.some(wanted)) return giveUp(target)
     step?.log(`from node ${source}`)
     sources.set(source, (sources.get(source) ?? 0) + 1)
     try {
-      const bytes = await pullAll(target, source, step)
-      const since = overtaken()
-      if (since !== undefined) return giveUp(target, since)
+      const { bytes, pulled } = await pullAll(target, source, step)
+      const delivered = pulled.filter(wanted)
+      if (delivered.length === 0) return giveUp(target)
       sources.set(target, 0)
-      await options.onDelivered(target, images)
+      await options.onDelivered(target, delivered)
+      if (delivered.length < images.length) sayOvertaken(target)
       conclude(target, bytes, undefined)
     } catch (error) {
-      // What came then is not what was asked for.
-      const since = overtaken()
-      if (since !== undefined) return giveUp(target, since)
+      if (!images.some(wanted)) return giveUp(target)
       const failure = describeError(error)
       const tried = (tries.get(target) ?? 0) + 1
       tries.set(target, tried)
@@ -90,15 +94,24 @@ export async function deliver(request: DeliveryRequest, options: DeliverOptions)
       sources.set(source, Math.max(0, (sources.get(source) ?? 1) - 1))
     }
   }
-  const pullAll = async (target: string, source: string, step: Step | undefined): Promise<number> => {
+  /** Brings what is wanted when its turn comes. */
+  const pullAll = async (target: string, source: string, step: Step | undefined) => {
     const others = [...sources.keys()].filter((node) => node !== source && node !== target)
     const peers = [source, ...others.slice(0, mostPeers)]
+    const pulled: BuiltImage[] = []
     let moved = 0
     for (const image of images) {
-      moved += await options.pull(target, image, peers, (now, total) => step?.bytes(moved + now, total), signal)
+      if (!wanted(image)) continue
+      try {
+        moved += await options.pull(target, image, peers, (now, total) => step?.bytes(moved + now, total), signal)
+        pulled.push(image)
+      } catch (error) {
+        // What came of one that is overtaken is not what was asked for.
+        if (wanted(image)) throw error
+      }
     }
     step?.bytes(moved, moved)
-    return moved
+    return { bytes: moved, pulled }
   }
 
   for (const node of request.targets) {

@@ -1,8 +1,7 @@
-import { decodeHistoryEvent, historyEvent, daemonRequestFor } from '../../buildkit/history.ts'
+import { historyEvent } from '../../buildkit/history.ts'
 import type { BuildHistoryRecord } from '../../buildkit/gen/control_pb.ts'
-import { paths } from '../../buildkit/methods.ts'
-import { messagesFrom } from '../relay/messages.ts'
 import type { Upstream } from '../relay/upstream.ts'
+import { recordsOf } from './records-of.ts'
 
 /** Milliseconds for a daemon to look into its history. */
 const patience = 10_000
@@ -18,9 +17,8 @@ export async function endedRecord(
 ): Promise<BuildHistoryRecord | undefined> {
   const both = AbortSignal.any([signal, AbortSignal.timeout(patience)])
   let found: BuildHistoryRecord | undefined
-  for await (const message of messagesFrom(upstream, paths.listenBuildHistory, daemonRequestFor(ref), both)) {
-    const { type, record } = decodeHistoryEvent(message)
-    if (type === historyEvent.complete && record?.ref === ref) found = record
+  for await (const { type, record } of recordsOf(upstream, ref, both)) {
+    if (type === historyEvent.complete) found = record
   }
   return found
 }

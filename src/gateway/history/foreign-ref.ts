@@ -1,9 +1,8 @@
-import { daemonRequestFor, decodeHistoryEvent, recordOwner } from '../../buildkit/history.ts'
-import { paths } from '../../buildkit/methods.ts'
+import { recordOwner } from '../../buildkit/history.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { Call, RelayContext } from '../relay/context.ts'
-import { messagesFrom } from '../relay/messages.ts'
 import type { Upstream } from '../relay/upstream.ts'
+import { recordsOf } from './records-of.ts'
 import { unknownBuild } from './update.ts'
 import { maySee, viewerOf } from './viewer.ts'
 
@@ -27,9 +26,8 @@ export async function checkForeignRef(
   const signal = AbortSignal.any([call.signal, AbortSignal.timeout(patience)])
   let foreign = false
   try {
-    for await (const message of messagesFrom(upstream, paths.listenBuildHistory, daemonRequestFor(ref), signal)) {
-      const { record } = decodeHistoryEvent(message)
-      if (record?.ref === ref && !maySee(viewer, recordOwner(record))) foreign = true
+    for await (const { record } of recordsOf(upstream, ref, signal)) {
+      if (!maySee(viewer, recordOwner(record))) foreign = true
     }
   } catch (error) {
     // A daemon without a history, or a slow one: it still refuses a ref that it has.

@@ -1,10 +1,9 @@
-import { daemonRequestFor, decodeHistoryEvent, partOfRecord, recordOwner } from '../../buildkit/history.ts'
-import { paths } from '../../buildkit/methods.ts'
+import { partOfRecord, recordOwner } from '../../buildkit/history.ts'
 import type { BuildNode } from '../directory/directory.ts'
 import type { Call, RelayContext } from '../relay/context.ts'
-import { messagesFrom } from '../relay/messages.ts'
 import type { BuildPart } from '../split/split-build.ts'
 import { askNodes, type Missing } from './ask.ts'
+import { recordsOf } from './records-of.ts'
 import { maySee, type Viewer } from './viewer.ts'
 
 export interface Located {
@@ -21,15 +20,13 @@ export const historyPatience = 5000
 
 /** Finds a build that ended, or that another gateway relays, in the histories of the nodes. */
 export async function locate(context: RelayContext, call: Call, ref: string, viewer: Viewer): Promise<Located> {
-  const request = daemonRequestFor(ref)
   const { answers, missing } = await askNodes(
     context,
     call,
     async (upstream, _, signal) => {
       let found: { readonly part: readonly string[] | undefined } | undefined
-      for await (const message of messagesFrom(upstream, paths.listenBuildHistory, request, signal)) {
-        const { record } = decodeHistoryEvent(message)
-        if (record?.ref === ref && maySee(viewer, recordOwner(record))) found = { part: partOfRecord(record) }
+      for await (const { record } of recordsOf(upstream, ref, signal)) {
+        if (maySee(viewer, recordOwner(record))) found = { part: partOfRecord(record) }
       }
       return found
     },

@@ -1,8 +1,9 @@
-import { status } from '../../kernel/grpc/status.ts'
+import { describeError } from '../../kernel/errors.ts'
+import { status, statusOf } from '../../kernel/grpc/status.ts'
 import type { Hold } from '../correlate/bindings.ts'
 import { type Build, type Call, type RelayContext } from '../relay/context.ts'
-import { endCall } from '../relay/end-call.ts'
 import { pump } from '../relay/pump.ts'
+import { openReply } from '../relay/reply.ts'
 import { patience } from '../relay/tuning.ts'
 import { relayParts } from '../split/relay-status.ts'
 import { locate } from './locate.ts'
@@ -28,8 +29,12 @@ export async function runningBuild(
   if (known || call.signal.aborted) return known
   const { nodes, parts, missing } = await locate(context, call, ref, viewerOf(context, call.caller))
   if (parts.length > 0) {
-    await relayParts(call, parts, body)
-    endCall(call.stream, status('OK', ''))
+    const failed = await relayParts(call, parts, ref)
+    for (const { node, error } of call.signal.aborted ? [] : failed) {
+      context.logger.warn({ path: call.path, node, err: describeError(error) }, 'a node is missing in a merged answer')
+    }
+    const how = failed.length === parts.length ? statusOf(failed[0]?.error) : status('OK', '')
+    openReply(call.stream, call.signal).end([...missing, ...failed], how)
     return undefined
   }
   const [node] = nodes

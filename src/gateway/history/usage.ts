@@ -2,6 +2,7 @@ import { create, toBinary } from '@bufbuild/protobuf'
 import { DiskUsageResponseSchema, type UsageRecord } from '../../buildkit/gen/control_pb.ts'
 import { fieldAt, fieldOf } from '../../kernel/grpc/wire.ts'
 import type { Missing } from './ask.ts'
+import { packed } from './packed.ts'
 
 /** BuildKit's clients accept messages of 16 MiB. There is room left for what is said about nodes. */
 const mostBytes = 12 << 20
@@ -14,10 +15,12 @@ const overhead = 8
 
 /** Records of several nodes that make one answer. */
 export interface Usage {
-  /** @param record of a node, encoded. */
+  /** @param record of a node, encoded. What of it stays is copied. */
   add(node: string, record: Buffer): void
   /** The node is missing: what was heard of it does not count. */
   forget(node: string): void
+  /** Bytes of memory that the records in it take. */
+  readonly memory: number
   /** The encoded DiskUsageResponse. */
   answer(missing: readonly Missing[]): Uint8Array
 }
@@ -52,20 +55,25 @@ export function createUsage({ descriptions, most = mostBytes }: { descriptions: 
   let longest = descriptions ? Infinity : 0
   /** Smaller records are left out. */
   let least = 0
+  let keep = packed()
 
   const recount = (): void => void (bytes = kept.reduce((sum, { record }) => sum + record.length + overhead, 0))
+  /** Moves what is kept to new memory: what is left out takes as much of the old as ever. */
+  const repack = (): void => {
+    keep = packed()
+    for (const one of kept) one.record = keep(one.record)
+  }
   const leaveOut = ({ node, size, inUse, shared }: Kept): void => {
     const key = `${inUse} ${shared} ${node}`
     const rest = rests.get(key) ?? { ...{ node, inUse, shared }, size: 0, records: 0 }
     rests.set(key, { ...rest, size: rest.size + size, records: rest.records + 1 })
   }
-  const shrink = (): void => {
-    if (longest > shortened) {
-      longest = shortened
-      for (const one of kept) one.record = read(one.node, one.record, longest).record
-      recount()
-    }
-    if (bytes <= most) return
+  const shorten = (): void => {
+    longest = shortened
+    for (const one of kept) one.record = read(one.node, one.record, longest).record
+    recount()
+  }
+  const leaveOutSmallest = (): void => {
     kept.sort((a, b) => b.size - a.size)
     // A good deal at once: sorting takes its time.
     while (bytes > 0.75 * most) {
@@ -76,11 +84,17 @@ export function createUsage({ descriptions, most = mostBytes }: { descriptions: 
       leaveOut(smallest)
     }
   }
+  const shrink = (): void => {
+    if (longest > shortened) shorten()
+    if (bytes > most) leaveOutSmallest()
+    repack()
+  }
 
   return {
     add(node, record) {
       const one = read(node, record, longest)
       if (one.size < least) return leaveOut(one)
+      one.record = keep(one.record)
       kept.push(one)
       bytes += one.record.length + overhead
       if (bytes > most) shrink()
@@ -89,6 +103,9 @@ export function createUsage({ descriptions, most = mostBytes }: { descriptions: 
       kept = kept.filter((one) => one.node !== node)
       for (const [key, rest] of rests) if (rest.node === node) rests.delete(key)
       recount()
+    },
+    get memory() {
+      return [...new Set(kept.map(({ record }) => record.buffer))].reduce((sum, { byteLength }) => sum + byteLength, 0)
     },
     answer(missing) {
       const records = kept.map(({ record }) => fieldOf(fields.record, record))

@@ -383,7 +383,8 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
   protected finish(stream: Http2Stream, code: number): void {
     if (stream.closed) return
     this.streams.delete(stream.id)
-    const unread = stream.finish(code)
+    // Nobody needs more of a request when its call is over; an answer may only then be here as a whole.
+    const unread = stream.finish(code, this.own.role === 'client')
     if (!this.own.shared) this.giveBack(unread)
     this.streamGone()
     if (this.leaving) this.endWhenQuiet()

@@ -151,9 +151,12 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
     this.emit('drain')
   }
 
-  /** Resets the stream, unless it is over already. */
+  /** Resets the stream, unless it is over already. What came and was not read is dropped. */
   close(code: number = errorCodes.NO_ERROR): void {
-    if (!this.closed) this.host.reset(this, code)
+    if (!this.closed) return this.host.reset(this, code)
+    this.host.consumed(this, this.drop())
+    this.dropped = true
+    if (this.closeAfterReading) process.nextTick(() => this.over())
   }
 
   // --- reading
@@ -193,23 +196,43 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
     if (!this.resuming) this.deliver()
   }
 
-  /** For the connection: it is over. @returns bytes that nobody will read. */
-  finish(code: number): number {
+  /**
+   * For the connection: it is over.
+   * @param readable what came before a proper end can still be read.
+   * @returns bytes that nobody will read.
+   */
+  finish(code: number, readable = true): number {
     this.closed = true
     this.rstCode = code
     this.backlog.waiting -= this.pending.length
     this.pending.clear()
-    const lost = code === errorCodes.NO_ERROR && this.remoteEnded ? 0 : this.unread.length
-    if (lost > 0) this.unread.clear()
+    const proper = readable && code === errorCodes.NO_ERROR && this.remoteEnded
+    const lost = proper ? 0 : this.drop()
     process.nextTick(() => {
-      if (!this.endEmitted && this.remoteEnded && this.unread.length > 0) this.closeAfterReading = true
+      if (proper && this.awaited) this.closeAfterReading = true
       else this.over()
     })
     return lost
   }
 
+  /** Something is left to read, or only the end is, of which who has paused hears when it goes on. */
+  private get awaited(): boolean {
+    return !this.dropped && (this.unread.length > 0 || (this.flowing === false && !this.endEmitted))
+  }
+
+  /** @returns bytes that were here and unread. */
+  private drop(): number {
+    const { length } = this.unread
+    this.unread.clear()
+    if (length > 0) this.dropped = true
+    return length
+  }
+
   /** Both sides have ended and somebody still reads. */
   private closeAfterReading = false
+  /** Not all that came is read: `end` would be a lie. */
+  private dropped = false
+  private overEmitted = false
 
   private give(chunk: Buffer): void {
     this.host.consumed(this, chunk.length)
@@ -222,13 +245,15 @@ export class Http2Stream extends EventEmitter<StreamEvents> {
       if (!chunk) break
       this.give(chunk)
     }
-    if (this.flowing !== true || this.unread.length > 0 || this.endEmitted || !this.remoteEnded) return
+    if (this.flowing !== true || this.unread.length > 0 || this.endEmitted || !this.remoteEnded || this.dropped) return
     this.endEmitted = true
     this.emit('end')
     if (this.closeAfterReading) this.over()
   }
 
   private over(): void {
+    if (this.overEmitted) return
+    this.overEmitted = true
     this.window?.end()
     this.emit('close')
   }

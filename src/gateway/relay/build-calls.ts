@@ -52,7 +52,7 @@ export async function relayStatus(context: RelayContext, call: Call): Promise<vo
     const build = context.config.statusVertex && hold?.value.placement ? hold.value : undefined
     if (build) stop = showProgress(build.progress, call.stream)
     if (!(await begins(hold?.value, call.signal))) return
-    if (hold?.value.split) return await relaySplitStatus(call, hold.value, hold.value.split, body)
+    if (hold?.value.split) return await relaySplitStatus(call, hold.value, hold.value.split, ref)
     const upstream = await call.upstreams.to(node)
     await pump(call.stream, upstream.request(call.raw), {
       body,

@@ -17,11 +17,14 @@ export interface DaemonCall {
   failure(silent: string): InsituError | undefined
 }
 
-export function startCall(upstream: Upstream, path: string): DaemonCall {
-  const stream = upstream.request([
-    ...[':method', 'POST', ':scheme', 'http', ':authority', 'localhost', ':path', path],
-    ...['content-type', 'application/grpc', 'te', 'trailers'],
-  ])
+const ownHeaders = (path: string): RawHeaders => [
+  ...[':method', 'POST', ':scheme', 'http', ':authority', 'localhost', ':path', path],
+  ...['content-type', 'application/grpc', 'te', 'trailers'],
+]
+
+/** @param headers of a client's call that is made anew. */
+export function startCall(upstream: Upstream, path: string, headers: RawHeaders = ownHeaders(path)): DaemonCall {
+  const stream = upstream.request(headers)
   let code: number | undefined
   let text = ''
   const note = (raw: RawHeaders): void => {

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { setImmediate as turn } from 'node:timers/promises'
 import { errorCodes } from '../http2/errors.ts'
 import type { Http2Stream } from '../http2/stream.ts'
 import { InsituError } from '../../kernel/errors.ts'
@@ -62,7 +63,9 @@ export function createHttpAnswers(handlers: HttpHandlers, logger: Logger): HttpA
     stream: Http2Stream,
     { agent, connection, remoteAddress }: Pick<HttpSource, 'agent' | 'connection' | 'remoteAddress'>,
   ): Promise<Buffer | undefined> => {
-    // Agents are known, and what has ended with its headers keeps nothing: strangers should not have them put off.
+    // A call is told with its headers: a short body that came with them is read after that.
+    if (!agent) await turn()
+    // Agents are known, and what is here as a whole keeps no more: strangers should not have them put off.
     const counted = !agent && !stream.remoteEnded
     const release = counted ? places.take(connection, remoteAddress) : () => undefined
     if (!release) return undefined

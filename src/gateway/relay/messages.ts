@@ -9,6 +9,8 @@ import type { Upstream } from './upstream.ts'
 export interface MessagesOptions {
   /** Cuts what arrives. Default: into its messages. */
   readonly deframer?: Deframer
+  /** Headers of a client's call that is made anew. Default: our own. */
+  readonly headers?: RawHeaders
   /** Gets the headers of the answer, before its messages. */
   readonly onAnswer?: (headers: RawHeaders) => void
 }
@@ -23,10 +25,10 @@ export async function* messagesFrom(
   path: string,
   message: Uint8Array,
   signal: AbortSignal,
-  { deframer = createDeframer(messageLimit), onAnswer }: MessagesOptions = {},
+  { deframer = createDeframer(messageLimit), headers, onAnswer }: MessagesOptions = {},
 ): AsyncGenerator<Buffer> {
   signal.throwIfAborted()
-  const call = startCall(upstream, path)
+  const call = startCall(upstream, path, headers)
   const { stream } = call
   signal.addEventListener('abort', call.cancel, { once: true })
   if (onAnswer) stream.once('response', onAnswer)
@@ -42,7 +44,5 @@ export async function* messagesFrom(
   } finally {
     signal.removeEventListener('abort', call.cancel)
     call.cancel()
-    // A call that has ended and is not read to its end never closes.
-    stream.resume()
   }
 }

@@ -122,6 +122,25 @@ test.each([2, 4])('a daemon that takes %i calls of a connection at once gets ano
   expect(counts.open).toBe(0)
 })
 
+test('an answer that had come as a whole can be read after its connection was lost and followed by a new one', async () => {
+  const { node, daemons, calls, clients, seen } = setup()
+  const first = await clients[0].to(node)
+  const call = first.request(request)
+  call.pause()
+  call.end()
+  await seen(1)
+  calls[0]!.resume()
+  calls[0]!.respond([':status', '200'])
+  calls[0]!.end(Buffer.alloc(10_000))
+  while (!call.closed) await sleep(1)
+  daemons[0]!.destroy()
+  while (!first.lost()) await sleep(1)
+  expect(await clients[0].to(node)).not.toBe(first)
+  let bytes = 0
+  call.on('data', (chunk) => (bytes += chunk.length)).resume()
+  await expect.poll(() => bytes).toBe(10_000)
+})
+
 test('a connection that is lost, or takes no more calls, is followed by a new one', async () => {
   const { node, agent, daemons, clients } = setup()
   const [client, other] = clients

@@ -8,6 +8,7 @@ import { encodeHeaders } from '../http2/hpack/encoder.ts'
 import { Http2Server } from '../http2/server.ts'
 import { settingsFrame } from '../http2/settings.ts'
 import type { Http2Stream } from '../http2/stream.ts'
+import { looseStream } from '../../../test/unit/loose-stream.ts'
 import { pump } from './pump.ts'
 
 const limits = { streamWindow: 256 << 10, maxConcurrentStreams: 10, maxHeaderListSize: 16 << 10 }
@@ -113,6 +114,24 @@ test('what a client leaves unread goes with it, also when the daemon had said ev
   client.close()
   await done()
   await vi.waitFor(() => expect(closed.sort()).toEqual(['client', 'daemon']))
+})
+
+test('an answer whose last piece has to wait for the client ends as the daemon said', async () => {
+  const [down, up] = [looseStream(), looseStream()]
+  const ended = pump(down, up, { body: Buffer.alloc(1), lost: () => undefined })
+  up.emit('response', [':status', '200'], false)
+  await new Promise(setImmediate)
+  // All of it is read, and is enough for now: the end is heard of when the client has taken it.
+  up.received(Buffer.alloc(300 << 10))
+  up.emit('trailers', ['grpc-status', '0'])
+  up.receivedEnd()
+  up.finish(0)
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  expect(down.writableEnded).toBe(false)
+  down.pending.clear()
+  down.sent(300 << 10)
+  expect(await ended).toMatchObject({ kind: 'status', code: 0 })
+  expect(down.trailers).toEqual(['grpc-status', '0'])
 })
 
 test('how a call ended is told in words, and to the client as the daemon said it', async () => {

@@ -137,8 +137,6 @@ export function pump(down: Http2Stream, up: Http2Stream, options: PumpOptions): 
     down.on('close', () => {
       const code = down.rstCode === errorCodes.NO_ERROR ? errorCodes.CANCEL : down.rstCode
       up.close(done ? errorCodes.NO_ERROR : code)
-      // Ended on both sides, it still has what the client did not read.
-      up.resume()
       finish({ kind: 'reset', by: 'client', code })
     })
     if (down.closed) {

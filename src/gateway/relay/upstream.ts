@@ -104,7 +104,8 @@ function wayOver(node: string, { connection, release }: Taken, budget: Allowance
     close() {
       if (closed) return
       closed = true
-      for (const call of calls) call.close(errorCodes.CANCEL)
+      // What has come as a whole can still be read, also when the connection is lost and followed by a new one.
+      for (const call of calls) if (!call.closed) call.close(errorCodes.CANCEL)
       release()
     },
   }

@@ -21,7 +21,7 @@ test('a client that goes away while it does not keep up ends the Status of a par
     upstreams: { to: () => Promise.resolve({ node: 'a', lost: () => undefined, request: () => source }) },
   } as unknown as Call
   const split = { parts: [{ node, platforms: ['linux/amd64'] }] } as unknown as SplitBuild
-  const followed = relaySplitStatus(call, { progress: createProgress() } as Build, split, Buffer.alloc(0))
+  const followed = relaySplitStatus(call, { progress: createProgress() } as Build, split, 'ref')
   await turn()
   // More than may wait for the client, so that the rest stays unread; then the daemon is done.
   const logs = [{ vertex: 'sha256:1', msg: Buffer.alloc(300 << 10) }]

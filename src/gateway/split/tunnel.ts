@@ -45,9 +45,6 @@ export function tunnel(stream: Http2Stream, head: Uint8Array = Buffer.alloc(0)):
     },
     destroy(error, done) {
       stream.close(errorCodes.CANCEL)
-      // A call that has ended and is not read to its end never closes.
-      stream.off('data', read)
-      stream.resume()
       proceed()
       done(error)
     },

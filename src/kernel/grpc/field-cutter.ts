@@ -5,7 +5,7 @@ import { fieldAt } from './wire.ts'
 
 /**
  * Cuts the one message of a gRPC body into the values of a repeated field while it arrives, for a message of which nobody
- * wants to hold more than that. What it gives back is its caller's.
+ * wants to hold more than that. What it gives back is part of what arrived: who keeps a little of it copies that.
  * @param limit most bytes of the message.
  */
 export function fieldCutter(field: number, limit: number): Deframer {
@@ -46,7 +46,7 @@ export function fieldCutter(field: number, limit: number): Deframer {
           wanted = next ? next.to - at : all.length - at + 1
           break
         }
-        if (next.number === field && next.type === 2) values.push(Buffer.from(all.subarray(next.from, next.to)))
+        if (next.number === field && next.type === 2) values.push(all.subarray(next.from, next.to))
         at = next.to
       }
       held = at < all.length ? [Buffer.from(all.subarray(at))] : []
