@@ -7,8 +7,7 @@ import { createPolicyMetrics } from '../gateway/policy/metrics.ts'
 import type { ProtectedNames } from '../gateway/policy/protected.ts'
 import { policyFromFile } from '../gateway/policy/source.ts'
 import type { TurnWish } from '../gateway/directory/agent-turn.ts'
-import { createSharedTurns } from '../gateway/queue/shared-turns.ts'
-import { createQueue, leaving as nodeLeaves } from '../gateway/queue/queue.ts'
+import { createQueue } from '../gateway/queue/queue.ts'
 import type { Logger } from '../kernel/log.ts'
 
 /** Where the ConfigMap of the policy is mounted in a cluster. */
@@ -56,22 +55,14 @@ export async function policyParts(options: {
       return { name: tenant?.name ?? '', weight: tenant?.rights.weight ?? 1, builds: tenant?.rights.builds ?? 0 }
     },
     trouble,
+    shared: holdTurn && { hold: holdTurn, logger },
   })
-  const turns = holdTurn
-    ? createSharedTurns({
-        ...{ own: queue, hold: holdTurn, logger },
-        check(node) {
-          const why = trouble(node)
-          if (why !== undefined) throw nodeLeaves(node, why)
-        },
-      })
-    : queue
   const { onRefusal } = counters
   const refusalOf = (decision: Decision | undefined): string | undefined =>
     decision?.allowed === false ? `${decision.why} (rule: ${decision.rule})` : undefined
   return {
     admission: createAdmission({ policy: () => source.current(), protectedNames, logger, onRefusal }),
-    turns,
+    turns: queue,
     refusesName(namespace, serviceAccount, name) {
       const caller = { kind: 'service-account', namespace, serviceAccount } as const
       return refusalOf(decideName(source.current(), caller, name))

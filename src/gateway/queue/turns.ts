@@ -16,8 +16,6 @@ export interface TurnRequest {
   readonly perNode?: number | undefined
   /** Told the place in the queue (1 is next) whenever it changes. Not called for a build that starts at once. */
   readonly onPosition?: ((position: number) => void) | undefined
-  /** Whether a build that has its turn here still waits for another one, of which nobody here knows when it comes. */
-  readonly blocked?: (() => boolean) | undefined
   /** Aborts when the client is gone: the build leaves the queue at once. */
   readonly signal: AbortSignal
 }

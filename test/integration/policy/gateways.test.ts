@@ -4,7 +4,6 @@ import { turnHandler } from '../../../src/agent/turns/part.ts'
 import { createNodeTurns } from '../../../src/agent/turns/turns.ts'
 import { spiffe } from '../../../src/api/certificate.ts'
 import { holdTurn } from '../../../src/gateway/directory/agent-turn.ts'
-import { createSharedTurns } from '../../../src/gateway/queue/shared-turns.ts'
 import { createQueue } from '../../../src/gateway/queue/queue.ts'
 import { createAuthority } from '../../../src/kernel/tls/ca.ts'
 import type { TlsSource } from '../../../src/kernel/tls/material.ts'
@@ -44,18 +43,16 @@ afterAll(async () => {
 })
 
 function start(): Promise<TestGateway> {
-  const queue = createQueue({ perNode: () => 0, tenant: () => ({ name: 'all', weight: 1, builds: 0 }) })
   return startGateway({
     nodes: { one: daemon },
     config: { statusVertex: true },
-    turns: createSharedTurns({
-      own: queue,
-      hold: (node, wish) => holdTurn({ node, host: '127.0.0.1', port: front.port }, tls, wish),
-      check: () => {
-        if (trouble !== undefined) throw new Error(trouble)
+    turns: createQueue({
+      ...{ perNode: () => 0, tenant: () => ({ name: 'all', weight: 1, builds: 0 }), lookAgain: 50 },
+      trouble: () => trouble,
+      shared: {
+        hold: (node, wish) => holdTurn({ node, host: '127.0.0.1', port: front.port }, tls, wish),
+        logger: silent,
       },
-      logger: silent,
-      lookAgain: 50,
     }),
   })
 }
@@ -109,7 +106,7 @@ test('who waits for a turn on a node that goes away is told, and a node that can
   await runs(held)
   const waiting = build(b, second, 1)
   await until('it to wait', () => turns.waiting === 1)
-  trouble = 'the node is being stopped'
+  trouble = 'is being stopped'
   const { exitCode, output } = await waiting.ended
   trouble = undefined
   expect({ exitCode, output }).toMatchObject({
