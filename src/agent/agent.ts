@@ -4,7 +4,7 @@ import type { NodeReport } from '../api/node-report.ts'
 import { describeError } from '../kernel/errors.ts'
 import { daemonEnvironment } from './buildkitd/environment.ts'
 import { createLastEnd } from './buildkitd/last-end.ts'
-import { clear, farewell } from './buildkitd/life.ts'
+import { farewell, prelude, type Prepared } from './buildkitd/life.ts'
 import { supervise } from './buildkitd/supervise.ts'
 import { type Front, startFront } from './front/front.ts'
 import type { Handler } from './front/handlers.ts'
@@ -107,13 +107,18 @@ export function createAgent(options: AgentOptions): Agent {
     daemonPid === undefined &&
     fatal(state.current().findings).every((finding) => isAboutSpace(finding) || finding.code === 'START_FAILED')
 
-  /** What an agent does to a host before a daemon starts; after a lost lock the lock is taken again. */
-  const prepare = async (plan: Plan): Promise<{ lost: Promise<void>; toml: string }> => {
-    lock ??= await takeLockFor(plan)
-    const held = lock
-    last = plan
-    // First of all, for it makes room: what comes next may have to write.
-    await clear(plan, options)
+  const startParts = (plan: Plan): Promise<void> =>
+    parts.start({
+      ...{ node: options.node, env: options.env, log, config: options.config ?? defaultAgentConfig, host: plan.host },
+      ...{ containerd: plan.host.distribution.address, namespace, root: plan.root, runDirectory: place.run },
+      tmpdir: plan.rendered.tmpdir,
+      socket: place.socket,
+      daemonPid: () => daemonPid,
+      alone,
+      changed: () => state.refresh(),
+    })
+
+  const shareNetwork = async (plan: Plan): Promise<void> => {
     if (!plan.rootless) {
       network ??= await rememberNetwork({
         bridge: plan.rendered.bridgeName,
@@ -124,16 +129,16 @@ export function createAgent(options: AgentOptions): Agent {
       })
     }
     if (plan.rendered.network === 'bridge') unclamp ??= await clampSegments(plan.rendered.bridgeName, log)
-    await parts.start({
-      ...{ node: options.node, env: options.env, log, config: options.config ?? defaultAgentConfig, host: plan.host },
-      ...{ containerd: plan.host.distribution.address, namespace, root: plan.root, runDirectory: place.run },
-      tmpdir: plan.rendered.tmpdir,
-      socket: place.socket,
-      daemonPid: () => daemonPid,
-      alone,
-      changed: () => state.refresh(),
-    })
-    return { lost: held.lost, toml: parts.configure(plan.rendered.toml) }
+  }
+
+  /** What an agent does to a host before a daemon starts; after a lost lock the lock is taken again. */
+  const prepare = async (plan: Plan): Promise<Prepared> => {
+    lock ??= await takeLockFor(plan)
+    const { lost } = lock
+    last = plan
+    const startMissing = (): Promise<void> => startParts(plan)
+    for (const step of prelude(plan, options, [() => shareNetwork(plan), startMissing])) await step()
+    return { lost, toml: parts.configure(plan.rendered.toml), startMissing }
   }
 
   const run = async (): Promise<void> => {
