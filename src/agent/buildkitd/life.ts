@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Finding } from '../../api/node-report.ts'
 import { describeError } from '../../kernel/errors.ts'
 import { writeFileAtomic } from '../../kernel/fs/atomic.ts'
+import { readOptional } from '../../kernel/fs/read-optional.ts'
 import { isAboutSpace, lookAtSpace } from '../host/space.ts'
 import type { AgentOptions, Intervals } from '../options.ts'
 import { fatal, paths, type Plan } from '../plan.ts'
@@ -73,7 +74,8 @@ export async function live(plan: Plan, failures: number, options: LifeOptions): 
   const { socket, configFile, rendered } = plan
   await mkdir(paths(agent).run, { recursive: true })
   await mkdir(rendered.tmpdir, { recursive: true })
-  await writeFileAtomic(configFile, options.toml, 0o600)
+  // On a disk without any room the one of the last daemon does, where it says the same.
+  if ((await readOptional(configFile)) !== options.toml) await writeFileAtomic(configFile, options.toml, 0o600)
   const killsBefore = await memoryKills()
   const started = performance.now()
   const daemon = await startDaemon({
