@@ -194,7 +194,8 @@ export function createAgent(options: AgentOptions): Agent {
     notReady() {
       const { ready, state: name, findings } = state.current()
       if (ready) return undefined
-      return [name, ...noCertificate(), ...fatal(findings).map((f) => `${f.code}: ${f.message}`)].join('; ')
+      const short = name === 'ready' ? [] : [name]
+      return [...short, ...noCertificate(), ...fatal(findings).map((f) => `${f.code}: ${f.message}`)].join('; ')
     },
     ready: ready.promise,
     done,
