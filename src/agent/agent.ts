@@ -64,7 +64,6 @@ export function createAgent(options: AgentOptions): Agent {
   let lock: Lock | undefined
   let daemonPid: number | undefined
   let network: Awaited<ReturnType<typeof rememberNetwork>> | undefined
-  let unclamp: (() => Promise<void>) | undefined
   let last: Plan | undefined
 
   /** Opens the port for gateways once there is a certificate. */
@@ -118,17 +117,11 @@ export function createAgent(options: AgentOptions): Agent {
       changed: () => state.refresh(),
     })
 
-  const shareNetwork = async (plan: Plan): Promise<void> => {
-    if (!plan.rootless) {
-      network ??= await rememberNetwork({
-        bridge: plan.rendered.bridgeName,
-        subnet: plan.rendered.subnet,
-        changes: plan.rendered.network === 'bridge',
-        file: join(plan.root, 'insitu-network.json'),
-        log,
-      })
-    }
-    if (plan.rendered.network === 'bridge') unclamp ??= await clampSegments(plan.rendered.bridgeName, log)
+  const shareNetwork = async ({ rootless, root, rendered }: Plan): Promise<void> => {
+    const { bridgeName: bridge, subnet } = rendered
+    const own = rendered.network === 'bridge' ? { bridge, subnet } : undefined
+    if (!rootless) network ??= await rememberNetwork({ own, file: join(root, 'insitu-network.json'), log })
+    if (own) await clampSegments(bridge, log)
   }
 
   /** What an agent does to a host before a daemon starts; after a lost lock the lock is taken again. */
@@ -164,7 +157,6 @@ export function createAgent(options: AgentOptions): Agent {
         () => front?.close(),
         () => parts.stop(),
         ...(last ? farewell(last, options) : []),
-        () => unclamp?.(),
         () => network?.undo(),
         () => lock?.release(),
         () => reporter.close(),
