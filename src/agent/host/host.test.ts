@@ -64,6 +64,11 @@ describe('where a containerd lies', () => {
     })
     expect(own.state).toBe('/var/lib/insitu/c')
   })
+  it('is the distribution’s place for it where its own containerd does not say so, as while its CRI plug-in starts', () => {
+    const microk8s = detect((path) => path.startsWith('/var/snap/microk8s'))
+    const told = asAnswered(microk8s, microk8s.address, { root: microk8s.root, state: undefined })
+    expect(told.state).toBe('/var/snap/microk8s/common/run/containerd')
+  })
   it('is the usual place of the distribution while nobody answers', () => {
     expect(asAnswered(usual, '/run/other/containerd.sock', undefined)).toEqual({
       ...usual,
