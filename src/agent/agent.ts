@@ -9,7 +9,7 @@ import { supervise } from './buildkitd/supervise.ts'
 import { type Front, startFront } from './front/front.ts'
 import type { Handler } from './front/handlers.ts'
 import { type Lock, takeLock } from './host/lock.ts'
-import { rememberNetwork } from './host/network-undo.ts'
+import { isSameNetwork, type NetworkMemory, rememberNetwork } from './host/network-undo.ts'
 import { clampSegments } from './host/segment-size.ts'
 import { isAboutSpace } from './host/space.ts'
 import { type AgentOptions, defaultIntervals } from './options.ts'
@@ -63,7 +63,7 @@ export function createAgent(options: AgentOptions): Agent {
   const lastEnd = createLastEnd()
   let lock: Lock | undefined
   let daemonPid: number | undefined
-  let network: Awaited<ReturnType<typeof rememberNetwork>> | undefined
+  let network: NetworkMemory | undefined
   let last: Plan | undefined
 
   /** Opens the port for gateways once there is a certificate. */
@@ -117,10 +117,13 @@ export function createAgent(options: AgentOptions): Agent {
       changed: () => state.refresh(),
     })
 
-  const shareNetwork = async ({ rootless, root, rendered }: Plan): Promise<void> => {
+  const setUpNetwork = async ({ rootless, root, rendered }: Plan): Promise<void> => {
     const { bridgeName: bridge, subnet } = rendered
     const own = rendered.network === 'bridge' ? { bridge, subnet } : undefined
-    if (!rootless) network ??= await rememberNetwork({ own, file: join(root, 'insitu-network.json'), log })
+    // buildkitd.toml may say another one than at the last start.
+    if (!rootless && !(network && isSameNetwork(network.own, own))) {
+      network = await rememberNetwork({ own, file: join(root, 'insitu-network.json'), log })
+    }
     if (own) await clampSegments(bridge, log)
   }
 
@@ -130,7 +133,7 @@ export function createAgent(options: AgentOptions): Agent {
     const { lost } = lock
     last = plan
     const startMissing = (): Promise<void> => startParts(plan)
-    for (const step of prelude(plan, options, [() => shareNetwork(plan), startMissing])) await step()
+    for (const step of prelude(plan, options, [() => setUpNetwork(plan), startMissing])) await step()
     return { lost, toml: parts.configure(plan.rendered.toml), startMissing }
   }
 

@@ -14,6 +14,8 @@ const addresses = '/var/lib/cni/networks/buildkit'
 const tables = ['filter', 'nat'] as const
 
 export interface NetworkMemory {
+  /** What it is the memory for. */
+  readonly own: OwnNetwork
   /** Takes back what bridge mode and we did to this network namespace and was not there before. */
   undo(): Promise<void>
 }
@@ -56,12 +58,15 @@ export async function rememberNetwork({ own, file, log }: NetworkOptions): Promi
   const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
   const here: Here = { boot, namespace: (await stat('/proc/self/ns/net')).ino }
   const left = await recall(file, here)
-  const again = left?.own.bridge === own?.bridge && left?.own.subnet === own?.subnet
+  const again = isSameNetwork(left?.own, own)
   if (left && !again) await putBack(left, file, log)
   if (!own) return undefined
   const before = left && again ? left : await remember({ own, file, log }, here)
-  return { undo: () => putBack(before, file, log) }
+  return { own, undo: () => putBack(before, file, log) }
 }
+
+export const isSameNetwork = (one: OwnNetwork | undefined, other: OwnNetwork | undefined): boolean =>
+  one?.bridge === other?.bridge && one?.subnet === other?.subnet
 
 async function remember({ own, file, log }: NetworkOptions & { own: OwnNetwork }, here: Here): Promise<Before> {
   const before: Before = {
