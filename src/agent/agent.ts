@@ -4,12 +4,12 @@ import type { NodeReport } from '../api/node-report.ts'
 import { describeError } from '../kernel/errors.ts'
 import { daemonEnvironment } from './buildkitd/environment.ts'
 import { createLastEnd } from './buildkitd/last-end.ts'
-import { clear, farewell } from './buildkitd/life.ts'
+import { farewell, prelude, type Prepared } from './buildkitd/life.ts'
 import { supervise } from './buildkitd/supervise.ts'
 import { type Front, startFront } from './front/front.ts'
 import type { Handler } from './front/handlers.ts'
 import { type Lock, takeLock } from './host/lock.ts'
-import { rememberNetwork } from './host/network-undo.ts'
+import { isSameNetwork, type NetworkMemory, rememberNetwork } from './host/network-undo.ts'
 import { clampSegments } from './host/segment-size.ts'
 import { isAboutSpace } from './host/space.ts'
 import { type AgentOptions, defaultIntervals } from './options.ts'
@@ -63,8 +63,7 @@ export function createAgent(options: AgentOptions): Agent {
   const lastEnd = createLastEnd()
   let lock: Lock | undefined
   let daemonPid: number | undefined
-  let network: Awaited<ReturnType<typeof rememberNetwork>> | undefined
-  let unclamp: (() => Promise<void>) | undefined
+  let network: NetworkMemory | undefined
   let last: Plan | undefined
 
   /** Opens the port for gateways once there is a certificate. */
@@ -107,24 +106,8 @@ export function createAgent(options: AgentOptions): Agent {
     daemonPid === undefined &&
     fatal(state.current().findings).every((finding) => isAboutSpace(finding) || finding.code === 'START_FAILED')
 
-  /** What an agent does to a host before a daemon starts; after a lost lock the lock is taken again. */
-  const prepare = async (plan: Plan): Promise<{ lost: Promise<void>; toml: string }> => {
-    lock ??= await takeLockFor(plan)
-    const held = lock
-    last = plan
-    // First of all, for it makes room: what comes next may have to write.
-    await clear(plan, options)
-    if (!plan.rootless) {
-      network ??= await rememberNetwork({
-        bridge: plan.rendered.bridgeName,
-        subnet: plan.rendered.subnet,
-        changes: plan.rendered.network === 'bridge',
-        file: join(plan.root, 'insitu-network.json'),
-        log,
-      })
-    }
-    if (plan.rendered.network === 'bridge') unclamp ??= await clampSegments(plan.rendered.bridgeName, log)
-    await parts.start({
+  const startParts = (plan: Plan): Promise<void> =>
+    parts.start({
       ...{ node: options.node, env: options.env, log, config: options.config ?? defaultAgentConfig, host: plan.host },
       ...{ containerd: plan.host.distribution.address, namespace, root: plan.root, runDirectory: place.run },
       tmpdir: plan.rendered.tmpdir,
@@ -133,7 +116,25 @@ export function createAgent(options: AgentOptions): Agent {
       alone,
       changed: () => state.refresh(),
     })
-    return { lost: held.lost, toml: parts.configure(plan.rendered.toml) }
+
+  const setUpNetwork = async ({ rootless, root, rendered }: Plan): Promise<void> => {
+    const { bridgeName: bridge, subnet } = rendered
+    const own = rendered.network === 'bridge' ? { bridge, subnet } : undefined
+    // buildkitd.toml may say another one than at the last start.
+    if (!rootless && !(network && isSameNetwork(network.own, own))) {
+      network = await rememberNetwork({ own, file: join(root, 'insitu-network.json'), log })
+    }
+    if (own) await clampSegments(bridge, log)
+  }
+
+  /** What an agent does to a host before a daemon starts; after a lost lock the lock is taken again. */
+  const prepare = async (plan: Plan): Promise<Prepared> => {
+    lock ??= await takeLockFor(plan)
+    const { lost } = lock
+    last = plan
+    const startMissing = (): Promise<void> => startParts(plan)
+    for (const step of prelude(plan, options, [() => setUpNetwork(plan), startMissing])) await step()
+    return { lost, toml: parts.configure(plan.rendered.toml), startMissing }
   }
 
   const run = async (): Promise<void> => {
@@ -159,7 +160,6 @@ export function createAgent(options: AgentOptions): Agent {
         () => front?.close(),
         () => parts.stop(),
         ...(last ? farewell(last, options) : []),
-        () => unclamp?.(),
         () => network?.undo(),
         () => lock?.release(),
         () => reporter.close(),
@@ -189,7 +189,8 @@ export function createAgent(options: AgentOptions): Agent {
     notReady() {
       const { ready, state: name, findings } = state.current()
       if (ready) return undefined
-      return [name, ...noCertificate(), ...fatal(findings).map((f) => `${f.code}: ${f.message}`)].join('; ')
+      const short = name === 'ready' ? [] : [name]
+      return [...short, ...noCertificate(), ...fatal(findings).map((f) => `${f.code}: ${f.message}`)].join('; ')
     },
     ready: ready.promise,
     done,

@@ -51,13 +51,16 @@ export interface RunningPart {
 /** A job of the agent beside the supervision of buildkitd, whose restarts it does not notice. */
 export interface Part {
   readonly name: string
-  /** @throws anything: then the agent goes on without it, says so, and the node takes builds all the same. */
+  /**
+   * @throws anything: then nothing of it runs, and the agent goes on without it, says so, and tries it again; the node
+   * takes builds all the same.
+   */
   start(context: PartContext): Promise<RunningPart>
 }
 
 /** The parts of an agent, started in their order and stopped in the reverse. */
 export interface Parts {
-  /** Starts them once; later calls do nothing. */
+  /** Starts those that do not run: all of them at first, later those that could not start, say on a full disk. */
   start(context: PartContext): Promise<void>
   handlers(): readonly Handler[]
   findings(): readonly Finding[]
@@ -69,38 +72,53 @@ export interface Parts {
 }
 
 export function createParts(parts: readonly Part[], log: Logger): Parts {
-  const running: { readonly name: string; readonly part: RunningPart }[] = []
-  const failed: Finding[] = []
-  let started: Promise<void> | undefined
+  const started = new Map<Part, RunningPart>()
+  const failed = new Map<Part, Finding>()
+  let starting: Promise<void> | undefined
+  let stopped = false
   let handlers: readonly Handler[] = []
 
-  const startAll = async (context: PartContext): Promise<void> => {
-    for (const part of parts) {
-      const { name } = part
-      try {
-        running.push({ name, part: await part.start({ ...context, log: context.log.child({ part: name }) }) })
-      } catch (error) {
-        log.error({ err: error, part: name }, 'a part of the agent could not start')
-        const reason = error instanceof Error ? error.message : String(error)
-        failed.push({
-          code: 'PART_FAILED',
-          severity: 'warning',
-          message: `the agent works without its part "${name}": ${reason}`,
-          fix: 'correct the cause and delete the agent’s pod, so that it starts again',
-        })
-      }
+  /** In the parts' order, whenever each has started. */
+  const running = (): { readonly name: string; readonly part: RunningPart }[] =>
+    parts.flatMap((one) => {
+      const part = started.get(one)
+      return part ? [{ name: one.name, part }] : []
+    })
+  /** @returns whether there is something new to say of it. */
+  const begin = async (part: Part, context: PartContext): Promise<boolean> => {
+    const { name } = part
+    try {
+      started.set(part, await part.start({ ...context, log: context.log.child({ part: name }) }))
+      if (failed.delete(part)) log.info({ part: name }, 'a part of the agent that could not start runs now')
+      return true
+    } catch (error) {
+      const finding = partFailed(name, error)
+      if (failed.get(part)?.message === finding.message) return false
+      log.error({ err: error, part: name }, 'a part of the agent could not start')
+      failed.set(part, finding)
+      return true
     }
-    handlers = running.flatMap(({ part }) => part.handlers ?? [])
+  }
+  const startMissing = async (context: PartContext): Promise<void> => {
+    let news = false
+    for (const part of parts) {
+      if (!stopped && !started.has(part)) news = (await begin(part, context)) || news
+    }
+    if (!news) return
+    handlers = running().flatMap(({ part }) => part.handlers ?? [])
     context.changed()
   }
   return {
-    start: (context) => (started ??= startAll(context)),
+    start: (context) => (starting ??= startMissing(context).finally(() => (starting = undefined))),
     handlers: () => handlers,
-    findings: () => [...failed, ...running.flatMap(({ part }) => part.findings?.() ?? [])],
-    report: (own) => Object.assign({}, ...running.map(({ part }) => part.report?.(own) ?? {})) as Partial<NodeReport>,
-    metrics: () => running.map(({ part }) => part.metrics?.() ?? '').join(''),
+    findings: () => [...failed.values(), ...running().flatMap(({ part }) => part.findings?.() ?? [])],
+    report: (own) => Object.assign({}, ...running().map(({ part }) => part.report?.(own) ?? {})) as Partial<NodeReport>,
+    metrics: () =>
+      running()
+        .map(({ part }) => part.metrics?.() ?? '')
+        .join(''),
     configure: (toml) =>
-      running.reduce((text, { name, part }) => {
+      running().reduce((text, { name, part }) => {
         try {
           return part.configure?.(text) ?? text
         } catch (error) {
@@ -109,11 +127,21 @@ export function createParts(parts: readonly Part[], log: Logger): Parts {
         }
       }, toml),
     async stop() {
-      await started
+      stopped = true
+      await starting
+      const last = running().toReversed()
       handlers = []
-      for (const { name, part } of running.splice(0).toReversed()) {
+      started.clear()
+      for (const { name, part } of last) {
         await part.stop().catch((error: unknown) => log.error({ err: error, part: name }, 'a part did not end well'))
       }
     },
   }
 }
+
+const partFailed = (name: string, error: unknown): Finding => ({
+  code: 'PART_FAILED',
+  severity: 'warning',
+  message: `the agent works without its part "${name}": ${error instanceof Error ? error.message : String(error)}`,
+  fix: 'correct the cause; the agent tries again every minute while the node’s disks have room',
+})

@@ -85,6 +85,7 @@ export async function runLocal(options: LocalOptions): Promise<void> {
     step('checking the machine, starting buildkitd')
     await Promise.race([agent.ready, aborted(signal)])
     if (!signal.aborted) {
+      const { notReady } = agent
       const report = agent.report()
       for (const finding of report.findings) say(`  ${finding.severity}: ${finding.message}`)
       const directory = createFixedDirectory([
@@ -95,13 +96,13 @@ export async function runLocal(options: LocalOptions): Promise<void> {
         listen,
         directory,
         activity,
-        placer: createFixedPlacer({ directory, running: (node) => activity.on(node) }),
+        placer: createFixedPlacer({ directory, notReady, running: (node) => activity.on(node) }),
         config: clusterGateway,
         logger: log,
       })
-      step(
-        `ready: buildkitd ${report.buildkit} for ${report.platforms.join(', ')}, RUN steps in the ${report.network} network`,
-      )
+      const daemon = `buildkitd ${report.buildkit} for ${report.platforms.join(', ')}, RUN steps in the ${report.network} network`
+      const trouble = notReady()
+      step(trouble === undefined ? `ready: ${daemon}` : `no builds until this is corrected: ${trouble} (${daemon})`)
       for (const at of gateway.addresses) say(`  buildctl --addr ${formatAddress(at)} build …`)
       say(`  ctr --address ${address} --namespace k8s.io run --rm NAME ID`)
       await Promise.race([aborted(signal), agent.done])

@@ -51,3 +51,16 @@ test('it crashes', async () => {
   expect(said).toMatchObject({ cause: 'crashed' })
   expect(said['msg']).toMatch(/^buildkitd (ended with exit code 2|was killed by SIGABRT)/)
 })
+
+test('a part of the agent that could not start is tried again before the next daemon', async () => {
+  await agent.stop()
+  // In the place of a socket of its own there is something that it does not delete.
+  await pod.ok('mkdir', ['-p', '/run/buildkit/insitu.sock/somebodys'])
+  agent = startAgent(node, pod, { memory })
+  await agent.waitFor('the failure', (line) => line.msg === 'a part of the agent could not start')
+  await agent.ready()
+  await pod.ok('rm', ['-r', '/run/buildkit/insitu.sock'])
+  await endOf((pid) => void process.kill(pid, 'SIGKILL'))
+  expect(agent.lines().find((line) => line['part'] === 'disk' && line.msg.endsWith('runs now'))).toBeDefined()
+  await pod.ok('curl', ['-sf', '--unix-socket', '/run/buildkit/insitu.sock', 'http://agent/v1/usage'])
+})

@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process'
-import { copyFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
+import { run } from '../../src/kernel/process/run.ts'
 import { tool, toolsBin } from './fixtures/paths.ts'
 import { until } from './fixtures/until.ts'
 
@@ -60,6 +61,33 @@ it('Ctrl-C in the terminal of insitu local ends a running build and leaves nothi
   } finally {
     local.kill('SIGTERM')
     await until('insitu local to end', () => local.exitCode !== null || local.signalCode !== null)
+    await rm(directory, { recursive: true, force: true })
+  }
+})
+
+it('insitu local on a full disk says so instead of ready, and every build is refused with the reason', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'il-'))
+  const [socket, root] = [join(directory, 'insitu.sock'), join(directory, 'r')]
+  await mkdir(root)
+  await writeFile(join(directory, 'Dockerfile'), 'FROM scratch\nCOPY Dockerfile /\n')
+  // Less than what a build has to find free.
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=200m', 'insitu-test', root])
+  const args = ['local', '--own-containerd', '--root', root, '--listen', `unix://${socket}`]
+  const local = spawn(program, args, { env, stdio: ['ignore', 'ignore', 'pipe'] })
+  let said = ''
+  local.stderr.on('data', (text) => (said += String(text)))
+  try {
+    await until('insitu local to say that it does not build', () => said.includes('no builds until this is corrected'))
+    expect(said).not.toContain('ready:')
+    const context = ['--local', `context=${directory}`, '--local', `dockerfile=${directory}`, '--progress', 'plain']
+    const build = ['--addr', `unix://${socket}`, 'build', '--frontend', 'dockerfile.v0', ...context]
+    await expect(run(tool('buildctl'), build)).rejects.toThrow(
+      /takes no builds now: DISK_FULL: .* has less than 256 MiB left/,
+    )
+  } finally {
+    local.kill('SIGTERM')
+    await until('insitu local to end', () => local.exitCode !== null || local.signalCode !== null)
+    await run('umount', [root])
     await rm(directory, { recursive: true, force: true })
   }
 })

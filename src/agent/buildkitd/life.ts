@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Finding } from '../../api/node-report.ts'
 import { describeError } from '../../kernel/errors.ts'
 import { writeFileAtomic } from '../../kernel/fs/atomic.ts'
+import { readOptional } from '../../kernel/fs/read-optional.ts'
 import { isAboutSpace, lookAtSpace } from '../host/space.ts'
 import type { AgentOptions, Intervals } from '../options.ts'
 import { fatal, paths, type Plan } from '../plan.ts'
@@ -22,24 +23,43 @@ import { sweep } from './sweep.ts'
 import { tidy } from '../rootless/tidy.ts'
 import { inUserNamespace } from '../rootless/user-namespace.ts'
 
-export interface LifeOptions {
+/** What the agent has made ready for a daemon. */
+export interface Prepared {
+  /** Settles when this agent may no longer run a daemon on this node. */
+  readonly lost: Promise<void>
+  /** The daemon's configuration. */
+  readonly toml: string
+  /** Starts parts of the agent that could not start before. Called now and then while the daemon's disks have room. */
+  readonly startMissing: () => Promise<void>
+}
+
+export interface LifeOptions extends Prepared {
   readonly agent: AgentOptions
   readonly intervals: Intervals
   readonly state: NodeState
   /** Aborted when the agent ends: the daemon is stopped. */
   readonly stopping: AbortSignal
-  /** Settles when this agent may no longer run a daemon on this node. */
-  readonly lost: Promise<void>
-  /** The daemon's configuration. */
-  readonly toml: string
   /** Called when its process runs. */
   readonly onStarted: (pid: number) => void
   /** Called when the daemon takes calls. */
   readonly onReady: () => void
 }
 
+/**
+ * What is done before a daemon starts, in order: what the last one left is ended, and the rest. On a full disk that makes
+ * room first, for the rest may have to write; elsewhere nothing waits for it, since it may take minutes.
+ */
+export const prelude = (
+  plan: Plan,
+  agent: AgentOptions,
+  rest: readonly (() => Promise<unknown>)[],
+): readonly (() => Promise<unknown>)[] => {
+  const first = (): Promise<void> => clear(plan, agent)
+  return fatal(plan.findings).some(isAboutSpace) ? [first, ...rest] : [...rest, first]
+}
+
 /** Ends what the last daemon left. Only while none runs, and with the lock. */
-export async function clear(plan: Plan, agent: AgentOptions): Promise<void> {
+async function clear(plan: Plan, agent: AgentOptions): Promise<void> {
   const directories = { root: plan.root, tmpdir: plan.rendered.tmpdir, socket: plan.socket, log: agent.log }
   if (plan.rootless) return tidy(directories)
   await endOrphans(orphansOf(plan, agent))
@@ -47,14 +67,15 @@ export async function clear(plan: Plan, agent: AgentOptions): Promise<void> {
   await endLeaks(orphansOf(plan, agent))
 }
 
-/** From start to end of one daemon, after `clear`. @returns what its end means. */
+/** From start to end of one daemon, after the steps of `prelude`. @returns what its end means. */
 export async function live(plan: Plan, failures: number, options: LifeOptions): Promise<Verdict> {
   const { agent, intervals, state, stopping } = options
   const { log } = agent
   const { socket, configFile, rendered } = plan
   await mkdir(paths(agent).run, { recursive: true })
   await mkdir(rendered.tmpdir, { recursive: true })
-  await writeFileAtomic(configFile, options.toml, 0o600)
+  // On a disk without any room the one of the last daemon does, where it says the same.
+  if ((await readOptional(configFile)) !== options.toml) await writeFileAtomic(configFile, options.toml, 0o600)
   const killsBefore = await memoryKills()
   const started = performance.now()
   const daemon = await startDaemon({
@@ -149,7 +170,8 @@ async function withSpace(plan: Plan): Promise<Plan> {
 }
 
 /** While a daemon runs: platforms change with binfmt_misc, disks fill, configurations are edited. */
-async function watch(plan: Plan, over: AbortSignal, { agent, intervals, state }: LifeOptions): Promise<void> {
+async function watch(plan: Plan, over: AbortSignal, options: LifeOptions): Promise<void> {
+  const { agent, intervals, state } = options
   for (;;) {
     // Where a disk was full everybody waits for it.
     const full = fatal(state.current().findings).some(isAboutSpace)
@@ -172,7 +194,9 @@ async function watch(plan: Plan, over: AbortSignal, { agent, intervals, state }:
               },
             ]
       const now = await withSpace(plan)
-      if (!over.aborted) state.enter('ready', now, facts, pending)
+      if (over.aborted) return
+      state.enter('ready', now, facts, pending)
+      if (!fatal(now.findings).some(isAboutSpace)) await options.startMissing()
     } catch (error) {
       agent.log.warn({ err: describeError(error) }, 'the daemon did not answer a routine question')
     }

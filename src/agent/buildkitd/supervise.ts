@@ -9,7 +9,7 @@ import type { NodeState } from '../report/node-state.ts'
 import { backoff } from './backoff.ts'
 import { setAside } from './databases.ts'
 import type { Verdict } from './judge-exit.ts'
-import { live } from './life.ts'
+import { live, type Prepared } from './life.ts'
 
 export interface SuperviseOptions {
   readonly agent: AgentOptions
@@ -18,10 +18,9 @@ export interface SuperviseOptions {
   readonly stopping: AbortSignal
   /**
    * Before a daemon starts: ends what the last one left. Only on a plan on which one may start.
-   * @returns `lost` settles when no daemon may run here any longer; `toml` is what the daemon gets as its configuration.
    * @throws what stands in the way; it becomes a fatal finding.
    */
-  readonly prepare: (plan: Plan) => Promise<{ readonly lost: Promise<void>; readonly toml: string }>
+  readonly prepare: (plan: Plan) => Promise<Prepared>
   /** A daemon runs as this process; it does not take calls yet. */
   readonly onStarted: (pid: number) => void
   /** The daemon takes calls. Called at each start. */
@@ -51,14 +50,12 @@ export async function supervise(options: SuperviseOptions): Promise<void> {
     }
     say(plan.findings, options)
     try {
-      const { lost, toml } = await options.prepare(plan)
       const verdict = await live(plan, failures, {
+        ...(await options.prepare(plan)),
         agent,
         intervals: options.intervals,
         state,
         stopping,
-        lost,
-        toml,
         onStarted: options.onStarted,
         onReady: options.onReady,
       })

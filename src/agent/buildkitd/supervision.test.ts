@@ -8,6 +8,8 @@ import { blamesDatabase } from './databases.ts'
 import { daemonEnvironment } from './environment.ts'
 import { judgeExit, type Life } from './judge-exit.ts'
 import { counters, memoryKills } from './memory-kill.ts'
+import type { Plan } from '../plan.ts'
+import { prelude } from './life.ts'
 import { isTemporary, leftoverMounts } from './sweep.ts'
 
 describe('the end of a daemon', () => {
@@ -42,6 +44,25 @@ describe('the end of a daemon', () => {
     expect(judgeExit({ ...life, failures: 2, lastLines: ['panic: invalid database'] }).databases).toBe('blamed')
     expect(judgeExit({ ...life, failures: 2, wasReady: true }).databases).toBe('keep')
     expect(judgeExit({ ...life, failures: 9, uptime: 90_000 })).toMatchObject({ failures: 0, databases: 'keep' })
+  })
+})
+
+describe('before a daemon starts', () => {
+  const plan = (...codes: readonly string[]): Plan => ({
+    ...{ rootless: true, root: '/r', socket: '/s', configFile: '/c', config: undefined },
+    host: {
+      ...{ containerd: undefined, containerdPid: undefined, snapshotter: undefined, findings: [] },
+      distribution: { name: 'unknown', address: '', root: '', state: '', certsDir: '' },
+    },
+    rendered: { toml: '', tmpdir: '', network: 'pod', bridgeName: '', findings: [] },
+    findings: codes.map((code) => ({ code, severity: 'fatal', message: code })),
+  })
+  const agent = { node: 'n', env: {}, log: createLogger({ level: 'silent' }) }
+  const rest = [(): Promise<void> => Promise.resolve()]
+
+  it('nothing waits for the end of what the last one left, but on a full disk, where that makes room', () => {
+    expect(prelude(plan(), agent, rest)[0]).toBe(rest[0])
+    expect(prelude(plan('DISK_FULL'), agent, rest)[1]).toBe(rest[0])
   })
 })
 

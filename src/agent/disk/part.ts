@@ -38,15 +38,16 @@ export const diskPart = (options: DiskPartOptions): Part => ({
       built: options.built,
       alone: context.alone,
     })
+    const { origins = () => Promise.resolve([]) } = options
+    const socket = await serveDisk(join(context.runDirectory, agentSocket), disk, {
+      origins: async () => ({ node: context.node, images: await origins() }),
+    })
+    // After all that may fail: nobody would stop it.
     const keeper = startKeeper({
       disk,
       log,
       onFindings: () => context.changed(),
       ...(options.interval === undefined ? {} : { interval: options.interval }),
-    })
-    const { origins = () => Promise.resolve([]) } = options
-    const socket = await serveDisk(join(context.runDirectory, agentSocket), disk, {
-      origins: async () => ({ node: context.node, images: await origins() }),
     })
     return {
       findings: () => keeper.findings(),

@@ -23,10 +23,10 @@ const filter = (bridge: string, address: string, more = ''): string => `-P FORWA
 -A CNI-ISOLATION-STAGE-2 -m comment --comment "${isolation}" -j RETURN
 ${more}`
 
-/** What the plug-in bridge makes for one container's address. */
+/** What the plug-in bridge makes for one container's address, `A.B.0.N` of `A.B.0.0/16`. */
 const masquerade = (chain: string, network: string, address: string): string => `-N ${chain}
 -A POSTROUTING -s ${address}/32 -m comment --comment "name: \\"${network}\\" id: \\"x1\\"" -j ${chain}
--A ${chain} -d 10.4.0.0/16 -m comment --comment "name: \\"${network}\\" id: \\"x1\\"" -j ACCEPT
+-A ${chain} -d ${address.replace(/\d+$/, '0')}/16 -m comment --comment "name: \\"${network}\\" id: \\"x1\\"" -j ACCEPT
 -A ${chain} ! -d 224.0.0.0/4 -m comment --comment "name: \\"${network}\\" id: \\"x1\\"" -j MASQUERADE
 `
 const [ours, theirs] = ['CNI-0123456789abcdef01234567', 'CNI-76543210fedcba9876543210']
@@ -45,10 +45,10 @@ describe('taking back the rules of CNI plug-ins', () => {
     expect(undo(filter('buildkit0', '10.10.0.2'), filter('buildkit0', '10.10.0.2'))).toEqual([])
   })
 
-  it('takes chains of addresses by the name of their network', () => {
+  it('takes chains of its own addresses, and not those of another buildkitd', () => {
     const before = '-P POSTROUTING ACCEPT\n'
-    const after = before + masquerade(ours, 'buildkit', '10.10.0.2') + masquerade(theirs, 'bridge', '10.4.0.2')
-    expect(undo(before, after)).toEqual([
+    const mine = masquerade(ours, 'buildkit', '10.10.0.2')
+    expect(undo(before, before + mine + masquerade(theirs, 'buildkit', '10.99.0.2'))).toEqual([
       [
         ...['-D', 'POSTROUTING', '-s', '10.10.0.2/32', '-m', 'comment', '--comment', 'name: "buildkit" id: "x1"'],
         ...['-j', ours],
@@ -56,7 +56,13 @@ describe('taking back the rules of CNI plug-ins', () => {
       ['-F', ours],
       ['-X', ours],
     ])
-    expect(undo(before, before + masquerade(theirs, 'buildkit-of-another', '10.4.0.2'))).toEqual([])
+    expect(undo(before, before + masquerade(theirs, 'bridge', '10.4.0.2'))).toEqual([])
+    // Without the rule that leads there it is still known by the network that it is for.
+    const alone = mine.replace(/^-A POSTROUTING.*\n/m, '')
+    expect(undo(before, before + alone)).toEqual([
+      ['-F', ours],
+      ['-X', ours],
+    ])
   })
 
   it('leaves ports that somebody has published meanwhile', () => {

@@ -22,8 +22,6 @@ const groups: readonly (readonly string[])[] = [
 
 /** The plug-in bridge makes one for each address, named by a hash; all others are of plug-ins that BuildKit does not use. */
 const ofAddress = /^CNI-[0-9a-f]{24}$/
-/** The comment of such a chain's rules. `buildkit` is the name that BuildKit gives its network (cniprovider/bridge.go). */
-const named = /^name: "buildkit" id: "/
 
 /**
  * What takes back the rules that CNI plug-ins made for RUN steps: arguments for iptables, in order. Both texts are
@@ -33,14 +31,13 @@ const named = /^name: "buildkit" id: "/
 export function undoRules(before: string, after: string, own: OwnNetwork): string[][] {
   const [old, rules] = [chainsOf(before), rulesOf(after)]
   const fresh = chainsOf(after).filter((chain) => !old.includes(chain))
-  const isNamed = ({ words }: Rule): boolean => named.test(wordAfter(words, '--comment') ?? '')
   const isForUs = (group: readonly string[]): boolean =>
     !group.some((chain) => old.includes(chain)) &&
     rules.every((rule) => !group.includes(rule.chain) || isOwn(rule, own) || isFrame(rule, group))
   const shared = groups.flat()
   const gone = fresh.filter((chain) =>
     ofAddress.test(chain)
-      ? rules.some((rule) => (rule.chain === chain || targetOf(rule) === chain) && isNamed(rule))
+      ? rules.some((rule) => (rule.chain === chain || targetOf(rule) === chain) && isOwn(rule, own))
       : groups.some((group) => group.includes(chain) && isForUs(group)),
   )
   const known = new Set(before.split('\n'))

@@ -63,8 +63,9 @@ export const everyCertsDirectory: readonly string[] = [
 ]
 
 /**
- * The distribution with what the containerd at an address says of itself. One without a CRI plug-in does not tell its
- * state: that is beside its socket then, and not where another containerd may have its own.
+ * The distribution with what the containerd at an address says of itself. While no CRI plug-in answers it does not tell
+ * its state. The distribution's own has it where it always has: the lock that lies there must be found with and without
+ * an answer. That of any other is beside its socket then, and not where the distribution's may have its own.
  */
 export function asAnswered(
   detected: Distribution,
@@ -72,7 +73,8 @@ export function asAnswered(
   answer: { readonly root: string | undefined; readonly state: string | undefined } | undefined,
 ): Distribution {
   if (!answer) return { ...detected, address }
-  return { ...detected, address, root: answer.root ?? detected.root, state: answer.state ?? dirname(address) }
+  const usual = address === detected.address ? detected.state : dirname(address)
+  return { ...detected, address, root: answer.root ?? detected.root, state: answer.state ?? usual }
 }
 
 /** Every path that `detect` may ask for, so that a probe can look at all of them at once. */

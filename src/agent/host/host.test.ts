@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -63,6 +63,11 @@ describe('where a containerd lies', () => {
       state: undefined,
     })
     expect(own.state).toBe('/var/lib/insitu/c')
+  })
+  it('is the distribution’s place for it where its own containerd does not say so, as while its CRI plug-in starts', () => {
+    const microk8s = detect((path) => path.startsWith('/var/snap/microk8s'))
+    const told = asAnswered(microk8s, microk8s.address, { root: microk8s.root, state: undefined })
+    expect(told.state).toBe('/var/snap/microk8s/common/run/containerd')
   })
   it('is the usual place of the distribution while nobody answers', () => {
     expect(asAnswered(usual, '/run/other/containerd.sock', undefined)).toEqual({
@@ -151,6 +156,7 @@ describe('the memory of a network', () => {
       const before = {
         boot: 'b1',
         namespace: 4026531840,
+        own: { bridge: 'buildkit0', subnet: '10.10.0.0/16' },
         bridge: false,
         addresses: false,
         forwarding: false,
@@ -160,9 +166,11 @@ describe('the memory of a network', () => {
       expect(await recall(file, { boot: 'b1', namespace: 4026531840 })).toEqual(before)
       expect(await recall(file, { boot: 'b2', namespace: 4026531840 })).toBeUndefined()
       expect(await recall(file, { boot: 'b1', namespace: 4026531841 })).toBeUndefined()
-      // An older agent did not say of which boot it is.
-      await writeFile(file, JSON.stringify({ ...before, boot: undefined }))
-      expect(await recall(file, { boot: 'b1', namespace: 4026531840 })).toBeUndefined()
+      // An older agent did not say of which boot it is, or of which network.
+      for (const missing of ['boot', 'own']) {
+        await writeFile(file, JSON.stringify({ ...before, [missing]: undefined }))
+        expect(await recall(file, { boot: 'b1', namespace: 4026531840 })).toBeUndefined()
+      }
     } finally {
       await rm(directory, { recursive: true })
     }
@@ -172,8 +180,32 @@ describe('the memory of a network', () => {
     const directory = await mkdtemp(join(tmpdir(), 'insitu-network-'))
     try {
       const [file, log] = [join(directory, 'insitu-network.json'), createLogger({ level: 'silent' })]
-      const own = { bridge: 'insitu-none', subnet: undefined, changes: false }
-      expect(await rememberNetwork({ ...own, file, log })).toBeUndefined()
+      expect(await rememberNetwork({ own: undefined, file, log })).toBeUndefined()
+      expect(await readdir(directory)).toEqual([])
+    } finally {
+      await rm(directory, { recursive: true })
+    }
+  })
+
+  it('of an agent that was killed is used up before another network comes', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'insitu-network-'))
+    try {
+      const [file, log] = [join(directory, 'insitu-network.json'), createLogger({ level: 'silent' })]
+      const here = {
+        boot: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
+        namespace: (await stat('/proc/self/ns/net')).ino,
+      }
+      const left = { ...here, own: { bridge: 'insitu-none', subnet: '192.0.2.0/24' }, rules: {} }
+      // So that nothing of this machine is touched.
+      const before = { ...left, bridge: true, addresses: true, forwarding: true }
+      await writeFile(file, JSON.stringify(before))
+      expect(await rememberNetwork({ own: left.own, file, log })).toBeDefined()
+      expect(await recall(file, here)).toEqual(before)
+      const own = { ...left.own, subnet: '198.51.100.0/24' }
+      expect(await rememberNetwork({ own, file, log })).toBeDefined()
+      expect(await recall(file, here)).toMatchObject({ own, bridge: false })
+      await writeFile(file, JSON.stringify(before))
+      expect(await rememberNetwork({ own: undefined, file, log })).toBeUndefined()
       expect(await readdir(directory)).toEqual([])
     } finally {
       await rm(directory, { recursive: true })

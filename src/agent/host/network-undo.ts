@@ -5,6 +5,7 @@ import { writeFileAtomic } from '../../kernel/fs/atomic.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { run } from '../../kernel/process/run.ts'
 import { chainsOf, type OwnNetwork, undoRules } from './cni-rules.ts'
+import { unclampSegments } from './segment-size.ts'
 import { isNoRoom } from './space.ts'
 
 const forwarding = '/proc/sys/net/ipv4/ip_forward'
@@ -13,13 +14,15 @@ const addresses = '/var/lib/cni/networks/buildkit'
 const tables = ['filter', 'nat'] as const
 
 export interface NetworkMemory {
-  /** Takes back what bridge mode did to this network namespace and was not there before. */
+  /** What it is the memory for. */
+  readonly own: OwnNetwork
+  /** Takes back what bridge mode and we did to this network namespace and was not there before. */
   undo(): Promise<void>
 }
 
-export interface NetworkOptions extends OwnNetwork {
-  /** False: RUN steps use the network that is there, and only what an earlier agent has left is put back. */
-  readonly changes: boolean
+export interface NetworkOptions {
+  /** What the daemon is going to make; undefined: RUN steps use the network that is there, and nothing is changed. */
+  readonly own: OwnNetwork | undefined
   /** Where to keep the memory while the daemon runs. It outlives an agent that is killed. */
   readonly file: string
   readonly log: Logger
@@ -35,6 +38,8 @@ interface Here {
 
 /** What was there before a daemon of ours. */
 interface Before extends Here {
+  /** What that daemon makes: an agent that finds the memory of a killed one may have to make another. */
+  readonly own: OwnNetwork
   readonly bridge: boolean
   readonly addresses: boolean
   readonly forwarding: boolean
@@ -46,49 +51,58 @@ interface Before extends Here {
  * Remembers the network namespace before the daemon touches it. In a pod all of it goes with the pod; on a machine
  * without Kubernetes (`insitu local`) it is the host's. The daemon removes its bridge when it ends well; forwarding,
  * the firewall plug-in's chains and everything a killed daemon left stay without this.
- * @returns undefined where nothing is changed and nothing was left.
+ * What an agent left that was killed is put back first, unless the network is to be the same again.
+ * @returns undefined where nothing is changed.
  */
-export async function rememberNetwork(options: NetworkOptions): Promise<NetworkMemory | undefined> {
-  const { file, log } = options
+export async function rememberNetwork({ own, file, log }: NetworkOptions): Promise<NetworkMemory | undefined> {
   const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
   const here: Here = { boot, namespace: (await stat('/proc/self/ns/net')).ino }
-  let before = await recall(file, here)
-  if (!before) {
-    if (!options.changes) return undefined
-    before = {
-      ...here,
-      bridge: await hasDevice(options.bridge),
-      addresses: existsSync(addresses),
-      forwarding: (await readFile(forwarding, 'utf8').catch(() => '')).trim() === '1',
-      rules: Object.fromEntries(await Promise.all(tables.map(async (table) => [table, await rules(table)] as const))),
-    }
-    await writeFileAtomic(file, JSON.stringify(before), 0o600).catch((error: unknown) => {
-      // It serves after a kill only, and the daemon that frees the disk is not to wait for it.
-      if (!isNoRoom(error)) throw error
-      log.warn({ err: describeError(error) }, 'the state of the network could not be written down')
-    })
+  const left = await recall(file, here)
+  const again = isSameNetwork(left?.own, own)
+  if (left && !again) await putBack(left, file, log)
+  if (!own) return undefined
+  const before = left && again ? left : await remember({ own, file, log }, here)
+  return { own, undo: () => putBack(before, file, log) }
+}
+
+export const isSameNetwork = (one: OwnNetwork | undefined, other: OwnNetwork | undefined): boolean =>
+  one?.bridge === other?.bridge && one?.subnet === other?.subnet
+
+async function remember({ own, file, log }: NetworkOptions & { own: OwnNetwork }, here: Here): Promise<Before> {
+  const before: Before = {
+    ...here,
+    own,
+    bridge: await hasDevice(own.bridge),
+    addresses: existsSync(addresses),
+    forwarding: (await readFile(forwarding, 'utf8').catch(() => '')).trim() === '1',
+    rules: Object.fromEntries(await Promise.all(tables.map(async (table) => [table, await rules(table)] as const))),
   }
-  const was = before
+  await writeFileAtomic(file, JSON.stringify(before), 0o600).catch((error: unknown) => {
+    // It serves after a kill only, and the daemon that frees the disk is not to wait for it.
+    if (!isNoRoom(error)) throw error
+    log.warn({ err: describeError(error) }, 'the state of the network could not be written down')
+  })
+  return before
+}
+
+async function putBack(was: Before, file: string, log: Logger): Promise<void> {
   const attempt = async (what: string, action: () => Promise<unknown>): Promise<void> => {
     await action().catch((error: unknown) => log.warn({ err: describeError(error) }, `${what} could not be undone`))
   }
-  return {
-    async undo() {
-      if (!was.bridge && (await hasDevice(options.bridge))) {
-        await attempt('the bridge', () => run('ip', ['link', 'delete', options.bridge]))
-      }
-      for (const table of tables) {
-        for (const args of undoRules(was.rules[table] ?? '', await rules(table), options)) {
-          await attempt(`a rule of ${table}`, () => run('iptables', ['-w', '-t', table, ...args]))
-        }
-      }
-      if (!was.addresses) await rm(addresses, { recursive: true, force: true })
-      if (!was.forwarding && !(await othersForward())) {
-        await attempt('ip_forward', () => writeFile(forwarding, '0\n'))
-      }
-      await rm(file, { force: true })
-    },
+  if (!was.bridge && (await hasDevice(was.own.bridge))) {
+    await attempt('the bridge', () => run('ip', ['link', 'delete', was.own.bridge]))
   }
+  await attempt('a rule of mangle', () => unclampSegments(was.own.bridge))
+  for (const table of tables) {
+    for (const args of undoRules(was.rules[table] ?? '', await rules(table), was.own)) {
+      await attempt(`a rule of ${table}`, () => run('iptables', ['-w', '-t', table, ...args]))
+    }
+  }
+  if (!was.addresses) await rm(addresses, { recursive: true, force: true })
+  if (!was.forwarding && !(await othersForward())) {
+    await attempt('ip_forward', () => writeFile(forwarding, '0\n'))
+  }
+  await rm(file, { force: true })
 }
 
 /** /proc/self/net is that of this process's network; /sys/class/net that of whoever mounted /sys. */
@@ -108,7 +122,8 @@ async function othersForward(): Promise<boolean> {
 export async function recall(file: string, here: Here): Promise<Before | undefined> {
   try {
     const before = JSON.parse(await readFile(file, 'utf8')) as Before
-    return before.boot === here.boot && before.namespace === here.namespace ? before : undefined
+    const known = before.boot === here.boot && before.namespace === here.namespace && 'own' in before
+    return known ? before : undefined
   } catch {
     return undefined
   }

@@ -59,7 +59,10 @@ export interface Mirror {
   close(): Promise<void>
 }
 
-/** The registry of a node: its own content, that of its peers, and the builds that are under way. */
+/**
+ * The registry of a node: its own content, that of its peers, and the builds that are under way.
+ * @throws anything, a port that is taken for one; then the gateways are closed.
+ */
 export async function startMirror(options: MirrorOptions): Promise<Mirror> {
   const { records, gateways, log } = options
   const store = contentStore(options.containerdRoot)
@@ -84,28 +87,48 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
     )
   }
   let received = 0
-  const server = await startMirrorServer({
-    ...{ port: options.port, token: options.token },
-    ...(options.host === undefined ? {} : { host: options.host }),
-    handle: createRequests({
-      ...{ records, store, lookups, built, remote, ordinary, source, links, log },
-      ...(options.hold === undefined ? {} : { hold: options.hold }),
-      serial: options.serial ?? false,
-      discard,
-      count(repository, bytes) {
-        received += bytes
-        deliveries.count(repository, bytes)
-      },
+  const servers: MirrorServer[] = []
+  const close = async (): Promise<void> => {
+    await Promise.all(servers.map((one) => one.close()))
+    client.close()
+    gateways.close()
+  }
+  const opened = async (starting: Promise<MirrorServer>): Promise<MirrorServer> => {
+    try {
+      const started = await starting
+      servers.push(started)
+      return started
+    } catch (error) {
+      await close()
+      throw error
+    }
+  }
+  const server = await opened(
+    startMirrorServer({
+      ...{ port: options.port, token: options.token },
+      ...(options.host === undefined ? {} : { host: options.host }),
+      handle: createRequests({
+        ...{ records, store, lookups, built, remote, ordinary, source, links, log },
+        ...(options.hold === undefined ? {} : { hold: options.hold }),
+        serial: options.serial ?? false,
+        discard,
+        count(repository, bytes) {
+          received += bytes
+          deliveries.count(repository, bytes)
+        },
+      }),
     }),
-  })
+  )
   const { daemon } = options
   const bases =
     daemon &&
-    (await startBases({
-      ...{ store, built, source, links, log, gateways, daemon, discard },
-      // A record of the node's is for what its containerd has under the name.
-      records: { find: (name) => records.find(name), list: () => records.list(), revision: () => records.revision() },
-    }))
+    (await opened(
+      startBases({
+        ...{ store, built, source, links, log, gateways, daemon, discard },
+        // A record of the node's is for what its containerd has under the name.
+        records: { find: (name) => records.find(name), list: () => records.list(), revision: () => records.revision() },
+      }),
+    ))
   const uploads = createUploads(options.uploads === undefined ? {} : { most: options.uploads })
   return {
     server,
@@ -117,10 +140,6 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
     received: () => received,
     deliveries,
     sizeOf: remote.sizeOf,
-    async close() {
-      await Promise.all([server.close(), bases?.close()])
-      client.close()
-      gateways.close()
-    },
+    close,
   }
 }

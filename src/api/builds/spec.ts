@@ -191,7 +191,10 @@ export const onPull = object('More about trigger OnPull.', {
     'What ${REVISION} in a pulled tag may be: Commits (default), which are full hashes, or Any branch, tag or commit.',
     ['Commits', 'Any'],
   ),
-  atOnce: integer('How many names are built at once; further pulls wait. Default 4.', { minimum: 1, maximum: 100 }),
+  atOnce: integer('How many builds of pulls run at once, one for each revision; further pulls wait. Default 4.', {
+    minimum: 1,
+    maximum: 100,
+  }),
   keep: integer('How many ended Builds that pulls began stay. Default 20.', { minimum: 1, maximum: 1000 }),
 })
 

@@ -141,6 +141,7 @@ function agentPod(options: ManifestOptions): Record<string, unknown> {
         securityContext: { privileged: true, runAsUser: 0, runAsGroup: 0, runAsNonRoot: false },
         volumeMounts: [
           ...volumes.map(({ name, path }) => ({ name, mountPath: path, mountPropagation: 'Bidirectional' })),
+          runDirectory.mount,
           { name: 'config', mountPath: '/etc/buildkit', readOnly: true },
           { name: 'insitu-config', mountPath: '/etc/insitu', readOnly: true },
           { name: 'proxy', mountPath: '/etc/insitu-proxy', readOnly: true },
@@ -151,6 +152,7 @@ function agentPod(options: ManifestOptions): Record<string, unknown> {
     ],
     volumes: [
       ...volumes.map(({ name, path, type }) => ({ name, hostPath: { path, type } })),
+      runDirectory.volume,
       { name: 'config', configMap: { name: configMaps.buildkitd, optional: true } },
       { name: 'insitu-config', configMap: { name: configMaps.insitu, optional: true } },
       { name: 'proxy', configMap: { name: configMaps.proxy, optional: true } },
@@ -158,6 +160,15 @@ function agentPod(options: ManifestOptions): Record<string, unknown> {
       apiToken.volume,
     ],
   }
+}
+
+/**
+ * Sockets, and what the daemon is configured with. In memory: a container's own files are on containerd's disk, and when
+ * that is full a daemon has to start all the same.
+ */
+const runDirectory = {
+  volume: { name: 'run', emptyDir: { medium: 'Memory', sizeLimit: '16Mi' } },
+  mount: { name: 'run', mountPath: '/run/buildkit' },
 }
 
 /** The agent finds a distribution's usual places by itself; only others are said. */

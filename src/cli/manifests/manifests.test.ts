@@ -163,6 +163,13 @@ describe('the pods', () => {
     expect(spec['updateStrategy']).toMatchObject({ rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } })
   })
 
+  it('of agents keep sockets and the configuration of their daemon in memory, for the disk may be full', () => {
+    const { volumes, containers } = podOf('DaemonSet')
+    const mount = containers[0]?.volumeMounts.find(({ mountPath }) => mountPath === '/run/buildkit')
+    expect(mount).not.toHaveProperty('mountPropagation')
+    expect(volumes.find(({ name }) => name === mount?.name)?.['emptyDir']).toMatchObject({ medium: 'Memory' })
+  })
+
   it('of gateways have no rights on their node', () => {
     const pod = podOf('Deployment')
     expect(pod.volumes.filter((volume) => volume.hostPath)).toEqual([])

@@ -12,6 +12,26 @@ test('the node that is said', async () => {
   await expect(placer().place({ ...request, node: 'z' })).rejects.toThrow('there is no node "z"')
 })
 
+test('a node that is not ready gets no build, and who asks is told why', async () => {
+  const full = (...names: readonly string[]) =>
+    createFixedPlacer({
+      ...{ directory, running: () => 0 },
+      notReady: (node) => (names.includes(node) ? `DISK_FULL: /${node} is full` : undefined),
+    })
+  expect((await full('a', 'c').place(request)).node).toBe('b')
+  const refused = { code: 'NODE_CANNOT_BUILD', status: 'FAILED_PRECONDITION' }
+  await expect(full('b').place({ ...request, node: 'b' })).rejects.toMatchObject({
+    ...refused,
+    message: 'node b takes no builds now: DISK_FULL: /b is full',
+  })
+  await expect(full('a', 'b', 'c').place(request)).rejects.toMatchObject({
+    ...refused,
+    message: expect.stringMatching(
+      /^node a takes no builds now: .*; node c takes no builds now: DISK_FULL: \/c is full$/,
+    ),
+  })
+})
+
 test('a workload needs a cluster', async () => {
   await expect(placer().place({ ...request, workload: 'deploy/web' })).rejects.toThrow('needs a Kubernetes cluster')
 })

@@ -7,10 +7,12 @@ export interface FixedPlacerOptions {
   readonly directory: Directory
   /** Builds that run on a node now. */
   readonly running: (node: string) => number
+  /** Why a node takes no builds now. Default: all of them do, as nothing is known of fixed nodes. */
+  readonly notReady?: (node: string) => string | undefined
 }
 
 /** Places builds on fixed nodes: the one that is said, else the warm one unless others are clearly less busy. */
-export function createFixedPlacer({ directory, running }: FixedPlacerOptions): Placer {
+export function createFixedPlacer({ directory, running, notReady = () => undefined }: FixedPlacerOptions): Placer {
   const place = (request: PlacementRequest): Placement => {
     const { node, workload, platforms, nativeOnly = false } = request
     const nodes = directory.nodes().filter(({ native }) => !nativeOnly || platforms.every((p) => native?.includes(p)))
@@ -28,9 +30,12 @@ export function createFixedPlacer({ directory, running }: FixedPlacerOptions): P
           fix: `use one of ${names.join(', ')}`,
         })
       }
+      if (notReady(node) !== undefined) throw cannotBuild([node], notReady)
       return { rule: 'said', node, targets: [node], reason: 'asked for with insitu.node' }
     }
-    const chosen = leastBusy(names, running, request)
+    const ready = names.filter((name) => notReady(name) === undefined)
+    if (ready.length === 0 && names.length > 0) throw cannotBuild(names, notReady)
+    const chosen = leastBusy(ready, running, request)
     if (chosen === undefined && nativeOnly) throw notNative(platforms, directory)
     if (chosen === undefined) {
       throw new InsituError('NO_NODE', 'this gateway has no nodes', {
@@ -47,6 +52,14 @@ export function createFixedPlacer({ directory, running }: FixedPlacerOptions): P
     place: async (request) => place(request),
     built: () => Promise.resolve(),
   }
+}
+
+function cannotBuild(names: readonly string[], why: (node: string) => string | undefined): InsituError {
+  return new InsituError(
+    'NODE_CANNOT_BUILD',
+    names.map((name) => `node ${name} takes no builds now: ${why(name)}`).join('; '),
+    { status: 'FAILED_PRECONDITION', fix: 'run the build again when that is corrected' },
+  )
 }
 
 function notNative(platforms: readonly string[], directory: Directory): InsituError {

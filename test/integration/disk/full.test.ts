@@ -41,6 +41,8 @@ const notReady = async (): Promise<string> => {
   const { stdout } = await pod.run('curl', ['-s', `http://127.0.0.1:${probes}/readyz`])
   return stdout === 'ok\n' ? '' : stdout
 }
+/** The inode of the daemon's configuration. */
+const configuration = (): Promise<string> => pod.ok('stat', ['-c', '%i', '/run/buildkit/buildkitd.toml'])
 const steps = async (): Promise<string> => node.ctr(['tasks', 'ls', '-q'])
 
 async function build(step: string): Promise<Awaited<ReturnType<TestAgent['buildctl']>>> {
@@ -77,10 +79,13 @@ const giveBlocksBack = (): Promise<string> => node.ok('sh', ['-c', 'rm -rf "$0"/
 it('when the daemon dies on a full disk, its step ends, the next one starts, and the node takes builds again', async () => {
   const { running } = await fill()
   const seen = agent.lines().length
+  const written = await configuration()
   process.kill(await agent.daemonPid(), 'SIGKILL')
   await agent.waitFor('the step to be ended', (line) => line.msg.startsWith('ended a build step'), seen)
   await agent.ready(seen)
   await running
+  // The next daemon has nothing else to be told, and nothing is written for it.
+  expect(await configuration()).toBe(written)
   expect(await steps()).toBe('')
   await until('its data to be gone', async () => (await left()) > 300)
   await until('the node to take builds', async () => (await notReady()) === '', 30_000)
