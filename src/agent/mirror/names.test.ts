@@ -147,3 +147,14 @@ test('one that cannot be asked does not end the wait for another', async () => {
   const change = await lookups.change(name, ['gone', 'busy'], 5000)
   expect(change).toMatchObject({ from: 'busy', word: { state: 'here' } })
 })
+
+test('gateways that say nothing are given a second beyond the time, which a pull takes off its own', async () => {
+  const hung = (signal: AbortSignal): Promise<never> =>
+    new Promise((_, reject) => void signal.addEventListener('abort', () => reject(new Error('no answer in time'))))
+  const lookups = createLookups({
+    gateways: { connected: () => ['hung'], get: (_, __, signal) => hung(signal), close() {} },
+  })
+  const begun = performance.now()
+  expect(await Promise.all([lookups.change(name, ['hung'], 100), lookups.demand(name, 'hung', 100)])).toEqual([{}, {}])
+  expect(performance.now() - begun).toBeLessThan(1500)
+})
