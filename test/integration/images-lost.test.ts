@@ -128,7 +128,7 @@ it('layers stay although containerd drops what it has unpacked, also between two
   // What is not wanted any more when the next one comes, which goes on with the lease.
   const call = containerdCall(`/proc/${node.pid}/root/run/containerd/containerd.sock`, 'k8s.io')
   const lease = fieldOf(1, 'insitu-images')
-  const unwanted = `sha256:${'0'.repeat(64)}`
+  const unwanted = `sha256:${'f'.repeat(64)}`
   const resource = Buffer.concat([fieldOf(1, unwanted), fieldOf(2, 'content')])
   await call('leases.v1.Leases/AddResource', Buffer.concat([lease, fieldOf(2, resource)]))
   await startImages()
