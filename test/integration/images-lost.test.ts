@@ -13,6 +13,7 @@ import { registryDirectories } from '../../src/agent/mirror/config-path.ts'
 import { type Mirror, startMirror } from '../../src/agent/mirror/mirror.ts'
 import type { RunningPart } from '../../src/agent/part.ts'
 import { defaultAgentConfig } from '../../src/api/agent-config.ts'
+import { fieldOf, messages, string } from '../../src/kernel/grpc/wire.ts'
 import { createAuthority } from '../../src/kernel/tls/ca.ts'
 import { startNode, type TestNode } from './fixtures/containerd.ts'
 import { agentTls, layOut, silent, startPeer, testGateways, type TestPeer } from './fixtures/mirror-peers.ts'
@@ -124,10 +125,16 @@ it('layers stay although containerd drops what it has unpacked, also between two
   await part.stop()
   await collect()
   expect(await isWhole()).toBe(true)
+  // What is not wanted any more when the next one comes, which goes on with the lease.
+  const call = containerdCall(`/proc/${node.pid}/root/run/containerd/containerd.sock`, 'k8s.io')
+  const lease = fieldOf(1, 'insitu-images')
+  const unwanted = `sha256:${'f'.repeat(64)}`
+  const resource = Buffer.concat([fieldOf(1, unwanted), fieldOf(2, 'content')])
+  await call('leases.v1.Leases/AddResource', Buffer.concat([lease, fieldOf(2, resource)]))
   await startImages()
-  await until('the next agent to keep them', async () => {
-    const leases = await node.ctr(['leases', 'ls', '-q'])
-    return (leases.includes('insitu-images') && !leases.includes('insitu-images-left')) || undefined
+  await until('the next agent to go on with the lease', async () => {
+    const resources = messages(await call('leases.v1.Leases/ListResources', lease), 1).map((one) => string(one, 1))
+    return (resources.includes(image.layers[0] ?? '') && !resources.includes(unwanted)) || undefined
   })
   await collect()
   expect(await isWhole()).toBe(true)
@@ -163,7 +170,7 @@ it('so do its manifest and its configuration', async () => {
 it('and an image that a template names and that was deleted with all its content while no agent ran', async () => {
   await built.wanted([name])
   await part.stop()
-  await node.ctr(['leases', 'rm', 'insitu-images-left'])
+  await node.ctr(['leases', 'rm', 'insitu-images'])
   await node.ctr([
     'images',
     'rm',

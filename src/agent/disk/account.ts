@@ -1,6 +1,6 @@
 import { type CacheUse, cacheKinds, type RepositoryUse } from '../../api/disk.ts'
 import { isBuildkitLease, isRecordLease, isTemporaryLease, recordOf } from '../clean/leases.ts'
-import { holdLease, leftLease } from '../images/holds.ts'
+import { holdLease } from '../images/holds.ts'
 import type { CacheRecord } from './cache.ts'
 import { imagesInUse, isPinned, properImages, repositoryNames } from './images.ts'
 import {
@@ -52,9 +52,8 @@ export function leakedLeases({ stored, known, records, since, now }: Books): Sto
   )
 }
 
-/** Our own leases behind the names of images end with the names: they hold nothing by themselves. */
-const independent = (stored: Stored): readonly StoredLease[] =>
-  stored.leases.filter(({ id }) => id !== holdLease && id !== leftLease)
+/** Our own lease behind the names of images follows the names: it holds nothing by itself. */
+const independent = (stored: Stored): readonly StoredLease[] => stored.leases.filter(({ id }) => id !== holdLease)
 
 /** What each thing that holds something keeps, by group. */
 function groups(books: Books): Map<string, Set<Part>> {

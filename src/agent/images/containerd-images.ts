@@ -141,7 +141,7 @@ const readImage = (bytes: Uint8Array): NodeImage => {
   }
 }
 
-export const mapField = (number: number, map: Labels): Uint8Array[] =>
+const mapField = (number: number, map: Labels): Uint8Array[] =>
   Object.entries(map).map(([key, value]) => fieldOf(number, Buffer.concat([fieldOf(1, key), fieldOf(2, value)])))
 
 /** No CRI plug-in: no containers of it. */

@@ -53,7 +53,7 @@ export function createDeliveries(): Deliveries {
     },
     peers: (repository, root) => find({ repository, digest: root })?.peers ?? [],
     planned: (lookups) => ({
-      ask: async (wanted) => plan(wanted, await lookups.ask(wanted)),
+      ask: async (wanted, words) => plan(wanted, await lookups.ask(wanted, words)),
       change: (...args) => lookups.change(...args),
       demand: (...args) => lookups.demand(...args),
     }),

@@ -26,23 +26,22 @@ type Word =
   /** No gateway answered: only what is on this node is known. */
   | { readonly state: 'unreachable' }
 
-/** What happened to the builds of a name; nothing of it: they go on, or one has ended well. */
+/** What a gateway that was waited for has said; nothing of it: none has said anything. */
 export interface Change {
-  /** Why one failed. */
-  readonly failure?: string
-  /** Others wait behind the pull. */
-  readonly crowded?: boolean
+  readonly from?: string
+  readonly word?: Lookup
 }
 
 export interface Lookups {
-  ask(wanted: Wanted): Promise<Joined>
+  /** @param words of gateways that were late, which count where they are late again. */
+  ask(wanted: Wanted, words?: ReadonlyMap<string, Lookup>): Promise<Joined>
   /**
-   * Waits until something happened to the builds of a name, at the gateways that relay them.
+   * Waits until something happened to the builds of a name, at the gateways that relay them, and up to `answering` longer.
    * @param serial also until other pods of this node wait for other images, which come one at a time.
    */
   change(name: string, by: readonly string[], milliseconds: number, serial?: boolean): Promise<Change>
   /**
-   * Tells a gateway that the name is pulled and that the Build that waits for that shall go, and waits a little.
+   * Tells a gateway that the name is pulled and that the Build that waits for that shall go, and waits a little, as above.
    * @param serial as above; where others wait the gateway is told nothing new.
    */
   demand(name: string, at: string, milliseconds: number, serial?: boolean): Promise<Change>
@@ -50,6 +49,9 @@ export interface Lookups {
 
 /** Another gateway may be the one that has the build, and knows its end first: milliseconds between two questions to all. */
 const demandFor = 2000
+
+/** Milliseconds that a gateway has for its answer when the time is over for which it was to hold it. */
+export const answering = 1000
 
 export interface LookupsOptions {
   readonly gateways: Gateways
@@ -74,7 +76,7 @@ export function createLookups({ gateways, patience = 15, none = 250, first = non
     return lookup
   }
   return {
-    async ask(wanted) {
+    async ask(wanted, words = new Map()) {
       const path = `${gatewayPaths.lookup}?${new URLSearchParams({ ...wanted }).toString()}`
       const connected = gateways.connected()
       const asked = connected.filter((address) => !late.has(address))
@@ -99,6 +101,9 @@ export function createLookups({ gateways, patience = 15, none = 250, first = non
       await over.promise
       clearTimeout(timer)
       for (const address of pending) late.add(address)
+      for (const [address, word] of words) {
+        if (connected.includes(address) && !answers.has(address)) answers.set(address, word)
+      }
       const unheard = connected.filter((address) => !answers.has(address))
       return { ...joinAnswers(answers), ...(unheard.length > 0 ? { unheard } : {}) }
     },
@@ -107,29 +112,29 @@ export function createLookups({ gateways, patience = 15, none = 250, first = non
       const query = new URLSearchParams({ name, wait, ...(serial ? { serial: '1' } : {}) })
       const begun = performance.now()
       const ended = new AbortController()
-      const signal = AbortSignal.any([ended.signal, AbortSignal.timeout(milliseconds + 1000)])
-      const answers = by.map((address) => get(address, `${gatewayPaths.lookup}?${query.toString()}`, signal))
-      const lookup = await Promise.race(answers)
-      // One that cannot be asked is not asked again at once.
-      if (!lookup) await sleep(Math.max(0, Math.min(milliseconds, 500) - (performance.now() - begun)))
+      const signal = AbortSignal.any([ended.signal, AbortSignal.timeout(milliseconds + answering)])
+      const answers = by.map(async (from) => {
+        const word = await get(from, `${gatewayPaths.lookup}?${query.toString()}`, signal)
+        return word ? { from, word } : Promise.reject(new Error('this gateway says nothing'))
+      })
+      const change = await Promise.any(answers).catch(() => ({}))
+      // Those that cannot be asked are not asked again at once.
+      if (!('word' in change)) await sleep(Math.max(0, Math.min(milliseconds, 500) - (performance.now() - begun)))
       ended.abort(new Error('another gateway has answered'))
-      return lookup?.state === 'failed' ? { failure: lookup.reason } : crowding(lookup)
+      return change
     },
     async demand(name, at, milliseconds, serial = false) {
       const wait = Math.min(milliseconds, demandFor)
       const query = new URLSearchParams({ name, wait: String(wait), demand: '1', ...(serial ? { serial: '1' } : {}) })
       const begun = performance.now()
       const path = `${gatewayPaths.lookup}?${query.toString()}`
-      const lookup = await get(at, path, AbortSignal.timeout(wait + 2000))
+      const word = await get(at, path, AbortSignal.timeout(wait + answering))
       // One that cannot be asked is not asked again at once.
-      if (!lookup) await sleep(Math.max(0, Math.min(wait, 500) - (performance.now() - begun)))
-      return crowding(lookup)
+      if (!word) await sleep(Math.max(0, Math.min(wait, 500) - (performance.now() - begun)))
+      return word ? { from: at, word } : {}
     },
   }
 }
-
-const crowding = (lookup: Lookup | undefined): Change =>
-  (lookup?.state === 'building' || lookup?.state === 'onPull') && lookup.crowded === true ? { crowded: true } : {}
 
 /** Of two images of a name the one with the higher version is newer; of two with one version, the higher digest. */
 export const isNewer = (a: BuiltImage, b: BuiltImage): boolean =>

@@ -57,12 +57,22 @@ test('an older image of this node is not taken either', async () => {
 test('a gateway that says nothing any more holds a pull for one request, and for a moment where there is an image', async () => {
   const silent: Joined = { state: 'none', unheard: ['busy'] }
   const { resolved, waited } = await pull([building, silent])
-  expect([resolved.kind, waited]).toEqual(['building', ['busy 10000', 'busy 9900']])
+  // A second of its time is for the answer.
+  expect([resolved.kind, waited]).toEqual(['building', ['busy 9000', 'busy 8900']])
   expect((await pull([silent], { held: true })).resolved).toEqual({ kind: 'none' })
   const others = await pull([building, { ...here(1), unheard: ['busy'] }])
-  expect([others.resolved.kind, others.waited]).toEqual(['remote', ['busy 10000', 'busy 1000']])
+  expect([others.resolved.kind, others.waited]).toEqual(['remote', ['busy 9000', 'busy 1000']])
   const own = await pull([silent], { held: true }, image(1))
   expect([own.resolved.kind, own.waited]).toEqual(['local', ['busy 1000']])
+})
+
+test('where pulls come one at a time gateways that have said nothing of a build keep the others for a moment only', async () => {
+  const silent: Joined = { state: 'none', unheard: ['busy'] }
+  const { resolved, waited } = await pull([silent], { held: true, serial: true })
+  expect([resolved, waited]).toEqual([{ kind: 'none' }, ['busy 2000']])
+  // One that has the build is one of those that are silent by then.
+  const relays = await pull([silent, building, silent], { held: true, serial: true })
+  expect([relays.resolved.kind, relays.waited]).toEqual(['building', ['busy 2000', 'busy 8900', 'busy 8800']])
 })
 
 test('a name of which nobody has said anything is asked for once, whoever is late', async () => {
@@ -86,4 +96,65 @@ test('the gateway that has the build takes longer for its second answer than the
   })
   const resolved = await resolveName(name, 20_000, { ...node(), lookups })
   expect(resolved).toMatchObject({ kind: 'remote', image: image(2) })
+})
+
+/** A pull while one of two gateways answers so many milliseconds after each question. */
+async function pullFrom(slow: number, answer: (path: string) => Lookup, waiting: Waiting = {}) {
+  const asked: string[] = []
+  let first = !waiting.held
+  const lookups = createLookups({
+    gateways: {
+      connected: () => ['quick', 'slow'],
+      async get(address, path): Promise<Lookup> {
+        if (address === 'quick') return { state: 'none' }
+        asked.push(path)
+        if (!first) await sleep(slow)
+        first = false
+        return answer(path)
+      },
+      close() {},
+    },
+  })
+  return { resolved: await resolveName(name, 5000, { ...node(), lookups }, waiting), asked }
+}
+
+test('a gateway that is always late has its word all the same: nobody waits for it any more', async () => {
+  const { resolved, asked } = await pullFrom(400, () => ({ state: 'none' }), { held: true })
+  expect([resolved, asked.length]).toEqual([{ kind: 'none' }, 3])
+})
+
+test('so has the one that had the build, of its end', async () => {
+  const found: Lookup = { state: 'here', image: image(2), peers }
+  const { resolved, asked } = await pullFrom(400, (path) =>
+    path.includes('wait=') ? found : { state: 'building', node: 'n' },
+  )
+  expect(resolved).toMatchObject({ kind: 'remote', image: image(2) })
+  expect(asked.length).toBe(3)
+})
+
+test('one that cannot be asked does not end the wait for another', async () => {
+  const lookups = createLookups({
+    gateways: {
+      connected: () => ['gone', 'busy'],
+      async get(address): Promise<Lookup> {
+        if (address === 'gone') throw new Error('reset')
+        await sleep(700)
+        return { state: 'here', image: image(2), peers }
+      },
+      close() {},
+    },
+  })
+  const change = await lookups.change(name, ['gone', 'busy'], 5000)
+  expect(change).toMatchObject({ from: 'busy', word: { state: 'here' } })
+})
+
+test('gateways that say nothing are given a second beyond the time, which a pull takes off its own', async () => {
+  const hung = (signal: AbortSignal): Promise<never> =>
+    new Promise((_, reject) => void signal.addEventListener('abort', () => reject(new Error('no answer in time'))))
+  const lookups = createLookups({
+    gateways: { connected: () => ['hung'], get: (_, __, signal) => hung(signal), close() {} },
+  })
+  const begun = performance.now()
+  expect(await Promise.all([lookups.change(name, ['hung'], 100), lookups.demand(name, 'hung', 100)])).toEqual([{}, {}])
+  expect(performance.now() - begun).toBeLessThan(1500)
 })

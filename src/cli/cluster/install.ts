@@ -15,6 +15,7 @@ import { optionsFrom } from './install-options.ts'
 import { checkModeChange, divide, labelNodes, type Modes } from './modes.ts'
 import { readInstallation } from './installation.ts'
 import type { Node } from './objects.ts'
+import { forgetNotCleaned } from './not-cleaned.ts'
 import { patiently } from './patient.ts'
 import { parseDuration } from './parse.ts'
 import { type ConfigMap, planPlaintext, writtenRanges } from './plaintext-config.ts'
@@ -69,6 +70,7 @@ export async function install(flags: InstallFlags, line: CommandLine): Promise<v
       client,
       manifests(options).map(({ object }) => remembering(object, said)),
     )
+    await forgetNotCleaned(client, options.namespace)
     await labelNodes(client, modes.toLabel, say)
     if (flags.wait) {
       const read = () => patiently(() => readInstallation(client, options.namespace))

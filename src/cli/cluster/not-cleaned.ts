@@ -28,6 +28,14 @@ const room = 200_000
 export async function rememberNotCleaned(client: KubernetesClient, namespace: string, what: NotCleaned): Promise<void> {
   const all = JSON.stringify(what)
   const text = all.length < room ? all : JSON.stringify({ way: what.way })
+  await annotate(client, namespace, text)
+}
+
+/** After a new installation its DaemonSet tells where agents are and how they work, and no more what an earlier one left. */
+export const forgetNotCleaned = (client: KubernetesClient, namespace: string): Promise<void> =>
+  annotate(client, namespace, null)
+
+async function annotate(client: KubernetesClient, namespace: string, text: string | null): Promise<void> {
   const body = { metadata: { annotations: { [annotations.notCleaned]: text } } }
   const ref = { namespace, name: configMaps.ca }
   await patiently(() => client.patch(resources.configMaps, ref, body)).catch((error: unknown) => {

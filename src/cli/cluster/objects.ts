@@ -84,3 +84,5 @@ export interface Service extends KubernetesObject {
 
 export const isReadyNode = (node: Node): boolean =>
   (node.status?.conditions ?? []).some((c) => c.type === 'Ready' && c.status === 'True')
+
+export const nameOf = ({ metadata }: KubernetesObject): string => metadata?.name ?? ''

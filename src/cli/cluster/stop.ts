@@ -4,8 +4,9 @@ import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import { resources } from '../../kernel/k8s/resources.ts'
 import { say } from './connect.ts'
-import { isReadyNode, type Node, type Pod } from './objects.ts'
+import type { Pod } from './objects.ts'
 import { patiently } from './patient.ts'
+import { readyNodes } from './ready-nodes.ts'
 
 /** Milliseconds after which nodes are looked at again: one may go down while its pods stop. */
 const nodesEvery = 10_000
@@ -13,14 +14,13 @@ const nodesEvery = 10_000
 /**
  * Ends the pods of all roles and waits until they are gone. A node that is down keeps its pods until it is back: nobody
  * waits for these.
- * @returns the nodes that keep pods.
  * @throws InsituError PODS_STAY
  */
 export async function stop(
   client: KubernetesClient,
   namespace: string,
   { grace, timeout }: { grace: number; timeout: number },
-): Promise<ReadonlySet<string>> {
+): Promise<void> {
   for (const name of [serviceAccounts.controller, serviceAccounts.gateway]) {
     await patiently(() => client.delete(resources.deployments, { namespace, name }))
   }
@@ -29,7 +29,7 @@ export async function stop(
   }
   const end = Date.now() + grace + timeout
   let said = ''
-  let ready = new Set<string>()
+  let ready: ReadonlySet<string> = new Set()
   let lookAgain = 0
   const shortened = new Set<string>()
   const isDown = ({ spec }: Pod): boolean => spec?.nodeName !== undefined && !ready.has(spec.nodeName)
@@ -48,7 +48,7 @@ export async function stop(
       await patiently(() => client.delete(resources.pods, { namespace, name }, { gracePeriodSeconds }))
     }
     const awaited = pods.filter((pod) => !isDown(pod))
-    if (awaited.length === 0) return new Set(pods.flatMap((pod) => pod.spec?.nodeName ?? []))
+    if (awaited.length === 0) return
     const text = waitingText(awaited)
     if (text !== said) say(text)
     said = text
@@ -67,8 +67,3 @@ const waitingText = (pods: readonly Pod[]): string =>
     .slice(0, 3)
     .map((pod) => `${pod.metadata?.name} on ${pod.spec?.nodeName ?? 'no node'}`)
     .join(', ')}`
-
-async function readyNodes(client: KubernetesClient): Promise<Set<string>> {
-  const nodes = await patiently(() => client.list<Node>(resources.nodes))
-  return new Set(nodes.filter(isReadyNode).map((node) => node.metadata?.name ?? ''))
-}

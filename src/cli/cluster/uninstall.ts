@@ -1,4 +1,3 @@
-import { setTimeout as pause } from 'node:timers/promises'
 import { annotations, configMaps, labels, serviceAccounts } from '../../api/names.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
@@ -11,13 +10,15 @@ import type { UninstallFlags } from './flags.ts'
 import { isOurs } from './checks.ts'
 import { cleanNodes, type CleanedNode } from './clean-nodes.ts'
 import { print, say, withCluster } from './connect.ts'
-import { isReadyNode, type Node, type Pod, type Workload } from './objects.ts'
+import { isReadyNode, nameOf, type Node, type Pod, type Workload } from './objects.ts'
 import { unlabelNodes } from './modes.ts'
 import { patiently } from './patient.ts'
 import { parseDuration } from './parse.ts'
 import { madeObjects, refuseLoss } from './made-objects.ts'
 import { type NotCleaned, readNotCleaned, rememberNotCleaned, wayOf } from './not-cleaned.ts'
+import { readyNodes } from './ready-nodes.ts'
 import { releaseBuilds } from './release-builds.ts'
+import { removeNamespace } from './remove-namespace.ts'
 import { stop } from './stop.ts'
 
 /** Stops everything, cleans the nodes, deletes the objects. Can be run again after it was interrupted. */
@@ -51,15 +52,16 @@ export async function uninstall(flags: UninstallFlags): Promise<void> {
     const way = daemonSet === undefined && remembered ? remembered.way : wayOf(daemonSet)
     if (made.text !== '') say(`${made.text} ${flags.keepBuilds ? 'stay' : 'will be deleted'}`)
     // Without the DaemonSet nothing else tells where agents were, and how they worked.
-    await rememberNotCleaned(client, namespace, { nodes: nodes.map(({ node }) => node), way })
+    await rememberNotCleaned(client, namespace, { nodes, way })
     say('stopping gateways and agents')
-    const down = await stop(client, namespace, { grace, timeout })
+    await stop(client, namespace, { grace, timeout })
     await patiently(() => releaseBuilds(client))
 
+    const ready = await readyNodes(client)
     const cleaned = await cleanNodes({
       client,
       namespace,
-      nodes: nodes.map(({ node, reachable }) => ({ node, reachable: reachable && !down.has(node) })),
+      nodes: nodes.map((node) => ({ node, reachable: ready.has(node) })),
       timeout,
       say,
       ...way,
@@ -144,22 +146,20 @@ async function nodesToClean(
   namespace: string,
   daemonSet: Workload | undefined,
   remembered: NotCleaned | undefined,
-): Promise<{ node: string; reachable: boolean }[]> {
-  const all = await client.list<Node>(resources.nodes)
-  const reachable = new Set(all.filter(isReadyNode).map((node) => node.metadata?.name ?? ''))
-  const linux = all.filter((node) => (node.status?.nodeInfo?.operatingSystem ?? 'linux') === 'linux')
+): Promise<string[]> {
   if (daemonSet === undefined) {
-    return linux
-      .map((node) => node.metadata?.name ?? '')
-      .filter((node) => (remembered ? (remembered.nodes?.includes(node) ?? true) : reachable.has(node)))
-      .map((node) => ({ node, reachable: reachable.has(node) }))
+    const all = await client.list<Node>(resources.nodes)
+    return all
+      .filter((node) => (node.status?.nodeInfo?.operatingSystem ?? 'linux') === 'linux')
+      .filter((node) => (remembered ? (remembered.nodes?.includes(nameOf(node)) ?? true) : isReadyNode(node)))
+      .map(nameOf)
   }
   const pods = await client.list<Pod>(resources.pods, {
     namespace,
     labelSelector: `${labels.role}=agent,${labels.mode}!=rootless`,
   })
   const names = new Set(pods.filter(mayHaveRun).flatMap((pod) => pod.spec?.nodeName ?? []))
-  return [...names].toSorted().map((node) => ({ node, reachable: reachable.has(node) }))
+  return [...names].toSorted()
 }
 
 /** Also where it is only about to start: another one may have run on the node before. Without an image none did. */
@@ -183,37 +183,6 @@ async function forgetPods(client: KubernetesClient): Promise<void> {
     }
     token = page.metadata?.continue || undefined
   } while (token !== undefined)
-}
-
-/** Deletes the namespace if it is ours, else takes our labels off it. @returns whether it was deleted. */
-async function removeNamespace(
-  client: KubernetesClient,
-  home: AnyObject | undefined,
-  flags: UninstallFlags,
-  timeout: number,
-): Promise<boolean> {
-  if (!home) return false
-  const ref = { name: flags.namespace }
-  if (home.metadata?.annotations?.[annotations.namespaceCreated] === undefined && !flags.deleteNamespace) {
-    if (isOurs(home)) {
-      const [manifest] = manifests({ ...defaultOptions(), namespace: flags.namespace })
-      const gone = Object.keys(manifest?.object.metadata.labels ?? {}).map((key) => [key, null])
-      await client.patch(resources.namespaces, ref, { metadata: { labels: Object.fromEntries(gone) } })
-    }
-    return false
-  }
-  await client.delete(resources.namespaces, ref)
-  const end = Date.now() + timeout
-  while (await patiently(() => client.find(resources.namespaces, ref))) {
-    if (Date.now() > end) {
-      throw new InsituError('NAMESPACE_STAYS', `namespace ${flags.namespace} is not gone yet`, {
-        status: 'DEADLINE_EXCEEDED',
-        fix: `kubectl get namespace ${flags.namespace} -o yaml says what it waits for.`,
-      })
-    }
-    await pause(500)
-  }
-  return true
 }
 
 function report(flags: UninstallFlags, nodes: readonly CleanedNode[], namespaceDeleted: boolean): void {

@@ -97,7 +97,7 @@ test('the cache stays when it is to be kept', async () => {
 
 test('nothing of the cache is left in containerd or on disk, and built images stay whole', async () => {
   const file = join(node.directory, 'result')
-  // As an agent that was killed leaves them, beside somebody else's pin.
+  // As an agent that was killed leaves them (the lease any, where containerd drops layers), beside somebody else's pin.
   const [ours, theirs] = ['docker.io/test/kept:v1', 'docker.io/test/kept-too:v1']
   await node.ctr(['images', 'label', ours, 'io.cri-containerd.pinned=pinned', 'insitu.build/pinned=newest'])
   await node.ctr(['images', 'label', theirs, 'io.cri-containerd.pinned=pinned'])

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { labels } from '../../../src/api/names.ts'
+import { annotations, configMaps, labels } from '../../../src/api/names.ts'
 import { cleanLabel } from '../../../src/cli/manifests/clean.ts'
 import { manifests } from '../../../src/cli/manifests/manifests.ts'
 import { defaultOptions } from '../../../src/cli/manifests/options.ts'
@@ -46,15 +46,19 @@ beforeEach(async () => {
 async function node(name: string, isReady: boolean): Promise<void> {
   await admin.apply({ apiVersion: 'v1', kind: 'Node', metadata: { name } })
   const condition = { type: 'Ready', status: isReady ? 'True' : 'Unknown', reason: 'Test', message: '' }
-  const status = { conditions: [condition], nodeInfo: { operatingSystem: 'linux' } }
+  const status = {
+    conditions: [condition],
+    nodeInfo: { operatingSystem: 'linux', containerRuntimeVersion: 'containerd://2.1.0' },
+  }
   await admin.patch(resources.nodes, { name, subresource: 'status' }, { status })
 }
 
-const uninstall = (builds: '--keep-builds' | '--delete-builds' = '--delete-builds'): Promise<RunResult> => {
-  const args = ['uninstall', builds, '--grace', '1s', '--timeout', '2s', '--output', 'json']
+const insitu = (...args: string[]): Promise<RunResult> => {
   const env = { KUBECONFIG: server.kubeconfig, PATH: processEnv()['PATH'] ?? '' }
   return run(join(root, 'bin/insitu'), args, { env, allow: [1, 2] })
 }
+const uninstall = (builds: '--keep-builds' | '--delete-builds' = '--delete-builds', timeout = '2s') =>
+  insitu('uninstall', builds, '--grace', '1s', '--timeout', timeout, '--output', 'json')
 /** As a kubelet does it. */
 const end = (name: string): Promise<void> =>
   admin.delete(resources.pods, { namespace, name }, { gracePeriodSeconds: 0, ignoreMissing: false })
@@ -106,6 +110,19 @@ test('a run that was interrupted leaves to the next one where agents were, and h
   expect(await cleaned()).toEqual(onlyThere)
 })
 
+test('what an uninstall has left is forgotten with a new installation, whose agents may be elsewhere and work otherwise', async () => {
+  const left = async (): Promise<string | undefined> =>
+    (await admin.get(resources.configMaps, { namespace, name: configMaps.ca })).metadata?.annotations?.[
+      annotations.notCleaned
+    ]
+  await node('with', false)
+  expect((await uninstall()).stderr).toContain('not cleaned: with')
+  expect(await left()).toContain(buildkitRoot)
+  const installed = await insitu('install', '--no-wait')
+  expect(installed, installed.stderr).toMatchObject({ exitCode: 0 })
+  expect(await left()).toBeUndefined()
+})
+
 test('where only the kinds of Builds are left, no node is cleaned', async () => {
   await node('with', true)
   await end('agent')
@@ -115,4 +132,28 @@ test('where only the kinds of Builds are left, no node is cleaned', async () => 
   expect(last, last.stderr).toMatchObject({ exitCode: 0 })
   expect(JSON.parse(last.stdout)).toMatchObject({ nodes: [] })
   expect(await cleanPods()).toEqual([])
+})
+
+test('a namespace that pods of a node that is down keep is not waited for, and the node is named', async () => {
+  await end('agent')
+  await node('down', false)
+  await admin.create(
+    resources.pods,
+    { namespace },
+    {
+      ...{ apiVersion: 'v1', kind: 'Pod' },
+      metadata: { name: 'gateway', labels: { [labels.role]: 'gateway' } },
+      spec: { nodeName: 'down', containers: [{ name: 'gateway', image }] },
+    },
+  )
+  const created = { metadata: { annotations: { [annotations.namespaceCreated]: 'true' } } }
+  await admin.patch(resources.namespaces, { name: namespace }, created)
+  // Also the second one, for which nothing but the namespace is left.
+  for (const _ of ['first', 'second']) {
+    const begun = performance.now()
+    const result = await uninstall('--delete-builds', '60s')
+    expect(result).toMatchObject({ exitCode: 1 })
+    expect(result.stderr).toContain(`namespace ${namespace} keeps pods of nodes that are down: down\n`)
+    expect(performance.now() - begun).toBeLessThan(30_000)
+  }
 })
