@@ -150,7 +150,9 @@ test('one that cannot be asked does not end the wait for another', async () => {
 
 test('gateways that say nothing are given a second beyond the time, which a pull takes off its own', async () => {
   const hung = (signal: AbortSignal): Promise<never> =>
-    new Promise((_, reject) => void signal.addEventListener('abort', () => reject(new Error('no answer in time'))))
+    new Promise((_, reject) => {
+      signal.addEventListener('abort', () => reject(new Error('no answer in time')))
+    })
   const lookups = createLookups({
     gateways: { connected: () => ['hung'], get: (_, __, signal) => hung(signal), close() {} },
   })
