@@ -130,7 +130,9 @@ describe('Builds and templates', () => {
     // One that insitu made would stay `Terminating` here.
     await admin.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
     expect(await insitu('install', '--no-wait')).toMatchObject({ exitCode: 0 })
-    await admin.apply(kind('Build', { namespace: 'default', name: 'app' }, { output: { names: ['example.test/app'] } }))
+    const build = kind('Build', { namespace: 'default', name: 'app' }, { output: { names: ['example.test/app'] } })
+    // An API server that has just got the definitions reads the templates, on which what a Build may have depends.
+    await vi.waitFor(() => admin.apply(build), { timeout: 60_000, interval: 500 })
     await admin.apply(kind('ClusterBuildTemplate', { name: 'recipe' }, {}))
     const made = await names()
     expect(made.trim().split('\n')).toHaveLength(2)
