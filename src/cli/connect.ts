@@ -14,7 +14,10 @@ export const connectCommand = (): Command =>
     .option('--address <host:port>', 'the gateway (default: its service in a pod, elsewhere through the API server)')
     .option('--server-name <name>', "the name in the gateway's certificate (default: that of its service)")
     .option('--ca-file <file>', 'the CA of the gateway (default: from the cluster)')
-    .option('--directory <path>', 'for ca.pem, cert.pem and key.pem (default: $XDG_RUNTIME_DIR/insitu)')
+    .option(
+      '--directory <path>',
+      'for ca.pem, cert.pem and key.pem (default: $XDG_RUNTIME_DIR/insitu, else ~/.insitu/connect)',
+    )
     .option('--watch', 'stay, renew the files, and serve a socket that needs no certificate')
     .addOption(new Option('-o, --output <format>', 'what is printed').choices(['shell', 'json']).default('shell'))
     .argument('[command...]', 'runs with BUILDKIT_HOST set, after --')

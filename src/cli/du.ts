@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander'
 import type { NodeUsage } from '../api/disk.ts'
-import { clusterOptions, print } from './cluster/connect.ts'
+import { clusterOptions, print, say } from './cluster/connect.ts'
 import type { NodeOptions } from './disk/reach-nodes.ts'
 import { type Grouping, groupings } from './disk/usage-view.ts'
 
@@ -21,17 +21,21 @@ export const duCommand = (): Command =>
     .description('Show who holds the disks of the nodes: build cache, images, temporary files, what leaked.')
     .addOption(new Option('--by <what>', 'one line for each').choices([...groupings]).default('node'))
     .action(async (flags: Flags) => {
-      const [{ askAll, reachNodes, throwFailed }, { usageText }] = await Promise.all([
+      const [{ askAll, leftOut, reachNodes, throwFailed }, { usageText }] = await Promise.all([
         import('./disk/reach-nodes.ts'),
         import('./disk/usage-view.ts'),
       ])
-      const { answers, failed } = await askAll(await reachNodes(flags), async (node) => {
+      const reached = await reachNodes(flags)
+      const without = leftOut(reached)
+      if (without !== undefined) say(without)
+      const { answers, failed } = await askAll(reached.nodes, async (node) => {
         let text = ''
         await node.ask('usage', undefined, (line) => (text += line))
         return JSON.parse(text) as NodeUsage
       })
       const nodes = answers.toSorted((a, b) => a.node.localeCompare(b.node))
-      if (flags.output === 'json') print(JSON.stringify({ nodes, failed }, null, 2))
+      const { rootless } = reached
+      if (flags.output === 'json') print(JSON.stringify({ nodes, rootless, failed }, null, 2))
       else if (nodes.length > 0) print(usageText(nodes, flags.by))
       throwFailed(failed)
     })

@@ -99,6 +99,8 @@ describe('a cluster that forbids privileged pods', () => {
       expect(findings).toEqual([expect.objectContaining({ code: 'ROOTLESS', severity: 'info' })])
     }
     expect((await cli(['nodes'])).stdout).toContain('rootless')
+    const usage: unknown = JSON.parse((await cli(['du', '-o', 'json'])).stdout)
+    expect(usage).toEqual({ nodes: [], rootless: [...insitu.lab.nodes].sort(), failed: [] })
   })
 
   it('builds with other users, secrets and the network of pods, pushes, and a pod runs the image', async () => {

@@ -7,7 +7,7 @@ import { asAnswered, detect, marks } from './distribution.ts'
 import { workerOf } from './neighbours.ts'
 import { recall, rememberNetwork } from './network-undo.ts'
 import { checkBridge } from './network.ts'
-import { sharingFinding } from './preflight.ts'
+import { checkSnapshotter, preflight, sharingFinding } from './preflight.ts'
 import { checkSpace } from './space.ts'
 import { checkContainerdVersion } from './versions.ts'
 
@@ -145,6 +145,21 @@ describe('another buildkitd', () => {
     expect(workerOf([...flags, '--root=/s'], config).root).toBe('/s')
     expect(workerOf(flags, config)).toEqual({ root: '/r', enabled: true, address: '/b.sock', namespace: 'x' })
     expect(workerOf(['buildkitd'], 'not = toml = ')).toMatchObject({ namespace: 'buildkit' })
+  })
+})
+
+describe('what helps', () => {
+  it('against a containerd elsewhere is an option of the command that installed the agent', async () => {
+    const nowhere = { root: '/nowhere/buildkit', namespace: 'k8s.io', hostRoot: '/nowhere' }
+    const { findings } = await preflight({ ...nowhere, containerdAddress: '/nowhere/containerd.sock' })
+    expect(findings.map(({ code }) => code)).toEqual(['CONTAINERD_MISSING'])
+    expect(findings[0]?.fix).toMatch(
+      /insitu install --distribution.*--containerd-state.*insitu local --containerd-address/,
+    )
+  })
+  it('where the snapshotter is not known is an argument of the agent, which insitu install does not have', () => {
+    const [finding] = checkSnapshotter(undefined, { snapshotters: ['overlayfs'] })
+    expect(finding?.fix).toContain('arguments of DaemonSet insitu-agent')
   })
 })
 

@@ -105,7 +105,7 @@ async function containerdAbsent(address: string, hostRoot: string, error: unknow
       message: `there is no containerd socket at ${address}${other ? `: this node runs ${other.name}` : ''}`,
       fix: other
         ? `build rootless here: kubectl label node NAME ${labels.mode}=rootless, with insitu install --mode mixed`
-        : `name the socket with --containerd-address, and in a pod mount its directory at the same path; a node with another runtime builds rootless (label ${labels.mode}=rootless, insitu install --mode mixed)`,
+        : `say where it is: insitu install --distribution, or --containerd-root and --containerd-state; without Kubernetes insitu local --containerd-address; a node with another runtime builds rootless (label ${labels.mode}=rootless, insitu install --mode mixed)`,
     }
   }
   return {
@@ -137,14 +137,18 @@ function checkCri(containerd: ContainerdFacts, namespace: string): Finding[] {
   return findings
 }
 
-function checkSnapshotter(snapshotter: string | undefined, containerd: ContainerdFacts): Finding[] {
+/** What speaks against building with this snapshotter. */
+export function checkSnapshotter(
+  snapshotter: string | undefined,
+  containerd: Pick<ContainerdFacts, 'snapshotters'>,
+): Finding[] {
   if (snapshotter === undefined) {
     return [
       {
         code: 'SNAPSHOTTER_UNKNOWN',
         severity: 'fatal',
         message: 'the snapshotter that the kubelet uses cannot be told from containerd',
-        fix: 'name it with --snapshotter',
+        fix: 'name it with --snapshotter among the arguments of DaemonSet insitu-agent; insitu install takes it out again',
       },
     ]
   }

@@ -8,6 +8,8 @@ import type { ClusterEvent, Pod, Service, Workload } from './objects.ts'
 export interface RolePod {
   readonly name: string
   readonly node: string | undefined
+  /** An agent without privilege. */
+  readonly rootless: boolean
   readonly ready: boolean
   readonly restarts: number
   readonly report: NodeReport | undefined
@@ -75,6 +77,7 @@ function describe(pod: Pod, events: readonly ClusterEvent[]): RolePod {
   return {
     name: pod.metadata?.name ?? '',
     node: pod.spec?.nodeName,
+    rootless: pod.metadata?.labels?.[labels.mode] === 'rootless',
     ready: problem === undefined,
     restarts: pod.status?.containerStatuses?.[0]?.restartCount ?? 0,
     report: reportOf(pod),

@@ -6,6 +6,7 @@ const rolePod = (name: string, problem?: string): RolePod => ({
   name,
   node: `on-${name}`,
   ready: problem === undefined,
+  rootless: false,
   restarts: 0,
   report: undefined,
   problem: problem === undefined ? undefined : { text: problem, stuck: false, fix: `fix ${problem}` },

@@ -3,7 +3,7 @@ import type { Installation, RolePod } from './installation.ts'
 import { statusDocument, statusText } from './status-view.ts'
 
 const pod = (name: string, problem?: string): RolePod => ({
-  ...{ name, node: 'n1', ready: problem === undefined, restarts: 0, report: undefined },
+  ...{ name, node: 'n1', rootless: false, ready: problem === undefined, restarts: 0, report: undefined },
   problem: problem === undefined ? undefined : { text: problem, stuck: true, fix: `mend ${name}` },
 })
 const two = {

@@ -13,27 +13,26 @@ export interface NodeOptions extends ClusterOptions {
 /** An agent that can be asked. */
 export interface ReachableNode {
   readonly node: string
-  /** Its agent has no store that it shares with the node. */
-  readonly rootless: boolean
   /** @throws InsituError when it cannot be reached or refuses. */
   ask(question: Question, body: string | undefined, onLine: (line: string) => void): Promise<void>
+}
+
+export interface Reached {
+  readonly nodes: readonly ReachableNode[]
+  /** Nodes that are left out: what a rootless daemon keeps is in its pod, and nothing of it on the node. */
+  readonly rootless: readonly string[]
 }
 
 /**
  * The agents that the options mean. In a cluster they are asked by a program in their pods, with the right of the
  * kubeconfig's account to exec there: nobody else reaches an agent, and no port is opened for it.
- * @throws UsageError for a node without an agent; InsituError NOT_INSTALLED.
+ * @throws UsageError for a node without an agent, and for one whose agent is rootless; InsituError NOT_INSTALLED.
  */
-export async function reachNodes(options: NodeOptions): Promise<ReachableNode[]> {
+export async function reachNodes(options: NodeOptions): Promise<Reached> {
   const { socket } = options
   if (socket !== undefined) {
-    return [
-      {
-        node: 'this machine',
-        rootless: false,
-        ask: (question, body, onLine) => askAgent(socket, question, body, onLine),
-      },
-    ]
+    const ask: ReachableNode['ask'] = (question, body, onLine) => askAgent(socket, question, body, onLine)
+    return { nodes: [{ node: 'this machine', ask }], rootless: [] }
   }
   const { agents } = await withCluster(options, (client) => readInstallation(client, options.namespace))
   if (agents.length === 0) {
@@ -46,16 +45,32 @@ export async function reachNodes(options: NodeOptions): Promise<ReachableNode[]>
   if (strange !== undefined) {
     throw new UsageError(`node ${strange} has no agent`, { fix: 'see `insitu nodes`' })
   }
+  const rootless = agents.flatMap((agent) => (agent.rootless && agent.node !== undefined ? [agent.node] : []))
+  const named = options.node.find((name) => rootless.includes(name))
+  if (named !== undefined) {
+    throw new UsageError(
+      `node ${named} builds rootless: its build cache is in its agent’s pod, and no image stays there`,
+      {
+        fix: 'leave the node out; deleting the pod of its agent deletes its cache',
+      },
+    )
+  }
   const endpoint: EndpointOptions = { kubeconfig: options.kubeconfig, context: options.context }
-  return agents
-    .filter(({ node }) => node !== undefined && (options.node.length === 0 || options.node.includes(node)))
-    .map(({ node = '', name, report }) => ({
-      node,
-      rootless: report?.mode === 'rootless',
-      ask: (question, body, onLine) =>
-        askPod({ endpoint, namespace: options.namespace, pod: name }, question, body, onLine),
-    }))
+  const nodes = agents
+    .filter((agent) => !agent.rootless && agent.node !== undefined)
+    .filter(({ node = '' }) => options.node.length === 0 || options.node.includes(node))
+    .map(({ node = '', name }): ReachableNode => {
+      const place = { endpoint, namespace: options.namespace, pod: name }
+      return { node, ask: (question, body, onLine) => askPod(place, question, body, onLine) }
+    })
+  return { nodes, rootless: options.node.length === 0 ? rootless : [] }
 }
+
+/** What is said about the nodes that were left out; undefined: none was. */
+export const leftOut = ({ rootless }: Reached): string | undefined =>
+  rootless.length === 0
+    ? undefined
+    : `left out: ${rootless.join(', ')} (rootless: the build cache is in the agent’s pod, and no image stays on the node)`
 
 interface PodPlace {
   readonly endpoint: EndpointOptions

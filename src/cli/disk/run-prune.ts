@@ -4,7 +4,7 @@ import { print, say } from '../cluster/connect.ts'
 import { table } from '../cluster/table.ts'
 import { type PruneFlags, pruneRequest } from './filter.ts'
 import { formatBytes } from './quantity.ts'
-import { askAll, type NodeOptions, reachNodes, type ReachableNode, throwFailed } from './reach-nodes.ts'
+import { askAll, leftOut, type NodeOptions, reachNodes, type ReachableNode, throwFailed } from './reach-nodes.ts'
 
 interface Removed {
   readonly kind: PruneKind
@@ -22,18 +22,21 @@ interface PrunedNode {
 export async function runPrune(flags: NodeOptions & PruneFlags): Promise<void> {
   const request = pruneRequest(flags)
   const body = JSON.stringify(request)
-  const nodes = await reachNodes(flags)
+  const reached = await reachNodes(flags)
+  const without = leftOut(reached)
+  if (without !== undefined) say(without)
   const counts = new Map<string, number>()
   const timer = setInterval(() => {
     for (const [node, count] of counts) say(`${node}: ${count} removed so far`)
   }, 1000)
   try {
-    const { answers, failed } = await askAll(nodes, (node) =>
+    const { answers, failed } = await askAll(reached.nodes, (node) =>
       pruneNode(node, body, (count) => counts.set(node.node, count)).finally(() => counts.delete(node.node)),
     )
     const done = answers.toSorted((a, b) => a.node.localeCompare(b.node))
     if (flags.output === 'json') {
-      print(JSON.stringify({ dryRun: request.dryRun === true, nodes: done, failed }, null, 2))
+      const { rootless } = reached
+      print(JSON.stringify({ dryRun: request.dryRun === true, nodes: done, rootless, failed }, null, 2))
     } else if (done.length > 0) print(pruneText(done, request.dryRun === true))
     throwFailed(failed)
   } finally {

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
+import { render } from '../../agent/buildkitd/render.ts'
 import { kubeletDefaults, limitsOf } from '../../agent/disk/limits.ts'
 import { agentConfig, defaultAgentConfig } from '../../api/agent-config.ts'
 import { clusterGateway, gatewayConfig, transparentGateway } from '../../api/config.ts'
@@ -39,6 +40,18 @@ it('install/buildkitd.toml is accepted by an agent, with every example in it unc
   const examples = text.replace(/^(\s*)# (?=\[|[\w-]+ = | {2}[\w-]+ = )/gm, '$1')
   expect(examples).toContain('\n[dns]')
   await checkBuildkitdToml(examples, defaultOptions().paths.buildkitRoot)
+})
+
+it('install/buildkitd.toml leaves the cache to insitu’s limits, and temporary files to the root, wherever that is', () => {
+  const { toml, tmpdir, findings } = render({
+    ...{ user: read('install/buildkitd.toml'), root: '/data/buildkit', socket: '/run/buildkit/buildkitd.sock' },
+    ...{ containerdAddress: '/run/containerd/containerd.sock', namespace: 'k8s.io', snapshotter: 'overlayfs' },
+    collection: { maxUsedSpace: 800, minFreeSpace: 200 },
+  })
+  expect(findings).toEqual([])
+  expect(tmpdir).toBe('/data/buildkit/local-mnt-src')
+  const { worker } = parseToml(toml, 'rendered') as { worker: { containerd: object } }
+  expect(worker.containerd).toMatchObject({ maxUsedSpace: '800', minFreeSpace: '200' })
 })
 
 it('a gateway’s pod gets the time that it may wait for builds', () => {

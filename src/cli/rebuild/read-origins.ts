@@ -14,20 +14,17 @@ export async function readOrigins(
 ): Promise<readonly NodeOrigins[]> {
   const { kubeconfig, context } = cluster
   try {
-    const nodes = await reachNodes({
+    // On a rootless node no image stays.
+    const { nodes } = await reachNodes({
       ...{ namespace, node: [], output: 'json' },
       ...(kubeconfig === undefined ? {} : { kubeconfig }),
       ...(context === undefined ? {} : { context }),
     })
-    // On a rootless node no image stays.
-    const { answers, failed } = await askAll(
-      nodes.filter(({ rootless }) => !rootless),
-      async (node) => {
-        let text = ''
-        await node.ask('origins', undefined, (line) => (text += line))
-        return JSON.parse(text) as NodeOrigins
-      },
-    )
+    const { answers, failed } = await askAll(nodes, async (node) => {
+      let text = ''
+      await node.ask('origins', undefined, (line) => (text += line))
+      return JSON.parse(text) as NodeOrigins
+    })
     for (const { node, error } of failed) say(`${unknown} on node ${node}: ${error}`)
     return answers
   } catch (error) {

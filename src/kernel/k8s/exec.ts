@@ -19,8 +19,9 @@ export interface PodExit {
 }
 
 /**
- * Runs a program in a pod, as `kubectl exec` does, with the account of the kubeconfig: it needs the right to create
- * pods/exec there. @throws InsituError POD_EXEC when it cannot be started.
+ * Runs a program in a pod, as `kubectl exec` does, with the account of the kubeconfig. It needs the rights to get and to
+ * create pods/exec there: a WebSocket begins as a GET, and Kubernetes 1.35 wants `create` as well.
+ * @throws InsituError POD_EXEC when it cannot be started.
  */
 export async function execInPod(options: EndpointOptions, run: PodCommand): Promise<PodExit> {
   const config = new KubeConfig()
@@ -32,7 +33,7 @@ export async function execInPod(options: EndpointOptions, run: PodCommand): Prom
   const failed = (what: string, cause?: unknown): InsituError =>
     new InsituError('POD_EXEC', `${run.command[0] ?? ''} cannot be run in pod ${run.namespace}/${run.pod}: ${what}`, {
       status: 'UNAVAILABLE',
-      fix: 'the account needs the right to create pods/exec in that namespace; the pod has to be running',
+      fix: 'the account needs the rights to get and to create pods/exec in that namespace; the pod has to be running',
       ...(cause === undefined ? {} : { cause }),
     })
   const { promise, resolve, reject } = Promise.withResolvers<PodExit>()
