@@ -3,16 +3,7 @@ import { type Duplex, duplexPair } from 'node:stream'
 import { afterEach, expect, test } from 'vitest'
 import { Http2Client } from './client.ts'
 import { errorCodes } from './errors.ts'
-import {
-  flags,
-  frameHeader,
-  frameTypes,
-  goawayFrame,
-  headerFrames,
-  numberFrame,
-  pingFrame,
-  preface,
-} from './frames.ts'
+import { flags, frameHeader, frameTypes, goawayFrame, headerFrames, numberFrame, pingFrame, preface } from './frames.ts'
 import { encodeHeaders } from './hpack/encoder.ts'
 import { Http2Server } from './server.ts'
 import { settingsFrame } from './settings.ts'
