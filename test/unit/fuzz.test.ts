@@ -7,7 +7,7 @@ import { fuzzHeld, fuzzSolve } from '../fuzz/solves.ts'
 
 test('frames of broken and hostile peers end in nothing but protocol errors', async () => {
   const all = async (): Promise<void> => {
-    for (let seed = 1; seed <= 400; seed++) await fuzzConnection(seed)
+    for (let seed = 1; seed <= 1000; seed++) await fuzzConnection(seed)
   }
   await expect(all()).resolves.toBeUndefined()
 }, 60_000)

@@ -61,26 +61,32 @@ function run(
 
 test('every target gets it, from nodes that have it, and no node sends to more than two at once', async () => {
   const have = new Set(['builder'])
+  let told = 0
   const sending = new Map<string, number>()
   let most = 0
   const sentBy = new Set<string>()
   const results = await run(nodes(30), {
-    async pull(target, _image, peers) {
+    async pull(_target, _image, peers) {
       const source = peers[0] as string
-      expect(have).toContain(source)
+      // Besides its source some of those that have it: the source may end meanwhile.
+      for (const peer of peers) expect(have).toContain(peer)
+      expect(peers).toHaveLength(Math.min(5, have.size))
+      expect(new Set(peers).size).toBe(peers.length)
+      told = Math.max(told, peers.length)
       sentBy.add(source)
       sending.set(source, (sending.get(source) ?? 0) + 1)
       most = Math.max(most, sending.get(source) ?? 0)
       // Others may begin meanwhile.
       await new Promise(setImmediate)
       sending.set(source, (sending.get(source) ?? 0) - 1)
-      have.add(target)
       return 10
     },
+    onDelivered: (node) => Promise.resolve(void have.add(node)),
   })
   expect(results.map((r) => r.node).toSorted()).toEqual(nodes(30).toSorted())
   expect(results.every((r) => r.failure === undefined && r.bytes === 10)).toBe(true)
   expect(most).toBe(2)
+  expect(told).toBe(5)
   expect(sentBy.size).toBeGreaterThan(5)
 })
 

@@ -1,10 +1,19 @@
 import { create } from '@bufbuild/protobuf'
-import { expect, it } from 'vitest'
-import { decodeHistoryEvent, encodeHistoryEvent, everyRecord, recordAttributes } from '../../buildkit/history.ts'
-import { BuildHistoryEventSchema } from '../../buildkit/gen/control_pb.ts'
+import { afterEach, describe, expect, it } from 'vitest'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import {
+  decodeHistoryEvent,
+  decodeHistoryRequest,
+  encodeHistoryEvent,
+  encodeHistoryRequest,
+  everyRecord,
+  recordAttributes,
+} from '../../buildkit/history.ts'
+import { BuildHistoryEventSchema, BuildHistoryRequestSchema } from '../../buildkit/gen/control_pb.ts'
 import { paths } from '../../buildkit/methods.ts'
 import { identityOf, type Caller } from '../listener/caller.ts'
 import { fakeClient, fakeContext, type FakeDaemon, inNoTime } from '../../../test/unit/fake-relay.ts'
+import { admitAll } from '../policy/admission.ts'
 import { answerHistory } from './list.ts'
 
 const caller: Caller = { kind: 'loopback', address: '127.0.0.1' }
@@ -55,4 +64,63 @@ it('a node that takes its time for every record is heard to the end', async () =
   }
   const { refs } = await listed({ red: slow })
   expect(refs).toHaveLength(5)
+})
+
+describe('a limit', () => {
+  const alice: Caller = { kind: 'person', name: 'alice', groups: [] }
+  const asked: number[] = []
+  afterEach(() => void asked.splice(0))
+  /** When builds were made, by who made them. As daemons do, it gives the newest of all when it is told a limit. */
+  const daemonWith =
+    (node: string, builds: readonly (readonly [owner: string, at: number])[]): FakeDaemon =>
+    (_, request) => {
+      const { limit } = decodeHistoryRequest(request)
+      asked.push(limit)
+      const newest = builds.toSorted((a, b) => b[1] - a[1])
+      // Daemons promise no order.
+      const given = (limit === 0 ? newest : newest.slice(0, limit)).toSorted((a, b) => a[1] - b[1])
+      return given.map(([owner, at]) => {
+        const frontendAttrs = { [recordAttributes.owner]: `person ${owner}` }
+        const record = { ref: `${owner}-${at}`, createdAt: timestampFromMs(at * 1000), frontendAttrs }
+        return encodeHistoryEvent(create(BuildHistoryEventSchema, { type: 1, record }), node)
+      })
+    }
+  const red = daemonWith('red', [
+    ['alice', 1],
+    ['alice', 5],
+    ['bob', 7],
+  ])
+  const blue = daemonWith('blue', [
+    ['alice', 2],
+    ['alice', 4],
+    ['bob', 8],
+    ['bob', 9],
+  ])
+  const newest = async (limit: number, administrator = false): Promise<string[]> => {
+    const context = fakeContext(['red', 'blue'], {
+      admission: { ...admitAll, administrator: () => administrator },
+    })
+    const request = encodeHistoryRequest(create(BuildHistoryRequestSchema, { earlyExit: true, limit }))
+    const client = fakeClient({ red, blue }, { path: paths.listenBuildHistory, request, caller: alice })
+    await inNoTime(() => answerHistory(context, client.call))
+    return client.messages.map((message) => decodeHistoryEvent(message).record?.ref ?? '')
+  }
+
+  it.each([
+    [1, ['alice-5']],
+    [3, ['alice-5', 'alice-4', 'alice-2']],
+    [9, ['alice-5', 'alice-4', 'alice-2', 'alice-1']],
+  ])('of %s is of own builds, whatever others built, and the newest of all nodes', async (limit, refs) => {
+    expect(await newest(limit)).toEqual(refs)
+    expect(asked, 'what daemons are told').toEqual([0, 0])
+  })
+
+  it('of an administrator is of all builds, and the daemons are told', async () => {
+    expect(await newest(3, true)).toEqual(['bob-9', 'bob-8', 'bob-7'])
+    expect(asked).toEqual([3, 3])
+  })
+
+  it('that is negative is refused', async () => {
+    await expect(newest(-1)).rejects.toMatchObject({ code: 'HISTORY_LIMIT' })
+  })
 })

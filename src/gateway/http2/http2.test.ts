@@ -3,7 +3,7 @@ import { type Duplex, duplexPair } from 'node:stream'
 import { afterEach, expect, test } from 'vitest'
 import { Http2Client } from './client.ts'
 import { errorCodes } from './errors.ts'
-import { frameHeader, frameTypes, goawayFrame, headerFrames, numberFrame, pingFrame, preface } from './frames.ts'
+import { flags, frameHeader, frameTypes, goawayFrame, headerFrames, numberFrame, pingFrame, preface } from './frames.ts'
 import { encodeHeaders } from './hpack/encoder.ts'
 import { Http2Server } from './server.ts'
 import { settingsFrame } from './settings.ts'
@@ -27,7 +27,7 @@ function pair(): { client: Http2Client; server: Http2Server } {
 }
 
 /** A server, and the bytes of a client that does what it likes. */
-function raw(): { server: Http2Server; peer: Duplex; calls: Http2Stream[]; goaway: () => number | undefined } {
+function raw() {
   const [peer, far] = duplexPair()
   const server = new Http2Server(far, limits)
   open.push(server)
@@ -39,12 +39,17 @@ function raw(): { server: Http2Server; peer: Duplex; calls: Http2Stream[]; goawa
   peer.write(preface)
   const own = { role: 'client', initialWindowSize: 65_535, maxConcurrentStreams: 0, maxHeaderListSize: 65_536 } as const
   peer.write(settingsFrame(own))
-  return { server, peer, calls, goaway: () => goawayCode(Buffer.concat(answers)) }
+  const codeIn = (type: number, offset: number) => () => {
+    const at = frameAt(Buffer.concat(answers), type)
+    return at === undefined ? undefined : Buffer.concat(answers).readUInt32BE(at + 9 + offset)
+  }
+  return { server, peer, calls, goaway: codeIn(frameTypes.GOAWAY, 4), reset: codeIn(frameTypes.RST_STREAM, 0) }
 }
 
-function goawayCode(bytes: Buffer): number | undefined {
+/** Where the first frame of a type is. */
+function frameAt(bytes: Buffer, type: number): number | undefined {
   for (let at = 0; at + 9 <= bytes.length; at += 9 + bytes.readUIntBE(at, 3)) {
-    if (bytes[at + 3] === frameTypes.GOAWAY) return bytes.readUInt32BE(at + 13)
+    if (bytes[at + 3] === type) return at
   }
   return undefined
 }
@@ -205,6 +210,40 @@ test.for<[string, (peer: Duplex) => void, number]>([
   attack(peer)
   await once(server, 'close')
   expect(goaway()).toBe(code)
+})
+
+const ofSize = (type: number, flag: number, id: number, size: number): Buffer =>
+  Buffer.concat([frameHeader(type, flag, id, size), Buffer.alloc(size, 1)])
+const { ACK, END_HEADERS, PADDED, PRIORITY } = flags
+
+test.for<[string, number, number, number, number[]]>([
+  ['SETTINGS', frameTypes.SETTINGS, 0, 0, [1, 5, 7]],
+  ['an acknowledgement of SETTINGS', frameTypes.SETTINGS, ACK, 0, [1, 6]],
+  ['PING', frameTypes.PING, 0, 0, [0, 7, 9]],
+  ['an answer to PING', frameTypes.PING, ACK, 0, [0, 7, 9]],
+  ['GOAWAY', frameTypes.GOAWAY, 0, 0, [0, 3, 7]],
+  ['RST_STREAM', frameTypes.RST_STREAM, 0, 1, [0, 3, 5]],
+  ['WINDOW_UPDATE of the connection', frameTypes.WINDOW_UPDATE, 0, 0, [0, 3, 5]],
+  ['WINDOW_UPDATE of a call', frameTypes.WINDOW_UPDATE, 0, 1, [0, 3, 5]],
+  ['HEADERS without the priority that they announce', frameTypes.HEADERS, PRIORITY | END_HEADERS, 3, [0, 4]],
+  ['padded HEADERS without it', frameTypes.HEADERS, PADDED | PRIORITY | END_HEADERS, 3, [1, 5]],
+  ['padded HEADERS that say nothing of the padding', frameTypes.HEADERS, PADDED | END_HEADERS, 3, [0]],
+  ['padded DATA that say nothing of the padding', frameTypes.DATA, PADDED, 1, [0]],
+])('a frame of a wrong size ends the connection: %s', async ([, type, flag, id, sizes]) => {
+  for (const size of sizes) {
+    const { peer, goaway } = raw()
+    peer.write(headersFrame(1))
+    peer.write(ofSize(type, flag, id, size))
+    await expect.poll(goaway, { message: `${size} bytes`, timeout: 5000 }).toBe(errorCodes.FRAME_SIZE_ERROR)
+  }
+})
+
+test.for([0, 4, 6])('a PRIORITY of %s bytes ends its call, and not the connection', async (size) => {
+  const { server, peer, calls, reset } = raw()
+  peer.write(headersFrame(1))
+  peer.write(ofSize(frameTypes.PRIORITY, 0, 1, size))
+  await expect.poll(reset, { timeout: 5000 }).toBe(errorCodes.FRAME_SIZE_ERROR)
+  expect([server.destroyed, calls[0]!.rstCode]).toEqual([false, errorCodes.FRAME_SIZE_ERROR])
 })
 
 /** A peer that writes what it is given for each turn, and reads nothing. */

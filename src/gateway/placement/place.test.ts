@@ -2,7 +2,16 @@ import { describe, expect, test } from 'vitest'
 import type { InsituError } from '../../kernel/errors.ts'
 import type { PlacementRequest } from './placer.ts'
 import { place } from './place.ts'
-import { ask, demandOf, podFacts, sketch, workloadFacts, type Sketch } from '../../../test/unit/placement/sketch.ts'
+import { readAmounts } from './scheduling/requests.ts'
+import {
+  ask,
+  demandOf,
+  podFacts,
+  type PodSketch,
+  sketch,
+  workloadFacts,
+  type Sketch,
+} from '../../../test/unit/placement/sketch.ts'
 
 const image = 'docker.io/team/web:v2'
 const older = 'docker.io/team/web:v1'
@@ -252,6 +261,45 @@ describe('rule 4: template', () => {
   test('a cordoned node is not chosen', () => {
     const nodes = { n1: { labels: { disk: 'ssd' }, unschedulable: true }, n2: { labels: { disk: 'ssd' } } }
     expect(decide({ nodes, workloads: [{ images: [image], demand: ssd }] }).node).toBe('n2')
+  })
+
+  test('a node that has room comes first; where none has, one that may run the pods builds all the same', () => {
+    const cpu = { containers: [{ name: 'web', resources: { requests: { cpu: '2' } } }], nodeSelector: { disk: 'ssd' } }
+    const nodes = { n1: { labels: { disk: 'ssd' } }, n2: { labels: { disk: 'ssd' } }, n3: {}, n4: {} }
+    const full = (name: string, node: string) => ({ name, node, profile: { requests: readAmounts({ cpu: '3' }) } })
+    const workloads = [{ images: [older], demand: demandOf(cpu) }]
+    const at = (cacheKey: string, ...pods: PodSketch[]) =>
+      decide({ nodes, workloads, pods }, { images: [image], cacheKey })
+    const chosen = new Set<string>()
+    for (let i = 0; i < 20; i++) {
+      const one = at(`k${i}`, full('a', 'n1'))
+      expect([one.node, one.targets]).toEqual(['n2', ['n2']])
+      expect(one.reason).toMatch(/may run there, one of 2 nodes it allows$/)
+      const { rule, node, targets, reason } = at(`k${i}`, full('a', 'n1'), full('b', 'n2'))
+      expect([rule, targets]).toEqual(['template', [node]])
+      expect(reason).toBe(
+        'Deployment default/web uses docker.io/team/web and may run there, one of 2 nodes it allows, none of which has room now',
+      )
+      chosen.add(node)
+    }
+    expect([...chosen].toSorted()).toEqual(['n1', 'n2'])
+  })
+
+  test('a node that may run more of the workloads comes before all others, however busy it is', () => {
+    const zone = demandOf({ nodeSelector: { zone: 'a' } })
+    const nodes = {
+      n1: { labels: { disk: 'ssd' } },
+      n2: { labels: { disk: 'ssd', zone: 'a' } },
+      n3: { labels: { zone: 'a' } },
+    }
+    const workloads = [
+      { name: 'web', images: [older], demand: ssd },
+      { name: 'worker', images: [older], demand: zone },
+    ]
+    for (let i = 0; i < 20; i++) {
+      const cacheKey = `k${i}`
+      expect(decide({ nodes, workloads, running: { n2: i } }, { images: [image], cacheKey }).node).toBe('n2')
+    }
   })
 
   test('if no node takes its pods, the build goes anywhere', () => {

@@ -153,6 +153,28 @@ describe('the queue of a node', () => {
     await settle()
     expect(second.started()).toBe(true)
   })
+  test.each([
+    [{}, 'ababababbb'],
+    [{ b: 3 }, 'abbbabbbaa'],
+    [{ a: 2 }, 'abaababbbb'],
+  ])('gives turns by the weights %j, as builds end', async (weights: Record<string, number>, expected) => {
+    const tenant = (caller: Caller) => {
+      const name = 'namespace' in caller ? caller.namespace : ''
+      return { name, weight: weights[name] ?? 1, builds: 0 }
+    }
+    const queue = createQueue({ perNode: () => 1, tenant })
+    const ended: string[] = []
+    const waiting = 'aaaabbbbbb'.split('').map((name) => ({ name, turn: seat(queue, name) }))
+    while (ended.length < 10) {
+      await settle()
+      const [running, ...others] = waiting.filter(({ turn }) => turn.started())
+      expect(others).toHaveLength(0)
+      ended.push(running?.name ?? 'nobody')
+      if (running) waiting.splice(waiting.indexOf(running), 1)
+      running?.turn.release()
+    }
+    expect(ended.join('')).toBe(expected)
+  })
   test('ends when its node does, with the reason', async () => {
     let why: string | undefined
     const tenant = () => ({ name: 'a', weight: 1, builds: 0 })

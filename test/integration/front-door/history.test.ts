@@ -63,10 +63,29 @@ test('everybody sees own builds of all nodes, newest first, and the administrato
   expect(await list(root)).toEqual([refs['bob-blue'], refs['alice-blue'], refs['alice-red']])
 })
 
+/** Who asks with a limit. */
+async function newest(who: Person, limit: number): Promise<(string | undefined)[]> {
+  const request = encodeHistoryRequest(create(BuildHistoryRequestSchema, { earlyExit: true, limit }))
+  const connection = connectionOf(door, who)
+  const found: (string | undefined)[] = []
+  try {
+    await connection.stream({ method: paths.listenBuildHistory, request }, (message) => {
+      found.push(decodeHistoryEvent(message).record?.ref)
+    })
+  } finally {
+    connection.close()
+  }
+  return found
+}
+
 test('a limit counts own builds only, and a filter is the daemons’', async () => {
-  const newest = await alice.buildctl(['debug', 'histories', '--format={{json .}}'])
-  expect(newest.output).toContain(refs['alice-red'])
-  expect(newest.output).not.toContain(refs['bob-blue'])
+  const all = await alice.buildctl(['debug', 'histories', '--format={{json .}}'])
+  expect(all.output).toContain(refs['alice-red'])
+  expect(all.output).not.toContain(refs['bob-blue'])
+  // The newest on that node is bob's.
+  expect(await newest(alice, 1)).toEqual([refs['alice-blue']])
+  expect(await newest(alice, 5)).toEqual([refs['alice-blue'], refs['alice-red']])
+  expect(await newest(bob, 1)).toEqual([refs['bob-blue']])
   expect(await list(alice, `--filter=ref=${refs['alice-red']}`)).toEqual([refs['alice-red']])
   expect(await list(bob, `--filter=ref=${refs['alice-red']}`)).toEqual([])
   expect(await list(alice, '--filter=status=error')).toEqual([])

@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { paths } from '../../../src/buildkit/methods.ts'
+import { grpcConnection } from '../../../src/kernel/grpc/connection.ts'
 import { type Client, startClient } from '../fixtures/clients.ts'
 import { type Buildkitd, startBuildkitd } from '../fixtures/buildkitd.ts'
 import { createWorkspace, type Workspace } from '../fixtures/context.ts'
@@ -120,11 +122,28 @@ test('a build leaves one line, counts, and spans below its client’s', async ()
   expect(text).toContain('insitu_builds_total{outcome="refused",rule="none"} 1')
   expect(text).toContain('insitu_placements_total{rule="anywhere"} 2')
   expect(text).toContain('insitu_build_duration_seconds_count{outcome="ok"} 1')
+  for (const outcome of ['ok', 'failed'])
+    expect(text).toContain(`insitu_build_wait_seconds_count{outcome="${outcome}"} 1`)
+  expect(text).not.toContain('insitu_build_wait_seconds_count{outcome="refused"}')
   expect(text).toMatch(/insitu_errors_total\{code="NODE_UNKNOWN"\} [1-9]/)
   expect(text).toContain('insitu_builds_running 0')
   // The context went there: at least busybox.
   expect(Number(/insitu_relay_bytes_total\{direction="to_daemon"\} (\d+)/.exec(text)?.[1])).toBeGreaterThan(500_000)
   expect(Number(/insitu_relay_bytes_total\{direction="from_daemon"\} (\d+)/.exec(text)?.[1])).toBeGreaterThan(500_000)
+})
+
+test('clients are counted while they are connected', async () => {
+  const connected = async (): Promise<string | undefined> =>
+    /^insitu_client_connections (\d+)$/m.exec(await (await fetch(metrics)).text())?.[1]
+  await expect.poll(connected, { timeout: 10_000 }).toBe('0')
+  const client = grpcConnection(address.slice('unix://'.length))
+  try {
+    await client.unary({ method: paths.healthCheck })
+    expect(await connected()).toBe('1')
+  } finally {
+    client.close()
+  }
+  await expect.poll(connected, { timeout: 10_000 }).toBe('0')
 })
 
 test('the spans reach the collector of the environment and the daemon’s record of the build', async () => {
