@@ -333,6 +333,13 @@ describe('images that insitu built', () => {
     await until('the pin because of the container', inUse)
     expect(await build(name, 'r2')).not.toBe(digest)
     expect(await inUse()).toBe(true)
+    await part?.stop()
+    await startImages()
+    // The agent looks at everything before it changes anything, and this waits for its turn.
+    await until('the rebuilt one to be known', () => built.find(name))
+    await pinned(name)
+    await built.wanted([])
+    expect(await inUse(), 'also by the next agent').toBe(true)
     expect((await buildctl(['prune', '--all'])).code).toBe(0)
     await removeUnpinned()
     expect(await ctrImage(id)).toMatchObject({ digest })

@@ -11,12 +11,12 @@ const never = (): never => {
   throw new Error('nothing of this is done here')
 }
 
-/** A keeper of a node with names that a test writes. */
-function open() {
+/** A keeper of a node with names that a test writes. @param last what an agent before it has left. */
+function open(last?: { readonly names: Map<string, NodeImage>; readonly memory: Memory }) {
   const state = { now: 0, building: new Set<string>(), asked: 0, inContainers: new Set<string>() }
   const held = { all: new Set<string>() as ReadonlySet<string>, whole: new Set<string>() as ReadonlySet<string> }
-  const names = new Map<string, NodeImage>()
-  const memory: Memory = { records: new Map(), known: new Map(), wanted: new Set() }
+  const names = last?.names ?? new Map<string, NodeImage>()
+  const memory: Memory = last?.memory ?? { records: new Map(), known: new Map(), wanted: new Set() }
   const images: ContainerdImages = {
     list: () => Promise.resolve([...names.values()]),
     get: (wanted) => Promise.resolve(names.get(wanted)),
@@ -46,7 +46,7 @@ function open() {
     ...{ onRevision: () => {}, onPutBack: never },
   })
   return {
-    ...{ state, memory, keeper, held },
+    ...{ state, names, memory, keeper, held },
     pinned: (as: string): boolean => names.get(as)?.labels[pinLabel] === 'pinned',
     /** containerd has pulled this. */
     pulled: (digest: string, as = name): Promise<void> => {
@@ -119,4 +119,27 @@ describe('a built image in a container whose name goes to', () => {
     expect(pinned('sha256:config')).toBe(false)
     expect([...held.all]).toEqual(['sha256:b'])
   })
+})
+
+test('a built image in a container whose name went to the next build stays pinned and held by the next agent', async () => {
+  const before = open()
+  before.keeper.announce({ name, digest: 'sha256:a', version: 1 }, 'built')
+  await before.pulled('sha256:a')
+  before.put('sha256:a', 'sha256:config')
+  before.state.inContainers.add('sha256:config')
+  await before.keeper.reconcile()
+  before.keeper.announce({ name, digest: 'sha256:b', version: 2 }, 'built')
+  await before.pulled('sha256:b')
+  await before.keeper.stop()
+  const { state, keeper, held, pinned, put } = open(before)
+  // Not what others have pinned, or what nobody has.
+  put('sha256:c', 'sha256:other')
+  state.inContainers = new Set(['sha256:config', 'sha256:other'])
+  await keeper.reconcile()
+  expect([pinned('sha256:config'), pinned('sha256:other')]).toEqual([true, false])
+  expect([...held.whole].toSorted()).toEqual(['sha256:a', 'sha256:b'])
+  state.inContainers.clear()
+  await keeper.reconcile()
+  expect(pinned('sha256:config')).toBe(false)
+  expect([...held.all]).toEqual(['sha256:b'])
 })
