@@ -321,6 +321,32 @@ describe('images that insitu built', () => {
     await node.ctr(['task', 'kill', '--signal', 'SIGKILL', 'user'])
   })
 
+  it('stay while a container uses them, also when their name has gone to a rebuild', async () => {
+    const name = `${registry}/replaced:1`
+    const digest = await build(name, 'r1')
+    // The CRI plug-in's containers tell what they run by this name, which the rebuild leaves alone.
+    const id = await until('the CRI plug-in to list it', async () => {
+      return (await criImages()).find(({ tags }) => tags.includes(name))?.id
+    })
+    await node.ctr(['run', '--detach', '--snapshotter', 'overlayfs', id, 'replaced'])
+    const inUse = async () => (await ctrImage(id))?.labels.includes('insitu.build/pinned=in-use')
+    await until('the pin because of the container', inUse)
+    expect(await build(name, 'r2')).not.toBe(digest)
+    expect(await inUse()).toBe(true)
+    await part?.stop()
+    await startImages()
+    // The agent looks at everything before it changes anything, and this waits for its turn.
+    await until('the rebuilt one to be known', () => built.find(name))
+    await pinned(name)
+    await built.wanted([])
+    expect(await inUse(), 'also by the next agent').toBe(true)
+    expect((await buildctl(['prune', '--all'])).code).toBe(0)
+    await removeUnpinned()
+    expect(await ctrImage(id)).toMatchObject({ digest })
+    await node.ctr(['run', '--rm', '--snapshotter', 'overlayfs', id, 'replaced-2', '/bin/busybox', 'true'])
+    await node.ctr(['task', 'kill', '--signal', 'SIGKILL', 'replaced'])
+  })
+
   it('lose their name when a newer one is elsewhere, and only then', async () => {
     const name = `${registry}/stale:1`
     const digest = await build(name, 's1')

@@ -8,7 +8,7 @@ import { grpcStatus, type GrpcStatus } from '../../src/kernel/errors.ts'
 import { frame, unframe } from '../../src/kernel/grpc/framing.ts'
 import { fieldOf, messages, string } from '../../src/kernel/grpc/wire.ts'
 
-/** The leases of a containerd on a socket, with content only. */
+/** The leases of a containerd on a socket, with content only. That they are as containerd's: test/leases-suite. */
 export interface FakeLeases {
   readonly socket: string
   readonly leases: Map<string, Set<string>>
@@ -43,7 +43,8 @@ export async function fakeLeases(): Promise<FakeLeases> {
     if (method === 'ListResources') {
       const lease = of(id)
       if (lease === 'NOT_FOUND') return lease
-      return Buffer.concat([...lease].map((digest) => fieldOf(1, Buffer.concat([fieldOf(1, digest)]))))
+      const entry = (digest: string): Uint8Array => Buffer.concat([fieldOf(1, digest), fieldOf(2, 'content')])
+      return Buffer.concat([...lease].map((digest) => fieldOf(1, entry(digest))))
     }
     if (fake.fails(method)) return 'UNAVAILABLE'
     const [resource] = messages(request, 2)

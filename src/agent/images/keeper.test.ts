@@ -1,7 +1,8 @@
-import { expect, test } from 'vitest'
+import { describe, expect, it, test } from 'vitest'
 import { createLogger } from '../../kernel/log.ts'
 import type { ContainerdImages } from './containerd-images.ts'
 import { createKeeper } from './keeper.ts'
+import { pinLabel } from './pins.ts'
 import type { Memory, NodeImage } from './record.ts'
 
 const name = 'registry.test/team/app:1'
@@ -10,25 +11,30 @@ const never = (): never => {
   throw new Error('nothing of this is done here')
 }
 
-/** A keeper of a node with names that a test writes. */
-function open() {
-  const state = { now: 0, building: new Set<string>(), asked: 0 }
-  const names = new Map<string, NodeImage>()
-  const memory: Memory = { records: new Map(), known: new Map(), wanted: new Set() }
+/** A keeper of a node with names that a test writes. @param last what an agent before it has left. */
+function open(last?: { readonly names: Map<string, NodeImage>; readonly memory: Memory }) {
+  const state = { now: 0, building: new Set<string>(), asked: 0, inContainers: new Set<string>() }
+  const held = { all: new Set<string>() as ReadonlySet<string>, whole: new Set<string>() as ReadonlySet<string> }
+  const names = last?.names ?? new Map<string, NodeImage>()
+  const memory: Memory = last?.memory ?? { records: new Map(), known: new Map(), wanted: new Set() }
   const images: ContainerdImages = {
     list: () => Promise.resolve([...names.values()]),
     get: (wanted) => Promise.resolve(names.get(wanted)),
     contentLabels: () => Promise.resolve({ 'containerd.io/distribution.source.registry.test': 'team/app' }),
-    inContainers: () => Promise.resolve(new Set()),
-    setLabels: () => Promise.resolve(),
+    inContainers: () => Promise.resolve(state.inContainers),
+    setLabels({ name }, labels) {
+      const image = names.get(name)
+      if (image) names.set(name, { ...image, labels: { ...image.labels, ...labels } })
+      return Promise.resolve()
+    },
     ...{ create: never, setTarget: never, delete: never, hasSnapshot: never, blobs: never, snapshots: never },
     ...{ write: never, subscribe: never, close: never },
   }
   const keeper = createKeeper({
-    ...{
-      images,
-      memory,
-      holds: { keep: () => Promise.resolve(), arriving: () => Promise.resolve(), release: () => Promise.resolve() },
+    ...{ images, memory },
+    holds: {
+      keep: (all, whole = new Set()) => Promise.resolve(void Object.assign(held, { all, whole })),
+      ...{ arriving: () => Promise.resolve(), release: () => Promise.resolve() },
     },
     save: () => Promise.resolve(),
     pull: never,
@@ -40,7 +46,8 @@ function open() {
     ...{ onRevision: () => {}, onPutBack: never },
   })
   return {
-    ...{ state, memory, keeper },
+    ...{ state, names, memory, keeper, held },
+    pinned: (as: string): boolean => names.get(as)?.labels[pinLabel] === 'pinned',
     /** containerd has pulled this. */
     pulled: (digest: string, as = name): Promise<void> => {
       names.set(as, { name: as, digest, target, labels: {} })
@@ -83,4 +90,56 @@ test('the daemon is asked once for all names of a node that are new', async () =
   for (const tag of ['1', '2', '3']) put('sha256:a', `registry.test/team/app:${tag}`)
   await keeper.reconcile()
   expect([memory.known.size, state.asked]).toEqual([3, 1])
+})
+
+describe('a built image in a container whose name goes to', () => {
+  it.each([
+    ['the next build', true],
+    ['what was pulled from a registry', false],
+  ])('%s stays pinned and held until the container is gone', async (_, isBuild) => {
+    const { state, memory, keeper, held, pinned, pulled, put } = open()
+    keeper.announce({ name, digest: 'sha256:a', version: 1 }, 'built')
+    await pulled('sha256:a')
+    // The CRI plug-in's name, by which its container tells what it runs.
+    put('sha256:a', 'sha256:config')
+    state.inContainers.add('sha256:config')
+    await keeper.reconcile()
+    if (isBuild) keeper.announce({ name, digest: 'sha256:b', version: 2 }, 'built')
+    await pulled('sha256:b')
+    expect(memory.records.get(name)?.digest).toBe(isBuild ? 'sha256:b' : undefined)
+    // Also when containerd is looked at anew.
+    for (const look of [() => Promise.resolve(), () => keeper.noteContainers(), () => keeper.reconcile()]) {
+      await look()
+      expect(pinned('sha256:config')).toBe(true)
+      expect(held.all).toContain('sha256:a')
+      expect(held.whole, 'with its layers').toContain('sha256:a')
+    }
+    state.inContainers.clear()
+    await keeper.noteContainers()
+    expect(pinned('sha256:config')).toBe(false)
+    expect([...held.all]).toEqual(['sha256:b'])
+  })
+})
+
+test('a built image in a container whose name went to the next build stays pinned and held by the next agent', async () => {
+  const before = open()
+  before.keeper.announce({ name, digest: 'sha256:a', version: 1 }, 'built')
+  await before.pulled('sha256:a')
+  before.put('sha256:a', 'sha256:config')
+  before.state.inContainers.add('sha256:config')
+  await before.keeper.reconcile()
+  before.keeper.announce({ name, digest: 'sha256:b', version: 2 }, 'built')
+  await before.pulled('sha256:b')
+  await before.keeper.stop()
+  const { state, keeper, held, pinned, put } = open(before)
+  // Not what others have pinned, or what nobody has.
+  put('sha256:c', 'sha256:other')
+  state.inContainers = new Set(['sha256:config', 'sha256:other'])
+  await keeper.reconcile()
+  expect([pinned('sha256:config'), pinned('sha256:other')]).toEqual([true, false])
+  expect([...held.whole].toSorted()).toEqual(['sha256:a', 'sha256:b'])
+  state.inContainers.clear()
+  await keeper.reconcile()
+  expect(pinned('sha256:config')).toBe(false)
+  expect([...held.all]).toEqual(['sha256:b'])
 })

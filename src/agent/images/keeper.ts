@@ -4,7 +4,7 @@ import type { Logger } from '../../kernel/log.ts'
 import type { ContainerdImages } from './containerd-images.ts'
 import type { Holds } from './holds.ts'
 import { judge, originOf } from './judge.ts'
-import { builtChanges, pinChanges } from './pins.ts'
+import { builtChanges, pinChanges, reasonLabel } from './pins.ts'
 import { planPins } from './plan-pins.ts'
 import { createPullBacks } from './pull-backs.ts'
 import { type Arrival, type ImageRecord, isAlias, type Memory, type NodeImage } from './record.ts'
@@ -96,6 +96,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
   const timers = createTimers()
   let used: ReadonlySet<string> = new Set()
   let held = ''
+  let recalled = false
   let saved = true
   let queue: Promise<unknown> = Promise.resolve()
   let stopped = false
@@ -304,6 +305,13 @@ export function createKeeper(options: KeeperOptions): Keeper {
     }
   }
 
+  /** What the last agent has pinned because of a container, and whose name had gone to another image: the pin alone tells. */
+  const recallFormer = (images: Iterable<NodeImage>): void => {
+    for (const { name, digest, labels } of images) {
+      if (isAlias(name) && reasonLabel in labels && used.has(digest)) former.add(digest)
+    }
+  }
+
   const look = (name: string, overdue: boolean): Promise<void> =>
     exclusive(async () => {
       if (stopped) return
@@ -337,6 +345,8 @@ export function createKeeper(options: KeeperOptions): Keeper {
         let asked: Promise<ReadonlySet<string>> | undefined
         const building = (): Promise<ReadonlySet<string>> => (asked ??= options.building())
         for (const name of names) await settle(name, found.get(name), false, building)
+        if (!recalled) recallFormer(found.values())
+        recalled = true
         held = ''
         await apply()
       }),

@@ -39,6 +39,8 @@ describe('our host in a hosts.toml', () => {
   it.each([
     ['is no TOML', 'server = https://a\n'],
     ['has hosts in a way nothing can be put in front of', 'host = { "https://a" = { capabilities = ["pull"] } }\n'],
+    ['has hosts as keys outside a table', 'host."https://a".capabilities = ["pull"]\n'],
+    ['has one as a key outside a table, and another', 'host."https://a" = { ca = "/a" }\n[host."https://b"]\n'],
     ['ends in the middle of a line before any table', 'server = "https://a"'],
   ])('is not added to a file that %s', (_, text) => {
     expect(withBlock(text, host, memory)).toBeUndefined()

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Lookup } from '../../api/images.ts'
 import { parseRange } from './answer.ts'
 import { configPathOf } from './config-path.ts'
@@ -158,6 +158,8 @@ describe('answers of several gateways', () => {
 })
 
 describe('uploads', () => {
+  afterEach(() => void vi.useRealTimers())
+
   it('serve few at a time, each with all its connections, and the urgent ones', () => {
     const uploads = createUploads({ most: 2 })
     const first = uploads.begin('a', false)
@@ -166,6 +168,27 @@ describe('uploads', () => {
     expect(uploads.begin('c', true)).toBeDefined()
     first?.()
     expect(uploads.begin('d', false)).toBeUndefined()
+  })
+
+  it('keep the place of a puller between two layers, and no longer than that', () => {
+    vi.useFakeTimers()
+    const uploads = createUploads({ most: 1, linger: 500 })
+    const isFull = (): boolean => uploads.begin('b', false) === undefined
+    const first = uploads.begin('a', false)
+    first?.()
+    vi.advanceTimersByTime(499)
+    expect(isFull()).toBe(true)
+    const second = uploads.begin('a', false)
+    // The next layer takes longer, and what ended before it says so once more.
+    first?.()
+    vi.advanceTimersByTime(10_000)
+    expect(isFull()).toBe(true)
+    second?.()
+    vi.advanceTimersByTime(499)
+    expect(isFull()).toBe(true)
+    vi.advanceTimersByTime(1)
+    expect(uploads.clients).toBe(0)
+    expect(isFull()).toBe(false)
   })
 })
 

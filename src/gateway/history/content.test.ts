@@ -1,10 +1,8 @@
-import { create, toBinary } from '@bufbuild/protobuf'
 import { expect, it } from 'vitest'
-import { askedDigest, contentPaths, readData, readRequest } from '../../buildkit/content.ts'
-import { BuildHistoryEventSchema } from '../../buildkit/gen/control_pb.ts'
-import { ReadContentResponseSchema } from '../../buildkit/gen/content_pb.ts'
-import { encodeHistoryEvent, recordAttributes } from '../../buildkit/history.ts'
+import { contentPaths, readData, readRequest } from '../../buildkit/content.ts'
+import { recordAttributes } from '../../buildkit/history.ts'
 import { identityOf, type Caller } from '../listener/caller.ts'
+import { fakeHistory } from '../../../test/unit/fake-history.ts'
 import { fakeClient, fakeContext, type FakeDaemon, inNoTime } from '../../../test/unit/fake-relay.ts'
 import { answerContent } from './content.ts'
 
@@ -16,30 +14,22 @@ const layer = digestOf(99)
 let pieces = 0
 
 /** A daemon with ten images, the last of which has the layer; each of its answers takes so many milliseconds. */
-const images = (takes: number, blob: (i: number) => string): FakeDaemon =>
-  async function* (path, request) {
-    const wait = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, takes))
-    if (path === contentPaths.read) {
-      const digest = askedDigest(request)
-      await wait()
-      const data = Buffer.from(digest === layer ? 'the layer' : blob(Number(digest.slice('sha256:'.length))))
-      for (let at = 0; at < data.length; at += 1 << 20) {
-        pieces += 1
-        const piece = data.subarray(at, at + (1 << 20))
-        yield toBinary(ReadContentResponseSchema, create(ReadContentResponseSchema, { data: piece }))
-      }
-      return
-    }
-    for (let i = 0; i < 10; i++) {
-      await wait()
-      const result = { results: { 0: { mediaType, digest: digestOf(i), size: 100n } } }
-      const frontendAttrs = { [recordAttributes.owner]: identityOf(caller) }
-      yield encodeHistoryEvent(
-        create(BuildHistoryEventSchema, { type: 1, record: { ref: `${i}`, frontendAttrs, result } }),
-        'red',
-      )
+const images = (takes: number, blob: (i: number) => string): FakeDaemon => {
+  const frontendAttrs = { [recordAttributes.owner]: identityOf(caller) }
+  const records = Array.from({ length: 10 }, (_, i) => {
+    const result = { results: { 0: { mediaType, digest: digestOf(i), size: 100n } } }
+    return { ref: `${i}`, frontendAttrs, result }
+  })
+  const data = (digest: string): string =>
+    digest === layer ? 'the layer' : blob(Number(digest.slice('sha256:'.length)))
+  const daemon = fakeHistory({ takes, records: new Set(records), blob: (digest) => Buffer.from(data(digest)) })
+  return async function* (path, request) {
+    for await (const message of daemon(path, request)) {
+      if (path === contentPaths.read) pieces += 1
+      yield message
     }
   }
+}
 
 const manifest = (layers: readonly string[]): string =>
   JSON.stringify({ layers: layers.map((digest) => ({ digest, mediaType: 'application/tar', size: 9 })) })

@@ -1,15 +1,10 @@
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { create, toBinary } from '@bufbuild/protobuf'
 import { expect, it } from 'vitest'
-import { BuildHistoryEventSchema, UpdateBuildHistoryRequestSchema } from '../../buildkit/gen/control_pb.ts'
-import {
-  decodeHistoryEvent,
-  decodeHistoryRequest,
-  encodeHistoryEvent,
-  everyRecord,
-  recordAttributes,
-} from '../../buildkit/history.ts'
+import { UpdateBuildHistoryRequestSchema } from '../../buildkit/gen/control_pb.ts'
+import { decodeHistoryEvent, everyRecord, recordAttributes } from '../../buildkit/history.ts'
 import { paths } from '../../buildkit/methods.ts'
 import { type Caller, identityOf } from '../listener/caller.ts'
+import { fakeHistory } from '../../../test/unit/fake-history.ts'
 import { fakeClient, fakeContext, type FakeDaemon } from '../../../test/unit/fake-relay.ts'
 import { answerHistory } from './list.ts'
 import { answerUpdateHistory } from './update.ts'
@@ -17,25 +12,14 @@ import { answerUpdateHistory } from './update.ts'
 const person = (name: string): Caller => ({ kind: 'person', name, groups: [] })
 const [alice, bob] = [person('alice'), person('bob')]
 
-/** A daemon with records of alice. Like a real one, it says nothing of a ref that it does not have. */
-const keeper = (refs: Set<string>): FakeDaemon =>
-  function* (path, request) {
-    if (path === paths.updateBuildHistory) {
-      refs.delete(fromBinary(UpdateBuildHistoryRequestSchema, request).ref)
-      yield new Uint8Array()
-      return
-    }
-    const asked = decodeHistoryRequest(request).ref
-    const frontendAttrs = { [recordAttributes.owner]: identityOf(alice) }
-    for (const ref of refs) {
-      if (asked !== '' && asked !== ref) continue
-      yield encodeHistoryEvent(create(BuildHistoryEventSchema, { type: 1, record: { ref, frontendAttrs } }), '')
-    }
-  }
+/** A daemon with records of alice. */
+const keeper = (...refs: readonly string[]): FakeDaemon => {
+  const frontendAttrs = { [recordAttributes.owner]: identityOf(alice) }
+  return fakeHistory({ records: new Set(refs.map((ref) => ({ ref, frontendAttrs }))) })
+}
 
 function cluster() {
-  const kept = { red: new Set(['split', 'first']), blue: new Set(['split', 'second']) }
-  const daemons = { red: keeper(kept.red), blue: keeper(kept.blue) }
+  const daemons = { red: keeper('split', 'first'), blue: keeper('split', 'second') }
   const context = fakeContext(['red', 'blue'])
   const list = async (caller: Caller): Promise<string[]> => {
     const client = fakeClient(daemons, { path: paths.listenBuildHistory, request: everyRecord(), caller })

@@ -17,8 +17,14 @@ afterEach(async () => {
 /** Watches the ConfigMaps of a server that has none. @param answer gets every watch with its number, from 1. */
 async function watched(answer: (response: ServerResponse, count: number) => void, backoff?: BackoffOptions) {
   let count = 0
+  /** The version from which each watch began. */
+  const versions: (string | null)[] = []
   const server = createServer((request, response) => {
-    if (request.url?.includes('watch=')) return answer(response, (count += 1))
+    const { searchParams } = new URL(request.url ?? '', 'http://server')
+    if (searchParams.has('watch')) {
+      versions.push(searchParams.get('resourceVersion'))
+      return answer(response, (count += 1))
+    }
     response.end(JSON.stringify({ metadata: { resourceVersion: '1' }, items: [] }))
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -43,7 +49,7 @@ async function watched(answer: (response: ServerResponse, count: number) => void
   })
   ends.push(() => watch.stop())
   await watch.whenSynced()
-  return { watch, errors: () => logged.filter((line) => line['level'] === 'error'), count: () => count }
+  return { watch, versions, errors: () => logged.filter((line) => line['level'] === 'error'), count: () => count }
 }
 
 function refuse(response: ServerResponse, code: number): void {
@@ -83,4 +89,18 @@ test('refusals that something else lies between are not in a row', async () => {
   )
   await expect.poll(count).toBeGreaterThan(9)
   expect(errors()).toEqual([])
+})
+
+test('a bookmark is no object, and the next watch begins at its version', async () => {
+  const bookmark = { type: 'BOOKMARK', object: { kind: 'ConfigMap', metadata: { resourceVersion: '7' } } }
+  const { watch, versions } = await watched(
+    (response, count) => {
+      if (count > 1) response.flushHeaders()
+      else response.end(`${JSON.stringify(bookmark)}\n`)
+    },
+    { base: 1, max: 5 },
+  )
+  await expect.poll(() => versions).toEqual(['1', '7'])
+  expect([...watch.items.keys()]).toEqual([])
+  expect(watch.relists).toBe(0)
 })
