@@ -29,7 +29,10 @@ export const gatewayCommand = (): Command =>
     .option('--node <name=address>', 'a fixed build daemon instead of those in Kubernetes, repeatable', append, [])
     .option('--config <file>', `insitu.toml (in a cluster: ${mountedConfig}, if it is there)`)
     .option('--policy <file>', 'policy.toml (in a cluster: /etc/insitu-policy/policy.toml, if it is there)')
-    .option('--probes <port>', 'serve /livez and /readyz on this port (default in a cluster: 9375)')
+    .option(
+      '--probes <port>',
+      'serve /livez and /readyz on this port, 0: any that is free (default in a cluster: 9375)',
+    )
     .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
     .action(async (options: Options) => {
       const { parseAddress } = await import('../gateway/listener/address.ts')

@@ -43,6 +43,8 @@ export async function runGateway(options: RunGatewayOptions): Promise<void> {
   let probes: Probes | undefined
   try {
     probes = options.probes && (await serveProbes({ ...options.probes, ...answers(state) }))
+    // For who has asked for any port.
+    if (options.probes?.port === 0) logger.info({ port: probes?.port }, 'serving probes')
     state.parts = fixed
       ? await fixedParts(options, logger)
       : await partsOfCluster(state, signals.stop, logger, options, config)

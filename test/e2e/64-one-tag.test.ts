@@ -71,6 +71,8 @@ describe('20 builds of one tag at once', () => {
       { timeout: 180_000, interval: 5000 },
     )
     expect(newest).toMatch(/^salt-\d+$/)
+    // The others are told who has won.
+    expect(ends[Number(newest.slice('salt-'.length))]?.output).not.toContain('has taken the name')
     const pods = await Promise.all(nodes.map((on) => startPod(name, 'Never', on)))
     expect(await Promise.all(pods.map((pod) => says(pod)))).toEqual(nodes.map(() => newest))
     const found = await holders(insitu.lab, name)

@@ -68,6 +68,14 @@ async function nodeState(node: string): Promise<Record<string, string>> {
   }
 }
 
+/** What is the program's whenever it is there: what an earlier install has left is no part of how a node was. */
+const leftovers = ({ lib, mounts, handlers, steps, processes }: Readonly<Record<string, string>>): string[] => [
+  ...(lib ?? '').split('\n').filter((line) => line === 'buildkit'),
+  ...(mounts ?? '').split('\n').filter((line) => line.includes(' /var/lib/buildkit')),
+  ...(handlers ?? '').split('\n').filter((line) => /^insitu-.*@node\d+$/.test(line)),
+  ...[steps ?? '', processes ?? ''].filter((part) => part !== ''),
+]
+
 /** The lines that one state has and the other has not, each with its part: what a failure is about. */
 function difference(before: Readonly<Record<string, string>>, now: Readonly<Record<string, string>>): string[] {
   return Object.keys(before).flatMap((part) => {
@@ -169,6 +177,7 @@ it('insitu uninstall leaves nodes and cluster as they were; install and status e
   const before = Object.fromEntries(
     await Promise.all(insitu.lab.nodes.map(async (n) => [n, await nodeState(n)] as const)),
   )
+  for (const [node, state] of Object.entries(before)) expect(leftovers(state), node).toEqual([])
   const absent = await cli(['status'], [1])
   expect(absent.exitCode).toBe(1)
   expect(absent.stdout + absent.stderr).toMatch(/not installed/i)

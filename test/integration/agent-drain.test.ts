@@ -6,11 +6,12 @@ import { policyParts } from '../../src/cli/gateway-policy.ts'
 import { createFixedDirectory } from '../../src/gateway/directory/fixed.ts'
 import { createFixedPlacer } from '../../src/gateway/placement/fixed.ts'
 import { createLogger } from '../../src/kernel/log.ts'
-import { startAgent } from './fixtures/agent.ts'
+import { type LogLine, startAgent, type TestAgent } from './fixtures/agent.ts'
 import { buildctl, startClient } from './fixtures/clients.ts'
 import { type Inside, type Output, startNode, type TestNode } from './fixtures/containerd.ts'
 import { createWorkspace } from './fixtures/context.ts'
 import { startGateway } from './fixtures/gateway.ts'
+import { quickest } from './fixtures/quickest.ts'
 import { until } from './fixtures/until.ts'
 
 let node: TestNode
@@ -114,29 +115,34 @@ test('builds that wait for their turn on a node that begins to drain are built t
   }
 })
 
-// Again where the machine was too busy to measure two seconds.
-test(
-  'a daemon that is stopped is noticed, killed, replaced and reported; its client ends with it',
-  { retry: 2 },
-  async () => {
-    const agent = startAgent(node, pod)
-    try {
-      await agent.ready()
-      const build = await waitingBuild((args) => agent.buildctl(args))
-      await until('the step to run', steps)
-      const pid = await agent.daemonPid()
-      process.kill(pid, 'SIGSTOP')
-      const noticed = await agent.waitFor('the hang to be noticed', (line) =>
-        line.msg.includes('answers nothing: it is killed'),
-      )
-      const since = performance.now()
-      const result = await build.ended
-      expect(performance.now() - since).toBeLessThan(2000)
-      expect(result.code).not.toBe(0)
-      await agent.ready(agent.lines().indexOf(noticed))
-      expect(agent.lines().some((line) => line['cause'] === 'hung')).toBe(true)
-    } finally {
-      await agent.stop()
-    }
-  },
-)
+test('a daemon that is stopped is noticed, killed, replaced and reported; its client ends with it', async () => {
+  const agent = startAgent(node, pod)
+  try {
+    await agent.ready()
+    expect(await quickest(2000, () => timeOfHang(agent))).toBeLessThan(2000)
+  } finally {
+    await agent.stop()
+  }
+})
+
+/** @returns milliseconds from the moment that a hung daemon is noticed to the end of its client. */
+async function timeOfHang(agent: TestAgent): Promise<number> {
+  const before = agent.lines().length
+  const build = await waitingBuild((args) => agent.buildctl(args))
+  await until('the step to run', steps)
+  process.kill(await agent.daemonPid(), 'SIGSTOP')
+  const hung = (line: LogLine): boolean => line.msg.includes('answers nothing: it is killed')
+  const noticed = await agent.waitFor('the hang to be noticed', hung, before)
+  const since = performance.now()
+  const result = await build.ended
+  const took = performance.now() - since
+  expect(result.code).not.toBe(0)
+  await agent.ready(agent.lines().indexOf(noticed))
+  expect(
+    agent
+      .lines()
+      .slice(before)
+      .some((line) => line['cause'] === 'hung'),
+  ).toBe(true)
+  return took
+}

@@ -93,12 +93,10 @@ it('is taken away when the agent hangs, comes back with it, and a pull is never 
   await restored()
   expect(await stat(join(certs, 'docker.io/hosts.toml'))).toMatchObject(asItWas)
   expect(performance.now() - begun).toBeLessThan(15_000)
-  const later = performance.now()
-  expect(
-    (await node.run('ctr', ['-n', 'k8s.io', 'images', 'pull', '--hosts-dir', certs, 'docker.io/library/nothing:2']))
-      .code,
-  ).not.toBe(0)
-  expect(performance.now() - later).toBeLessThan(5000)
+  const later = ['-n', 'k8s.io', 'images', 'pull', '--hosts-dir', certs, 'docker.io/library/nothing:2']
+  expect((await node.run('ctr', later)).code).not.toBe(0)
+  // It has waited for nobody: who asks the mirror waits until the agent is killed.
+  expect(await readFile(`/proc/${pid}/stat`, 'utf8')).toContain(' T ')
   goOn(pid)
   await until('the mirror to be registered again', isRegistered)
   expect((await pull).code).not.toBe(0)

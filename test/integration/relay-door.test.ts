@@ -125,7 +125,7 @@ test('without a certificate, with an expired one, or in plaintext from elsewhere
 })
 
 test('a connection does not outlive its certificate; a build that runs comes to its end', async () => {
-  const client = await material(authority, [spiffe('team', 'builder')], new Date(), 3000)
+  const client = await material(authority, [spiffe('team', 'builder')], new Date(), 15_000)
   const connectTls = () => connectSecure({ ...client, port: gateway.port, host: '127.0.0.1', servername: 'localhost' })
   const [idle, busy] = [0, 1].map(() => grpcConnection({ name: 'door', connect: connectTls })) as [Grpc, Grpc]
   const workers = (by: Grpc) => by.unary({ method: paths.listWorkers }).catch((error: unknown) => String(error))

@@ -8,6 +8,7 @@ import { buildctl, startClient } from './fixtures/clients.ts'
 import { createWorkspace, type Workspace } from './fixtures/context.ts'
 import { startGateway, type TestGateway } from './fixtures/gateway.ts'
 import { processWith } from './fixtures/processes.ts'
+import { quickest } from './fixtures/quickest.ts'
 import { until } from './fixtures/until.ts'
 
 let daemon: Buildkitd
@@ -129,8 +130,12 @@ test('a client that is killed leaves nothing running', async () => {
   expect(gateway.log()).toContain('"outcome":"cancelled"')
 })
 
-// Again where the machine was too busy to measure two seconds.
-test('a daemon that dies ends its client with a sentence within two seconds', { retry: 2 }, async () => {
+test('a daemon that dies ends its client with a sentence within two seconds', async () => {
+  expect(await quickest(2000, timeOfDeath)).toBeLessThan(2000)
+})
+
+/** @returns milliseconds from the death of a daemon to the end of its client. */
+async function timeOfDeath(): Promise<number> {
   const doomed = await startBuildkitd()
   const door = await startGateway({ nodes: { worker: doomed } })
   const marker = `8${Date.now()}`
@@ -141,17 +146,18 @@ test('a daemon that dies ends its client with a sentence within two seconds', { 
     const killed = performance.now()
     await doomed.kill()
     const result = await client.ended
-    expect(performance.now() - killed).toBeLessThan(2000)
+    const took = performance.now() - killed
     expect(result.exitCode).not.toBe(0)
     expect(result.output).toContain('node worker: the connection to its build daemon was lost')
     const next = await buildctl(door.address, context).ended
     expect(next.exitCode).not.toBe(0)
     expect(next.output).toContain('node worker: its build daemon cannot be reached')
+    return took
   } finally {
     await door.close()
     await doomed.stop()
   }
-})
+}
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 

@@ -33,12 +33,13 @@ function at(port: number): RawClient {
 const name = (): string => randomBytes(12).toString('hex')
 const bridge = (method: string): string => `/moby.buildkit.v1.frontend.LLBBridge/${method}`
 const of = (ref: string) => ({ [buildIdHeader]: ref })
+const on = (node: string): Uint8Array => fieldOf(7, Buffer.concat([fieldOf(1, 'insitu.node'), fieldOf(2, node)]))
 
-/** A build that its client drives, at the first gateway: it runs until `finish`. */
+/** A build that its client drives, at the first gateway on node red: it runs until `finish`. */
 async function runningBuild() {
   const first = at(door.gateway.port)
   const ref = name()
-  const solve = first.call(paths.solve, fieldOf(1, ref))
+  const solve = first.call(paths.solve, Buffer.concat([fieldOf(1, ref), on('red')]))
   expect((await first.call(bridge('Ping'), new Uint8Array(), of(ref)).ended).code).toBe(0)
   return {
     ref,
@@ -83,12 +84,17 @@ test('LLBBridge at another gateway is refused with the build’s name, and the b
   expect((await finish()).ended.code).toBe(0)
 })
 
-test('the same ref at another gateway ends as at one daemon or is a build of its own: the first one is not hurt', async () => {
+test('the same ref at another gateway ends as at one daemon, on another node it is a build of its own: the first one is not hurt', async () => {
   const { ref, finish } = await runningBuild()
   const { definition } = fileDefinition('/hello', 'another')
-  const { code } = await at(other.port).call(paths.solve, Buffer.concat([fieldOf(1, ref), fieldOf(2, definition)]))
-    .ended
-  expect(code).toBeDefined()
+  const solve = (client: RawClient, ...more: Uint8Array[]) =>
+    client.call(paths.solve, Buffer.concat([fieldOf(1, ref), fieldOf(2, definition), ...more])).ended
+  const direct = rawClient({ path: door.red.socket })
+  open.add(direct)
+  const [refused, seen] = [await solve(direct), await solve(at(other.port), on('red'))]
+  expect(refused).toMatchObject({ code: 2, text: expect.stringContaining(`${ref} exists`) as string })
+  expect([seen.code, seen.text]).toEqual([refused.code, refused.text])
+  expect((await solve(at(other.port), on('blue'))).code).toBe(0)
   expect((await finish()).ended.code).toBe(0)
 })
 
@@ -101,10 +107,7 @@ test('the ref of somebody else’s build at another gateway opens nothing of it,
   const alice = connectionOf(door, await door.person('alice'))
   const attacker = at(stranger.port)
   const ref = name()
-  const onRed = Buffer.concat([
-    fieldOf(1, ref),
-    fieldOf(7, Buffer.concat([fieldOf(1, 'insitu.node'), fieldOf(2, 'red')])),
-  ])
+  const onRed = Buffer.concat([fieldOf(1, ref), on('red')])
   const bridgeOf = (method: string, request: Uint8Array) =>
     alice.unary({ method: bridge(method), metadata: of(ref), request, timeout: 20_000 })
   try {

@@ -47,19 +47,15 @@ beforeAll(async () => {
   const collects = await new Promise<number>((resolve) =>
     collector.listen(0, '127.0.0.1', () => resolve((collector.address() as { port: number }).port)),
   )
-  const probe = createServer()
-  const port = await new Promise<number>((resolve) =>
-    probe.listen(0, '127.0.0.1', () => resolve((probe.address() as { port: number }).port)),
-  )
-  await new Promise((resolve) => probe.close(resolve))
-  metrics = `http://127.0.0.1:${port}/metrics`
   address = `unix://${join(await work.directory(), 'gateway.sock')}`
   gateway = startClient(
     join(import.meta.dirname, '../../../bin/insitu'),
-    ['gateway', '--listen', address, '--node', `one=${daemon.address}`, '--probes', String(port)],
+    ['gateway', '--listen', address, '--node', `one=${daemon.address}`, '--probes', '0'],
     { env: { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collects}` } },
   )
   await until('the gateway to listen', () => gateway.output().includes('"listening"'))
+  const [, port] = /"port":(\d+),"msg":"serving probes"/.exec(gateway.output()) ?? []
+  metrics = `http://127.0.0.1:${port}/metrics`
 })
 afterAll(async () => {
   gateway?.kill('SIGKILL')

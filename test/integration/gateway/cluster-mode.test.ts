@@ -9,7 +9,6 @@ import { run } from '../../../src/kernel/process/run.ts'
 import { startApiServer, type ApiServer } from '../fixtures/apiserver.ts'
 import { createCluster } from '../fixtures/cluster.ts'
 import { until } from '../fixtures/until.ts'
-import { freePort } from '../../free-port.ts'
 
 const root = join(import.meta.dirname, '../../..')
 let server: ApiServer
@@ -41,21 +40,20 @@ interface Answer {
 
 /** @returns asks its probes; undefined while nobody answers. */
 async function startGateway(): Promise<(path: string) => Promise<Answer | undefined>> {
-  const probes = await freePort()
   lines.length = 0
-  gateway = await start(
-    join(root, 'bin/insitu'),
-    ['gateway', '--listen', 'tcp://127.0.0.1:0', '--probes', String(probes)],
-    {
-      env: {
-        PATH: processEnv()['PATH'] ?? '',
-        HOME: '/nonexistent',
-        KUBECONFIG: server.kubeconfig,
-        POD_NAMESPACE: namespace,
-      },
-      onLine: (line) => lines.push(line),
+  gateway = await start(join(root, 'bin/insitu'), ['gateway', '--listen', 'tcp://127.0.0.1:0', '--probes', '0'], {
+    env: {
+      PATH: processEnv()['PATH'] ?? '',
+      HOME: '/nonexistent',
+      KUBECONFIG: server.kubeconfig,
+      POD_NAMESPACE: namespace,
     },
-  )
+    onLine: (line) => lines.push(line),
+  })
+  const probes = await until('the probes', () => {
+    const line = lines.find((one) => one.includes('"serving probes"'))
+    return line && (JSON.parse(line) as { port: number }).port
+  })
   return (path) =>
     fetch(`http://127.0.0.1:${probes}${path}`).then(
       async (r) => ({ status: r.status, text: await r.text() }),

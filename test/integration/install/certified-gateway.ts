@@ -22,16 +22,18 @@ export interface CertifiedGateway {
 }
 
 export interface CertifiedGatewayOptions extends Pick<IdentityOptions, 'lookAgain' | 'clientLifetime'> {
+  /** Of its pod. Default: gateway-1. */
+  readonly name?: string
   /** More of the gateway's. */
   readonly config?: TestGatewayOptions['config']
 }
 
 export async function startCertifiedGateway(
   { pod, admin }: Installed,
-  { config = {}, ...options }: CertifiedGatewayOptions = {},
+  { config = {}, name = 'gateway-1', ...options }: CertifiedGatewayOptions = {},
 ): Promise<CertifiedGateway> {
   const daemon = await startBuildkitd()
-  const client = await (await pod('gateway-1', serviceAccounts.gateway, 'node-1')).client()
+  const client = await (await pod(name, serviceAccounts.gateway, 'node-1')).client()
   const identity = await gatewayIdentity({ client, namespace, log: createLogger({ level: 'silent' }), ...options })
   const gateway = await startGateway({
     nodes: { one: daemon },

@@ -34,9 +34,9 @@ afterAll(async () => {
   await Promise.all([installed?.server.close(), work?.remove()])
 })
 
-const connectArgs = (directory: string, account = 'default/builder'): string[] => [
+const connectArgs = (directory: string, account = 'default/builder', { port } = gateway): string[] => [
   ...['connect', '--kubeconfig', installed.server.kubeconfig, '--service-account', account],
-  ...['--address', `127.0.0.1:${gateway.port}`, '--directory', directory],
+  ...['--address', `127.0.0.1:${port}`, '--directory', directory],
 ]
 const build = ['build', '--progress=plain', '--frontend=dockerfile.v0']
 const locals = (): string[] => [`--local=context=${context}`, `--local=dockerfile=${context}`]
@@ -45,6 +45,7 @@ interface Printed {
   readonly address: string
   readonly serverName: string
   readonly socket?: string
+  readonly notAfter: string
   readonly files: { readonly ca: string; readonly cert: string; readonly key: string }
   readonly environment: Record<string, string>
 }
@@ -104,6 +105,36 @@ test('--watch serves buildx until it is stopped', async () => {
   watch.kill('SIGTERM')
   await until('it to end', () => watch.exitCode !== null || watch.signalCode !== null)
   expect([watch.exitCode, existsSync(socket)]).toEqual([0, false])
+})
+
+test('--watch renews: socket and files are good for builds when the first certificate has ended', async () => {
+  // Renewed at two thirds of its life: the last third is for a busy machine.
+  const short = await startCertifiedGateway(installed, { name: 'gateway-short', clientLifetime: 20_000 })
+  const directory = await work.directory()
+  const args = connectArgs(directory, 'default/builder', short.gateway)
+  const watch = startClient(program, [...args, '--watch', '-o', 'json'])
+  try {
+    const socket = join(directory, 'buildkitd.sock')
+    await until('the socket', () => watch.output().endsWith('}\n') && existsSync(socket))
+    const { address, serverName, notAfter } = JSON.parse(watch.output()) as Printed
+    const tls = ['--tlsservername', serverName, '--tlsdir', directory]
+    const bothBuild = async (): Promise<void> => {
+      for (const way of [
+        ['--addr', `unix://${socket}`],
+        ['--addr', address, ...tls],
+      ]) {
+        const result = await startClient('buildctl', [...way, ...build, ...locals()]).ended
+        expect(result, result.output).toMatchObject({ exitCode: 0 })
+      }
+    }
+    await bothBuild()
+    await until('the first certificate to have ended', () => Date.now() > Date.parse(notAfter) + 1000)
+    await bothBuild()
+  } finally {
+    watch.kill('SIGTERM')
+    await watch.ended
+    await short.stop()
+  }
 })
 
 test('in a pod: the token of the projected volume, and no kubeconfig', async () => {

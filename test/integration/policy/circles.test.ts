@@ -50,6 +50,8 @@ beforeAll(async () => {
     shared: {
       hold: (node, wish) => holdTurn({ node, host: '127.0.0.1', port: fronts.get(node)?.port ?? 0 }, tls, wish),
       logger: silent,
+      // A circle that is not seen, and waited for like what another gateway builds, outlasts the test.
+      patience: 3600_000,
     },
   })
   gateway = await startGateway({
@@ -98,13 +100,10 @@ test('a bake and a split build that wait for each other’s turns both end', asy
   await until('the app to wait', () => queue.waiting().get('blue') === 2)
   first.kill('SIGINT')
   await first.ended
-  const since = performance.now()
   const [splitEnd, bakeEnd] = await Promise.all([split.ended, bake.ended])
   expect(splitEnd, splitEnd.output).toMatchObject({ exitCode: 0 })
   expect(bakeEnd, bakeEnd.output).toMatchObject({ exitCode: 0 })
   expect(bakeEnd.output).toContain('app-has-the-asset')
-  // The circle was seen, and not waited for like what another gateway builds.
-  expect(performance.now() - since).toBeLessThan(45_000)
   await until('the queue to be empty', () => queue.waiting().size === 0)
   await until('all turns to be given back', () => Object.values(turns).every(({ taken }) => taken === 0))
 })
