@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander'
 import type { NodeUsage } from '../api/disk.ts'
-import { clusterOptions, print, say } from './cluster/connect.ts'
+import { clusterOptions, print } from './cluster/connect.ts'
 import type { NodeOptions } from './disk/reach-nodes.ts'
 import { type Grouping, groupings } from './disk/usage-view.ts'
 
@@ -21,13 +21,12 @@ export const duCommand = (): Command =>
     .description('Show who holds the disks of the nodes: build cache, images, temporary files, what leaked.')
     .addOption(new Option('--by <what>', 'one line for each').choices([...groupings]).default('node'))
     .action(async (flags: Flags) => {
-      const [{ askAll, leftOut, reachNodes, throwFailed }, { usageText }] = await Promise.all([
+      const [{ askAll, reachNodes, sayLeftOut, throwFailed }, { usageText }] = await Promise.all([
         import('./disk/reach-nodes.ts'),
         import('./disk/usage-view.ts'),
       ])
       const reached = await reachNodes(flags)
-      const without = leftOut(reached)
-      if (without !== undefined) say(without)
+      sayLeftOut(reached)
       const { answers, failed } = await askAll(reached.nodes, async (node) => {
         let text = ''
         await node.ask('usage', undefined, (line) => (text += line))

@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createLogger } from '../../kernel/log.ts'
 import { asAnswered, detect, marks } from './distribution.ts'
 import { workerOf } from './neighbours.ts'
@@ -164,66 +164,57 @@ describe('what helps', () => {
 })
 
 describe('the memory of a network', () => {
+  let directory: string
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'insitu-network-'))
+  })
+  afterEach(() => rm(directory, { recursive: true }))
+
   it('is not used after another boot or in another network', async () => {
-    const directory = await mkdtemp(join(tmpdir(), 'insitu-network-'))
-    try {
-      const file = join(directory, 'insitu-network.json')
-      const before = {
-        boot: 'b1',
-        namespace: 4026531840,
-        own: { bridge: 'buildkit0', subnet: '10.10.0.0/16' },
-        bridge: false,
-        addresses: false,
-        forwarding: false,
-        rules: {},
-      }
-      await writeFile(file, JSON.stringify(before))
-      expect(await recall(file, { boot: 'b1', namespace: 4026531840 })).toEqual(before)
-      expect(await recall(file, { boot: 'b2', namespace: 4026531840 })).toBeUndefined()
-      expect(await recall(file, { boot: 'b1', namespace: 4026531841 })).toBeUndefined()
-      // An older agent did not say of which boot it is, or of which network.
-      for (const missing of ['boot', 'own']) {
-        await writeFile(file, JSON.stringify({ ...before, [missing]: undefined }))
-        expect(await recall(file, { boot: 'b1', namespace: 4026531840 })).toBeUndefined()
-      }
-    } finally {
-      await rm(directory, { recursive: true })
+    const file = join(directory, 'insitu-network.json')
+    const before = {
+      boot: 'b1',
+      namespace: 4026531840,
+      own: { bridge: 'buildkit0', subnet: '10.10.0.0/16' },
+      bridge: false,
+      addresses: false,
+      forwarding: false,
+      rules: {},
+    }
+    await writeFile(file, JSON.stringify(before))
+    expect(await recall(file, { boot: 'b1', namespace: 4026531840 })).toEqual(before)
+    expect(await recall(file, { boot: 'b2', namespace: 4026531840 })).toBeUndefined()
+    expect(await recall(file, { boot: 'b1', namespace: 4026531841 })).toBeUndefined()
+    // An older agent did not say of which boot it is, or of which network.
+    for (const missing of ['boot', 'own']) {
+      await writeFile(file, JSON.stringify({ ...before, [missing]: undefined }))
+      expect(await recall(file, { boot: 'b1', namespace: 4026531840 })).toBeUndefined()
     }
   })
 
   it('is not made where RUN steps use the network that is there', async () => {
-    const directory = await mkdtemp(join(tmpdir(), 'insitu-network-'))
-    try {
-      const [file, log] = [join(directory, 'insitu-network.json'), createLogger({ level: 'silent' })]
-      expect(await rememberNetwork({ own: undefined, file, log })).toBeUndefined()
-      expect(await readdir(directory)).toEqual([])
-    } finally {
-      await rm(directory, { recursive: true })
-    }
+    const [file, log] = [join(directory, 'insitu-network.json'), createLogger({ level: 'silent' })]
+    expect(await rememberNetwork({ own: undefined, file, log })).toBeUndefined()
+    expect(await readdir(directory)).toEqual([])
   })
 
   it('of an agent that was killed is used up before another network comes', async () => {
-    const directory = await mkdtemp(join(tmpdir(), 'insitu-network-'))
-    try {
-      const [file, log] = [join(directory, 'insitu-network.json'), createLogger({ level: 'silent' })]
-      const here = {
-        boot: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
-        namespace: (await stat('/proc/self/ns/net')).ino,
-      }
-      const left = { ...here, own: { bridge: 'insitu-none', subnet: '192.0.2.0/24' }, rules: {} }
-      // So that nothing of this machine is touched.
-      const before = { ...left, bridge: true, addresses: true, forwarding: true }
-      await writeFile(file, JSON.stringify(before))
-      expect(await rememberNetwork({ own: left.own, file, log })).toBeDefined()
-      expect(await recall(file, here)).toEqual(before)
-      const own = { ...left.own, subnet: '198.51.100.0/24' }
-      expect(await rememberNetwork({ own, file, log })).toBeDefined()
-      expect(await recall(file, here)).toMatchObject({ own, bridge: false })
-      await writeFile(file, JSON.stringify(before))
-      expect(await rememberNetwork({ own: undefined, file, log })).toBeUndefined()
-      expect(await readdir(directory)).toEqual([])
-    } finally {
-      await rm(directory, { recursive: true })
+    const [file, log] = [join(directory, 'insitu-network.json'), createLogger({ level: 'silent' })]
+    const here = {
+      boot: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
+      namespace: (await stat('/proc/self/ns/net')).ino,
     }
+    const left = { ...here, own: { bridge: 'insitu-none', subnet: '192.0.2.0/24' }, rules: {} }
+    // So that nothing of this machine is touched.
+    const before = { ...left, bridge: true, addresses: true, forwarding: true }
+    await writeFile(file, JSON.stringify(before))
+    expect(await rememberNetwork({ own: left.own, file, log })).toBeDefined()
+    expect(await recall(file, here)).toEqual(before)
+    const own = { ...left.own, subnet: '198.51.100.0/24' }
+    expect(await rememberNetwork({ own, file, log })).toBeDefined()
+    expect(await recall(file, here)).toMatchObject({ own, bridge: false })
+    await writeFile(file, JSON.stringify(before))
+    expect(await rememberNetwork({ own: undefined, file, log })).toBeUndefined()
+    expect(await readdir(directory)).toEqual([])
   })
 })

@@ -1,7 +1,7 @@
 import { describeError, InsituError, UsageError } from '../../kernel/errors.ts'
 import type { EndpointOptions } from '../../kernel/k8s/endpoint.ts'
 import { readInstallation } from '../cluster/installation.ts'
-import { type ClusterOptions, withCluster } from '../cluster/connect.ts'
+import { type ClusterOptions, say, withCluster } from '../cluster/connect.ts'
 import { askAgent, type Question, usualSocket } from './ask-agent.ts'
 
 export interface NodeOptions extends ClusterOptions {
@@ -66,11 +66,12 @@ export async function reachNodes(options: NodeOptions): Promise<Reached> {
   return { nodes, rootless: options.node.length === 0 ? rootless : [] }
 }
 
-/** What is said about the nodes that were left out; undefined: none was. */
-export const leftOut = ({ rootless }: Reached): string | undefined =>
-  rootless.length === 0
-    ? undefined
-    : `left out: ${rootless.join(', ')} (rootless: the build cache is in the agent’s pod, and no image stays on the node)`
+/** Says which nodes were left out, where some were. */
+export function sayLeftOut({ rootless }: Reached): void {
+  if (rootless.length === 0) return
+  const why = 'rootless: the build cache is in the agent’s pod, and no image stays on the node'
+  say(`left out: ${rootless.join(', ')} (${why})`)
+}
 
 interface PodPlace {
   readonly endpoint: EndpointOptions

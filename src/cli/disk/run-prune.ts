@@ -4,7 +4,7 @@ import { print, say } from '../cluster/connect.ts'
 import { table } from '../cluster/table.ts'
 import { type PruneFlags, pruneRequest } from './filter.ts'
 import { formatBytes } from './quantity.ts'
-import { askAll, leftOut, type NodeOptions, reachNodes, type ReachableNode, throwFailed } from './reach-nodes.ts'
+import { askAll, type NodeOptions, reachNodes, type ReachableNode, sayLeftOut, throwFailed } from './reach-nodes.ts'
 
 interface Removed {
   readonly kind: PruneKind
@@ -23,8 +23,7 @@ export async function runPrune(flags: NodeOptions & PruneFlags): Promise<void> {
   const request = pruneRequest(flags)
   const body = JSON.stringify(request)
   const reached = await reachNodes(flags)
-  const without = leftOut(reached)
-  if (without !== undefined) say(without)
+  sayLeftOut(reached)
   const counts = new Map<string, number>()
   const timer = setInterval(() => {
     for (const [node, count] of counts) say(`${node}: ${count} removed so far`)

@@ -62,11 +62,16 @@ export async function askNodes<T>(
     }
   }
   await Promise.all(Array.from({ length: Math.min(atOnce, nodes.length) }, worker))
+  logMissing(context, call, missing)
+  if (answers.length === 0) throw refusal ?? nobody(missing)
+  return { answers, missing, refusal }
+}
+
+/** Says in the log which nodes an answer lacks. */
+export function logMissing(context: RelayContext, call: Call, missing: readonly Missing[]): void {
   for (const { node, reason } of missing) {
     context.logger.warn({ path: call.path, node, err: reason }, 'a node is missing in a merged answer')
   }
-  if (answers.length === 0) throw refusal ?? nobody(missing)
-  return { answers, missing, refusal }
 }
 
 /**

@@ -6,6 +6,7 @@ import { pump } from '../relay/pump.ts'
 import { openReply } from '../relay/reply.ts'
 import { patience } from '../relay/tuning.ts'
 import { relayParts } from '../split/relay-status.ts'
+import { logMissing } from './ask.ts'
 import { locate } from './locate.ts'
 import { unknownBuild } from './update.ts'
 import { viewerOf } from './viewer.ts'
@@ -30,11 +31,10 @@ export async function runningBuild(
   const { nodes, parts, missing } = await locate(context, call, ref, viewerOf(context, call.caller))
   if (parts.length > 0) {
     const failed = await relayParts(call, parts, ref)
-    for (const { node, error } of call.signal.aborted ? [] : failed) {
-      context.logger.warn({ path: call.path, node, err: describeError(error) }, 'a node is missing in a merged answer')
-    }
+    const silent = failed.map(({ node, error }) => ({ node, reason: describeError(error) }))
+    if (!call.signal.aborted) logMissing(context, call, silent)
     const how = failed.length === parts.length ? statusOf(failed[0]?.error) : status('OK', '')
-    openReply(call.stream, call.signal).end([...missing, ...failed], how)
+    openReply(call.stream, call.signal).end([...missing, ...silent], how)
     return undefined
   }
   const [node] = nodes

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { type Duplex, duplexPair } from 'node:stream'
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
+import { limits, open, pair, request } from '../../../test/unit/http2-pair.ts'
 import { Http2Client } from './client.ts'
 import { errorCodes } from './errors.ts'
 import { flags, frameHeader, frameTypes, goawayFrame, headerFrames, numberFrame, pingFrame, preface } from './frames.ts'
@@ -9,22 +10,6 @@ import { Http2Server } from './server.ts'
 import { settingsFrame } from './settings.ts'
 import type { Http2Stream } from './stream.ts'
 import type { Allowance } from './windows.ts'
-
-const limits = { streamWindow: 256 << 10, maxConcurrentStreams: 10, maxHeaderListSize: 16 << 10 }
-const request = [':method', 'POST', ':scheme', 'http', ':path', '/x', ':authority', 'a']
-const open: { destroy(): void }[] = []
-
-afterEach(() => {
-  for (const one of open.splice(0)) one.destroy()
-})
-
-function pair(): { client: Http2Client; server: Http2Server } {
-  const [near, far] = duplexPair()
-  const server = new Http2Server(far, limits)
-  const client = new Http2Client(near, { streamWindow: 256 << 10, maxHeaderListSize: 16 << 10 })
-  open.push(client, server)
-  return { client, server }
-}
 
 /** A server, and the bytes of a client that does what it likes. */
 function raw() {

@@ -1,28 +1,12 @@
 import { once } from 'node:events'
 import { duplexPair } from 'node:stream'
-import { afterEach, expect, test } from 'vitest'
-import { Http2Client } from './client.ts'
+import { expect, test } from 'vitest'
+import { limits, open, pair, request } from '../../../test/unit/http2-pair.ts'
 import { errorCodes } from './errors.ts'
 import { flags, frameHeader, frameTypes, headerFrames, numberFrame, preface } from './frames.ts'
 import { encodeHeaders } from './hpack/encoder.ts'
 import { Http2Server } from './server.ts'
 import type { Http2Stream } from './stream.ts'
-
-const limits = { streamWindow: 256 << 10, maxConcurrentStreams: 10, maxHeaderListSize: 16 << 10 }
-const request = [':method', 'POST', ':scheme', 'http', ':path', '/x', ':authority', 'a']
-const open: { destroy(): void }[] = []
-
-afterEach(() => {
-  for (const one of open.splice(0)) one.destroy()
-})
-
-function pair(): { client: Http2Client; server: Http2Server } {
-  const [near, far] = duplexPair()
-  const server = new Http2Server(far, limits)
-  const client = new Http2Client(near, limits)
-  open.push(client, server)
-  return { client, server }
-}
 
 /** What is told of the end of a stream. */
 function endOf(stream: Http2Stream): string[] {

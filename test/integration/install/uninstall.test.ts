@@ -32,16 +32,20 @@ beforeEach(async () => {
   for (const { metadata } of await admin.list(resources.pods, { namespace })) await end(metadata?.name ?? '')
   for (const { object } of manifests(options)) await admin.apply(object)
   await node('without', true)
-  await admin.create(
+  await pod('agent', 'with')
+})
+
+/** One of a role, and named as it. */
+const pod = (role: string, nodeName: string): Promise<unknown> =>
+  admin.create(
     resources.pods,
     { namespace },
     {
       ...{ apiVersion: 'v1', kind: 'Pod' },
-      metadata: { name: 'agent', labels: { [labels.role]: 'agent' } },
-      spec: { nodeName: 'with', containers: [{ name: 'agent', image }] },
+      metadata: { name: role, labels: { [labels.role]: role } },
+      spec: { nodeName, containers: [{ name: role, image }] },
     },
   )
-})
 
 async function node(name: string, isReady: boolean): Promise<void> {
   await admin.apply({ apiVersion: 'v1', kind: 'Node', metadata: { name } })
@@ -137,15 +141,7 @@ test('where only the kinds of Builds are left, no node is cleaned', async () => 
 test('a namespace that pods of a node that is down keep is not waited for, and the node is named', async () => {
   await end('agent')
   await node('down', false)
-  await admin.create(
-    resources.pods,
-    { namespace },
-    {
-      ...{ apiVersion: 'v1', kind: 'Pod' },
-      metadata: { name: 'gateway', labels: { [labels.role]: 'gateway' } },
-      spec: { nodeName: 'down', containers: [{ name: 'gateway', image }] },
-    },
-  )
+  await pod('gateway', 'down')
   const created = { metadata: { annotations: { [annotations.namespaceCreated]: 'true' } } }
   await admin.patch(resources.namespaces, { name: namespace }, created)
   // Also the second one, for which nothing but the namespace is left.
