@@ -189,7 +189,8 @@ async function startWorker(
   const next = <T>(): Promise<T> => new Promise((resolve) => waiting.push(resolve as (answer: unknown) => void))
   const synced = next<{ synced: number }>()
   // As bin/insitu has them.
-  const heap = ['--initial-heap-size=64', '--heap-growing-percent=25', '--max-semi-space-size=2']
+  const young = ['--max-semi-space-size=2', '--no-parallel-scavenge']
+  const heap = ['--initial-heap-size=64', '--heap-growing-percent=25', ...young]
   const flags = ['--disable-warning=ExperimentalWarning', '--external-memory-accounted-in-global-limit', ...heap]
   const [program, ...args] = [...everywhere, 'node', ...flags, join(import.meta.dirname, 'worker.ts')]
   const child = await start(program, args, {
