@@ -46,7 +46,7 @@ export const benches: Record<
     load: async () => (await import('./builds.ts')).benchBuilds,
   },
   mirror: {
-    what: 'ordinary pulls with and without the mirror, its 404, bytes from another node; --only pull | 404 | peer | compress, --size of the big image (needs root)',
+    what: 'ordinary pulls with and without the mirror, its 404, bytes from another node; --only pull | 404 | peer | compress, or lab alone, --size of the big image (needs root)',
     load: async () => (await import('./mirror/mirror.ts')).benchMirror,
   },
   platforms: {

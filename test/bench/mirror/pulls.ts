@@ -31,58 +31,77 @@ export async function measurePulls(
   const unlimited = await setting.limit(link)
   const far = await measurePairs(setting, name, runs, progress)
   await unlimited()
-  const added = small.pairs.map(([plain, mirrored]) => mirrored - plain)
-  const [low, high] = interval(added)
-  progress(
-    `the mirror adds ${median(added).toFixed(2)} ms to a pull of ${layers} layers; with 95 % confidence ${low.toFixed(2)} to ${high.toFixed(2)}`,
-  )
-  const shares = (title: string, { pairs }: typeof big): Measurement[] => {
-    const whole = median(pairs.map(([plain]) => plain))
-    return [
-      ...rows(title, 'ms', pairs),
-      {
-        ...{ case: `${title}, what the mirror adds, low, median, high`, subject: withMirror, unit: '%' },
-        values: [low, median(added), high].map((milliseconds) => (100 * milliseconds) / whole),
-      },
-    ]
-  }
   return [
     ...rows('pull, small image', 'ms', small.pairs),
     ...rows('pull, small image, processor time of containerd and mirror', 'ms', [small.processor]),
-    ...shares(`pull, ${size} MiB`, big),
-    ...shares(`pull, ${size} MiB at ${link / 1000} Gbit/s`, far),
+    ...share(`pull, ${size} MiB`, small.pairs, big.pairs, progress),
+    ...share(`pull, ${size} MiB at ${link / 1000} Gbit/s`, small.pairs, far.pairs, progress),
   ]
 }
 
-type Pair = readonly [plain: number, mirrored: number]
+/** Milliseconds. */
+export type Pair = readonly [plain: number, mirrored: number]
+
+/** What the mirror adds, as many pulls of a small image say, beside what pulls of a big one take. */
+export function share(
+  title: string,
+  small: readonly Pair[],
+  big: readonly Pair[],
+  progress: BenchOptions['progress'],
+): Measurement[] {
+  const added = small.map(([plain, mirrored]) => mirrored - plain)
+  const [low, high] = interval(added)
+  progress(
+    `${title}: the mirror adds ${median(added).toFixed(2)} ms; with 95 % confidence ${low.toFixed(2)} to ${high.toFixed(2)}`,
+  )
+  const whole = median(big.map(([plain]) => plain))
+  return [
+    ...rows(title, 'ms', big),
+    {
+      ...{ case: `${title}, what the mirror adds, low, median, high`, subject: withMirror, unit: '%' },
+      values: [low, median(added), high].map((milliseconds) => (100 * milliseconds) / whole),
+    },
+  ]
+}
 
 async function measurePairs(setting: Setting, name: string, count: number, progress: BenchOptions['progress']) {
-  const pairs: Pair[] = []
   const processor = { [without]: 0, [withMirror]: 0 }
+  const pairs = await inPairs(name, count, progress, async (mirror, counts) => {
+    await setting.configure(mirror)
+    const before = await setting.processor()
+    const begun = performance.now()
+    await setting.pull(name)
+    const took = performance.now() - begun
+    const after = await setting.processor()
+    const used = after.containerd - before.containerd + (mirror ? after.mirror - before.mirror : 0)
+    if (counts) processor[mirror ? withMirror : without] += used / count
+    await setting.drop(name)
+    return took
+  })
+  return { pairs, processor: [processor[without], processor[withMirror]] as const }
+}
+
+/** In alternating order; the first pair warms caches and connections, and does not count. `pull` gives milliseconds. */
+export async function inPairs(
+  name: string,
+  count: number,
+  progress: BenchOptions['progress'],
+  pull: (mirror: boolean, counts: boolean) => Promise<number>,
+): Promise<readonly Pair[]> {
+  const pairs: Pair[] = []
   let said = Date.now()
-  // The first pair warms caches and connections.
   for (let i = -1; i < count; i += 1) {
     const took = new Map<boolean, number>()
-    for (const mirror of i % 2 === 0 ? [false, true] : [true, false]) {
-      await setting.configure(mirror)
-      const before = await setting.processor()
-      const begun = performance.now()
-      await setting.pull(name)
-      took.set(mirror, performance.now() - begun)
-      const after = await setting.processor()
-      const used = after.containerd - before.containerd + (mirror ? after.mirror - before.mirror : 0)
-      if (i >= 0) processor[mirror ? withMirror : without] += used / count
-      await setting.drop(name)
-    }
+    for (const mirror of i % 2 === 0 ? [false, true] : [true, false]) took.set(mirror, await pull(mirror, i >= 0))
     if (i >= 0) pairs.push([took.get(false) ?? Number.NaN, took.get(true) ?? Number.NaN])
     if (Date.now() - said < 10_000) continue
     said = Date.now()
     progress(`${name}: ${i + 1} of ${count} pairs`)
   }
-  return { pairs, processor: [processor[without], processor[withMirror]] as const }
+  return pairs
 }
 
-const rows = (name: string, unit: string, pairs: readonly Pair[]): Measurement[] => [
+export const rows = (name: string, unit: string, pairs: readonly Pair[]): Measurement[] => [
   { case: name, subject: without, unit, values: pairs.map(([plain]) => plain) },
   { case: name, subject: withMirror, unit, values: pairs.map(([, mirrored]) => mirrored) },
 ]

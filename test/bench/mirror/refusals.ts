@@ -61,5 +61,5 @@ const head = (agent: Agent, url: string): Promise<void> =>
     outgoing.end()
   })
 
-const quantile = (values: readonly number[], share: number): number =>
+export const quantile = (values: readonly number[], share: number): number =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] ?? Number.NaN
