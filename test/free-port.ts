@@ -8,7 +8,7 @@ const [lowest, above] = [15_000, 30_000]
  * Of so many ports one is for each of the processes that run tests at the same time: what is free for the one before its
  * program listens is free for the other one too.
  */
-const lanes = 8
+const lanes = 4
 const lane = Number(process.env['VITEST_POOL_ID'] ?? 0) % lanes
 
 /**
