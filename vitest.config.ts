@@ -8,6 +8,19 @@ class ByName extends BaseSequencer {
   }
 }
 
+/**
+ * Tests of the machine's only binfmt_misc, of its own network and /run, and of how fast a node frees its disk: a
+ * neighbour would change what they see. All others have what they change to themselves (namespaces, ports, directories).
+ */
+const alone = [
+  'test/integration/demo.test.ts',
+  'test/integration/disk/budget.test.ts',
+  'test/integration/h2spec.test.ts',
+  'test/integration/install/clean-node.test.ts',
+  'test/integration/local.test.ts',
+  'test/integration/platforms/*.test.ts',
+]
+
 // unit: pure, seconds, no root. integration: real containerd and buildkitd on this machine. cluster: the lab.
 export default defineConfig({
   test: {
@@ -25,6 +38,20 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
+          exclude: alone,
+          testTimeout: 120_000,
+          hookTimeout: 300_000,
+          // Most of their time they wait. A group of its own, because other projects have other numbers of workers.
+          maxWorkers: 2,
+          // Files whose tests only wait have them all wait at the same time.
+          maxConcurrency: 8,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'integration-alone',
+          include: alone,
           testTimeout: 120_000,
           hookTimeout: 300_000,
           fileParallelism: false,

@@ -5,6 +5,13 @@ import { createServer } from 'node:net'
 const [lowest, above] = [15_000, 30_000]
 
 /**
+ * Of so many ports one is for each of the processes that run tests at the same time: what is free for the one before its
+ * program listens is free for the other one too.
+ */
+const lanes = 4
+const lane = Number(process.env['VITEST_POOL_ID'] ?? 0) % lanes
+
+/**
  * Where the kernel's own begin: it gives those to whoever asks for any port, also for each connection that somebody opens.
  * A port from there may be another's before the program that it is meant for has started.
  */
@@ -20,7 +27,7 @@ export async function freePorts(count: number): Promise<number[]> {
   const found = new Set<number>()
   for (let tries = 0; found.size < count; tries += 1) {
     if (tries > 1000 + count) throw new Error('no port is free')
-    const port = lowest + Math.floor(Math.random() * room)
+    const port = lowest + Math.floor(Math.random() * Math.floor(room / lanes)) * lanes + lane
     if (await isFree(port)) found.add(port)
   }
   return [...found]

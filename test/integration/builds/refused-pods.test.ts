@@ -26,32 +26,37 @@ const running = (build: Build) => build.status?.conditions?.find(({ type }) => t
 const says = (name: string, text: string, namespace: string): Promise<Build> =>
   builds.seen(name, `says "${text}"`, ({ status }) => status?.message?.includes(text) === true, namespace)
 
-test('a pod that Pod Security refuses is said on the Build within seconds, which stays as it is', async () => {
-  const namespace = 'strict'
-  await builds.namespace(namespace)
-  const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' }
-  await builds.admin.patch(resources.namespaces, { name: namespace }, { metadata: { labels } })
-  const began = Date.now()
-  const before = [{ image: 'busybox', securityContext: { privileged: true, allowPrivilegeEscalation: true } }]
-  await builds.make('privileged', { source: { dockerfile: 'FROM a' }, steps: { before } }, namespace)
-  const build = await says('privileged', 'violates PodSecurity "restricted:latest"', namespace)
-  expect(Date.now() - began).toBeLessThan(30_000)
-  expect(build.status).toMatchObject({ phase: 'Starting', attempt: 1 })
-  // Not the pod's name, which is another one at every try.
-  expect(build.status?.message).toMatch(new RegExp(`^Job ${build.status?.job} gets no pod: forbidden: violates`))
-  expect(running(build)).toMatchObject({ status: 'False', reason: 'PodRefused', message: build.status?.message })
-  // What is as it was is not written again.
-  const { resourceVersion } = build.metadata ?? {}
-  await builds.make('wakes-the-controller', {
-    source: { dockerfile: 'FROM a' },
-    trigger: 'OnPull',
-    output: { names: ['a'] },
-  })
-  await builds.seen('wakes-the-controller', 'is looked at', ({ status }) => status !== undefined)
-  expect((await builds.get('privileged', namespace)).metadata?.resourceVersion).toBe(resourceVersion)
-})
+// Both at once, each in a namespace of its own: most of the time they wait for the Job controller to try again.
 
-test('a quota that is full is said, and when it is free the pod comes and the message goes', async () => {
+test.concurrent(
+  'a pod that Pod Security refuses is said on the Build within seconds, which stays as it is',
+  async () => {
+    const namespace = 'strict'
+    await builds.namespace(namespace)
+    const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' }
+    await builds.admin.patch(resources.namespaces, { name: namespace }, { metadata: { labels } })
+    const began = Date.now()
+    const before = [{ image: 'busybox', securityContext: { privileged: true, allowPrivilegeEscalation: true } }]
+    await builds.make('privileged', { source: { dockerfile: 'FROM a' }, steps: { before } }, namespace)
+    const build = await says('privileged', 'violates PodSecurity "restricted:latest"', namespace)
+    expect(Date.now() - began).toBeLessThan(30_000)
+    expect(build.status).toMatchObject({ phase: 'Starting', attempt: 1 })
+    // Not the pod's name, which is another one at every try.
+    expect(build.status?.message).toMatch(new RegExp(`^Job ${build.status?.job} gets no pod: forbidden: violates`))
+    expect(running(build)).toMatchObject({ status: 'False', reason: 'PodRefused', message: build.status?.message })
+    // What is as it was is not written again.
+    const { resourceVersion } = build.metadata ?? {}
+    await builds.make('wakes-the-controller', {
+      source: { dockerfile: 'FROM a' },
+      trigger: 'OnPull',
+      output: { names: ['a'] },
+    })
+    await builds.seen('wakes-the-controller', 'is looked at', ({ status }) => status !== undefined)
+    expect((await builds.get('privileged', namespace)).metadata?.resourceVersion).toBe(resourceVersion)
+  },
+)
+
+test.concurrent('a quota that is full is said, and when it is free the pod comes and the message goes', async () => {
   const namespace = 'full'
   await builds.namespace(namespace)
   const quota = { apiVersion: 'v1', kind: 'ResourceQuota', metadata: { name: 'none', namespace } }

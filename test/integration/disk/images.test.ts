@@ -26,7 +26,8 @@ beforeAll(async () => {
   await agent.ready()
   for (const tag of tags) await build(tag)
   await node.ctr(['images', 'label', name('pinned'), 'io.cri-containerd.pinned=pinned'])
-  const sleep = ['run', '--detach', '--snapshotter', 'overlayfs', name('running'), 'one', '/bin/sleep', '600']
+  // Its control group has its name, on the whole machine.
+  const sleep = ['run', '--detach', '--snapshotter', 'overlayfs', name('running'), 'kept-image', '/bin/sleep', '600']
   await node.ctr(sleep)
   // The kubelet's runtime names what it pulls, as after a delivery, by its digest too.
   await node.ctr(['images', 'tag', name('old'), `docker.io/test/app@${await digestOf(name('old'))}`])
@@ -104,9 +105,9 @@ it('under pressure they go too; what is pinned, runs, or is somebody else’s st
     await until('the images to go', async () => (await names()).length <= left.length)
     await until('a second try', () => keeper.reclaimed().some(({ step, bytes }) => step === 'images' && bytes > 40e6))
     expect(await names()).toEqual(left)
-    expect(await node.ctr(['tasks', 'exec', '--exec-id', 'look', 'one', '/bin/sh', '-c', 'echo fine'])).toContain(
-      'fine',
-    )
+    expect(
+      await node.ctr(['tasks', 'exec', '--exec-id', 'look', 'kept-image', '/bin/sh', '-c', 'echo fine']),
+    ).toContain('fine')
   } finally {
     await keeper.stop()
   }
