@@ -272,8 +272,9 @@ describe('the end of a Build leaves nothing', () => {
   let files: BuildFiles
   beforeAll(async () => {
     files = await serveFiles(net.host, {})
-    // These are looked at last: the first has a minute and a half for what it pushes, and others are tried meanwhile.
-    await build('half', { ...pushes('half', `${files.mute}/never:1`), timeout: '90s' })
+    // These are looked at later: the first has a minute for what it pushes, and others are tried meanwhile.
+    await build('half', { ...pushes('half', `${files.mute}/never:1`), timeout: '60s' })
+    await build('late', { ...slow('late', 6002), timeout: '20s' })
     const script = `trap 'exit 1' TERM; sleep 6006 & wait`
     const after = [{ name: 'wait', image: 'docker.io/library/busybox', command: ['sh', '-c', script] }]
     await build('vanished', { ...pushes('vanished'), steps: { after } })
@@ -293,7 +294,6 @@ describe('the end of a Build leaves nothing', () => {
   })
 
   it('when it takes longer than its timeout', async () => {
-    await build('late', { ...slow('late', 6002), timeout: '20s' })
     const { status } = await ended('late')
     expect(status?.conditions?.find((c) => c.type === 'Succeeded')).toMatchObject({ reason: 'Timeout' })
     await nothingLeft('late')
@@ -363,6 +363,8 @@ describe('the end of a Build leaves nothing', () => {
       onClaim(kept, 'good', 'true'),
       onClaim(deleted, 'bad', 'false'),
       onClaim(kept, 'broken', 'false', toStay),
+      onClaim(kept, 'endless', 'sleep 6004 && true'),
+      onClaim(deleted, 'timeless', 'sleep 6005 && true'),
     ])
     for (const [name, phase, claim, stays] of [
       ['good', 'Succeeded', kept, false],
@@ -380,8 +382,6 @@ describe('the end of a Build leaves nothing', () => {
       expect(found.status, JSON.stringify(found.status)).toMatchObject({ phase })
       expect(await has(claim, name), name).toBe(stays)
     }
-    await onClaim(kept, 'endless', 'sleep 6004 && true')
-    await onClaim(deleted, 'timeless', 'sleep 6005 && true')
     await waitFor(
       'their steps to run',
       async () => {
