@@ -102,7 +102,7 @@ async function gatewaysSay(condition: (metrics: string) => boolean): Promise<voi
       }
       return true
     },
-    { timeout: 150_000, interval: 2000 },
+    { timeout: 150_000, interval: 500 },
   )
 }
 
