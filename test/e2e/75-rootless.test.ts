@@ -13,16 +13,7 @@ import { silent } from '../lab/progress.ts'
 import { waitFor } from '../lab/wait.ts'
 import { startBuild } from './fixtures/background.ts'
 import { buildObject, condition, openBuilds } from './fixtures/builds.ts'
-import {
-  buildctl,
-  type BuildOptions,
-  ensureInstalled,
-  type Installed,
-  open,
-  ready,
-  repository,
-  temporary,
-} from './fixtures/insitu.ts'
+import { buildctl, type BuildOptions, type Installed, open, ready, repository, temporary } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
 import { type Publisher, startPublisher } from './fixtures/publisher.ts'
 import { publishThree } from './fixtures/publishes.ts'
@@ -53,8 +44,8 @@ afterAll(async () => {
   await insitu?.kubectl(['delete', 'pods', '-l', `e2e=${id}`, '--wait=false', '--ignore-not-found'])
   await insitu?.kubectl(['label', 'node', 'node2', `${labels.mode}-`])
   await door?.[Symbol.asyncDispose]()
+  // Who comes next installs again.
   await cli(['uninstall', '--delete-builds', '--grace', '1s'])
-  await ensureInstalled()
 })
 
 const image = (name: string): string => `${pushRegistry}/rootless/${id}-${name}:1`
