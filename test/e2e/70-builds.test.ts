@@ -274,8 +274,8 @@ describe('the end of a Build leaves nothing', () => {
   let files: BuildFiles
   beforeAll(async () => {
     files = await serveFiles(net.host, {})
-    // These are looked at later: the first has a minute for what it pushes, and others are tried meanwhile.
-    await build('half', { ...pushes('half', `${files.mute}/never:1`), timeout: '60s' })
+    // These are looked at last: the first has most of a minute for what it pushes, and others are tried meanwhile.
+    await build('half', { ...pushes('half', `${files.mute}/never:1`), timeout: '50s' })
     await build('late', { ...slow('late', 6002), timeout: '20s' })
     const script = `trap 'exit 1' TERM; sleep 6006 & wait`
     const after = [{ name: 'wait', image: 'docker.io/library/busybox', command: ['sh', '-c', script] }]
@@ -293,13 +293,6 @@ describe('the end of a Build leaves nothing', () => {
     expect((await ended('cancelled')).status).toMatchObject({ phase: 'Cancelled' })
     await nothingLeft('cancelled')
     await stepGone(6001)
-  })
-
-  it('when it takes longer than its timeout', async () => {
-    const { status } = await ended('late')
-    expect(status?.conditions?.find((c) => c.type === 'Succeeded')).toMatchObject({ reason: 'Timeout' })
-    await nothingLeft('late')
-    await stepGone(6002)
   })
 
   it('when it is deleted', async () => {
@@ -404,6 +397,13 @@ describe('the end of a Build leaves nothing', () => {
       timeout: 120_000,
     })
     expect(await deleted.content()).toBeUndefined()
+  })
+
+  it('when it takes longer than its timeout', async () => {
+    const { status } = await ended('late')
+    expect(status?.conditions?.find((c) => c.type === 'Succeeded')).toMatchObject({ reason: 'Timeout' })
+    await nothingLeft('late')
+    await stepGone(6002)
   })
 
   it('when it takes too long while it pushes: of two names the one that a registry has is said', async () => {
