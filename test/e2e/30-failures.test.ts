@@ -1,12 +1,21 @@
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { namespace } from '../../src/api/names.ts'
 import type { Finding } from '../../src/api/node-report.ts'
 import { labBuildkitdToml } from '../lab/buildkitd-toml.ts'
 import { waitFor } from '../lab/wait.ts'
-import { buildctl, configure, ensureInstalled, type Installed, recreateAgents, temporary } from './fixtures/insitu.ts'
+import {
+  applyInstall,
+  buildctl,
+  configure,
+  ensureInstalled,
+  type Installed,
+  recreateAgents,
+  restartAgents,
+  temporary,
+} from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 // Each case breaks the install in one way, wants a clear finding and no daemon, and the next one starts from a whole
@@ -14,17 +23,19 @@ import { portForward } from './fixtures/port-forward.ts'
 const id = randomBytes(3).toString('hex')
 let insitu: Installed
 
+/** Whether a test has changed more than the configuration. */
+let patched = false
+
 beforeAll(async () => {
   insitu = await ensureInstalled()
 })
 /** Agents that wait see a new ConfigMap when their kubelet looks again, a minute or so later: new ones read it at once. */
-async function makeWhole(): Promise<void> {
-  await configure(insitu, await labBuildkitdToml())
-  await recreateAgents(insitu)
-  await ensureInstalled()
-}
-beforeEach(makeWhole)
-afterAll(makeWhole)
+afterEach(async () => {
+  if (patched) await applyInstall(insitu)
+  else await configure(insitu, await labBuildkitdToml())
+  patched = false
+  await restartAgents(insitu)
+})
 
 /** Gives every agent a new configuration at once. */
 const reconfigure = async (toml: string): Promise<void> => {
@@ -34,6 +45,7 @@ const reconfigure = async (toml: string): Promise<void> => {
 
 /** JSON patch of the agents' DaemonSet. */
 const patch = async (operations: readonly object[]): Promise<void> => {
+  patched = true
   await insitu.kubectl([
     '-n',
     namespace,

@@ -102,7 +102,7 @@ async function gatewaysSay(condition: (metrics: string) => boolean): Promise<voi
       }
       return true
     },
-    { timeout: 150_000, interval: 2000 },
+    { timeout: 150_000, interval: 500 },
   )
 }
 
@@ -164,14 +164,14 @@ async function nodesWith(name: string): Promise<string[]> {
   return found.flat()
 }
 
-describe('a pod that connects with its service account', () => {
-  it('builds under the names of its namespace', async () => {
+describe.concurrent('a pod that connects with its service account', () => {
+  it('builds under the names of its namespace', async ({ expect }) => {
     const name = `reg.example.com/${red}/app:v1`
     const { phase, log } = await inPod(red, 'builder', ...build(name))
     expect(phase, log).toBe('Succeeded')
     expect(await nodesWith(name)).toHaveLength(1)
   })
-  it('is refused another name, with the rule, and the name is nowhere', async () => {
+  it('is refused another name, with the rule, and the name is nowhere', async ({ expect }) => {
     const name = `reg.example.com/${blue}/app:v1`
     const { phase, log } = await inPod(red, 'builder', ...build(name))
     expect(phase).toBe('Failed')
@@ -179,12 +179,12 @@ describe('a pod that connects with its service account', () => {
     expect(log).toContain('rule: tenant "teams": names')
     expect(await nodesWith(name)).toEqual([])
   })
-  it('is refused everything when it belongs to no tenant', async () => {
+  it('is refused everything when it belongs to no tenant', async ({ expect }) => {
     const { phase, log } = await inPod(blue, 'builder', ...build(`reg.example.com/${blue}/app:v1`))
     expect(phase).toBe('Failed')
     expect(log).toContain('belongs to no tenant')
   })
-  it('may not prune', async () => {
+  it('may not prune', async ({ expect }) => {
     const { phase, log } = await inPod(red, 'builder', 'prune')
     expect(phase).toBe('Failed')
     expect(log).toContain('rule: administrator')

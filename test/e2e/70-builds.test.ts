@@ -62,6 +62,11 @@ beforeAll(async () => {
   await enforce(insitu, namespace, 'restricted')
   await insitu.kubectl(['-n', ours, 'rollout', 'status', 'deployment/insitu-controller', '--timeout=120s'])
   shell = await pageShell(insitu, namespace, 'config/examples/builds', unique)
+  // Tests look at these later: what they take passes beside others.
+  await apply(await example('account.yaml'))
+  await apply(unique(await example('steps.yaml')).replaceAll('image: busybox', 'image: docker.io/library/busybox'))
+  await build('broken', { source: { dockerfile: 'FROM busybox\nRUN echo the disk is on fire && exit 3\n' } })
+  await build('stranger', { source: { dockerfile: 'FROM busybox' }, serviceAccountName: 'default' })
 })
 afterAll(async () => {
   await shell?.[Symbol.asyncDispose]()
@@ -137,7 +142,6 @@ describe('a Build', () => {
   })
 
   it('runs containers before and after, in order, in one workspace', async () => {
-    await apply(unique(await example('steps.yaml')).replaceAll('image: busybox', 'image: docker.io/library/busybox'))
     const { status } = await ended('with-steps')
     expect(status, JSON.stringify(status)).toMatchObject({ phase: 'Succeeded' })
     expect(await kubectl('logs', `job/${status?.job}`, '-c', 'tell')).toContain('built with the answer 42')
@@ -145,7 +149,6 @@ describe('a Build', () => {
   })
 
   it('that fails says its last lines', async () => {
-    await build('broken', { source: { dockerfile: 'FROM busybox\nRUN echo the disk is on fire && exit 3\n' } })
     const { status } = await ended('broken')
     expect(status).toMatchObject({ phase: 'Failed', attempt: 1 })
     expect(status?.message).toContain('the disk is on fire')
@@ -173,7 +176,6 @@ describe('a Build', () => {
   })
 
   it('of an account that may not build says what is missing', async () => {
-    await build('stranger', { source: { dockerfile: 'FROM busybox' }, serviceAccountName: 'default' })
     expect((await ended('stranger')).status?.message).toContain('--clusterrole=insitu-builder')
   })
 })
@@ -272,8 +274,9 @@ describe('the end of a Build leaves nothing', () => {
   let files: BuildFiles
   beforeAll(async () => {
     files = await serveFiles(net.host, {})
-    // These are looked at last: the first has a minute and a half for what it pushes, and others are tried meanwhile.
-    await build('half', { ...pushes('half', `${files.mute}/never:1`), timeout: '90s' })
+    // These are looked at last: the first has most of a minute for what it pushes, and others are tried meanwhile.
+    await build('half', { ...pushes('half', `${files.mute}/never:1`), timeout: '50s' })
+    await build('late', { ...slow('late', 6002), timeout: '20s' })
     const script = `trap 'exit 1' TERM; sleep 6006 & wait`
     const after = [{ name: 'wait', image: 'docker.io/library/busybox', command: ['sh', '-c', script] }]
     await build('vanished', { ...pushes('vanished'), steps: { after } })
@@ -290,14 +293,6 @@ describe('the end of a Build leaves nothing', () => {
     expect((await ended('cancelled')).status).toMatchObject({ phase: 'Cancelled' })
     await nothingLeft('cancelled')
     await stepGone(6001)
-  })
-
-  it('when it takes longer than its timeout', async () => {
-    await build('late', { ...slow('late', 6002), timeout: '20s' })
-    const { status } = await ended('late')
-    expect(status?.conditions?.find((c) => c.type === 'Succeeded')).toMatchObject({ reason: 'Timeout' })
-    await nothingLeft('late')
-    await stepGone(6002)
   })
 
   it('when it is deleted', async () => {
@@ -363,6 +358,8 @@ describe('the end of a Build leaves nothing', () => {
       onClaim(kept, 'good', 'true'),
       onClaim(deleted, 'bad', 'false'),
       onClaim(kept, 'broken', 'false', toStay),
+      onClaim(kept, 'endless', 'sleep 6004 && true'),
+      onClaim(deleted, 'timeless', 'sleep 6005 && true'),
     ])
     for (const [name, phase, claim, stays] of [
       ['good', 'Succeeded', kept, false],
@@ -380,8 +377,6 @@ describe('the end of a Build leaves nothing', () => {
       expect(found.status, JSON.stringify(found.status)).toMatchObject({ phase })
       expect(await has(claim, name), name).toBe(stays)
     }
-    await onClaim(kept, 'endless', 'sleep 6004 && true')
-    await onClaim(deleted, 'timeless', 'sleep 6005 && true')
     await waitFor(
       'their steps to run',
       async () => {
@@ -402,6 +397,13 @@ describe('the end of a Build leaves nothing', () => {
       timeout: 120_000,
     })
     expect(await deleted.content()).toBeUndefined()
+  })
+
+  it('when it takes longer than its timeout', async () => {
+    const { status } = await ended('late')
+    expect(status?.conditions?.find((c) => c.type === 'Succeeded')).toMatchObject({ reason: 'Timeout' })
+    await nothingLeft('late')
+    await stepGone(6002)
   })
 
   it('when it takes too long while it pushes: of two names the one that a registry has is said', async () => {

@@ -10,12 +10,12 @@ import { ensureInstalled, type Installed } from './fixtures/insitu.ts'
 
 const id = randomBytes(3).toString('hex')
 const limits = { perNamespace: 3, perNode: 2 }
-/** Twenty Builds and ten; every fifth names node1. */
+/** Sixteen Builds and eight; every fifth names node1. */
 const crowd = [
-  { namespace: `crowd-${id}-a`, count: 20 },
-  { namespace: `crowd-${id}-b`, count: 10 },
+  { namespace: `crowd-${id}-a`, count: 16 },
+  { namespace: `crowd-${id}-b`, count: 8 },
 ] as const
-const total = 30
+const total = 24
 const names = (count: number): string[] => Array.from({ length: count }, (_, i) => `b-${i + 1}`)
 const namesNode = (name: string): boolean => Number(name.slice(2)) % 5 === 0
 let insitu: Installed

@@ -13,16 +13,7 @@ import { silent } from '../lab/progress.ts'
 import { waitFor } from '../lab/wait.ts'
 import { startBuild } from './fixtures/background.ts'
 import { buildObject, condition, openBuilds } from './fixtures/builds.ts'
-import {
-  buildctl,
-  type BuildOptions,
-  ensureInstalled,
-  type Installed,
-  open,
-  ready,
-  repository,
-  temporary,
-} from './fixtures/insitu.ts'
+import { buildctl, type BuildOptions, type Installed, open, ready, repository, temporary } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
 import { type Publisher, startPublisher } from './fixtures/publisher.ts'
 import { publishThree } from './fixtures/publishes.ts'
@@ -53,8 +44,8 @@ afterAll(async () => {
   await insitu?.kubectl(['delete', 'pods', '-l', `e2e=${id}`, '--wait=false', '--ignore-not-found'])
   await insitu?.kubectl(['label', 'node', 'node2', `${labels.mode}-`])
   await door?.[Symbol.asyncDispose]()
+  // Who comes next installs again.
   await cli(['uninstall', '--delete-builds', '--grace', '1s'])
-  await ensureInstalled()
 })
 
 const image = (name: string): string => `${pushRegistry}/rootless/${id}-${name}:1`
@@ -201,7 +192,8 @@ describe('a service that publishes models, with Jobs of its own (config/examples
   })
 })
 
-describe('both modes in one cluster', () => {
+// One waits for a kubelet that tries again; the others have their turn meanwhile.
+describe.concurrent('both modes in one cluster', () => {
   beforeAll(async () => {
     await insitu.kubectl(['label', 'node', 'node2', `${labels.mode}=rootless`])
     await cli(['install', '--mode', 'mixed', '--allow-plaintext', '127.0.0.0/8'])
@@ -209,7 +201,7 @@ describe('both modes in one cluster', () => {
     door = await portForward(insitu.lab)
   })
 
-  it('the label of the node says which agent it gets', async () => {
+  it('the label of the node says which agent it gets', async ({ expect }) => {
     const modes = [...(await insitu.agents())].map(
       ([node, { report }]) => [node, { mode: report?.mode, containerd: report?.containerd }] as const,
     )
@@ -221,7 +213,9 @@ describe('both modes in one cluster', () => {
     })
   })
 
-  it('preflight says what the kernel, a seccomp profile and Pod Security "restricted" lack, in a pod as the agent has it', async () => {
+  it('preflight says what the kernel, a seccomp profile and Pod Security "restricted" lack, in a pod as the agent has it', async ({
+    expect,
+  }) => {
     const path = 'jsonpath={.spec.template.spec}'
     const text = await insitu.kubectl(['-n', namespace, 'get', 'ds', rootlessAgent, '-o', path])
     const { containers, volumes, securityContext, ...rest } = JSON.parse(text) as Agent
@@ -265,7 +259,9 @@ describe('both modes in one cluster', () => {
     expect(restricted).toContain('pod-security.kubernetes.io/enforce: baseline')
   })
 
-  it('a pull on a node without a mirror has the image built and pushed, and the pod starts; without push the Build says so', async () => {
+  it('a pull on a node without a mirror has the image built and pushed, and the pod starts; without push the Build says so', async ({
+    expect,
+  }) => {
     await using home = await openBuilds(insitu, `lazy-${id}`)
     const lazy = (name: string, output: object) => {
       const dockerfile = `FROM busybox\nCMD ["echo", "${name} of ${id}"]\n`
@@ -292,7 +288,7 @@ describe('both modes in one cluster', () => {
     expect(condition(unserved, 'Accepted')?.message).toContain('the image has to be pushed')
   })
 
-  it('an image that stays is built where it can, and nowhere else', async () => {
+  it('an image that stays is built where it can, and nowhere else', async ({ expect }) => {
     const name = `registry.example.test/${id}/stays:1`
     const built = await build(`FROM busybox\nLABEL name=${id}-stays`, { name })
     expect(built.stderr).toMatch(/\[insitu\] node node[13]:/)

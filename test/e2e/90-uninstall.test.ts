@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { writeFile } from 'node:fs/promises'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { beforeAll, expect, it } from 'vitest'
 import { namespace } from '../../src/api/names.ts'
 import { run, type RunResult } from '../../src/kernel/process/run.ts'
 import { labBuildkitdToml } from '../lab/buildkitd-toml.ts'
@@ -18,9 +18,6 @@ beforeAll(async () => {
   const lab = await ensureLab({ nodes: 2 })
   await buildInsituImage(silent)
   insitu = open(lab)
-})
-afterAll(async () => {
-  await ensureInstalled()
 })
 
 const cli = (args: readonly string[], allow: readonly number[] = []): Promise<RunResult> =>

@@ -118,21 +118,30 @@ export async function ensureImages(
   registry: string,
   progress: Progress = silent,
 ): Promise<void> {
-  for (const recipe of recipes) {
-    const inputs = await recipe.inputs()
-    const key = await hashOf(inputs.files, [JSON.stringify(recipe.config), ...(inputs.texts ?? [])])
-    const layout = join(cacheDir, 'images', `${recipe.repository.replaceAll('/', '-')}-${recipe.tags[0]}-${key}`)
-    if (!existsSync(layout)) {
-      await withLock('base', async () => {
-        // Another command may have made it while this one waited.
-        if (existsSync(layout)) return
-        await make(recipe, layout)
-        progress.step(`made ${recipe.repository}:${recipe.tags[0]}`)
-      })
-    }
+  const images = await Promise.all(recipes.map(async (recipe) => ({ recipe, layout: await layoutOf(recipe) })))
+  const missing = () => images.filter(({ layout }) => !existsSync(layout))
+  if (missing().length > 0) {
+    await withLock('base', async () => {
+      // Another command may have made some while this one waited. All at once: one waits for a mirror, another computes.
+      const made = await Promise.allSettled(
+        missing().map(async ({ recipe, layout }) => {
+          await make(recipe, layout)
+          progress.step(`made ${recipe.repository}:${recipe.tags[0]}`)
+        }),
+      )
+      for (const one of made) if (one.status === 'rejected') throw one.reason
+    })
+  }
+  for (const { recipe, layout } of images) {
     const image = JSON.parse(await readFile(join(layout, 'image.json'), 'utf8')) as Manifest | Index
     for (const tag of recipe.tags) await pushImage(layout, image, registry, recipe.repository, tag)
   }
+}
+
+async function layoutOf(recipe: Recipe): Promise<string> {
+  const inputs = await recipe.inputs()
+  const key = await hashOf(inputs.files, [JSON.stringify(recipe.config), ...(inputs.texts ?? [])])
+  return join(cacheDir, 'images', `${recipe.repository.replaceAll('/', '-')}-${recipe.tags[0]}-${key}`)
 }
 
 const make = (recipe: Recipe, layout: string): Promise<void> =>

@@ -82,7 +82,12 @@ function buildkitFiles(): Record<string, string> {
   return files
 }
 
-async function ensureDebian(): Promise<string> {
+let making: Promise<string> | undefined
+
+/** Two images are made of it, at once. */
+const ensureDebian = (): Promise<string> => (making ??= makeDebian())
+
+async function makeDebian(): Promise<string> {
   if (existsSync(rootfs)) return rootfs
   await makeFolder(rootfs, async (root) => {
     const targets = await aptTargets()

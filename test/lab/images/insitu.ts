@@ -65,14 +65,17 @@ async function build(progress: Progress): Promise<{ name: string; tar: string }>
   const state = readState()
   if (state) {
     const lab = openLab()
-    for (const node of lab.nodes) {
-      const fitting = state.foreign.includes(node) ? await foreignImage(tar) : tar
-      const digest = await tarDigest(fitting)
-      const { stdout } = await lab.exec(node, ['ctr', '-n', 'k8s.io', 'images', 'ls', `name==${name}`])
-      if (stdout.includes(digest)) continue
-      await lab.load(fitting, [node])
-      progress.step(`loaded into ${node}`)
-    }
+    const foreign = state.foreign.length > 0 ? await foreignImage(tar) : tar
+    await Promise.all(
+      lab.nodes.map(async (node) => {
+        const fitting = state.foreign.includes(node) ? foreign : tar
+        const digest = await tarDigest(fitting)
+        const { stdout } = await lab.exec(node, ['ctr', '-n', 'k8s.io', 'images', 'ls', `name==${name}`])
+        if (stdout.includes(digest)) return
+        await lab.load(fitting, [node])
+        progress.step(`loaded into ${node}`)
+      }),
+    )
   }
   return { name, tar }
 }
