@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { restartKubelet } from '../lab/kubelet.ts'
 import { waitFor } from '../lab/wait.ts'
 import { buildctl, ensureInstalled, type Installed, restartAgents, temporary } from './fixtures/insitu.ts'
-import { podSays, runPod } from './fixtures/pods.ts'
+import { podSays, podStatus, runPod } from './fixtures/pods.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 const id = randomBytes(3).toString('hex')
@@ -134,6 +134,25 @@ it('holds a pod that is applied before its build ends, and starts it when the bu
   expect(pod.late).toBeLessThan(2000)
   expect(pod.says).toBe('at last')
   expect(pod.events).not.toMatch(/ErrImagePull|BackOff|Failed/)
+})
+
+it('names a pod that was backing off before its build began, and when its kubelet tries again; then it starts', async () => {
+  const name = image('early')
+  const pod = await startPod(name, 'Always')
+  await waitFor(
+    'the kubelet to back off',
+    async () => (await podStatus(insitu, pod)).waiting === 'ImagePullBackOff' || undefined,
+    { timeout: 60_000 },
+  )
+  const { stderr } = await build(name, 'in the end')
+  const said = /pod (\S+) on node (\S+) was already in back-off .*tries again at ([\d:]{8}) UTC/.exec(stderr)
+  expect(said?.slice(1, 3)).toEqual([`default/${pod}`, 'node2'])
+  expect(await says(pod)).toBe('in the end')
+  // The kubelet looks at the pod every ten to fifteen seconds, and the times of both are whole seconds.
+  const { startedAt = 0 } = await podStatus(insitu, pod)
+  const today = Date.parse(`${new Date().toISOString().slice(0, 11)}${said?.[3]}Z`)
+  const due = today > Date.now() ? today - 86_400_000 : today
+  expect(startedAt).toBeGreaterThanOrEqual(due - 1000)
 })
 
 it('is reachable on the loopback of its node only, and known to containerd while the agent is there', async () => {
