@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { createProgram } from '../../../src/cli/cli.ts'
@@ -86,7 +86,14 @@ describe('programs of the repository that the documentation names', () => {
       [...rest.matchAll(/--only ([a-z]+)/g)].map(([, part = '']) => ({ name, part })),
     )
     expect(parts.length).toBeGreaterThan(3)
-    const wrong = parts.filter(({ name, part }) => !read(`test/bench/${name}.ts`).includes(`'${part}'`))
+    // A benchmark is a file, or a folder with one of its name.
+    const bench = (name: string): string =>
+      read(
+        existsSync(join(repository, `test/bench/${name}.ts`))
+          ? `test/bench/${name}.ts`
+          : `test/bench/${name}/${name}.ts`,
+      )
+    const wrong = parts.filter(({ name, part }) => !bench(name).includes(`'${part}'`))
     expect(wrong).toEqual([])
   })
 
