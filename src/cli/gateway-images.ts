@@ -78,6 +78,7 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
     return agent && address(agent)
   }
   const drains = (node: string): boolean => agents().get(node)?.draining ?? false
+  const platform = (node: string): string | undefined => view().nodes.get(node)?.platform
   const index = createImageIndex()
   const ordinary = createOrdinaryImages()
   const inProgress = createInProgress()
@@ -110,7 +111,7 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
     index,
     ordinary,
     inProgress,
-    ...{ peer, drains, load: running },
+    ...{ peer, drains, platform, load: running },
     assigned: (...of) => assignments.source(...of),
     crowded: (node, name) => othersWait(view(), node, name),
   })
@@ -134,7 +135,10 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
     tell: (node, names) => calls.wanted(node, names),
   })
   const reachable = (node: string): boolean => agents().get(node)?.ready ?? false
-  const rescue = createRescue({ index, inProgress, view: { waitingFor }, agents: calls, reachable, wake, logger })
+  const rescue = createRescue({
+    ...{ index, inProgress, view: { waitingFor }, agents: calls },
+    ...{ reachable, platform, wake, logger },
+  })
   return {
     images: createImageWork({
       ...{ index, inProgress, agents: calls, config, logger, wake },

@@ -48,3 +48,23 @@ test('an image that takes long is brought to a node once, and its pod is woken w
   await second
   expect(woken).toEqual(['n2'])
 })
+
+test('the node is told of nodes of its own platform first, however many others have the image', async () => {
+  const index = createImageIndex()
+  for (let i = 0; i < 9; i += 1) index.add(`amd${i}`, image)
+  index.add('arm', image)
+  const told: (readonly string[])[] = []
+  const rescue = createRescue({
+    ...{ index, inProgress: createInProgress(), reachable: () => true, interval: 3_600_000 },
+    view: { waitingFor: () => new Set([pod]) },
+    platform: (node) => (node.startsWith('amd') ? 'linux/amd64' : 'linux/arm64'),
+    agents: {
+      pull: (_node: string, _image: BuiltImage, peers: readonly string[]) => Promise.resolve(void told.push(peers)),
+    } as unknown as AgentCalls,
+    wake: () => Promise.resolve(),
+    logger: createLogger({ level: 'silent' }),
+  })
+  onTestFinished(() => rescue.stop())
+  await rescue.look()
+  expect(told).toEqual([['arm', 'amd0', 'amd1', 'amd2']])
+})

@@ -1,6 +1,7 @@
 import type { BuiltImage } from '../../api/images.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
+import { chooseByPlatform, type PlatformOf } from '../images/by-platform.ts'
 import type { ImageIndex } from '../images/index.ts'
 import type { InProgress } from '../images/in-progress.ts'
 import type { ClusterView } from '../placement/cluster.ts'
@@ -14,6 +15,8 @@ export interface RescueOptions {
   readonly agents: AgentCalls
   /** Whether the node has an agent that can be asked. */
   readonly reachable: (node: string) => boolean
+  /** A node is told of those of its own platform first. */
+  readonly platform?: PlatformOf
   readonly wake: (node: string, images: readonly string[]) => Promise<void>
   readonly logger: Logger
   /** Milliseconds between two looks. Default 1,000. */
@@ -23,12 +26,16 @@ export interface RescueOptions {
   readonly now?: () => number
 }
 
+/** So many nodes that have an image are named to the one that gets it. */
+const mostPeers = 4
+
 /**
  * Pods that wait on a node for an image that another node has, without any build: the image is brought there and the
  * pod is woken.
  */
 export function createRescue(options: RescueOptions): { look(): Promise<void>; stop(): void } {
   const { index, inProgress, view, agents, logger, interval = 1000, again = 30_000, now = Date.now } = options
+  const { platform = () => undefined } = options
   const tried = new Map<string, number>()
   /** Nodes and names that are being brought there: a large image takes longer than a try. */
   const running = new Set<string>()
@@ -57,7 +64,8 @@ export function createRescue(options: RescueOptions): { look(): Promise<void>; s
     running.add(key)
     try {
       if (!holders.includes(node)) {
-        await agents.pull(node, image, holders.slice(0, 4), () => undefined, stopping.signal)
+        const peers = chooseByPlatform(holders, mostPeers, platform(node), platform)
+        await agents.pull(node, image, peers, () => undefined, stopping.signal)
         index.add(node, image)
         logger.info({ node, image }, 'a pod waited for an image that another node has: it was brought there')
       }

@@ -50,6 +50,40 @@ test('a node that was told where to get an image from hears of that node first',
   expect(found).toMatchObject({ peers: [{ node: 'n2' }, { node: 'n1' }, { node: 'n3' }] })
 })
 
+/** 20 nodes that have the image, of which the last is arm64; who asks is told of some of them. */
+function mixed(more: Partial<LookupOptions> = {}): (asking: string) => Promise<readonly string[]> {
+  const index = createImageIndex()
+  for (let i = 0; i < 19; i += 1) index.add(`amd${i}`, image)
+  index.add('arm0', image)
+  const lookups = createLookups({
+    ...{ index, inProgress: createInProgress(), load: () => 0, random: () => 0 },
+    peer: (node) => ({ node, host: node, port: 1 }),
+    platform: (node) => (node.startsWith('new') ? undefined : `linux/${node.slice(0, 3)}64`),
+    ...more,
+  })
+  return async (asking) => {
+    const found = await lookups.lookup({ name }, asking, 0, never)
+    return found.state === 'here' ? found.peers.map(({ node }) => node) : []
+  }
+}
+
+test('nodes of its own platform are named first to a node: of many, only they may have what it needs of an index', async () => {
+  const peers = await mixed()('arm9')
+  expect(peers).toEqual(['arm0', 'amd0', 'amd1', 'amd2', 'amd3', 'amd4', 'amd5', 'amd6'])
+  const drains = (node: string): boolean => node === 'arm0'
+  expect((await mixed({ drains })('arm9'))[0], 'also where it is being stopped').toBe('arm0')
+  const others = (node: string): number => Number(node === 'arm0')
+  expect((await mixed({ load: others })('arm9'))[0], 'or is the busiest').toBe('arm0')
+  expect((await mixed({ assigned: () => 'amd7' })('arm9')).slice(0, 2), 'but for a decision').toEqual(['amd7', 'arm0'])
+})
+
+test('one node of each other platform is named too: a build there may want that platform of a base', async () => {
+  const amd = ['amd0', 'amd1', 'amd2', 'amd3', 'amd4', 'amd5', 'amd6']
+  expect(await mixed()('amd99')).toEqual([...amd, 'arm0'])
+  expect(await mixed()('new'), 'also to a node of which nothing is known').toEqual([...amd, 'arm0'])
+  expect(await mixed({ platform: () => undefined })('arm9')).toEqual([...amd, 'amd7'])
+})
+
 test('a name being built is building, and whoever waits is answered when the build has ended', async () => {
   const { index, builds, lookups } = parts()
   const build = builds.begin([name])

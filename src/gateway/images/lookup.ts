@@ -1,4 +1,5 @@
 import type { BuiltImage, Lookup, Peer } from '../../api/images.ts'
+import { chooseByPlatform, type PlatformOf } from './by-platform.ts'
 import type { ImageIndex } from './index.ts'
 import type { Pulls } from '../on-pull/pulls.ts'
 import type { InProgress } from './in-progress.ts'
@@ -20,7 +21,9 @@ export interface LookupOptions {
   readonly peer: (node: string) => Peer | undefined
   /** How busy a node is: those with less come first. */
   readonly load: (node: string) => number
-  /** Nodes whose agent is being stopped come last: it may end while it gives the image. */
+  /** Nodes of the asking one's platform come first. */
+  readonly platform?: PlatformOf
+  /** Nodes whose agent is being stopped come last of their platform: it may end while it gives the image. */
   readonly drains?: (node: string) => boolean
   /** The node from which this one should get the image, where somebody decided that. */
   readonly assigned?: (asking: string, image: BuiltImage) => string | undefined
@@ -58,19 +61,24 @@ const mostAsked = 64
 
 export function createLookups(options: LookupOptions): Lookups {
   const { index, inProgress, peer, load, drains = () => false, random = Math.random } = options
+  const { platform = () => undefined } = options
   let held = 0
 
   const peersOf = (image: BuiltImage, asking: string): readonly Peer[] => {
     const first = options.assigned?.(asking, image)
     return inOrder(index.holders(image), asking, first)
   }
-  const inOrder = (nodes: readonly string[], asking: string, first?: string): readonly Peer[] =>
-    nodes
-      .filter((node) => node !== asking)
+  const inOrder = (nodes: readonly string[], asking: string, first?: string): readonly Peer[] => {
+    const sorted = nodes
+      .filter((node) => node !== asking && peer(node))
       .map((node) => ({ node, last: Number(drains(node)), order: node === first ? -1 : load(node) + random() }))
       .toSorted((a, b) => a.last - b.last || a.order - b.order)
-      .flatMap(({ node }) => peer(node) ?? [])
-      .slice(0, mostPeers)
+      .map(({ node }) => node)
+    const own = platform(asking)
+    // The node that somebody decided on stays the first.
+    const of: PlatformOf = (node) => (node === first ? own : platform(node))
+    return chooseByPlatform(sorted, mostPeers, own, of).flatMap((node) => peer(node) ?? [])
+  }
 
   const here = (image: BuiltImage | undefined, asking: string): Lookup =>
     image ? { state: 'here', image, peers: peersOf(image, asking) } : { state: 'none' }

@@ -45,6 +45,7 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
   const holds: Hold<unknown>[] = []
   let build: Build | undefined
   let outcome: Outcome = { outcome: 'refused' }
+  let before: BuildInProgress | undefined
   try {
     for (const id of sessionsOfSolve(request)) holds.push(claimSession(context, call, id))
     build = await bindBuild(context, call, request, facts, holds, asked)
@@ -52,16 +53,18 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
     const onBegun = (): void => void (begun = context.now())
     const { split } = build
     let end = split && (await solveParts(context, call, { build, split, request, onBegun }))
-    if (end === 'fallback') {
+    if (end?.kind === 'fallback') {
+      before = end.inProgress
       build = await bindToOne(context, call, build, { request, facts, asked, holds })
       const own = { ...asked, request: { ...request, ref: build.ref ?? request.ref } }
-      end = await relayTo(build, context, call, own, facts, onBegun)
+      end = await relayTo(build, context, call, own, facts, onBegun, before)
     } else {
       end ??= await relayTo(build, context, call, asked, facts, onBegun)
     }
     outcome = describeEnd(end)
   } catch (error) {
     outcome = { outcome: 'refused', error: describeError(error) }
+    before?.ended(describeError(error))
     build?.begun.reject(error)
     build?.fallback?.build.reject(error)
     throw error
@@ -80,6 +83,7 @@ const keepHint = '[insitu] nothing is kept but the build cache; to keep the imag
 /** What a daemon says of a ref that it has a build of: BuildKit v0.33.1, solver/jobs.go. */
 const refTaken = (ref: string): string => `job ID ${ref} exists`
 
+/** @param before what those who wait for the names have waited for so far: it ends without a moment between. */
 async function relayTo(
   build: Build,
   context: RelayContext,
@@ -87,6 +91,7 @@ async function relayTo(
   asked: Asked,
   facts: SolveFacts,
   onBegun: () => void,
+  before?: BuildInProgress,
 ): Promise<PumpEnd> {
   const { node, placement } = build
   const { request } = asked
@@ -95,6 +100,7 @@ async function relayTo(
   let release = (): void => undefined
   let failure: string | undefined = 'it was given up'
   const inProgress = placement && context.images?.begin(facts.images)
+  before?.ended('it was given up')
   try {
     if (!facts.probe) release = await waitForTurn(context, call, build)
     const proxy = await proxyOf(context, build)

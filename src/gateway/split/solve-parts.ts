@@ -39,16 +39,18 @@ export interface SplitSolve {
   readonly onBegun: () => void
 }
 
+/** Nothing is answered and nothing runs any more: one node is to build all of it. */
+export interface FellBack {
+  readonly kind: 'fallback'
+  /** Still there for who waits for the names; to be ended when the build of the one node has its own. */
+  readonly inProgress: BuildInProgress | undefined
+}
+
 /**
  * Control/Solve of a split build: each part on its node, all at the same time, and the index of what they made. The
  * client gets one answer: the first thing that went wrong, else the index.
- * @returns `fallback`: nothing is answered and nothing runs any more, one node is to build all of it.
  */
-export async function solveParts(
-  context: RelayContext,
-  client: Call,
-  solve: SplitSolve,
-): Promise<PumpEnd | 'fallback'> {
+export async function solveParts(context: RelayContext, client: Call, solve: SplitSolve): Promise<PumpEnd | FellBack> {
   const { build, split } = solve
   // A client without its session waits for a build that waits for the session.
   const { lost } = split.session ?? {}
@@ -73,7 +75,7 @@ export async function solveParts(
     const schemes = schemesOf(context, call, split)
     const responses = await solveAll(context, call, { ...solve, onBegun })
     over()
-    if (build.fallback?.taken.aborted === true) return 'fallback'
+    if (build.fallback?.taken.aborted === true) return { kind: 'fallback', inProgress }
     const index = await finish(context, call, solve, responses, schemes)
     // From here on the names are those of a build that is there, whatever becomes of its deliveries.
     asked = undefined
@@ -97,7 +99,6 @@ export async function solveParts(
     const { code } = statusOf(error)
     return { kind: 'status', code, message: error instanceof DaemonRefusal ? error.message : describeError(error) }
   } finally {
-    inProgress?.ended('it was given up')
     over()
     for (const end of ended) end()
   }
