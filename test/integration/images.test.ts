@@ -87,13 +87,18 @@ const buildctl = (args: readonly string[]) =>
   node.run(tool('buildctl'), ['--addr', 'unix:///run/buildkit.sock', ...args])
 
 /** Builds past the door: straight at the daemon. @returns the digest. */
-async function buildPast(name: string, what: string, output = `type=image,name=${name},unpack=true`): Promise<string> {
+async function buildPast(
+  name: string,
+  what: string,
+  output = `type=image,name=${name},unpack=true`,
+  more: readonly string[] = [],
+): Promise<string> {
   const context = join(node.directory, 'context')
   const metadata = join(node.directory, 'metadata.json')
   const result = await buildctl([
     ...['build', '--progress', 'plain', '--frontend', 'dockerfile.v0', '--local', `context=${context}`],
     ...['--local', `dockerfile=${context}`, '--opt', `build-arg:WHAT=${what}`, '--output', output],
-    ...['--metadata-file', metadata],
+    ...['--metadata-file', metadata, ...more],
   ])
   expect(result.code, result.stderr).toBe(0)
   return (JSON.parse(await readFile(metadata, 'utf8')) as Record<string, string>)['containerimage.digest'] ?? ''
@@ -193,7 +198,7 @@ it('knows what an image was built on, and who did, for as long as the node has i
 
 describe('an image whose platforms are on several nodes', () => {
   const index = async (name: string, what: string) => {
-    await buildPast(name, what)
+    await buildPast(name, what, undefined, ['--opt', 'insitu.part=linux/amd64'])
     const said = JSON.parse(await readFile(join(node.directory, 'metadata.json'), 'utf8')) as Record<string, object>
     const own = { ...said['containerimage.descriptor'], platform: { os: 'linux', architecture: 'amd64' } }
     const other = { ...own, digest: `sha256:${'7'.repeat(64)}`, platform: { os: 'linux', architecture: 's390x' } }
@@ -215,6 +220,25 @@ describe('an image whose platforms are on several nodes', () => {
       (await criImages()).some(({ tags, pinned }) => pinned && tags.includes(name)),
     )
     // The same again, as after a gateway that asked twice.
+    expect(await built.built([{ name, digest: shared.digest, version: ++version }], shared)).toEqual(nothing)
+    await pointsTo(name, shared.digest)
+  })
+
+  it('gives the name back until its other parts are there, which is not reported, and has it then', async () => {
+    const [name, other] = [`${registry}/shared:again`, `${registry}/shared:other`]
+    const builtOver = (): number => Number(/put_backs_total\{kind="built"\} (\d+)/.exec(part?.metrics?.() ?? '')?.[1])
+    const reported = (digest: string): boolean =>
+      part?.findings?.().some(({ message }) => message.startsWith(`${name} was overwritten with ${digest}`)) ?? false
+    const first = await build(name, 'before')
+    const foreign = await buildPast(other, 'of somebody else')
+    const before = builtOver()
+    const shared = await index(name, 'again')
+    await pointsTo(name, first)
+    // What no part has made is reported all the same, and after it.
+    await node.ctr(['images', 'tag', '--force', other, name])
+    await until('the tag to be reported', () => reported(foreign))
+    expect(builtOver()).toBe(before + 1)
+    await pointsTo(name, first)
     expect(await built.built([{ name, digest: shared.digest, version: ++version }], shared)).toEqual(nothing)
     await pointsTo(name, shared.digest)
   })

@@ -16,16 +16,19 @@ export async function namesBeingBuilt(socket: string): Promise<Set<string>> {
     await connection.stream({ method: '/moby.buildkit.v1.Control/ListenBuildHistory', request }, (event) => {
       const [record] = messages(event, 2)
       if (!record) return
-      const exporters = messages(record, 4).flatMap((exporter) => stringMap(exporter, 2)['name']?.split(',') ?? [])
       // STARTED is 0; a build that ended meanwhile says COMPLETE.
-      if (integer(event, 1) === 0) names.set(string(record, 1), exporters)
+      if (integer(event, 1) === 0) names.set(string(record, 1), namesInRecord(record))
       else names.delete(string(record, 1))
     })
   } finally {
     connection.close()
   }
-  return new Set([...names.values()].flat().flatMap(normalized))
+  return new Set([...names.values()].flat())
 }
+
+/** Names that a build gives to images, by the daemon's record of it. */
+export const namesInRecord = (record: Uint8Array): string[] =>
+  messages(record, 4).flatMap((exporter) => (stringMap(exporter, 2)['name']?.split(',') ?? []).flatMap(normalized))
 
 function normalized(name: string): string[] {
   try {

@@ -11,6 +11,7 @@ import type { MirrorAccess } from '../mirror/part.ts'
 import { namesBeingBuilt } from './active-builds.ts'
 import { type BuiltImages, builtImages } from './built-images.ts'
 import { containerdImages } from './containerd-images.ts'
+import { isOfEndedPart } from './ended-parts.ts'
 import { imageHandlers } from './handlers.ts'
 import { createHolds } from './holds.ts'
 import { createKeeper } from './keeper.ts'
@@ -78,7 +79,11 @@ async function start(
   // Other nodes have their copies from here, and what was unpacked cannot be given on.
   const discards = context.host.containerd?.discardsLayers === true
   const holds = createHolds(context.containerd, namespace, discards ? keptParts(store) : undefined)
-  const putBacks = createPutBacks(() => context.changed())
+  const putBacks = createPutBacks({
+    changed: () => context.changed(),
+    isOfPart: (image) => isOfEndedPart(context.socket, image),
+    log,
+  })
   const revision = createRevision(() => context.changed())
   const building = (): Promise<Set<string>> => namesBeingBuilt(context.socket)
   const snapshotter = context.host.snapshotter ?? ''
@@ -92,13 +97,7 @@ async function start(
     save: (changed) => writeMemory(file, changed),
     building,
     onRevision: (arrival) => revision.change(arrival),
-    onPutBack(event) {
-      const { name, instead, digest, as } = event
-      const what = as === 'record' ? 'a built image' : 'a protected image'
-      if (instead === undefined) log.warn({ name, digest }, `${what} was deleted while it is wanted, and was put back`)
-      else log.warn({ name, digest, instead }, `${what} was overwritten on the node, and was put back`)
-      putBacks.add(event)
-    },
+    onPutBack: (event) => void putBacks.add(event),
   })
   const losses = createLosses({
     log,

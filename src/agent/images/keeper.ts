@@ -71,8 +71,11 @@ export interface Keeper {
  * when all layers are here and unpacked. It is bound to name and digest.
  */
 const announcementLife = 24 * 3_600_000
-/** How long content that lost its name is remembered: of a build that may still be announced, and of what was put back. */
-const claimLife = 15 * 60_000
+/**
+ * How long content that lost its name is remembered, in milliseconds: of a build that may still be announced, also after the
+ * name was put back, as its other parts may end on other nodes later; and of everything else that was put back.
+ */
+export const claimLife = 15 * 60_000
 const disputeLife = 60_000
 
 const announcementKey = (name: string, digest: string): string => `${name} ${digest}`
@@ -117,9 +120,9 @@ export function createKeeper(options: KeeperOptions): Keeper {
     const found = announcements.get(announcementKey(name, digest))
     return found && found.until > now() ? found : undefined
   }
-  /** Its content stays for so many milliseconds, while a build may still claim a name for it. */
+  /** Its content stays for so many milliseconds at least, while a build may still claim a name for it. */
   const contest = ({ digest, target }: Pick<NodeImage, 'digest' | 'target'>, life: number): void =>
-    void disputes.set(digest, { target, until: now() + life })
+    void disputes.set(digest, { target, until: Math.max(disputes.get(digest)?.until ?? 0, now() + life) })
   /** Digests that insitu built: recorded ones, and those that a container uses although they lost their name. */
   const ours = (): Set<string> => new Set([...[...memory.records.values()].map(({ digest }) => digest), ...former])
   const isWanted = (name: string, digest: string): boolean => memory.wanted.has(name) || used.has(digest)

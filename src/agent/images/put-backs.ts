@@ -1,4 +1,6 @@
 import type { Finding } from '../../api/node-report.ts'
+import type { Logger } from '../../kernel/log.ts'
+import type { NamedDigest } from './ended-parts.ts'
 import type { PutBack } from './keeper.ts'
 
 /** Names are put back silently after this many: somebody fights with us, and the report is read by people. */
@@ -6,24 +8,55 @@ const shown = 5
 /** Milliseconds for which one is reported. */
 const life = 3_600_000
 
-/** What was put back lately, for the report and for metrics. */
-export function createPutBacks(changed: () => void, now: () => number = Date.now) {
+export interface PutBacksOptions {
+  readonly changed: () => void
+  /** Whether a part of a build of several nodes has just made this image here. @throws anything: then it has not. */
+  readonly isOfPart: (image: NamedDigest) => Promise<boolean>
+  readonly log: Logger
+  /** Milliseconds since 1970. */
+  readonly now?: () => number
+}
+
+/** What was put back lately, for the log, the report and metrics. */
+export function createPutBacks({ changed, isOfPart, log, now = Date.now }: PutBacksOptions) {
   const recent: (PutBack & { readonly at: number })[] = []
   const counts = { record: 0, protected: 0 }
   const timers = new Set<NodeJS.Timeout>()
-  return {
-    add(event: PutBack): void {
-      counts[event.as] += 1
-      const before = recent.findIndex(({ name }) => name === event.name)
-      if (before >= 0) recent.splice(before, 1)
-      recent.push({ ...event, at: now() })
-      if (recent.length > shown) recent.shift()
-      const timer = setTimeout(() => {
-        timers.delete(timer)
-        changed()
-      }, life + 1000).unref()
-      timers.add(timer)
+  let stopped = false
+  const note = (event: PutBack & { readonly at: number }): void => {
+    counts[event.as] += 1
+    const before = recent.findIndex(({ name }) => name === event.name)
+    if (before >= 0) recent.splice(before, 1)
+    recent.push(event)
+    if (recent.length > shown) recent.shift()
+    const timer = setTimeout(() => {
+      timers.delete(timer)
       changed()
+    }, life + 1000).unref()
+    timers.add(timer)
+    changed()
+  }
+  const say = ({ name, digest, instead, as }: PutBack): void => {
+    const what = as === 'record' ? 'a built image' : 'a protected image'
+    if (instead === undefined) log.warn({ name, digest }, `${what} was deleted while it is wanted, and was put back`)
+    else log.warn({ name, digest, instead }, `${what} was overwritten on the node, and was put back`)
+  }
+  return {
+    /**
+     * Nobody has done anything wrong where a part of a build ended before the others: it wrote the name before all was there
+     * that the name is to mean. The daemon is asked about that only now, when the name is back, whoever overwrote it.
+     */
+    async add(event: PutBack): Promise<void> {
+      const { name, instead, as } = event
+      const at = now()
+      if (as === 'record' && instead !== undefined) {
+        const isOurs = await isOfPart({ name, digest: instead }).catch(() => false)
+        if (stopped) return
+        if (isOurs)
+          return log.info({ name, digest: instead }, 'a part of a build waits for the others without its name')
+      }
+      say(event)
+      note({ ...event, at })
     },
     findings: (): Finding[] =>
       recent
@@ -52,6 +85,7 @@ export function createPutBacks(changed: () => void, now: () => number = Date.now
         '',
       ].join('\n'),
     stop(): void {
+      stopped = true
       for (const timer of timers) clearTimeout(timer)
     },
   }
