@@ -54,7 +54,11 @@ export function unwelcoming(node: NodeFacts): Rejection | undefined {
  * Runs on the node's own processor, without emulation: as its agent says of processors of the node's family, else by what
  * Kubernetes says of the node. Variants are left out then: the kernel decides about those.
  */
-export function isNative(node: NodeFacts, platform: string, agent?: Pick<AgentFacts, 'native'>): boolean {
+export function isNative(
+  node: Pick<NodeFacts, 'platform'>,
+  platform: string,
+  agent?: Pick<AgentFacts, 'native'>,
+): boolean {
   const [os = '', arch = ''] = platform.split('/')
   if (!agent?.native) return `${os}/${arch}` === node.platform
   // An agent knows what needs no emulator of its kernel, which is more than the node is meant to be where the node itself

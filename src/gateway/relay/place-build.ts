@@ -6,7 +6,7 @@ import type { BuildNode } from '../directory/directory.ts'
 import { callerNamespace } from '../listener/caller.ts'
 import type { Placement } from '../placement/placer.ts'
 import { splitOutput } from '../split/output.ts'
-import { planSplit } from '../split/plan.ts'
+import { type PlacePlatforms, planSplit } from '../split/plan.ts'
 import { type BuildPart, noResults, type SplitBuild } from '../split/split-build.ts'
 import { type PlatformWishes, readPlatforms } from '../split/wishes.ts'
 import type { Asked } from './admit.ts'
@@ -14,7 +14,7 @@ import { type Allowed, placeAllowed } from './allowed-node.ts'
 import { bindHubs, bindSessions, elsewhere } from './bind-sessions.ts'
 import { checkCanStay, namedNode } from './choose.ts'
 import type { Build, Call, RelayContext } from './context.ts'
-import { placedWhenBack } from './reach.ts'
+import { couldBuild, foundNoNode, placedWhenBack } from './reach.ts'
 
 export type Bound = Pick<Build, 'node' | 'placement' | 'split'>
 
@@ -32,21 +32,23 @@ export interface ToPlace {
 
 /** Decides the node of a build, or the nodes when its platforms are native on several. @throws InsituError */
 export async function placeBuild(context: RelayContext, build: ToPlace): Promise<Bound> {
-  const { hints, wishes, place, allowed } = readBuild(context, build)
+  const reading = readBuild(context, build)
+  const { hints, wishes } = reading
   if (build.facts.stays) checkCanStay(context.directory.nodes())
   const several = wishes.platforms.length > 1 && hints.node === undefined
-  const split = several ? await splitBuild(context, build, wishes, place, allowed) : undefined
+  const split = several ? await splitWhenBack(context, build, reading) : undefined
   if (split && 'parts' in split) return { node: split.parts[0].node, placement: split.parts[0].placement, split }
   return placeOnOne(context, build, split?.because)
 }
 
 /** Decides the one node that builds all of it. @param because why it is one. @throws InsituError */
 export async function placeOnOne(context: RelayContext, build: ToPlace, because?: string): Promise<Bound> {
-  const { hints, place, allowed } = readBuild(context, build)
-  const bound = await placeWhole(context, build, hints.node, (node) => place(node), allowed)
+  const bound = await placeWhole(context, build, readBuild(context, build))
   if (because === undefined || !bound.placement) return bound
   return { ...bound, placement: { ...bound.placement, reason: `${bound.placement.reason} (${because})` } }
 }
+
+type Reading = ReturnType<typeof readBuild>
 
 function readBuild(context: RelayContext, { call, request, facts, asked, perNode: own }: ToPlace) {
   const hints = solveHints(request)
@@ -69,18 +71,23 @@ function readBuild(context: RelayContext, { call, request, facts, asked, perNode
     directory: context.directory,
     cacheKey: facts.cacheKey,
   }
-  return { hints, wishes, place, allowed }
+  const placePart: PlacePlatforms = async (platforms, nativeOnly, wanted) => {
+    const placement = await placeAllowed(allowed, wanted, (node) => place(node, { platforms, nativeOnly }))
+    // What is native only where the caller may not build is not native for it.
+    if (!allowed.allows(placement.node)) throw notAllowed(placement.node, platforms, nativeOnly)
+    return placement
+  }
+  return { hints, wishes, place, placePart, allowed }
 }
 
 async function placeWhole(
   context: RelayContext,
   { call, facts, holds }: ToPlace,
-  wanted: string | undefined,
-  placeOnce: (node: string | undefined) => Promise<Placement>,
-  allowed: Allowed,
+  { hints: { node: wanted }, wishes, place: placeOnce, allowed }: Reading,
 ): Promise<Bound> {
+  const { allows } = allowed
   const place = (node: string | undefined): Promise<Placement> =>
-    placedWhenBack(context, call, () => placeOnce(node), { node, platforms: facts.platforms })
+    placedWhenBack(context, call, () => placeOnce(node), { node, ...wishes, allows })
   let placement: Placement | undefined
   const node = await bindSessions(context, facts.sessions, holds, async () => {
     placement = await placeAllowed(allowed, wanted, place)
@@ -89,7 +96,7 @@ async function placeWhole(
   if (placement) return { node, placement }
   // The client's session is on a node already: that one it is, unless the client said another.
   const reason = 'other builds of the same client session are there'
-  if (isDraining(context, node) && (wanted ?? node.name) === node.name) {
+  if (buildsStill(context, node, wishes) && (wanted ?? node.name) === node.name) {
     // The session does not outlive the daemon: who waits for the next one waits in vain.
     return { node, placement: { rule: 'said', node: node.name, targets: [node.name], reason } }
   }
@@ -99,25 +106,72 @@ async function placeWhole(
   return { node, placement: { ...(await place(node.name)), reason } }
 }
 
-/** Its agent is being stopped, and waits for its builds: the node itself stays. */
-const isDraining = ({ directory, placer }: RelayContext, { name }: BuildNode): boolean =>
-  directory.node(name)?.report?.state === 'draining' && placer.leaving?.(name) === undefined
+/** Its agent is being stopped, and waits for its builds: the node itself stays, and can do this one. */
+function buildsStill({ directory, placer }: RelayContext, { name }: BuildNode, wishes: PlatformWishes): boolean {
+  const node = directory.node(name)
+  if (node?.report?.state !== 'draining' || placer.leaving?.(name) !== undefined) return false
+  return couldBuild(node, wishes.platforms, wishes.nativeOnly)
+}
+
+type Split = SplitBuild | { readonly because: string }
+
+/**
+ * As `splitBuild`, also while nodes that some of the platforms need are being restarted. No session is bound meanwhile.
+ * @returns also undefined when no node takes it and its session is on one already, which decides then.
+ */
+async function splitWhenBack(context: RelayContext, build: ToPlace, reading: Reading): Promise<Split | undefined> {
+  const { call, request, facts } = build
+  const { wishes, place, allowed } = reading
+  const decide = async (): Promise<Split | undefined> => {
+    try {
+      const split = await splitBuild(context, build, reading)
+      // Who goes on to the one node that builds all of it waits for nobody who could share it.
+      if (!split) await place(undefined)
+      return split
+    } catch (error) {
+      // Such a session does not outlive its daemon: who waits for others may wait in vain.
+      if (foundNoNode(error) && (await someOnOneNode(context, facts.sessions))) return undefined
+      throw error
+    }
+  }
+  const canSplit = !('because' in splitOutput(request, wishes.platforms))
+  const missing = canSplit ? () => missingOf(reading) : undefined
+  return placedWhenBack(context, call, decide, { ...wishes, allows: allowed.allows, missing })
+}
+
+/** The platforms that no node takes now. */
+async function missingOf({ wishes: { platforms, nativeOnly }, placePart }: Reading): Promise<readonly string[]> {
+  const missing: string[] = []
+  for (const platform of platforms) {
+    try {
+      await placePart([platform], nativeOnly)
+    } catch (error) {
+      if (!(error instanceof InsituError)) throw error
+      missing.push(platform)
+    }
+  }
+  return missing
+}
+
+/** Whether a session is bound to a single node. */
+async function someOnOneNode({ sessions }: RelayContext, ids: readonly string[]): Promise<boolean> {
+  for (const id of ids) {
+    // Who is just binding it may fail.
+    const hold = await sessions.wait(id, 0).catch(() => undefined)
+    hold?.release()
+    if (hold?.value.node) return true
+  }
+  return false
+}
 
 /** @returns undefined when one node does it all natively or nobody does better; why not when it cannot be split. */
 async function splitBuild(
   context: RelayContext,
   { request, facts, holds }: ToPlace,
-  wishes: PlatformWishes,
-  place: (node: string | undefined, only: PlatformWishes) => Promise<Placement>,
-  allowed: Allowed,
-): Promise<SplitBuild | { readonly because: string } | undefined> {
+  { wishes, placePart }: Reading,
+): Promise<Split | undefined> {
   if (context.directory.nodes().length < 2) return undefined
-  const plan = await planSplit(wishes.platforms, wishes.nativeOnly, async (platforms, nativeOnly, wanted) => {
-    const placement = await placeAllowed(allowed, wanted, (node) => place(node, { platforms, nativeOnly }))
-    // What is native only where the caller may not build is not native for it.
-    if (!allowed.allows(placement.node)) throw notAllowed(placement.node, platforms, nativeOnly)
-    return placement
-  })
+  const plan = await planSplit(wishes.platforms, wishes.nativeOnly, placePart)
   if (plan.kind === 'whole') return undefined
   const because = (why: string) => ({ because: `not split between ${plan.parts.length} nodes, because ${why}` })
   const output = splitOutput(request, wishes.platforms)

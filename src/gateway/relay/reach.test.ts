@@ -4,7 +4,8 @@ import { createActivity } from '../correlate/activity.ts'
 import type { Call, RelayContext } from './context.ts'
 import { placedWhenBack, type WaitedFor } from './reach.ts'
 
-const away = { name: 'n1', ready: false, report: { state: 'draining', platforms: ['linux/amd64'] } }
+const away = { name: 'n1', ready: false, report: { state: 'draining', platforms: ['linux/amd64', 'linux/arm64'] } }
+const both = ['linux/amd64', 'linux/s390x']
 
 interface Sketch {
   readonly leaving?: () => string | undefined
@@ -12,10 +13,18 @@ interface Sketch {
   readonly waitedFor?: Partial<WaitedFor>
   /** So often no node is found. */
   readonly fails?: number
+  /** How that is said. */
+  readonly code?: string
 }
 
 /** What `placedWhenBack` reads of a gateway whose only node is being stopped. */
-function stopped({ leaving = () => undefined, directory = { nodes: () => [away] }, waitedFor, fails = 2 }: Sketch) {
+function stopped({
+  leaving = () => undefined,
+  directory = { nodes: () => [away] },
+  waitedFor,
+  fails = 2,
+  code = 'NO_NODE',
+}: Sketch) {
   const activity = createActivity()
   const config = { maxBuildDuration: 7200 }
   const context = { directory, placer: { leaving }, activity, config } as unknown as RelayContext
@@ -24,7 +33,7 @@ function stopped({ leaving = () => undefined, directory = { nodes: () => [away] 
   const place = (): Promise<string> =>
     ++tries > fails
       ? Promise.resolve('n1')
-      : Promise.reject(new InsituError('NO_NODE', 'n1 is being stopped', { status: 'FAILED_PRECONDITION' }))
+      : Promise.reject(new InsituError(code, 'n1 is being stopped', { status: 'FAILED_PRECONDITION' }))
   const placed = placedWhenBack(context, call, place, { platforms: [], ...waitedFor })
   placed.catch(() => undefined)
   return { placed, tries: () => tries, activity }
@@ -40,6 +49,17 @@ describe('a build whose only node is being stopped', () => {
     expect(await placed).toBe('n1')
     expect(tries()).toBe(3)
     expect(activity.total).toBe(0)
+  })
+
+  it('waits for the next agent also when nothing may be emulated', async () => {
+    const { placed, tries } = stopped({ code: 'NO_NATIVE_NODE' })
+    expect(await placed).toBe('n1')
+    expect(tries()).toBe(3)
+  })
+
+  it('waits for the next agent when that builds what no other node takes, and one of those the rest', async () => {
+    const { placed } = stopped({ waitedFor: { platforms: both, missing: () => Promise.resolve(['linux/amd64']) } })
+    expect(await placed).toBe('n1')
   })
 
   it('waits for as long as its agent takes, which ends when the longest build there does', async () => {
@@ -85,6 +105,11 @@ describe('a build whose only node is being stopped', () => {
   it.each([
     ['that it does not want', { node: 'n2', platforms: [] }],
     ['that cannot build its platform', { platforms: ['linux/s390x'] }],
+    ['that would have to emulate it', { platforms: ['linux/arm64'], nativeOnly: true }],
+    ['that its caller may not use', { platforms: [], allows: () => false }],
+    ['that builds only a part of it', { platforms: both }],
+    ['that builds only a part of what is missing', { platforms: both, missing: () => Promise.resolve(both) }],
+    ['that builds nothing of what is missing', { platforms: both, missing: () => Promise.resolve(['linux/s390x']) }],
   ])('does not wait for a node %s', async (_, waitedFor) => {
     const { placed, tries } = stopped({ waitedFor })
     await expect(placed).rejects.toMatchObject({ status: 'FAILED_PRECONDITION' })

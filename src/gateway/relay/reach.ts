@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { NodeReport } from '../../api/node-report.ts'
 import { InsituError } from '../../kernel/errors.ts'
-import type { BuildNode, Directory } from '../directory/directory.ts'
-import { samePlatform } from '../placement/fitness.ts'
+import type { BuildNode } from '../directory/directory.ts'
+import { isNative, samePlatform } from '../placement/fitness.ts'
 import type { Placer } from '../placement/placer.ts'
 import type { Call, RelayContext } from './context.ts'
 import type { Upstream } from './upstream.ts'
@@ -14,7 +14,7 @@ const moment = 60_000
 const interval = 500
 
 const comesBack: ReadonlySet<NodeReport['state']> = new Set(['starting', 'restarting', 'draining'])
-const noNode: ReadonlySet<string> = new Set(['NO_NODE', 'NODE_CANNOT_BUILD', 'NODE_GONE'])
+const noNode: ReadonlySet<string> = new Set(['NO_NODE', 'NO_NATIVE_NODE', 'NODE_CANNOT_BUILD', 'NODE_GONE'])
 
 /** What a build that waits for a node waits for. */
 export interface WaitedFor {
@@ -22,6 +22,15 @@ export interface WaitedFor {
   readonly node?: string | undefined
   /** What it must be able to build; empty: anything. */
   readonly platforms: readonly string[]
+  /** Nothing may be emulated. */
+  readonly nativeOnly?: boolean
+  /** Which nodes the caller may use. Default: all. */
+  readonly allows?: (node: string) => boolean
+  /**
+   * Those of the platforms that no node takes now, where several nodes may share them: nodes that are back and build these
+   * will do too. Absent: one node is to build them all.
+   */
+  readonly missing?: (() => Promise<readonly string[]>) | undefined
   /** Milliseconds to wait for nodes that are about to be back. Default: as long as a build may take. */
   readonly most?: number
   /** Milliseconds to wait after the last of them is back. */
@@ -50,13 +59,13 @@ export async function placedWhenBack<T>(
       try {
         return await place()
       } catch (error) {
+        if (!foundNoNode(error) || call.signal.aborted) throw error
         // One that has just come back may not be known to placement yet; one that is away may turn out to go for good.
-        const now = returningNodes(context.directory, waitedFor).filter((name) => stays(context.placer, name))
+        const now = returningNodes(context, waitedFor, await waitedFor.missing?.())
         const first = away.size === 0
         for (const name of now) away.add(name)
         if (now.length > 0) seen = performance.now()
-        const waits = error instanceof InsituError && noNode.has(error.code)
-        if (!waits || call.signal.aborted || ![...away].some((name) => stays(context.placer, name))) throw error
+        if (![...away].some((name) => stays(context.placer, name))) throw error
         if (performance.now() >= Math.min(end, seen + short)) throw first ? error : waitedInVain(error)
         // A gateway that stops waits for it.
         if (first) ended = context.activity.started([...away][0] ?? '')
@@ -72,13 +81,29 @@ export async function placedWhenBack<T>(
 const waitedInVain = ({ code, message, fix, cause }: InsituError): InsituError =>
   new InsituError(code, message, { status: 'UNAVAILABLE', fix, cause })
 
-/** Whether a node is about to be back. */
-export const someReturn = ({ directory, placer }: Pick<RelayContext, 'directory' | 'placer'>): boolean =>
-  returningNodes(directory, { platforms: [] }).some((name) => stays(placer, name))
+/** Whether placement failed because no node takes the build, which another moment may change. */
+export const foundNoNode = (error: unknown): error is InsituError =>
+  error instanceof InsituError && noNode.has(error.code)
 
-function returningNodes(directory: Directory, { node, platforms }: WaitedFor): readonly string[] {
-  const known = directory.nodes().flatMap((one) => (isReturning(one) && couldBuild(one, platforms) ? [one.name] : []))
-  return [...known, ...(directory.lately?.() ?? [])].filter((name) => node === undefined || name === node)
+type Nodes = Pick<RelayContext, 'directory' | 'placer'>
+
+/** Whether a node is about to be back. */
+export const someReturn = (context: Nodes): boolean => returningNodes(context, { platforms: [] }).length > 0
+
+function returningNodes(
+  { directory, placer }: Nodes,
+  { node, platforms, nativeOnly = false, allows = () => true }: WaitedFor,
+  missing: readonly string[] = [],
+): readonly string[] {
+  const gone = (directory.lately?.() ?? []).map((name) => ({ name, report: undefined }))
+  const back = [...directory.nodes().filter(isReturning), ...gone].filter(
+    ({ name }) => (node === undefined || name === node) && allows(name) && stays(placer, name),
+  )
+  const can = (one: Reported, wanted: readonly string[]): boolean => couldBuild(one, wanted, nativeOnly)
+  // What one platform lacks is no reason to wait while nobody who returns has what another one lacks.
+  const complete = missing.every((platform) => back.some((one) => can(one, [platform])))
+  const helps = (one: Reported): boolean => complete && missing.some((platform) => can(one, [platform]))
+  return back.filter((one) => can(one, platforms) || helps(one)).map(({ name }) => name)
 }
 
 const stays = (placer: Placer, node: string): boolean => placer.leaving?.(node) === undefined
@@ -86,9 +111,20 @@ const stays = (placer: Placer, node: string): boolean => placer.leaving?.(node) 
 const isReturning = ({ ready, report }: BuildNode): boolean =>
   !ready && (report === undefined || comesBack.has(report.state))
 
-/** As far as its agent has said yet what it can. */
-const couldBuild = ({ report }: BuildNode, platforms: readonly string[]): boolean =>
-  !report?.platforms.length || platforms.every((wanted) => report.platforms.some((own) => samePlatform(own, wanted)))
+type Reported = Pick<BuildNode, 'report'>
+
+/** Whether a node builds the platforms, as far as its agent has said yet what it can. */
+export function couldBuild({ report }: Reported, platforms: readonly string[], nativeOnly: boolean): boolean {
+  const [first] = report?.platforms ?? []
+  if (!report || first === undefined) return true
+  // The first is what its daemon was made for.
+  const node = { platform: first.split('/').slice(0, 2).join('/') }
+  return platforms.every(
+    (wanted) =>
+      report.platforms.some((own) => samePlatform(own, wanted)) &&
+      (!nativeOnly || isNative(node, wanted, { native: report.nativePlatforms })),
+  )
+}
 
 /** Milliseconds for which a node that was chosen a moment ago is dialled again. */
 const redial = 10_000
