@@ -3,7 +3,7 @@ import { apiVersion, type Build, type BuildSpec } from '../../api/builds/builds.
 import { normalizeReference } from '../../buildkit/reference.ts'
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import type { Image } from './images.ts'
-import { originOf, pinsAnnotation, pinsOf, rebuildOfAnnotation, rebuildOfLabel } from './lineage.ts'
+import { nodeAnnotation, originOf, pinsAnnotation, pinsOf, rebuildOfAnnotation, rebuildOfLabel } from './lineage.ts'
 
 export interface Pin {
   readonly name: string
@@ -15,7 +15,7 @@ export interface RebuildOn {
   readonly pins: readonly Pin[]
   /** Names of bases that are taken as the node has them: they are in no registry. */
   readonly released: readonly string[]
-  /** Where such a base is. */
+  /** Where such a base is. An author's node or workload goes before it. */
   readonly node?: string | undefined
   /** 1 for the first try; a rebuild that failed is in the way of its name. */
   readonly attempt: number
@@ -28,8 +28,11 @@ export interface RebuildOn {
 const ofDeployers =
   /^(app\.kubernetes\.io\/instance$|kubectl\.kubernetes\.io\/last-applied-configuration$|(argocd\.argoproj\.io|(kustomize|helm)\.toolkit\.fluxcd\.io|meta\.helm\.sh)\/)/
 
-const withoutDeployers = (marks: Readonly<Record<string, string>> = {}): Record<string, string> =>
-  Object.fromEntries(Object.entries(marks).filter(([key]) => !ofDeployers.test(key)))
+/** What holds of one Build only, not of the next that does its work. */
+const ofOne: readonly string[] = [nodeAnnotation]
+
+const handedOn = (marks: Readonly<Record<string, string>> = {}): Record<string, string> =>
+  Object.fromEntries(Object.entries(marks).filter(([key]) => !ofDeployers.test(key) && !ofOne.includes(key)))
 
 /**
  * The Build that does another's work again on other bases: same spec, same commit, same owners. Its name follows from
@@ -39,7 +42,7 @@ export function successorOf({ build, recipe }: Image, { pins, released, node, at
   const { metadata, status } = build
   const origin = originOf(build)
   const { cancelled: _, trigger: _trigger, bases: _bases, ...spec } = build.spec
-  const placed = node === undefined || recipe.node || recipe.for ? {} : { node }
+  const placed: { readonly node?: string } = node === undefined || recipe.node || recipe.for ? {} : { node }
   const key = digestOf([origin, metadata?.uid, pins, placed])
   const git = recipe.source?.git
   const set = new Map(pins.map((pin) => [pin.name, pin.digest]))
@@ -60,11 +63,12 @@ export function successorOf({ build, recipe }: Image, { pins, released, node, at
     metadata: {
       name: `${stem(origin)}-${key}${attempt === 1 ? '' : `-${attempt}`}`,
       namespace: metadata?.namespace,
-      labels: { ...withoutDeployers(metadata?.labels), [rebuildOfLabel]: labelOf(origin) },
+      labels: { ...handedOn(metadata?.labels), [rebuildOfLabel]: labelOf(origin) },
       annotations: {
-        ...withoutDeployers(metadata?.annotations),
+        ...handedOn(metadata?.annotations),
         [rebuildOfAnnotation]: origin,
         ...(ours.length === 0 ? {} : { [pinsAnnotation]: ours.join(',') }),
+        ...(placed.node === undefined ? {} : { [nodeAnnotation]: placed.node }),
       },
       ...(metadata?.ownerReferences === undefined ? {} : { ownerReferences: metadata.ownerReferences }),
     },
