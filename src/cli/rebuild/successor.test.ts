@@ -155,6 +155,25 @@ describe('the Build that does another one again', () => {
     expect(successorOf(imageOf(waits({}), pulledBy('lazy', { spec: { node: 'node-2' } })), on).spec.node).toBe('node-2')
   })
 
+  it('of one that a pull began is of no pull, and goes with that one', () => {
+    const pulled = pulledBy('lazy')
+    const next = successorOf(imageOf(pulled), on)
+    expect(next.metadata?.labels).toEqual({ 'insitu.build/rebuild-of': 'lazy-0123456789' })
+    expect(Object.keys(next.metadata?.annotations ?? {})).toEqual([
+      'insitu.build/rebuild-of',
+      'insitu.build/rebuilt-on',
+    ])
+    const { name, uid } = pulled.metadata ?? {}
+    const owners = [{ apiVersion: 'insitu.build/v1alpha1', kind: 'Build', name, uid }]
+    expect(next.metadata?.ownerReferences).toEqual(owners)
+    // It stands for the image now, and is rebuilt like others.
+    const digest = sha('b')
+    const metadata = { ...next.metadata, uid: 'r', creationTimestamp: '2026-01-02T00:00:00Z' }
+    const stands = imageOf(pulled, { ...next, metadata, status: { phase: 'Succeeded', digest } })
+    expect(stands).toMatchObject({ digest, build: { metadata: { uid: 'r' } }, names: ['r.io/lazy-0123456789:1'] })
+    expect(successorOf(stands, on).metadata?.ownerReferences).toEqual(owners)
+  })
+
   it('has a label whatever the name is', () => {
     expect(labelOf('a'.repeat(63))).toHaveLength(63)
     expect(labelOf(`${'a'.repeat(51)}.${'b'.repeat(60)}`)).toMatch(/^a{51}-[0-9a-f]{10}$/)
