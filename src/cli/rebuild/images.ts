@@ -3,7 +3,7 @@ import { normalizeReference } from '../../buildkit/reference.ts'
 import { recipeOf, templateKey } from '../../controller/build/recipe.ts'
 import { describeError } from '../../kernel/errors.ts'
 import { imagesNamedIn } from './dockerfile.ts'
-import { isRebuild, pinsOf } from './lineage.ts'
+import { isRebuild, pinsOf, withoutOurNode } from './lineage.ts'
 
 /** A base of an image. */
 export interface Base {
@@ -19,6 +19,7 @@ export interface Base {
 export interface Image {
   /** `NAMESPACE/NAME` of the Build. */
   readonly id: string
+  /** Without a node that no author named. */
   readonly build: Build
   readonly recipe: Recipe
   /** Normalised names for which no other Build stands. */
@@ -34,10 +35,11 @@ export const buildId = ({ metadata }: Build): string => `${metadata?.namespace}/
 
 /** @param templates by `BuildTemplate/NAMESPACE/NAME` and `ClusterBuildTemplate/NAME`. */
 export function readImages(builds: readonly Build[], templates: ReadonlyMap<string, BuildTemplate>): Image[] {
+  const waiting = waitingRecipes(builds, templates)
   // One that waits for pulls builds nothing itself: what it was pulled for are Builds of their own.
-  const there = builds.filter(
-    ({ metadata, spec }) => metadata?.deletionTimestamp === undefined && spec.trigger !== 'OnPull',
-  )
+  const there = builds
+    .filter(({ metadata, spec }) => metadata?.deletionTimestamp === undefined && spec.trigger !== 'OnPull')
+    .map((build) => withoutOurNode(build, waiting))
   const known = there.map((build) => ({ build, ...readRecipe(build, templates) })).toSorted(newestFirst)
   const byName = new Map<string, (typeof known)[number][]>()
   for (const one of known) {
@@ -66,6 +68,19 @@ export function readImages(builds: readonly Build[], templates: ReadonlyMap<stri
 }
 
 const whyNotYet = (build: Build): string => `Build ${buildId(build)} of this image is under way`
+
+/** Of the Builds that wait for pulls, by UID; none of those whose template is not known. */
+const waitingRecipes = (
+  builds: readonly Build[],
+  templates: ReadonlyMap<string, BuildTemplate>,
+): ReadonlyMap<string, Recipe> =>
+  new Map(
+    builds.flatMap((build) => {
+      if (build.spec.trigger !== 'OnPull') return []
+      const { recipe, broken } = readRecipe(build, templates)
+      return broken === undefined ? [[build.metadata?.uid ?? '', recipe] as const] : []
+    }),
+  )
 
 function readRecipe(
   build: Build,

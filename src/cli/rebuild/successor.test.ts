@@ -1,15 +1,31 @@
 import { describe, expect, it } from 'vitest'
-import type { Build } from '../../api/builds/builds.ts'
+import type { Build, BuildSpec } from '../../api/builds/builds.ts'
+import { pullAnnotation, pulledByLabel } from '../../api/builds/on-pull.ts'
 import { beyondKept } from './history.ts'
 import { type Image, readImages } from './images.ts'
 import { amongThese } from './read-cluster.ts'
 import { rebuildOn } from './rebuild-one.ts'
 import { labelOf, type RebuildOn, successorOf } from './successor.ts'
-import { builtOn, sha, sketchBuild } from '../../../test/unit/rebuild-sketch.ts'
+import { type BuildSketch, builtOn, sha, sketchBuild } from '../../../test/unit/rebuild-sketch.ts'
 
 const imageOf = (...builds: readonly Build[]): Image => readImages(builds, new Map())[0]!
 const on: RebuildOn = { pins: [{ name: 'r.io/os:1', digest: sha('1') }], released: [], attempt: 1 }
 const kept = 'kubectl.kubernetes.io/last-applied-configuration'
+/** What a pull from node-1 of a Build that waits began. */
+function pulledBy(waits: string, sketch: BuildSketch = {}): Build {
+  const pull = { name: 'r.io/lazy:1', names: ['r.io/lazy:1'], platforms: ['linux/amd64'], generation: 1, failures: 0 }
+  const build = builtOn(
+    `${waits}-0123456789`,
+    sha('a'),
+    { os: sha('0') },
+    {
+      ...{ labels: { [pulledByLabel]: `uid-${waits}` }, ...sketch },
+      annotations: { [pullAnnotation]: JSON.stringify({ ...pull, asked: 'node-1' }) },
+    },
+  )
+  const owner = { apiVersion: 'insitu.build/v1alpha1', kind: 'Build', name: waits, uid: `uid-${waits}` }
+  return { ...build, metadata: { ...build.metadata, ownerReferences: [owner] } }
+}
 
 describe('the Build that does another one again', () => {
   it('has its spec, owners and labels, the new bases, and says whose rebuild it is', () => {
@@ -101,6 +117,61 @@ describe('the Build that does another one again', () => {
     expect(successorOf(user, { ...rebuildOn(moved, made), attempt: 1 }).spec).toMatchObject({ node: 'node-2' })
     const said = imageOf(builtOn('report', sha('c'), { tool: sha('a') }, { spec: { for: 'deploy/web' } }))
     expect(successorOf(said, { ...rebuildOn(moved, made), attempt: 1 }).spec.node).toBeUndefined()
+  })
+
+  it('goes where the base is now, not where it was for the rebuild before, unless its author names a node', () => {
+    const stays = (node: string | undefined): RebuildOn => ({ ...on, node, pins: [], released: ['r.io/tool:1'] })
+    const again = (former: Build): Image =>
+      imageOf({ ...former, metadata: { ...former.metadata, uid: 'r' }, status: { phase: 'Succeeded' } })
+    const written = imageOf(builtOn('report', sha('c'), { tool: sha('a') }))
+    const first = successorOf(written, stays('node-1'))
+    expect(first).toMatchObject({
+      metadata: { annotations: { 'insitu.build/rebuilt-at': 'node-1' } },
+      spec: { node: 'node-1' },
+    })
+    const second = successorOf(again(first), stays('node-2'))
+    expect(second).toMatchObject({
+      metadata: { annotations: { 'insitu.build/rebuilt-at': 'node-2' } },
+      spec: { node: 'node-2' },
+    })
+    const pushed = successorOf(again(second), on)
+    expect(pushed.spec).not.toHaveProperty('node')
+    expect(pushed.metadata?.annotations).not.toHaveProperty('insitu.build/rebuilt-at')
+
+    const said = successorOf(imageOf(builtOn('report', sha('c'), {}, { spec: { node: 'node-3' } })), stays('node-1'))
+    for (const one of [said, successorOf(again(said), stays('node-2'))]) {
+      expect(one.spec.node).toBe('node-3')
+      expect(one.metadata?.annotations).not.toHaveProperty('insitu.build/rebuilt-at')
+    }
+  })
+
+  it('of one that a pull began goes anywhere, unless the Build that waits names the node that asked', () => {
+    const waits = (own: Partial<BuildSpec>) => sketchBuild('lazy', { spec: { trigger: 'OnPull', ...own } })
+    const pulled = pulledBy('lazy', { spec: { node: 'node-1' } })
+    expect(successorOf(imageOf(waits({}), pulled), on).spec).not.toHaveProperty('node')
+    expect(successorOf(imageOf(waits({ node: 'node-1' }), pulled), on).spec.node).toBe('node-1')
+    // Nobody knows any more who has named it.
+    expect(successorOf(imageOf(pulled), on).spec.node).toBe('node-1')
+    expect(successorOf(imageOf(waits({}), pulledBy('lazy', { spec: { node: 'node-2' } })), on).spec.node).toBe('node-2')
+  })
+
+  it('of one that a pull began is of no pull, and goes with that one', () => {
+    const pulled = pulledBy('lazy')
+    const next = successorOf(imageOf(pulled), on)
+    expect(next.metadata?.labels).toEqual({ 'insitu.build/rebuild-of': 'lazy-0123456789' })
+    expect(Object.keys(next.metadata?.annotations ?? {})).toEqual([
+      'insitu.build/rebuild-of',
+      'insitu.build/rebuilt-on',
+    ])
+    const { name, uid } = pulled.metadata ?? {}
+    const owners = [{ apiVersion: 'insitu.build/v1alpha1', kind: 'Build', name, uid }]
+    expect(next.metadata?.ownerReferences).toEqual(owners)
+    // It stands for the image now, and is rebuilt like others.
+    const digest = sha('b')
+    const metadata = { ...next.metadata, uid: 'r', creationTimestamp: '2026-01-02T00:00:00Z' }
+    const stands = imageOf(pulled, { ...next, metadata, status: { phase: 'Succeeded', digest } })
+    expect(stands).toMatchObject({ digest, build: { metadata: { uid: 'r' } }, names: ['r.io/lazy-0123456789:1'] })
+    expect(successorOf(stands, on).metadata?.ownerReferences).toEqual(owners)
   })
 
   it('has a label whatever the name is', () => {

@@ -1,9 +1,18 @@
 import { createHash } from 'node:crypto'
 import { apiVersion, type Build, type BuildSpec } from '../../api/builds/builds.ts'
+import { pullAnnotation, pulledByLabel } from '../../api/builds/on-pull.ts'
 import { normalizeReference } from '../../buildkit/reference.ts'
-import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
+import type { KubernetesObject, OwnerReference } from '../../kernel/k8s/objects.ts'
 import type { Image } from './images.ts'
-import { originOf, pinsAnnotation, pinsOf, rebuildOfAnnotation, rebuildOfLabel } from './lineage.ts'
+import {
+  isRebuild,
+  nodeAnnotation,
+  originOf,
+  pinsAnnotation,
+  pinsOf,
+  rebuildOfAnnotation,
+  rebuildOfLabel,
+} from './lineage.ts'
 
 export interface Pin {
   readonly name: string
@@ -15,7 +24,7 @@ export interface RebuildOn {
   readonly pins: readonly Pin[]
   /** Names of bases that are taken as the node has them: they are in no registry. */
   readonly released: readonly string[]
-  /** Where such a base is. */
+  /** Where such a base is. An author's node or workload goes before it. */
   readonly node?: string | undefined
   /** 1 for the first try; a rebuild that failed is in the way of its name. */
   readonly attempt: number
@@ -28,18 +37,33 @@ export interface RebuildOn {
 const ofDeployers =
   /^(app\.kubernetes\.io\/instance$|kubectl\.kubernetes\.io\/last-applied-configuration$|(argocd\.argoproj\.io|(kustomize|helm)\.toolkit\.fluxcd\.io|meta\.helm\.sh)\/)/
 
-const withoutDeployers = (marks: Readonly<Record<string, string>> = {}): Record<string, string> =>
-  Object.fromEntries(Object.entries(marks).filter(([key]) => !ofDeployers.test(key)))
+/** What holds of one Build only, not of the next that does its work: nobody has pulled a rebuild. */
+const ofOne: readonly string[] = [nodeAnnotation, pulledByLabel, pullAnnotation]
+
+const handedOn = (marks: Readonly<Record<string, string>> = {}): Record<string, string> =>
+  Object.fromEntries(Object.entries(marks).filter(([key]) => !ofDeployers.test(key) && !ofOne.includes(key)))
 
 /**
- * The Build that does another's work again on other bases: same spec, same commit, same owners. Its name follows from
+ * Those of the Build, so that a rebuild goes with it. One that a pull began owns its rebuilds itself: it goes before its
+ * owner does, as soon as there are more than that keeps.
+ */
+function ownersOf(build: Build): { readonly ownerReferences?: readonly OwnerReference[] } {
+  const { name = '', uid = '', labels, ownerReferences } = build.metadata ?? {}
+  if (labels?.[pulledByLabel] !== undefined && !isRebuild(build)) {
+    return { ownerReferences: [{ apiVersion, kind: 'Build', name, uid }] }
+  }
+  return ownerReferences === undefined ? {} : { ownerReferences }
+}
+
+/**
+ * The Build that does another's work again on other bases: same spec, same commit. Its name follows from
  * what it is to do, so that who begins again after an interruption finds it instead of making a second one.
  */
 export function successorOf({ build, recipe }: Image, { pins, released, node, attempt }: RebuildOn): Build {
   const { metadata, status } = build
   const origin = originOf(build)
   const { cancelled: _, trigger: _trigger, bases: _bases, ...spec } = build.spec
-  const placed = node === undefined || recipe.node || recipe.for ? {} : { node }
+  const placed: { readonly node?: string } = node === undefined || recipe.node || recipe.for ? {} : { node }
   const key = digestOf([origin, metadata?.uid, pins, placed])
   const git = recipe.source?.git
   const set = new Map(pins.map((pin) => [pin.name, pin.digest]))
@@ -60,13 +84,14 @@ export function successorOf({ build, recipe }: Image, { pins, released, node, at
     metadata: {
       name: `${stem(origin)}-${key}${attempt === 1 ? '' : `-${attempt}`}`,
       namespace: metadata?.namespace,
-      labels: { ...withoutDeployers(metadata?.labels), [rebuildOfLabel]: labelOf(origin) },
+      labels: { ...handedOn(metadata?.labels), [rebuildOfLabel]: labelOf(origin) },
       annotations: {
-        ...withoutDeployers(metadata?.annotations),
+        ...handedOn(metadata?.annotations),
         [rebuildOfAnnotation]: origin,
         ...(ours.length === 0 ? {} : { [pinsAnnotation]: ours.join(',') }),
+        ...(placed.node === undefined ? {} : { [nodeAnnotation]: placed.node }),
       },
-      ...(metadata?.ownerReferences === undefined ? {} : { ownerReferences: metadata.ownerReferences }),
+      ...ownersOf(build),
     },
     spec: next,
   } as Build & KubernetesObject

@@ -14,7 +14,7 @@ const order = (own: Partial<Order> = {}): Order => ({
 })
 const begun = (own: Partial<Begun> = {}): Begun => ({
   ...{ namespace: 'a', by: 'u', names: [name], platforms: ['linux/amd64'], generation: 1, failures: 0 },
-  ...{ created: '2026-01-01T00:00:00Z', ended: start, succeeded: true, digest, message: '', ...own },
+  ...{ created: '2026-01-01T00:00:00Z', ended: start, succeeded: true, digest, rebuilt: [], message: '', ...own },
 })
 const ask = (question: Partial<PullQuestion> & { readonly list?: readonly Begun[] } = {}) =>
   decidePull({
@@ -83,9 +83,28 @@ describe('a pull', () => {
     expect(ask({ list: [begun()], orders: [order({ pushes: true })] })).toEqual({ kind: 'none' })
   })
 
+  it('of what was pushed goes to the registry, whatever failed after it, unless that is of another platform', () => {
+    const orders = [order({ pushes: true })]
+    const failed = begun({ ended: start + 59_000, succeeded: false, digest: undefined })
+    expect(ask({ orders, list: [begun(), failed] })).toEqual({ kind: 'none' })
+    expect(ask({ list: [begun(), failed] })).toMatchObject({ kind: 'failed' })
+    const asking = { node: 'n3', platform: 'linux/arm64', cannotBuild: undefined }
+    expect(ask({ asking, orders, list: [begun(), failed] })).toMatchObject({ kind: 'failed' })
+    expect(ask({ asking, orders, list: [begun()] })).toMatchObject({ kind: 'demand' })
+    // The registry has the newest.
+    const other = begun({ ended: start + 1000, platforms: ['linux/arm64'] })
+    expect(ask({ orders, list: [begun(), other] })).toMatchObject({ kind: 'demand' })
+    expect(ask({ asking, orders, list: [begun(), other] })).toEqual({ kind: 'none' })
+  })
+
   it('of another platform has it built for that too, unless the Build says for which', () => {
     const asking = { node: 'n3', platform: 'linux/arm64', cannotBuild: undefined }
     expect(ask({ asking, found: digest, list: [begun()] })).toMatchObject({ kind: 'demand' })
+    // A rebuild is for the platforms of what it is of.
+    const rebuilt = 'sha256:of-the-rebuild'
+    const list = [begun({ rebuilt: [rebuilt] })]
+    expect(ask({ asking, found: rebuilt, list })).toMatchObject({ kind: 'demand' })
+    expect(ask({ found: rebuilt, list })).toEqual({ kind: 'none' })
     // What is there is no answer before its Build has said that it is this.
     const going = begun({ ended: undefined, digest: undefined })
     expect(ask({ asking, found: digest, list: [going] })).toEqual({ kind: 'pending' })

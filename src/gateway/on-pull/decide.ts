@@ -64,7 +64,9 @@ export function decidePull({ name, asking, orders, begun, refusal, found, now }:
   if (found !== undefined) {
     // The image is there a moment before its Build says which it is. Of one that something else has built under this
     // name nothing is known: it is what there is.
-    const built = same.findLast(({ digest }) => digest === found) ?? same.findLast(({ ended }) => ended === undefined)
+    const built =
+      same.findLast(({ digest, rebuilt }) => digest === found || rebuilt.includes(found)) ??
+      same.findLast(({ ended }) => ended === undefined)
     if (built === undefined || coversPlatform(built.platforms, platform)) return { kind: 'none' }
     if (order.platforms && !coversPlatform(order.platforms, platform)) return { kind: 'none' }
   }
@@ -76,14 +78,14 @@ export function decidePull({ name, asking, orders, begun, refusal, found, now }:
   }
   if (same.some(({ ended }) => ended === undefined)) return { kind: 'pending' }
   const last = same.at(-1)
+  const pushed = order.pushes && found === undefined ? same.findLast(({ succeeded }) => succeeded) : undefined
+  // The registry has it still: a failure after it took nothing away.
+  if (pushed && coversPlatform(pushed.platforms, platform)) return { kind: 'none' }
   if (last && !last.succeeded && last.generation === order.generation) {
     const until = (last.ended ?? 0) + retryAfter(last.failures + 1) * 1000
     if (now < until) return { kind: 'failed', reason: failure(order, last, until) }
   }
-  if (last?.succeeded === true && found === undefined) {
-    if (order.pushes) return { kind: 'none' }
-    if (now - (last.ended ?? 0) < settle) return { kind: 'pending' }
-  }
+  if (last?.succeeded === true && found === undefined && now - (last.ended ?? 0) < settle) return { kind: 'pending' }
   const key = demandKey(name, platform)
   const going = begun(order).filter(({ ended }) => ended === undefined).length
   const isWanted = namesOf(order.names, revision).some((one) => order.demands.has(demandKey(one, platform)))

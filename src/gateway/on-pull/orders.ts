@@ -52,11 +52,20 @@ export interface Begun {
   readonly ended: number | undefined
   readonly succeeded: boolean
   readonly digest: string | undefined
+  /** Digests of its rebuilds, which have the same names and platforms. */
+  readonly rebuilt: readonly string[]
   /** Of a failure. */
   readonly message: string
 }
 
-type Picked = { readonly order: Order } | { readonly begun: Begun }
+/** A Build that did the work of one again that a pull began (`insitu rebuild`). */
+interface Rebuild {
+  /** `NAMESPACE/NAME` of that one. */
+  readonly of: string
+  readonly digest: string
+}
+
+type Picked = { readonly order: Order } | { readonly begun: Begun } | { readonly rebuild: Rebuild }
 
 /** Builds that wait for pulls, and what pulls have begun, as they are now. */
 export interface Orders {
@@ -75,13 +84,15 @@ export interface Orders {
 export function followOrders(options: { readonly client: KubernetesClient; readonly logger: Logger }): Orders {
   const byRepository = new Map<string, Map<string, Order>>()
   const byOrder = new Map<string, Map<string, Begun>>()
+  const rebuilds = new Map<string, Map<string, string>>()
   const listeners = new Set<() => void>()
 
   const repositories = ({ names }: Order): Set<string> =>
     new Set(names.flatMap((name) => repositoryOfPattern(name) ?? []))
   const take = (key: string, picked: Picked): void => {
     if ('order' in picked) for (const repository of repositories(picked.order)) drop(byRepository, repository, key)
-    else drop(byOrder, picked.begun.by, key)
+    else if ('begun' in picked) drop(byOrder, picked.begun.by, key)
+    else drop(rebuilds, picked.rebuild.of, key)
   }
   const watch = watchResource<Build, Picked>({
     ...options,
@@ -91,7 +102,8 @@ export function followOrders(options: { readonly client: KubernetesClient; reado
       if (previous) take(key, previous)
       if ('order' in value) {
         for (const repository of repositories(value.order)) put(byRepository, repository, key, value.order)
-      } else put(byOrder, value.begun.by, key, value.begun)
+      } else if ('begun' in value) put(byOrder, value.begun.by, key, value.begun)
+      else put(rebuilds, value.rebuild.of, key, value.rebuild.digest)
       for (const listener of listeners) listener()
     },
     onDelete(key, previous) {
@@ -101,7 +113,10 @@ export function followOrders(options: { readonly client: KubernetesClient; reado
   })
   return {
     claiming: (repository) => [...(byRepository.get(repository)?.values() ?? [])].toSorted(byAge),
-    begun: ({ uid, namespace }) => [...(byOrder.get(uid)?.values() ?? [])].filter((one) => one.namespace === namespace),
+    begun: ({ uid, namespace }) =>
+      [...(byOrder.get(uid) ?? [])]
+        .filter(([, one]) => one.namespace === namespace)
+        .map(([key, one]) => ({ ...one, rebuilt: [...(rebuilds.get(key)?.values() ?? [])] })),
     *all() {
       for (const picked of watch.items.values()) if ('order' in picked) yield picked.order
     },
@@ -117,7 +132,8 @@ export function followOrders(options: { readonly client: KubernetesClient; reado
 }
 
 /** Takes from a Build what pulls have to do with; undefined for all others. */
-export function pickBuild({ metadata, spec, status }: Build): Picked | undefined {
+export function pickBuild(build: Build): Picked | undefined {
+  const { metadata, spec, status } = build
   const { namespace = '', name = '', uid = '', creationTimestamp: created = '', annotations = {} } = metadata ?? {}
   if (metadata?.deletionTimestamp !== undefined) return undefined
   const generation = metadata?.generation ?? 0
@@ -135,16 +151,22 @@ export function pickBuild({ metadata, spec, status }: Build): Picked | undefined
   }
   const by = metadata?.labels?.[pulledByLabel]
   const pull = by === undefined ? undefined : readPull(annotations[pullAnnotation])
-  if (by === undefined || pull === undefined || !metadata?.ownerReferences?.some((one) => one.uid === by)) {
-    return undefined
-  }
+  if (by === undefined) return pickRebuild(build)
+  if (pull === undefined || !metadata?.ownerReferences?.some((one) => one.uid === by)) return undefined
   const { completionTime, phase, digest, message = '' } = status ?? {}
   const begun: Begun = {
     ...{ namespace, by, created, digest, names: pull.names, platforms: pull.platforms, generation: pull.generation },
-    ...{ failures: pull.failures, succeeded: phase === 'Succeeded', message: message.slice(-2000) },
+    ...{ failures: pull.failures, succeeded: phase === 'Succeeded', rebuilt: [], message: message.slice(-2000) },
     ended: completionTime === undefined ? undefined : Date.parse(completionTime),
   }
   return { begun }
+}
+
+/** It belongs to the one whose work it did again, if a pull began that. */
+function pickRebuild({ metadata, status }: Build): Picked | undefined {
+  const owner = metadata?.ownerReferences?.find(({ kind }) => kind === 'Build')
+  if (owner === undefined || status?.digest === undefined) return undefined
+  return { rebuild: { of: `${metadata?.namespace}/${owner.name}`, digest: status.digest } }
 }
 
 const byAge = (a: Order, b: Order): number => (ageKey(a) < ageKey(b) ? -1 : 1)

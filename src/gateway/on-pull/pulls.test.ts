@@ -19,7 +19,8 @@ const order: Order = {
 }
 const begun: Begun = {
   ...{ namespace: 'a', by: 'u', names: [name], platforms: ['linux/amd64'], generation: 1, failures: 0 },
-  ...{ succeeded: true, created: order.created, ended: Date.parse(order.created), digest: image.digest, message: '' },
+  ...{ succeeded: true, created: order.created, ended: Date.parse(order.created), rebuilt: [] },
+  ...{ digest: image.digest, message: '' },
 }
 
 /** A gateway in whose cluster one Build waits for pulls, and was built for one long ago. */

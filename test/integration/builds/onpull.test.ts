@@ -13,6 +13,8 @@ import {
 import type { BuiltImage, Lookup } from '../../../src/api/images.ts'
 import { namespace as ours, serviceAccounts } from '../../../src/api/names.ts'
 import { type PolicyParts, policyParts } from '../../../src/cli/gateway-policy.ts'
+import { readImages } from '../../../src/cli/rebuild/images.ts'
+import { successorOf } from '../../../src/cli/rebuild/successor.ts'
 import type { Controller } from '../../../src/controller/controller.ts'
 import { createKubernetesDirectory, type KubernetesDirectory } from '../../../src/gateway/directory/kubernetes.ts'
 import { createInProgress } from '../../../src/gateway/images/in-progress.ts'
@@ -293,6 +295,49 @@ describe('a pull of a name that a Build waits for', () => {
     await jobs.end(job, { result: 'succeeded', digest: built(image, 'e').digest })
     one.index.add('arm', built(image, 'e', 2))
     expect(await other).toMatchObject({ state: 'here', image: { version: 2 } })
+  })
+
+  test('knows the rebuild of what it began, which is of no pull and takes nothing away when it fails', async () => {
+    const image = 'h.test/again:1'
+    await wait('again', { output: { names: [image], push: true } })
+    await claimed('again')
+    const first = pull(one, image)
+    await jobs.end(await jobOf('again'), { result: 'succeeded', digest: built(image, '1').digest })
+    one.index.add('node-1', built(image, '1'))
+    expect(await first).toMatchObject({ state: 'here' })
+    await builds.seen('again', 'has ended', (b) => b.status?.phase === 'Succeeded')
+    const [own] = await begun('again')
+
+    const rebuild = async (digit: string, end: Parameters<typeof jobs.end>[1]): Promise<Build> => {
+      const all = readImages(await admin.list<Build>(buildResources.builds, { namespace }), new Map())
+      const of = all.find(({ names }) => names.includes(image))
+      if (of === undefined) throw new Error('no Build stands for the image')
+      const pins = [{ name: 'h.test/os:1', digest: built('', digit).digest }]
+      const next = successorOf(of, { pins, released: [], attempt: 1 })
+      const { metadata } = await admin.create<Build>(buildResources.builds, { namespace }, next)
+      const job = await until('its Job', async () =>
+        (await jobs.list()).find((one) => one.metadata?.ownerReferences?.[0]?.uid === metadata?.uid),
+      )
+      await jobs.end(job, end)
+      const name = metadata?.name ?? ''
+      return builds.seen(name, 'has ended', (b) => b.status?.completionTime !== undefined)
+    }
+    const { spec, metadata } = await rebuild('8', { result: 'succeeded', digest: built(image, '2').digest })
+    expect(spec).not.toHaveProperty('node')
+    expect(metadata?.ownerReferences).toMatchObject([{ kind: 'Build', uid: own?.metadata?.uid }])
+    one.index.add('node-2', built(image, '2', 2))
+    const asks = (node: string): Promise<Lookup> => one.lookups.lookup({ name: image }, node, 0, signal)
+    await until('the gateway to know', async () => (await asks('arm')).state === 'onPull' || undefined)
+    expect(await asks('node-3')).toMatchObject({ state: 'here', image: { version: 2 } })
+
+    await rebuild('9', { result: 'failed', message: 'error: exit code: 3' })
+    for (const node of ['node-1', 'node-2']) one.index.forget(node)
+    expect(await asks('node-3')).toEqual({ state: 'none' })
+    expect(await begun('again')).toHaveLength(1)
+    expect((await builds.get('again')).status).toMatchObject({
+      phase: 'Succeeded',
+      pulls: { last: own?.metadata?.name },
+    })
   })
 
   test('says which commit is built by its tag, and nothing but a commit', async () => {
