@@ -12,7 +12,7 @@ export const policyCommand = (): Command =>
       .argument('<file>', 'policy.toml')
       .option('--as <uri>', 'a caller by certificate: spiffe://insitu.build/ns/NAMESPACE/sa/NAME')
       .option('--namespace <name>', 'a pod of this namespace that builds in plaintext')
-      .option('--service-account <name>', 'its service account, with --namespace', 'default')
+      .option('--service-account <name>', 'its service account, with --namespace (default: "default")')
       .option('--user <name>', 'a person: CN of the certificate')
       .option('--group <name>', 'O of the certificate, repeatable', append, [])
       .option('--loopback', 'a build through kubectl port-forward')

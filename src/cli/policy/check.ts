@@ -21,7 +21,8 @@ interface Question {
 export interface CheckFlags extends Question {
   readonly as?: string
   readonly namespace?: string
-  readonly serviceAccount: string
+  /** Default: default. */
+  readonly serviceAccount?: string
   readonly user?: string
   readonly group: readonly string[]
   readonly loopback?: true
@@ -29,10 +30,15 @@ export interface CheckFlags extends Question {
   readonly output: 'text' | 'json'
 }
 
-/** Reads a policy and prints what it says. @throws InsituError POLICY when the request is refused, others for a bad file. */
+/**
+ * Reads a policy and prints what it says.
+ * @throws InsituError POLICY when the request is refused, others for a bad file; UsageError for a request of nobody.
+ */
 export async function checkPolicy(file: string, flags: CheckFlags): Promise<void> {
-  const policy = file === 'default' ? defaultPolicy : readPolicy(await read(file), file)
   const caller = callerOf(flags)
+  // "valid" would be taken for "allowed".
+  if (!caller && asks(flags)) throw nobodyNamed()
+  const policy = file === 'default' ? defaultPolicy : readPolicy(await read(file), file)
   if (!caller) return print(flags, { valid: true, tenants: policy.tenants.map((t) => t.name) }, validText(policy))
   const question = flags.request === undefined ? flags : { ...flags, ...readRequest(await read(flags.request)) }
   const decision = answer(policy, caller, question)
@@ -52,13 +58,21 @@ export async function checkPolicy(file: string, flags: CheckFlags): Promise<void
 export function decideFor(policy: Policy, flags: Partial<CheckFlags>): Decision {
   const all = { ...nothing, ...flags }
   const caller = callerOf(all)
-  if (!caller) throw new UsageError('no caller is named', { fix: 'use --as, --namespace, --user or --loopback' })
+  if (!caller) throw nobodyNamed()
   return answer(policy, caller, all)
 }
 
+const nobodyNamed = (): UsageError =>
+  new UsageError('no caller is named', { fix: 'use --as, --namespace, --user or --loopback' })
+
+/** Whether options are given that mean something only for a caller. */
+const asks = (flags: CheckFlags): boolean =>
+  [flags.request, flags.node, flags.serviceAccount].some((value) => value !== undefined) ||
+  [flags.group, ...lists.map((key) => flags[key])].some((values) => values.length > 0)
+
 const nothing: CheckFlags = {
   ...{ name: [], exporter: [], entitlement: [], frontend: [], platform: [], cacheTo: [], cacheFrom: [], group: [] },
-  ...{ serviceAccount: 'default', output: 'text' },
+  output: 'text',
 }
 
 function answer(policy: Policy, caller: Caller, question: Question): Decision {
@@ -84,7 +98,7 @@ function callerOf(flags: CheckFlags): Caller | undefined {
     if (!match) throw new UsageError(`--as "${flags.as}" is not spiffe://insitu.build/ns/NAMESPACE/sa/NAME`)
     return { kind: 'service-account', namespace: match[1] as string, serviceAccount: match[2] as string }
   }
-  const { namespace, serviceAccount } = flags
+  const { namespace, serviceAccount = 'default' } = flags
   if (namespace !== undefined) return { kind: 'pod', namespace, serviceAccount, name: 'pod', address: '' }
   if (flags.user !== undefined) return { kind: 'person', name: flags.user, groups: flags.group }
   return flags.loopback ? { kind: 'loopback', address: '127.0.0.1' } : undefined

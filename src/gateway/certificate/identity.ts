@@ -7,6 +7,7 @@ import { createKeyPair } from '../../kernel/tls/key.ts'
 import { type RenewingTls, renewingTls } from '../../kernel/tls/renewing.ts'
 import { type ClusterAuthority, ensureAuthority } from './authority.ts'
 import { certificateHandler } from './handler.ts'
+import { settling } from './settle.ts'
 
 export interface IdentityOptions {
   readonly client: KubernetesClient
@@ -36,11 +37,18 @@ export interface GatewayIdentity {
 /** The CA is read again at most this often, milliseconds: often enough for a rotation, seldom enough for 5,000 agents. */
 const fresh = 60_000
 
+/**
+ * Looks for which a CA that somebody has replaced is trusted before it signs. Ten minutes, because agents look every five;
+ * other gateways know it after two looks at most.
+ */
+const looks = 10
+
 /** Waits for (or makes) the cluster's CA, and signs for this gateway and for agents from then on. */
 export async function gatewayIdentity(options: IdentityOptions): Promise<GatewayIdentity> {
   const { client, namespace, log, clientLifetime } = options
   const every = options.lookAgain ?? fresh
-  const authority = remembered(() => ensureAuthority({ client, namespace, log }), every)
+  const settle = settling(looks * every)
+  const authority = remembered(async () => settle(await ensureAuthority({ client, namespace, log }), new Date()), every)
   const tls = await renewingTls({
     log,
     signal: options.signal,

@@ -9,17 +9,17 @@ import type { Caller } from './caller.ts'
  * @returns undefined for a certificate that names nobody.
  */
 export function callerOfCertificate(
-  certificate: Pick<X509Certificate, 'subject' | 'subjectAltName'>,
+  certificate: Pick<X509Certificate, 'subjectAltName' | 'toLegacyObject'>,
 ): Caller | undefined {
   for (const name of (certificate.subjectAltName ?? '').split(/,\s*/)) {
     const match = /^URI:spiffe:\/\/insitu\.build\/ns\/([a-z0-9-]+)\/sa\/([a-z0-9.-]+)$/.exec(name)
     if (match) return { kind: 'service-account', namespace: match[1] as string, serviceAccount: match[2] as string }
   }
-  const fields = certificate.subject.split('\n')
-  const values = (key: string): string[] =>
-    fields.filter((f) => f.startsWith(`${key}=`)).map((f) => f.slice(key.length + 1))
-  const name = values('CN')[0]
-  return name === undefined || name === '' ? undefined : { kind: 'person', name, groups: values('O') }
+  // `certificate.subject` is for people to read: it escapes values, and joins those of one relative name with " + ".
+  const { CN, O } = certificate.toLegacyObject().subject
+  // Of several names Kubernetes takes the last.
+  const name = [CN ?? []].flat().at(-1)
+  return name === undefined || name === '' ? undefined : { kind: 'person', name, groups: [O ?? []].flat() }
 }
 
 /** An agent, by a certificate of ours. */
@@ -30,7 +30,7 @@ export interface AgentIdentity {
 
 /** The agent that a verified certificate names: its service account, and the node by the DNS name of its port. */
 export function agentOfCertificate(
-  certificate: Pick<X509Certificate, 'subject' | 'subjectAltName'>,
+  certificate: Pick<X509Certificate, 'subjectAltName' | 'toLegacyObject'>,
 ): AgentIdentity | undefined {
   const caller = callerOfCertificate(certificate)
   if (caller?.kind !== 'service-account' || caller.serviceAccount !== serviceAccounts.agent) return undefined

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { certificatePath, spiffe } from '../../../src/api/certificate.ts'
+import { certificatePath, type CertificateResponse, spiffe } from '../../../src/api/certificate.ts'
 import { clusterGateway } from '../../../src/api/config.ts'
 import { caSecret, configMaps, serviceAccounts, tokenAudience } from '../../../src/api/names.ts'
 import { manifests } from '../../../src/cli/manifests/manifests.ts'
@@ -299,6 +299,34 @@ describe('a CA that somebody else keeps in the Secret, as cert-manager does', ()
       expect((await ensureAuthority({ client, namespace })).signing.cert).toBe(second.cert)
     } finally {
       identity.close()
+    }
+  })
+  test('signs once every gateway trusts it, and until then the former one does', async () => {
+    const [first, second] = [await createAuthority(), await createAuthority()]
+    await put(first.cert, first.key)
+    const start = () => gatewayIdentity({ client, namespace, log, lookAgain: 400 })
+    const [early, late] = [await start(), await start()]
+    try {
+      const { publicKey } = await createKeyPair()
+      const agent = await installed.pod('agent-replaced', serviceAccounts.agent, 'node-1')
+      const headers = { authorization: `Bearer ${await agent.token(tokenAudience)}` }
+      const trusts = (gateway: GatewayIdentity): boolean => gateway.tls.current().ca.includes(second.cert.trim())
+      /** Whether a certificate that the first gateway gives now is of this CA. */
+      const signs = async (ca: typeof first): Promise<boolean> => {
+        const body = Buffer.from(JSON.stringify({ publicKey }))
+        const answer = await early.httpHandlers[`POST ${certificatePath}`]({ headers, body })
+        const { certificate } = JSON.parse(String(answer.body)) as CertificateResponse
+        return new X509Certificate(certificate).verify(new X509Certificate(ca.cert).publicKey)
+      }
+      const data = { 'tls.crt': btoa(second.cert), 'tls.key': btoa(second.key), 'ca.crt': btoa(second.cert) }
+      await installed.admin.patch(resources.secrets, { namespace, name: caSecret }, { data })
+      await until('the first gateway to trust the new CA', () => trusts(early))
+      expect(await signs(first)).toBe(true)
+      await until('the new CA to sign', () => signs(second))
+      expect(trusts(late)).toBe(true)
+    } finally {
+      early.close()
+      late.close()
     }
   })
   test('is replaced under open connections: they go on, and so do clients of either CA', async () => {

@@ -42,4 +42,10 @@ test('a wrong file is exit code 1 with the line, a wrong command line exit code 
   expect(wrong).toMatchObject({ exitCode: 1, output: expect.stringContaining('wrong.toml line 5: there is no key') })
   expect(await check('nowhere.toml')).toMatchObject({ exitCode: 2 })
   expect(await check(policy, '--user', 'x', '--loopback')).toMatchObject({ exitCode: 2 })
+  // Nobody asks: "valid" would be taken for "allowed".
+  for (const words of ['--name foo/bar', '--service-account ci --group x --name foo/bar -o json']) {
+    const nobody = await check(policy, ...words.split(' '))
+    expect(nobody).toMatchObject({ exitCode: 2, output: expect.stringContaining('no caller is named') })
+    expect(nobody.output).not.toContain('valid')
+  }
 })
