@@ -5,9 +5,9 @@ import type { InsituError } from '../../kernel/errors.ts'
 import { buildArguments, gitContext } from './arguments.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
 import { checkSsh, sshHost } from './git-ssh.ts'
+import { outcomeText } from './outcome-text.ts'
 import { dockerConfig, type RegistrySecret, unreadNote } from './registries.ts'
 import { baseRules } from './source-policy.ts'
-import { outcomeText } from './run.ts'
 
 const work = (recipe: Recipe): Work => ({
   build: { namespace: 'n', name: 'b', uid: 'u' },

@@ -1,6 +1,6 @@
 import type { Build, BuildStatus, FormerAttempt, Recipe } from '../../api/builds/builds.ts'
 import { reasons } from '../../api/builds/status.ts'
-import type { Outcome } from '../../api/builds/work.ts'
+import { buildContainer, type Outcome } from '../../api/builds/work.ts'
 import type { JobView, PodView } from '../view.ts'
 import { seconds } from './duration.ts'
 import { lastContainer } from './job.ts'
@@ -80,8 +80,9 @@ function readEnd(job: JobView, pods: readonly PodView[], build: Build, recipe: R
   // Nor is it the step's fault when its pod was taken away from it.
   if (pods.some((one) => one.failed !== undefined && one.deleting))
     return lost(`the pod was deleted: ${failed?.message}`)
-  // A step that fails is the author's; our own container without a word was killed.
-  if (failed !== undefined && failed.container !== 'build') {
+  // A step that fails is the author's, as is a build that failed and whose word was lost; else it was killed.
+  const itself = pods.some(({ exits }) => exits.get(buildContainer) === 1)
+  if (failed !== undefined && (failed.container !== buildContainer || itself)) {
     return { phase: 'Failed', reason: reasons.failed, message: failed.message, ...where }
   }
   if (failed !== undefined) return lost(failed.message)
