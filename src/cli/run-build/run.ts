@@ -90,7 +90,7 @@ async function build(
   const certificate = keepCertificate({ work, tokenFile: options.tokenFile, directory: files.tls, signal, say })
   await certificate()
   const env = environment(directory)
-  const followed = followProgress()
+  const followed = followProgress(git)
   const onLine = (line: string): void => {
     followed.line(line)
     say(line)
