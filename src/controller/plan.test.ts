@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Build, BuildSpec, BuildTemplate } from '../api/builds/builds.ts'
+import { workspaceFinalizer } from '../api/builds/work.ts'
 import type { Action } from './build/actions.ts'
 import { jobName } from './build/names.ts'
 import { type PodRefusal, withoutPod } from './build/refused.ts'
@@ -397,6 +398,64 @@ describe('a plan', () => {
       former: [{ attempt: 1, pod: 'one-one-1-pod', node: 'n2', message: 'node n2 was lost' }],
     })
     expect(statusOf(world)?.node).toBeUndefined()
+  })
+
+  describe('of a Build whose pod is told to end', () => {
+    /** Its Job has failed already: for that one the pod counts no more. */
+    const ending = (spec: Partial<BuildSpec>, pod: Partial<PodView> = {}) => {
+      const world = simulate({ perNamespace: 1, perNode: 1 })
+      world.add('a', 'one', spec)
+      const build = world.builds.get('a/one')
+      // A claim is held by its finalizer.
+      const finalizers = [workspaceFinalizer]
+      if (build) world.builds.set('a/one', { ...build, metadata: { ...build.metadata, finalizers } })
+      for (let i = 0; i < 3; i += 1) world.look()
+      world.pod('a/one-one-1', { deleting: true, endsAt: world.now + 15_000, ...pod })
+      world.finish('a/one-one-1', 'failed')
+      return world
+    }
+    const said = { result: 'infrastructure', message: 'the pod was told to end\n#9 1.0 make' } as const
+    const attemptAfter = (world: ReturnType<typeof simulate>, seconds: number) => {
+      world.advance(seconds)
+      for (let i = 0; i < 3; i += 1) world.look()
+      return [statusOf(world)?.attempt, world.made.length]
+    }
+    const workspace = { claimName: 'models' }
+
+    it.each([undefined, 'evicted'])('waits for its last lines, and only then tries it again (%s)', (disrupted) => {
+      const world = ending({}, { disrupted })
+      expect(attemptAfter(world, 0)).toEqual([1, 1])
+      expect(attemptAfter(world, 14)).toEqual([1, 1])
+      world.pod('a/one-one-1', { deleting: true, endsAt: world.now + 1000, disrupted, outcome: said })
+      expect(attemptAfter(world, 0)).toEqual([2, 2])
+      const message = disrupted === undefined ? said.message : `evicted\n${said.message}`
+      expect(statusOf(world)?.former).toMatchObject([{ attempt: 1, message }])
+    })
+
+    it('waits no longer than its grace, nor when it has ended or is gone', () => {
+      expect(attemptAfter(ending({}), 15)).toEqual([2, 2])
+      expect(attemptAfter(ending({}, { phase: 'Failed' }), 0)).toEqual([2, 2])
+      const gone = ending({})
+      gone.pods.clear()
+      expect(attemptAfter(gone, 0)).toEqual([2, 2])
+    })
+
+    it('with a claim waits until nothing may write to it any more, at the longest until the pod is given up', () => {
+      const world = ending({ workspace }, { outcome: said })
+      expect(attemptAfter(world, 0)).toEqual([1, 1])
+      expect(attemptAfter(world, 74)).toEqual([1, 1])
+      expect(attemptAfter(world, 1)).toEqual([2, 2])
+      const ended = ending({ workspace }, { outcome: said, phase: 'Failed' })
+      expect(attemptAfter(ended, 0)).toEqual([2, 2])
+    })
+
+    it('and a container beside it that goes on does not keep the next attempt from the claim', () => {
+      const world = ending({ workspace })
+      const job = world.jobs.get('a/one-one-1')
+      if (job) world.jobs.set('a/one-one-1', { ...job, state: 'active' })
+      world.pod('a/one-one-1', { outcome: said, exits: new Map([['build', 75]]), running: ['istio-proxy'] })
+      expect(attemptAfter(world, 0)).toEqual([2, 2])
+    })
   })
 
   it('gives up pods that nobody ends a minute after their grace, also of Builds that are gone, and no others', () => {

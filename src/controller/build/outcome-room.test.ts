@@ -41,7 +41,7 @@ function endIn(containers: number, text: string, exitCode: number) {
     ...{ namespace: 'a', name: 'b-1', buildUid: 'c', role: 'build', deleting: false, createdAt: 0 },
     ...{ state: exitCode === 0 ? 'complete' : 'failed', reason: undefined },
   }
-  const end = endOf(job, pod ? [pod] : [], build, {})
+  const end = endOf(job, pod ? [pod] : [], build, {}, new Date(0))
   if (typeof end !== 'object') throw new Error(`no end: ${end}`)
   return end
 }
