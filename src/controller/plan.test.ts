@@ -15,6 +15,8 @@ function simulate(limits: Limits, buildNodes = 2) {
   const pods = new Map<string, readonly PodView[]>()
   const templates = new Map<string, BuildTemplate>()
   const refusals: PodRefusal[] = []
+  /** Jobs that are there and not yet in the picture that decisions are made of. */
+  const unseen = new Set<string>()
   const made: string[] = []
   let failed: Plan['failures'] = []
   let clock = Date.parse('2026-01-01T00:00:00Z')
@@ -39,6 +41,9 @@ function simulate(limits: Limits, buildNodes = 2) {
         const said = withoutPod({ ...build, status: action.status }, { job: action.job, refusals }, new Date(clock))
         return void (now && builds.set(key(build), { ...now, status: said }))
       }
+      case 'unlessJob':
+        if (!jobs.has(`${build.metadata?.namespace}/${action.job}`)) action.otherwise.forEach(act)
+        return
       case 'deleteJob':
         return void jobs.delete(`${build.metadata?.namespace}/${action.name}`)
       case 'deletePod':
@@ -92,13 +97,15 @@ function simulate(limits: Limits, buildNodes = 2) {
     pods,
     templates,
     refusals,
+    unseen,
     /** Of the last look. */
     get failures() {
       return failed
     },
     advance: (seconds: number) => void (clock += seconds * 1000),
     look(): void {
-      const view = { builds: [...builds.values()], templates, jobs, pods, buildNodes }
+      const seen = new Map([...jobs].filter(([at]) => !unseen.has(at)))
+      const view = { builds: [...builds.values()], templates, jobs: seen, pods, buildNodes }
       const { work, failures } = plan(view, limits, new Date(clock))
       failed = failures
       for (const actions of work) for (const action of actions) act(action)
@@ -384,6 +391,19 @@ describe('a plan', () => {
         expect(statusOf(world)).toMatchObject({ phase: 'Running', attempt: 1 })
       }
     })
+  })
+
+  it('ends a Build whose Job is gone, and none whose Job is only not seen yet', () => {
+    const world = simulate({ perNamespace: 1, perNode: 1 })
+    world.add('a', 'one')
+    for (let i = 0; i < 3; i += 1) world.look()
+    world.unseen.add('a/one-one-1')
+    for (let i = 0; i < 3; i += 1) world.look()
+    expect(statusOf(world)).toMatchObject({ phase: 'Starting', attempt: 1 })
+    world.jobs.clear()
+    world.look()
+    expect(statusOf(world)).toMatchObject({ phase: 'Failed', message: 'Job one-one-1 was deleted before it ended' })
+    expect(world.made).toEqual(['a/one'])
   })
 
   it('remembers attempts that were lost, with their last lines', () => {
