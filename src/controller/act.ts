@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { apiVersion, type Build, buildResources, type BuildStatus } from '../api/builds/builds.ts'
 import { reasons } from '../api/builds/status.ts'
-import { workspaceFinalizer } from '../api/builds/work.ts'
+import { buildUidLabel, workspaceFinalizer } from '../api/builds/work.ts'
 import { gatewayServerNames } from '../api/certificate.ts'
 import { ports, serviceName } from '../api/names.ts'
 import { describeError, InsituError } from '../kernel/errors.ts'
@@ -109,6 +109,12 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
         return createCleanJob(action)
       case 'explainNoPod':
         return explainNoPod(action)
+      case 'unlessJob': {
+        const which = { labelSelector: `${buildUidLabel}=${uid}`, fieldSelector: `metadata.name=${action.job}` }
+        if ((await client.list(resources.jobs, { namespace, ...which })).length > 0) return
+        for (const next of action.otherwise) await act(next)
+        return
+      }
       case 'deleteJob':
         return client.delete(resources.jobs, { namespace, name: action.name })
       case 'deletePod':

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Build, BuildSpec, BuildTemplate } from '../api/builds/builds.ts'
+import { workspaceFinalizer } from '../api/builds/work.ts'
 import type { Action } from './build/actions.ts'
 import { jobName } from './build/names.ts'
 import { type PodRefusal, withoutPod } from './build/refused.ts'
@@ -14,6 +15,8 @@ function simulate(limits: Limits, buildNodes = 2) {
   const pods = new Map<string, readonly PodView[]>()
   const templates = new Map<string, BuildTemplate>()
   const refusals: PodRefusal[] = []
+  /** Jobs that are there and not yet in the picture that decisions are made of. */
+  const unseen = new Set<string>()
   const made: string[] = []
   let failed: Plan['failures'] = []
   let clock = Date.parse('2026-01-01T00:00:00Z')
@@ -38,6 +41,9 @@ function simulate(limits: Limits, buildNodes = 2) {
         const said = withoutPod({ ...build, status: action.status }, { job: action.job, refusals }, new Date(clock))
         return void (now && builds.set(key(build), { ...now, status: said }))
       }
+      case 'unlessJob':
+        if (!jobs.has(`${build.metadata?.namespace}/${action.job}`)) action.otherwise.forEach(act)
+        return
       case 'deleteJob':
         return void jobs.delete(`${build.metadata?.namespace}/${action.name}`)
       case 'deletePod':
@@ -91,13 +97,15 @@ function simulate(limits: Limits, buildNodes = 2) {
     pods,
     templates,
     refusals,
+    unseen,
     /** Of the last look. */
     get failures() {
       return failed
     },
     advance: (seconds: number) => void (clock += seconds * 1000),
     look(): void {
-      const view = { builds: [...builds.values()], templates, jobs, pods, buildNodes }
+      const seen = new Map([...jobs].filter(([at]) => !unseen.has(at)))
+      const view = { builds: [...builds.values()], templates, jobs: seen, pods, buildNodes }
       const { work, failures } = plan(view, limits, new Date(clock))
       failed = failures
       for (const actions of work) for (const action of actions) act(action)
@@ -385,6 +393,19 @@ describe('a plan', () => {
     })
   })
 
+  it('ends a Build whose Job is gone, and none whose Job is only not seen yet', () => {
+    const world = simulate({ perNamespace: 1, perNode: 1 })
+    world.add('a', 'one')
+    for (let i = 0; i < 3; i += 1) world.look()
+    world.unseen.add('a/one-one-1')
+    for (let i = 0; i < 3; i += 1) world.look()
+    expect(statusOf(world)).toMatchObject({ phase: 'Starting', attempt: 1 })
+    world.jobs.clear()
+    world.look()
+    expect(statusOf(world)).toMatchObject({ phase: 'Failed', message: 'Job one-one-1 was deleted before it ended' })
+    expect(world.made).toEqual(['a/one'])
+  })
+
   it('remembers attempts that were lost, with their last lines', () => {
     const world = simulate({ perNamespace: 1, perNode: 1 })
     world.add('a', 'one')
@@ -397,6 +418,64 @@ describe('a plan', () => {
       former: [{ attempt: 1, pod: 'one-one-1-pod', node: 'n2', message: 'node n2 was lost' }],
     })
     expect(statusOf(world)?.node).toBeUndefined()
+  })
+
+  describe('of a Build whose pod is told to end', () => {
+    /** Its Job has failed already: for that one the pod counts no more. */
+    const ending = (spec: Partial<BuildSpec>, pod: Partial<PodView> = {}) => {
+      const world = simulate({ perNamespace: 1, perNode: 1 })
+      world.add('a', 'one', spec)
+      const build = world.builds.get('a/one')
+      // A claim is held by its finalizer.
+      const finalizers = [workspaceFinalizer]
+      if (build) world.builds.set('a/one', { ...build, metadata: { ...build.metadata, finalizers } })
+      for (let i = 0; i < 3; i += 1) world.look()
+      world.pod('a/one-one-1', { deleting: true, endsAt: world.now + 15_000, ...pod })
+      world.finish('a/one-one-1', 'failed')
+      return world
+    }
+    const said = { result: 'infrastructure', message: 'the pod was told to end\n#9 1.0 make' } as const
+    const attemptAfter = (world: ReturnType<typeof simulate>, seconds: number) => {
+      world.advance(seconds)
+      for (let i = 0; i < 3; i += 1) world.look()
+      return [statusOf(world)?.attempt, world.made.length]
+    }
+    const workspace = { claimName: 'models' }
+
+    it.each([undefined, 'evicted'])('waits for its last lines, and only then tries it again (%s)', (disrupted) => {
+      const world = ending({}, { disrupted })
+      expect(attemptAfter(world, 0)).toEqual([1, 1])
+      expect(attemptAfter(world, 14)).toEqual([1, 1])
+      world.pod('a/one-one-1', { deleting: true, endsAt: world.now + 1000, disrupted, outcome: said })
+      expect(attemptAfter(world, 0)).toEqual([2, 2])
+      const message = disrupted === undefined ? said.message : `evicted\n${said.message}`
+      expect(statusOf(world)?.former).toMatchObject([{ attempt: 1, message }])
+    })
+
+    it('waits no longer than its grace, nor when it has ended or is gone', () => {
+      expect(attemptAfter(ending({}), 15)).toEqual([2, 2])
+      expect(attemptAfter(ending({}, { phase: 'Failed' }), 0)).toEqual([2, 2])
+      const gone = ending({})
+      gone.pods.clear()
+      expect(attemptAfter(gone, 0)).toEqual([2, 2])
+    })
+
+    it('with a claim waits until nothing may write to it any more, at the longest until the pod is given up', () => {
+      const world = ending({ workspace }, { outcome: said })
+      expect(attemptAfter(world, 0)).toEqual([1, 1])
+      expect(attemptAfter(world, 74)).toEqual([1, 1])
+      expect(attemptAfter(world, 1)).toEqual([2, 2])
+      const ended = ending({ workspace }, { outcome: said, phase: 'Failed' })
+      expect(attemptAfter(ended, 0)).toEqual([2, 2])
+    })
+
+    it('and a container beside it that goes on does not keep the next attempt from the claim', () => {
+      const world = ending({ workspace })
+      const job = world.jobs.get('a/one-one-1')
+      if (job) world.jobs.set('a/one-one-1', { ...job, state: 'active' })
+      world.pod('a/one-one-1', { outcome: said, exits: new Map([['build', 75]]), running: ['istio-proxy'] })
+      expect(attemptAfter(world, 0)).toEqual([2, 2])
+    })
   })
 
   it('gives up pods that nobody ends a minute after their grace, also of Builds that are gone, and no others', () => {

@@ -155,12 +155,26 @@ export function readPod(pod: RawPod): PodView | undefined {
 }
 
 function readOutcome(terminated: Terminated | undefined): Outcome | undefined {
-  if (terminated?.message === undefined) return undefined
-  try {
-    return checkedOutcome(JSON.parse(terminated.message))
-  } catch {
-    return undefined
+  const { message: text = '' } = terminated ?? {}
+  for (const json of [text, ...beforeCut(text)]) {
+    try {
+      return checkedOutcome(JSON.parse(json))
+    } catch {
+      // The next has less of it.
+    }
   }
+  return undefined
+}
+
+/**
+ * What may still be read of an outcome that the kubelet has cut, as it does where a pod has more containers than its Job
+ * says: all of it where only the message was cut, its last field, or else how it ended and what was pushed, its first.
+ */
+function beforeCut(text: string): string[] {
+  // The cut may be in the midst of an escaped character, of which the longest has six.
+  const inMessage = text.includes(',"message":"') ? [0, 1, 2, 3, 4, 5] : []
+  const [first] = /^\{"result":"\w+"(,"digest":"[^"]*")?/.exec(text) ?? []
+  return [...inMessage.map((less) => `${text.slice(0, text.length - less)}"}`), ...(first ? [`${first}}`] : [])]
 }
 
 /**

@@ -41,6 +41,8 @@ export interface Work {
   /** CA of the gateway, PEM. */
   readonly ca: string
   readonly basicAuth: readonly BasicAuth[]
+  /** Bytes that its outcome may take; undefined: `mostOutcome`. */
+  readonly room?: number
   /** It starts while fewer than so many builds run on its node, as a gateway counts. */
   readonly perNode?: number
   /** Secrets of the service account whose annotations the controller may not read. */
@@ -51,7 +53,10 @@ export interface Work {
   }
 }
 
-/** What the pod says about its end, as its termination message; at most 4096 bytes of JSON. */
+/** Bytes that the kubelet keeps of what a container says at its end. */
+export const mostOutcome = 4096
+
+/** What the pod says about its end, as its termination message: JSON that begins with `result` and `digest`. */
 export interface Outcome {
   /** `infrastructure`: not the fault of what was built; worth another attempt. */
   readonly result: 'succeeded' | 'failed' | 'infrastructure'

@@ -1,3 +1,5 @@
+import type { GitSource } from './arguments.ts'
+
 /** What is read from buildctl's progress while it passes by. */
 export interface Followed {
   line(text: string): void
@@ -17,11 +19,19 @@ const width = 16_384
 
 const pushedLine = /^#\d+ pushing manifest for (\S+)@(sha256:[0-9a-f]{64})(?: [\d.]+s)? done$/
 
-/** Reads the progress of buildctl (`--progress plain`). */
-export function followProgress(): Followed {
+/** The vertex that loads a git context. Where several nodes build, each has its own, which says for what platforms. */
+const contextLine = /^#(\d+) \[(?:\S+ )?internal\] load git source /
+const refLine = /^#(\d+) [\d.]+ ([0-9a-f]{40}|[0-9a-f]{64})\s+(refs\/\S+|HEAD)$/
+
+/**
+ * Reads the progress of buildctl (`--progress plain`).
+ * @param git the context, if it is one.
+ */
+export function followProgress(git?: Pick<GitSource, 'revision'>): Followed {
   const lines: string[] = []
   let node: string | undefined
-  let commit: string | undefined
+  const contexts = new Set<string>()
+  const refs = new Map<string, string>()
   let error = ''
   const pushed = new Map<string, string>()
   return {
@@ -30,20 +40,22 @@ export function followProgress(): Followed {
       if (text.startsWith('error: ')) error = text
       lines.push(text)
       if (lines.length > most) lines.shift()
-      // The gateway's own vertex says where it builds, BuildKit's git source what a name stands for.
+      // The gateway's own vertex says where it builds.
       node ??= /^#\d+ \[insitu\] node ([^\s:]+):/.exec(text)?.[1]
-      const [, found, peeled] = /^#\d+ [\d.]+ ([0-9a-f]{40})\s+(?:refs\/\S+?|HEAD)(\^\{\})?$/.exec(text) ?? []
+      // BuildKit's git source says what names stand for, as other steps may of other repositories.
+      const [, context] = contextLine.exec(text) ?? []
+      if (context !== undefined) contexts.add(context)
+      const [, vertex = '', found, ref] = refLine.exec(text) ?? []
+      if (contexts.has(vertex) && found !== undefined && ref !== undefined) refs.set(ref, found)
       // Without a time where it took less than 10 ms.
       const [, name, digest] = pushedLine.exec(text) ?? []
       if (name !== undefined && digest !== undefined) pushed.set(name, digest)
-      // An annotated tag is an object of its own; the line with ^{} says which commit it is about.
-      if (commit === undefined || peeled !== undefined) commit = found ?? commit
     },
     get node() {
       return node
     },
     get commit() {
-      return commit
+      return git && commitAmong(refs, git)
     },
     pushed,
     get error() {
@@ -65,6 +77,19 @@ export function followProgress(): Followed {
       return kept.join('\n')
     },
   }
+}
+
+/**
+ * The commit that BuildKit takes for a revision. What it asks a server for are all names that end in it: of `v1` also the
+ * branch `old/v1`.
+ */
+function commitAmong(refs: ReadonlyMap<string, string>, { revision }: Pick<GitSource, 'revision'>): string | undefined {
+  // BuildKit asks for no name then, and servers say none.
+  if (revision !== undefined && /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(revision)) return revision
+  const under = (prefix: string): string => `${prefix}${revision?.replace(new RegExp(`^${prefix}`), '')}`
+  const names = revision === undefined ? ['HEAD'] : ['refs/', 'refs/heads/', 'refs/tags/'].map(under)
+  // An annotated tag is an object of its own; the line with ^{} says which commit it is about.
+  return names.map((name) => refs.get(`${name}^{}`) ?? refs.get(name)).find((commit) => commit !== undefined)
 }
 
 /**

@@ -13,6 +13,7 @@ import { keepCertificate } from './certificate.ts'
 import { followProgress, isInfrastructure } from './follow.ts'
 import { checkSsh, hostKeyRules, wrongHostKey } from './git-ssh.ts'
 import { gitUrlRules } from './git-url.ts'
+import { outcomeText } from './outcome-text.ts'
 import { nativePlatform } from './platform.ts'
 import { baseRules, writeSourcePolicy } from './source-policy.ts'
 import { gitCredentials, gitSecretFiles, lookAtGit, lfsMessage } from './git.ts'
@@ -43,8 +44,10 @@ export async function runBuild(options: RunBuildOptions): Promise<number> {
   const signal = terminationSignal()
   const say = (line: string): void => void process.stdout.write(`${line}\n`)
   let outcome: Outcome
+  let room: number | undefined
   try {
     const work = JSON.parse(await readFile(options.work, 'utf8')) as Work
+    room = work.room
     await mkdir(options.directory, { recursive: true, mode: 0o700 })
     outcome = await build(work, options, signal, say)
   } catch (error) {
@@ -53,24 +56,8 @@ export async function runBuild(options: RunBuildOptions): Promise<number> {
     outcome = { result: lost ? 'infrastructure' : 'failed', message: `${describeError(error)}${fix}` }
     say(`insitu: ${outcome.message}`)
   }
-  await writeFile(options.outcome, outcomeText(outcome))
+  await writeFile(options.outcome, outcomeText(outcome, room))
   return outcome.result === 'succeeded' ? 0 : outcome.result === 'failed' ? 1 : 75
-}
-
-/** The kubelet keeps 4096 bytes. */
-export function outcomeText(outcome: Outcome): string {
-  let { message = '' } = outcome
-  for (;;) {
-    const text = JSON.stringify(message === '' ? { ...outcome, message: undefined } : { ...outcome, message })
-    if (Buffer.byteLength(text) <= 4096) return text
-    // Names without a message are too many: the controller knows those of the Build.
-    if (message === '') {
-      const short = { ...outcome, message: undefined, names: undefined, platform: undefined }
-      const kept = JSON.stringify(short)
-      return Buffer.byteLength(kept) <= 4096 ? kept : JSON.stringify({ ...short, bases: undefined })
-    }
-    message = message.slice(Math.ceil(message.length / 10))
-  }
 }
 
 async function build(
@@ -103,7 +90,7 @@ async function build(
   const certificate = keepCertificate({ work, tokenFile: options.tokenFile, directory: files.tls, signal, say })
   await certificate()
   const env = environment(directory)
-  const followed = followProgress()
+  const followed = followProgress(git)
   const onLine = (line: string): void => {
     followed.line(line)
     say(line)

@@ -30,6 +30,8 @@ export type Action =
       readonly job: string
       readonly status: BuildStatus
     }
+  /** What a Job's absence means, done only if the API server has none either: the picture of the Jobs may be older. */
+  | { readonly kind: 'unlessJob'; readonly build: Build; readonly job: string; readonly otherwise: readonly Action[] }
   | { readonly kind: 'deleteJob'; readonly build: Build; readonly name: string }
   /** A pod that no kubelet ends; `build` may be what is left of one that is gone. */
   | { readonly kind: 'deletePod'; readonly build: Build; readonly name: string; readonly uid: string }

@@ -1,6 +1,6 @@
 import type { Build, BuildStatus, FormerAttempt, Recipe } from '../../api/builds/builds.ts'
 import { reasons } from '../../api/builds/status.ts'
-import type { Outcome } from '../../api/builds/work.ts'
+import { buildContainer, type Outcome } from '../../api/builds/work.ts'
 import type { JobView, PodView } from '../view.ts'
 import { seconds } from './duration.ts'
 import { lastContainer } from './job.ts'
@@ -34,13 +34,25 @@ export function keptByOthers(pods: readonly PodView[], recipe: Recipe): boolean 
 /**
  * Reads the end of an attempt from its Job and pods. `later`: the Job is over and its pod has not been seen to end.
  */
-export function endOf(job: JobView, pods: readonly PodView[], build: Build, recipe: Recipe): End | 'later' | undefined {
-  const end = readEnd(job, pods, build, recipe)
+export function endOf(
+  job: JobView,
+  pods: readonly PodView[],
+  build: Build,
+  recipe: Recipe,
+  now: Date,
+): End | 'later' | undefined {
+  const end = readEnd(job, pods, build, recipe, now)
   const note = typeof end === 'object' ? end.outcome?.note : undefined
   return note === undefined || typeof end !== 'object' ? end : { ...end, message: `${end.message}\n${note}` }
 }
 
-function readEnd(job: JobView, pods: readonly PodView[], build: Build, recipe: Recipe): End | 'later' | undefined {
+function readEnd(
+  job: JobView,
+  pods: readonly PodView[],
+  build: Build,
+  recipe: Recipe,
+  now: Date,
+): End | 'later' | undefined {
   const { view: pod, ...where } = lastPod(pods)
   const { outcome } = where
   // How others end says nothing about the build; a sidecar may have kept the pod until its time was over.
@@ -70,23 +82,35 @@ function readEnd(job: JobView, pods: readonly PodView[], build: Build, recipe: R
   if (outcome?.result === 'failed') {
     return { phase: 'Failed', reason: reasons.failed, message: outcome.message ?? 'the build failed', ...where }
   }
+  if (job.state === 'failed' && pods.some((one) => isEnding(one, recipe, now))) return 'later'
   const lost = (message: string): End => ({
     ...{ phase: 'Failed', reason: reasons.infrastructure, message, infrastructure: true, ...where },
   })
   const disrupted = pods.map((one) => one.disrupted).find((one) => one !== undefined)
-  if (disrupted !== undefined) return lost(disrupted)
+  if (disrupted !== undefined) return lost([disrupted, outcome?.message].filter(Boolean).join('\n'))
   if (outcome?.result === 'infrastructure') return lost(outcome.message ?? 'the connection to the build was lost')
   const failed = pods.map((one) => one.failed).find((one) => one !== undefined)
   // Nor is it the step's fault when its pod was taken away from it.
   if (pods.some((one) => one.failed !== undefined && one.deleting))
     return lost(`the pod was deleted: ${failed?.message}`)
-  // A step that fails is the author's; our own container without a word was killed.
-  if (failed !== undefined && failed.container !== 'build') {
+  // A step that fails is the author's, as is a build that failed and whose word was lost; else it was killed.
+  const itself = pods.some(({ exits }) => exits.get(buildContainer) === 1)
+  if (failed !== undefined && (failed.container !== buildContainer || itself)) {
     return { phase: 'Failed', reason: reasons.failed, message: failed.message, ...where }
   }
   if (failed !== undefined) return lost(failed.message)
   if (pods.some(({ phase, deleting }) => !deleting && (phase === 'Running' || phase === 'Pending'))) return 'later'
   return lost(`the pod of attempt ${build.status?.attempt ?? 1} is gone`)
+}
+
+/**
+ * Whether a pod of a failed Job has still to end before the next attempt begins. A pod that is deleted counts as failed at
+ * once and has its grace nevertheless: until it has said how it ended, or could have. One with a claim may write to the
+ * directory of the next until it is gone; one that nobody ends is given up (`lostPods`).
+ */
+function isEnding({ phase, deleting, outcome, endsAt = 0 }: PodView, { workspace }: Recipe, now: Date): boolean {
+  if (phase !== 'Running' && phase !== 'Pending') return false
+  return workspace !== undefined || (deleting && outcome === undefined && now.getTime() < endsAt)
 }
 
 /** The pod of an attempt that has something to say, and what. */

@@ -1,6 +1,7 @@
 import type { Build, Recipe } from '../../api/builds/builds.ts'
 import type { Container, Named, PodTemplate } from '../../api/builds/pod-template.ts'
-import { buildContainer, buildUidLabel, jobRoleLabel, paths, workAnnotation, type Work } from '../../api/builds/work.ts'
+import { buildContainer, buildUidLabel, jobRoleLabel, mostOutcome, paths } from '../../api/builds/work.ts'
+import { workAnnotation, type Work } from '../../api/builds/work.ts'
 import { tokenAudience } from '../../api/names.ts'
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import { mergePodTemplate } from './merge-pod.ts'
@@ -32,12 +33,7 @@ export function buildJob(build: Build, inputs: JobInputs): KubernetesObject {
   const sequence = [...before, buildStep(inputs), ...after]
   const secrets = usedSecrets(recipe)
   const ours: PodTemplate = {
-    metadata: {
-      annotations: {
-        [workAnnotation]: JSON.stringify(work),
-        'kubectl.kubernetes.io/default-container': buildContainer,
-      },
-    },
+    metadata: { annotations: { 'kubectl.kubernetes.io/default-container': buildContainer } },
     spec: {
       restartPolicy: 'Never',
       serviceAccountName: recipe.serviceAccountName ?? 'default',
@@ -74,14 +70,30 @@ export function buildJob(build: Build, inputs: JobInputs): KubernetesObject {
       ],
     },
   }
-  const template = mergePodTemplate(ours, inputs.podTemplate)
+  const merged = mergePodTemplate(ours, inputs.podTemplate)
+  const annotations = {
+    ...merged.metadata?.annotations,
+    [workAnnotation]: JSON.stringify({ ...work, room: roomIn(merged) }),
+  }
+  const template = { ...merged, metadata: { ...merged.metadata, annotations } }
   return job(build, {
     name: jobName(build, inputs.attempt),
     role: 'build',
     deadline: inputs.deadline,
     template,
-    podLabels: template.metadata?.labels ?? {},
+    podLabels: merged.metadata?.labels ?? {},
   })
+}
+
+/** Bytes that the kubelet keeps of what all containers of a pod say at their ends; each gets the same share. */
+const mostOfPod = 12_288
+/** Containers that a service mesh puts into a pod. */
+const injected = 2
+
+/** Bytes that the build in such a pod has for its outcome. */
+function roomIn({ spec }: PodTemplate): number {
+  const containers = (spec?.initContainers ?? []).length + (spec?.containers ?? []).length
+  return Math.min(mostOutcome, Math.floor(mostOfPod / (containers + injected)))
 }
 
 /** The container whose end is that of the Build: the last step, or the build. What else a pod has runs beside it. */

@@ -121,14 +121,15 @@ function running(build: Build, recipe: Recipe, view: View, now: Date): Planned {
   if (job === undefined) {
     if (build.status?.job === name) {
       const message = `Job ${name} was deleted before it ended`
-      return ended(build, { phase: 'Failed', reason: reasons.jobDeleted, message }, now)
+      const otherwise = ended(build, { phase: 'Failed', reason: reasons.jobDeleted, message }, now).actions
+      return { actions: [{ kind: 'unlessJob', build, job: name, otherwise }], again: 2 }
     }
     if (left <= 0) return ended(build, timedOut(timeout), now)
     return { actions: [{ kind: 'createJob', build, recipe, attempt, deadline: left }], again: 10 }
   }
   const goesOn = job.state === 'active' && !keptByOthers(pods, recipe)
   if (goesOn && left <= -grace) return ended(build, timedOut(timeout), now)
-  const end = goesOn ? undefined : endOf(job, pods, build, recipe)
+  const end = goesOn ? undefined : endOf(job, pods, build, recipe, now)
   if (end === 'later') return { actions: [], again: 2 }
   if (end?.infrastructure === true) {
     const retries = recipe.retries ?? defaults.retries
