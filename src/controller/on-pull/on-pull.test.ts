@@ -54,6 +54,7 @@ function simulate() {
       case 'deletePod':
       case 'explainNoPod':
       case 'finalizer':
+      case 'unlessJob':
     }
   }
   const own = (): Build[] => [...builds.values()].filter(({ metadata }) => metadata?.ownerReferences !== undefined)

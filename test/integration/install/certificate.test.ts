@@ -315,7 +315,7 @@ describe('a CA that somebody else keeps in the Secret, as cert-manager does', ()
       const signs = async (ca: typeof first): Promise<boolean> => {
         const body = Buffer.from(JSON.stringify({ publicKey }))
         const answer = await early.httpHandlers[`POST ${certificatePath}`]({ headers, body })
-        const { certificate } = JSON.parse(String(answer.body)) as CertificateResponse
+        const { certificate } = JSON.parse(answer.body) as CertificateResponse
         return new X509Certificate(certificate).verify(new X509Certificate(ca.cert).publicKey)
       }
       const data = { 'tls.crt': btoa(second.cert), 'tls.key': btoa(second.key), 'ca.crt': btoa(second.cert) }
