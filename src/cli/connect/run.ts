@@ -15,7 +15,7 @@ import { aborted, terminationSignal } from '../../kernel/process/termination.ts'
 import type { TlsMaterial, TlsSource } from '../../kernel/tls/material.ts'
 import { renewingTls } from '../../kernel/tls/renewing.ts'
 import { requestCertificate } from '../../kernel/tls/request.ts'
-import { reachGateway } from './gateway-address.ts'
+import { ownCluster, reachGateway } from './gateway-address.ts'
 import type { Connection, ConnectFlags } from './options.ts'
 import { environment, jsonText, shellText } from './print.ts'
 import { refuseServed, serveLocally } from './socket.ts'
@@ -33,20 +33,19 @@ export async function runConnect(flags: ConnectFlags, command: readonly string[]
   await chmod(directory, 0o700)
   const say = (line: string): void => void process.stderr.write(`insitu: ${line}\n`)
   const { client, close } = lazyClient(flags)
-  const inPod = env['KUBERNETES_SERVICE_HOST'] !== undefined && flags.kubeconfig === undefined
   const stays = command.length > 0 || flags.watch === true
   const signal = stays ? terminationSignal() : undefined
   const path = join(directory, command.length > 0 ? `buildkitd-${process.pid}.sock` : 'buildkitd.sock')
   // Before the other one's files are replaced.
   if (stays) await refuseServed(path)
-  const gateway = await reachGateway(flags, { inPod, client, directory, onFailure: say })
+  const gateway = await reachGateway(flags, { env, client, directory, onFailure: say })
   const serverName = flags.serverName ?? `${serviceName}.${flags.namespace}.svc`
   const { target } = gateway
   const request = {
     ...('path' in target ? { host: 'gateway', port: 0, socketPath: target.path } : target),
     serverName,
     path: certificatePath,
-    tokenFile: tokenSource(flags, client),
+    tokenFile: tokenSource(flags, client, ownCluster(flags, env)),
     loadCa: () => loadCa(flags, client),
   }
   let tls: Awaited<ReturnType<typeof renewingTls>> | undefined

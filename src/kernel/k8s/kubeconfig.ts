@@ -8,8 +8,8 @@ import type { Endpoint, EndpointOptions } from './endpoint.ts'
  * plug-ins, OIDC) and its `proxy-url`.
  * @throws InsituError KUBECONFIG_BROKEN
  */
-export function kubeconfigEndpoint(options: EndpointOptions): Endpoint {
-  const config = loadKubeConfig(options)
+export function kubeconfigEndpoint(files: readonly string[], options: EndpointOptions): Endpoint {
+  const config = loadKubeConfig(files, options.context)
   const cluster = config.getCurrentCluster()
   const context = config.getContextObject(config.getCurrentContext())
   if (!cluster || !context) {
@@ -35,15 +35,18 @@ export function kubeconfigEndpoint(options: EndpointOptions): Endpoint {
   }
 }
 
-/** The file as the library reads it. @throws InsituError KUBECONFIG_BROKEN */
-export function loadKubeConfig(options: EndpointOptions): KubeConfig {
+/** The files as the library reads them. @throws InsituError KUBECONFIG_BROKEN */
+function loadKubeConfig(files: readonly string[], context: string | undefined): KubeConfig {
   const config = new KubeConfig()
   try {
-    if (options.kubeconfig === undefined) config.loadFromDefault()
-    else config.loadFromFile(options.kubeconfig)
-    if (options.context !== undefined) config.setCurrentContext(options.context)
+    for (const [index, file] of files.entries()) {
+      const next = index === 0 ? config : new KubeConfig()
+      next.loadFromFile(file)
+      if (next !== config) config.mergeConfig(next, Boolean(config.currentContext))
+    }
+    if (context !== undefined) config.setCurrentContext(context)
   } catch (cause) {
-    throw broken(`the kubeconfig ${options.kubeconfig ?? ''} cannot be read`.replace('  ', ' '), cause)
+    throw broken(`the kubeconfig ${files.join(', ')} cannot be read`, cause)
   }
   return config
 }
