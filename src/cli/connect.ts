@@ -25,7 +25,7 @@ export const connectCommand = (): Command =>
     .option('--ca-file <file>', 'the CA of the gateway (default: from the cluster)')
     .option(
       '--directory <path>',
-      'for ca.pem, cert.pem and key.pem (default: $XDG_RUNTIME_DIR/insitu, else ~/.insitu/connect)',
+      'for ca.pem, cert.pem and key.pem, not writable by others (default: $XDG_RUNTIME_DIR/insitu, else ~/.insitu/connect)',
     )
     .option('--watch', 'stay, renew the files, and serve a socket that needs no certificate')
     .addOption(new Option('-o, --output <format>', 'what is printed').choices(['shell', 'json']).default('shell'))

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
@@ -38,13 +38,14 @@ async function addressOf(flags: Partial<ConnectFlags>, more: Readonly<Record<str
       },
     },
   )
-  const { address } = gateway
+  const { address, target } = gateway
+  const mode = 'path' in target ? (await stat(target.path)).mode & 0o777 : undefined
   await gateway.close()
-  return { address, asked }
+  return { address, mode, asked }
 }
 
-const service = { address: 'tcp://buildkitd.buildkit-system.svc:2375', asked: [] }
-const forwarded = { address: undefined, asked: ['https://far.example:6443'] }
+const service = { address: 'tcp://buildkitd.buildkit-system.svc:2375', mode: undefined, asked: [] }
+const forwarded = { address: undefined, mode: 0o600, asked: ['https://far.example:6443'] }
 
 it('is the service in the pod’s own cluster, also for a pod without a token for the API server', async () => {
   expect(await addressOf({})).toEqual(service)
@@ -58,5 +59,5 @@ it('is behind the API server of a kubeconfig, also in a pod, however that was sa
 
 it('is what was said', async () => {
   const said = await addressOf({ address: 'gateway.example:1' }, { KUBECONFIG: kubeconfig })
-  expect(said).toEqual({ address: 'tcp://gateway.example:1', asked: [] })
+  expect(said).toEqual({ address: 'tcp://gateway.example:1', mode: undefined, asked: [] })
 })

@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto'
-import { chmod, mkdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { certificatePath } from '../../api/certificate.ts'
@@ -15,6 +15,7 @@ import { aborted, terminationSignal } from '../../kernel/process/termination.ts'
 import type { TlsMaterial, TlsSource } from '../../kernel/tls/material.ts'
 import { renewingTls } from '../../kernel/tls/renewing.ts'
 import { requestCertificate } from '../../kernel/tls/request.ts'
+import { claimDirectory } from './directory.ts'
 import { ownCluster, reachGateway } from './gateway-address.ts'
 import type { Connection, ConnectFlags } from './options.ts'
 import { environment, jsonText, shellText } from './print.ts'
@@ -29,8 +30,7 @@ import { tokenSource } from './token.ts'
 export async function runConnect(flags: ConnectFlags, command: readonly string[]): Promise<number> {
   const env = processEnv()
   const directory = resolve(flags.directory ?? defaultDirectory(env))
-  await mkdir(directory, { recursive: true, mode: 0o700 })
-  await chmod(directory, 0o700)
+  await claimDirectory(directory)
   const say = (line: string): void => void process.stderr.write(`insitu: ${line}\n`)
   const { client, close } = lazyClient(flags)
   const stays = command.length > 0 || flags.watch === true

@@ -1,3 +1,4 @@
+import { chmod } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { PassThrough, Writable } from 'node:stream'
 import { PortForward } from '@kubernetes/client-node'
@@ -11,7 +12,7 @@ export interface PortForwardOptions {
   /** The pod to reach; asked for each connection, so that a pod that went away is replaced. */
   readonly pod: () => Promise<string>
   readonly port: number
-  /** Path of the unix socket to listen on: its directory says who may connect. */
+  /** Path of the unix socket to listen on: nobody else may write to its directory or connect. */
   readonly socket: string
   /** Told why a connection failed. */
   readonly onFailure: (message: string) => void
@@ -94,6 +95,7 @@ export async function forwardPort(options: PortForwardOptions): Promise<Forwardi
     server.once('error', reject)
     server.listen(options.socket, resolve)
   })
+  await chmod(options.socket, 0o600)
   return {
     close: () =>
       new Promise((resolve) => {
