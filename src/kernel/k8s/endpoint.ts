@@ -16,5 +16,7 @@ export interface EndpointOptions {
   readonly kubeconfig?: string | undefined
   /** A context of the kubeconfig other than its current one. */
   readonly context?: string | undefined
+  /** Milliseconds in which the kubeconfig's way to log in has to give credentials. Default five minutes. */
+  readonly credentialsLimit?: number | undefined
   readonly env?: Env
 }
