@@ -31,7 +31,10 @@ export const logsCommand = (): Command =>
         .choices(['text', 'json'])
         .default('text'),
     )
-    .option('--kubeconfig <file>', 'the cluster and the account (default: $KUBECONFIG, then ~/.kube/config)')
+    .option(
+      '--kubeconfig <file>',
+      "the cluster and the account (default: $KUBECONFIG, then ~/.kube/config, then the pod's)",
+    )
     .option('--context <name>', 'a context of the kubeconfig (default: its current one)')
     .action(async (name: string, { namespace, follow = false, previous, kubeconfig, context, ...options }: Options) => {
       const tail = lines(options.tail)

@@ -34,7 +34,10 @@ export const rebuildCommand = (): Command =>
     .addOption(
       new Option('-o, --output <format>', 'what goes to standard output').choices(['text', 'json']).default('text'),
     )
-    .option('--kubeconfig <file>', 'the cluster and the account (default: $KUBECONFIG, then ~/.kube/config)')
+    .option(
+      '--kubeconfig <file>',
+      "the cluster and the account (default: $KUBECONFIG, then ~/.kube/config, then the pod's)",
+    )
     .option('--context <name>', 'a context of the kubeconfig (default: its current one)')
     .action(async (flags: RebuildFlags) => {
       const [{ rebuildOptions }, { rebuild }, { reportText }] = await Promise.all([

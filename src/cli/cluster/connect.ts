@@ -13,7 +13,10 @@ export interface ClusterOptions {
 export const clusterOptions = (command: Command): Command =>
   command
     .option('--namespace <name>', 'where insitu lives', namespace)
-    .option('--kubeconfig <file>', 'the cluster and the account (default: $KUBECONFIG, then ~/.kube/config)')
+    .option(
+      '--kubeconfig <file>',
+      "the cluster and the account (default: $KUBECONFIG, then ~/.kube/config, then the pod's)",
+    )
     .option('--context <name>', 'a context of the kubeconfig (default: its current one)')
     .addOption(
       new Option('-o, --output <format>', 'what goes to standard output').choices(['text', 'json']).default('text'),

@@ -1,7 +1,9 @@
 import { join } from 'node:path'
 import { labels, ports, serviceName } from '../../api/names.ts'
+import type { Env } from '../../kernel/config/env.ts'
 import { InsituError, UsageError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
+import { kubeconfigFiles } from '../../kernel/k8s/load-endpoint.ts'
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import { resources } from '../../kernel/k8s/resources.ts'
 import type { ConnectFlags } from './options.ts'
@@ -19,25 +21,27 @@ interface Pod extends KubernetesObject {
 }
 
 /**
- * Where the gateway is: as said, or the service when this runs in a pod, else through the API server.
+ * Where the gateway is: as said, or the service of the pod's own cluster, else through the API server of the kubeconfig.
  * @param directory for the socket of a forwarding.
  */
 export async function reachGateway(
   flags: ConnectFlags,
   options: {
-    readonly inPod: boolean
+    readonly env: Env
     readonly client: () => Promise<KubernetesClient>
     readonly directory: string
     readonly onFailure: (message: string) => void
   },
 ): Promise<Gateway> {
-  const said = flags.address ?? (options.inPod ? `${serviceName}.${flags.namespace}.svc:${ports.clients}` : undefined)
+  const said =
+    flags.address ??
+    (ownCluster(flags, options.env) ? `${serviceName}.${flags.namespace}.svc:${ports.clients}` : undefined)
   if (said !== undefined) return { ...parse(said), close: () => Promise.resolve() }
   const client = await options.client()
   const { forwardPort } = await import('../../kernel/k8s/port-forward.ts')
   const socket = join(options.directory, `forward-${process.pid}.sock`)
   const forwarding = await forwardPort({
-    kubeconfig: { kubeconfig: flags.kubeconfig, context: flags.context },
+    endpoint: client.endpoint,
     namespace: flags.namespace,
     pod: () => readyGateway(client, flags.namespace),
     port: ports.clients,
@@ -46,6 +50,10 @@ export async function reachGateway(
   })
   return { target: { path: socket }, address: undefined, close: () => forwarding.close() }
 }
+
+/** Whether this is a pod that builds in its own cluster, with its own account: no kubeconfig names another one. */
+export const ownCluster = ({ kubeconfig, context }: ConnectFlags, env: Env): boolean =>
+  env['KUBERNETES_SERVICE_HOST'] !== undefined && kubeconfigFiles({ kubeconfig, context, env }) === undefined
 
 function parse(text: string): Pick<Gateway, 'target' | 'address'> {
   const match = /^(?:tcp:\/\/)?(\[[0-9a-f:.]+\]|[^:[\]/]+):(\d{1,5})$/i.exec(text)

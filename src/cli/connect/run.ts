@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto'
-import { chmod, mkdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { certificatePath } from '../../api/certificate.ts'
@@ -15,7 +15,8 @@ import { aborted, terminationSignal } from '../../kernel/process/termination.ts'
 import type { TlsMaterial, TlsSource } from '../../kernel/tls/material.ts'
 import { renewingTls } from '../../kernel/tls/renewing.ts'
 import { requestCertificate } from '../../kernel/tls/request.ts'
-import { reachGateway } from './gateway-address.ts'
+import { claimDirectory } from './directory.ts'
+import { ownCluster, reachGateway } from './gateway-address.ts'
 import type { Connection, ConnectFlags } from './options.ts'
 import { environment, jsonText, shellText } from './print.ts'
 import { refuseServed, serveLocally } from './socket.ts'
@@ -29,24 +30,22 @@ import { tokenSource } from './token.ts'
 export async function runConnect(flags: ConnectFlags, command: readonly string[]): Promise<number> {
   const env = processEnv()
   const directory = resolve(flags.directory ?? defaultDirectory(env))
-  await mkdir(directory, { recursive: true, mode: 0o700 })
-  await chmod(directory, 0o700)
+  await claimDirectory(directory)
   const say = (line: string): void => void process.stderr.write(`insitu: ${line}\n`)
   const { client, close } = lazyClient(flags)
-  const inPod = env['KUBERNETES_SERVICE_HOST'] !== undefined && flags.kubeconfig === undefined
   const stays = command.length > 0 || flags.watch === true
   const signal = stays ? terminationSignal() : undefined
   const path = join(directory, command.length > 0 ? `buildkitd-${process.pid}.sock` : 'buildkitd.sock')
   // Before the other one's files are replaced.
   if (stays) await refuseServed(path)
-  const gateway = await reachGateway(flags, { inPod, client, directory, onFailure: say })
+  const gateway = await reachGateway(flags, { env, client, directory, onFailure: say })
   const serverName = flags.serverName ?? `${serviceName}.${flags.namespace}.svc`
   const { target } = gateway
   const request = {
     ...('path' in target ? { host: 'gateway', port: 0, socketPath: target.path } : target),
     serverName,
     path: certificatePath,
-    tokenFile: tokenSource(flags, client),
+    tokenFile: tokenSource(flags, client, ownCluster(flags, env)),
     loadCa: () => loadCa(flags, client),
   }
   let tls: Awaited<ReturnType<typeof renewingTls>> | undefined

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -40,6 +40,13 @@ it('does not take a socket over from one that serves it', async () => {
   expect(await answers()).toBe(true)
   await first.close()
   expect(await readdir(directory)).toEqual([])
+})
+
+it('lets nobody else connect, whoever may look into its directory', async () => {
+  await chmod(directory, 0o755)
+  const server = await serve()
+  expect((await stat(path)).mode & 0o777).toBe(0o600)
+  await server.close()
 })
 
 it('takes the place of what nobody serves any more', async () => {

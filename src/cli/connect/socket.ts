@@ -1,4 +1,4 @@
-import { rename, rm, stat } from 'node:fs/promises'
+import { chmod, rename, rm, stat } from 'node:fs/promises'
 import { connect as connectPlain, createServer, type Socket } from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import { connect } from 'node:tls'
@@ -9,7 +9,7 @@ import type { TlsSource } from '../../kernel/tls/material.ts'
 export type Target = { readonly host: string; readonly port: number } | { readonly path: string }
 
 export interface LocalSocketOptions {
-  /** Path; the directory must be ours alone, because who can connect builds in our name. */
+  /** Path; nobody else may write to its directory or connect: who can builds in our name. */
   readonly path: string
   readonly target: Target
   readonly serverName: string
@@ -53,6 +53,7 @@ export async function serveLocally(options: LocalSocketOptions): Promise<{ close
     server.once('error', reject)
     server.listen(opened, resolve)
   })
+  await chmod(opened, 0o600)
   const own = await inodeOf(opened)
   await rename(opened, path)
   return {

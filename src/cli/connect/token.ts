@@ -21,13 +21,15 @@ interface TokenRequest extends KubernetesObject {
  * Says how this client gets a token for the gateway: from a file that a kubelet renews, or from the API server with
  * the rights of the kubeconfig's user.
  * @param client asked for only when there is no file.
+ * @param own whether it builds in the cluster of its own pod: no other one is shown the pod's token.
  * @throws UsageError
  */
 export function tokenSource(
   flags: ConnectFlags,
   client: () => Promise<KubernetesClient>,
+  own: boolean,
 ): (signal: AbortSignal) => Promise<string> {
-  const file = flags.tokenFile ?? (flags.serviceAccount === undefined ? projectedToken : undefined)
+  const file = flags.tokenFile ?? (flags.serviceAccount === undefined && own ? projectedToken : undefined)
   if (file !== undefined && existsSync(file)) return () => readFile(file, 'utf8')
   if (flags.tokenFile !== undefined) throw new UsageError(`--token-file ${flags.tokenFile} is not there`)
   const [first = '', second] = (flags.serviceAccount ?? 'default').split('/')

@@ -1,5 +1,5 @@
 import { describeError, InsituError, UsageError } from '../../kernel/errors.ts'
-import type { EndpointOptions } from '../../kernel/k8s/endpoint.ts'
+import type { Endpoint } from '../../kernel/k8s/endpoint.ts'
 import { readInstallation } from '../cluster/installation.ts'
 import { type ClusterOptions, say, withCluster } from '../cluster/connect.ts'
 import { askAgent, type Question, usualSocket } from './ask-agent.ts'
@@ -34,7 +34,10 @@ export async function reachNodes(options: NodeOptions): Promise<Reached> {
     const ask: ReachableNode['ask'] = (question, body, onLine) => askAgent(socket, question, body, onLine)
     return { nodes: [{ node: 'this machine', ask }], rootless: [] }
   }
-  const { agents } = await withCluster(options, (client) => readInstallation(client, options.namespace))
+  const { agents, endpoint } = await withCluster(options, async (client) => {
+    const { agents } = await readInstallation(client, options.namespace)
+    return { agents, endpoint: client.endpoint }
+  })
   if (agents.length === 0) {
     throw new InsituError('NOT_INSTALLED', `there are no agents in namespace ${options.namespace}`, {
       status: 'NOT_FOUND',
@@ -55,7 +58,6 @@ export async function reachNodes(options: NodeOptions): Promise<Reached> {
       },
     )
   }
-  const endpoint: EndpointOptions = { kubeconfig: options.kubeconfig, context: options.context }
   const nodes = agents
     .filter((agent) => !agent.rootless && agent.node !== undefined)
     .filter(({ node = '' }) => options.node.length === 0 || options.node.includes(node))
@@ -74,7 +76,7 @@ export function sayLeftOut({ rootless }: Reached): void {
 }
 
 interface PodPlace {
-  readonly endpoint: EndpointOptions
+  readonly endpoint: Endpoint
   readonly namespace: string
   readonly pod: string
 }

@@ -68,6 +68,8 @@ export interface AccessQuery {
  * `isNotFound`, `isConflict` and so on.
  */
 export interface KubernetesClient {
+  /** What was chosen, for what is no call, as a WebSocket: it must not look for a cluster again. */
+  readonly endpoint: Endpoint
   readonly server: string
   /** Namespace of the context, or of our own pod. */
   readonly namespace: string
@@ -171,6 +173,7 @@ export async function createKubernetesClient(options: ClientOptions = {}): Promi
   const discovery = createDiscovery(raw)
 
   const client: KubernetesClient = {
+    endpoint,
     server: endpoint.server,
     namespace: endpoint.namespace,
     version: async (options) => (await raw('/version', options)) as { gitVersion: string },

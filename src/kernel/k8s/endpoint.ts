@@ -12,9 +12,11 @@ export interface Endpoint {
 }
 
 export interface EndpointOptions {
-  /** A kubeconfig file. Default: `$KUBECONFIG`, the pod's service account, `~/.kube/config`, in this order. */
+  /** A kubeconfig file. Default: `$KUBECONFIG`, `~/.kube/config`, the pod's service account, in this order. */
   readonly kubeconfig?: string | undefined
   /** A context of the kubeconfig other than its current one. */
   readonly context?: string | undefined
+  /** Milliseconds in which the kubeconfig's way to log in has to give credentials. Default five minutes. */
+  readonly credentialsLimit?: number | undefined
   readonly env?: Env
 }

@@ -1,7 +1,8 @@
 import { Writable } from 'node:stream'
-import { Exec, KubeConfig, type V1Status } from '@kubernetes/client-node'
+import { Exec, type V1Status } from '@kubernetes/client-node'
 import { describeError, InsituError } from '../errors.ts'
-import type { EndpointOptions } from './endpoint.ts'
+import type { Endpoint } from './endpoint.ts'
+import { socketConfig } from './socket-config.ts'
 
 export interface PodCommand {
   readonly namespace: string
@@ -19,15 +20,11 @@ export interface PodExit {
 }
 
 /**
- * Runs a program in a pod, as `kubectl exec` does, with the account of the kubeconfig. It needs the rights to get and to
+ * Runs a program in a pod, as `kubectl exec` does, with the account of the endpoint. It needs the rights to get and to
  * create pods/exec there: a WebSocket begins as a GET, and Kubernetes 1.35 wants `create` as well.
  * @throws InsituError POD_EXEC when it cannot be started.
  */
-export async function execInPod(options: EndpointOptions, run: PodCommand): Promise<PodExit> {
-  const config = new KubeConfig()
-  if (options.kubeconfig === undefined) config.loadFromDefault()
-  else config.loadFromFile(options.kubeconfig)
-  if (options.context !== undefined) config.setCurrentContext(options.context)
+export async function execInPod(endpoint: Endpoint, run: PodCommand): Promise<PodExit> {
   let stderr = ''
   const errors = sink((chunk) => (stderr += chunk))
   const failed = (what: string, cause?: unknown): InsituError =>
@@ -46,7 +43,7 @@ export async function execInPod(options: EndpointOptions, run: PodCommand): Prom
   const { namespace, pod, container, command } = run
   try {
     const output = sink(run.onOutput)
-    const socket = await new Exec(config).exec(
+    const socket = await new Exec(socketConfig(endpoint)).exec(
       namespace,
       pod,
       container,

@@ -1,17 +1,18 @@
+import { chmod } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { PassThrough, Writable } from 'node:stream'
 import { PortForward } from '@kubernetes/client-node'
 import { describeError } from '../errors.ts'
-import type { EndpointOptions } from './endpoint.ts'
-import { loadKubeConfig } from './kubeconfig.ts'
+import type { Endpoint } from './endpoint.ts'
+import { socketConfig } from './socket-config.ts'
 
 export interface PortForwardOptions {
-  readonly kubeconfig: EndpointOptions
+  readonly endpoint: Endpoint
   readonly namespace: string
   /** The pod to reach; asked for each connection, so that a pod that went away is replaced. */
   readonly pod: () => Promise<string>
   readonly port: number
-  /** Path of the unix socket to listen on: its directory says who may connect. */
+  /** Path of the unix socket to listen on: nobody else may write to its directory or connect. */
   readonly socket: string
   /** Told why a connection failed. */
   readonly onFailure: (message: string) => void
@@ -35,7 +36,7 @@ interface Channel {
  * https://kubernetes.io/docs/reference/using-api/streaming. One WebSocket for each connection.
  */
 export async function forwardPort(options: PortForwardOptions): Promise<Forwarding> {
-  const forward = new PortForward(loadKubeConfig(options.kubeconfig))
+  const forward = new PortForward(socketConfig(options.endpoint))
   const open = new Set<Socket>()
   const serve = async (socket: Socket): Promise<void> => {
     const input = new PassThrough()
@@ -94,6 +95,7 @@ export async function forwardPort(options: PortForwardOptions): Promise<Forwardi
     server.once('error', reject)
     server.listen(options.socket, resolve)
   })
+  await chmod(options.socket, 0o600)
   return {
     close: () =>
       new Promise((resolve) => {

@@ -5,6 +5,7 @@ import type { Endpoint } from './endpoint.ts'
 import { KubernetesError, refusal, unreachable, type Attempt } from './failure.ts'
 import { ListItems } from './list-items.ts'
 import type { Status } from './objects.ts'
+import { raceAbort } from './race-abort.ts'
 
 export interface HttpCall {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
@@ -15,7 +16,7 @@ export interface HttpCall {
   /** Default `application/json`. */
   readonly accept?: string
   readonly signal?: AbortSignal | undefined
-  /** Milliseconds until the answer's headers must be here (for `json`: until all of it is). */
+  /** Milliseconds from the credentials until the answer's headers must be here (for `json`: until all of it is). */
   readonly timeout: number
   readonly attempt: Attempt
   /** Gets the items of a list one by one while they arrive; the answer then has none. */
@@ -31,14 +32,23 @@ export interface Transport {
   close(): void
 }
 
+/** A call whose credentials are there. */
+interface Started {
+  readonly login: RequestOptions
+  readonly signal: AbortSignal
+  /** Ends the timeout. */
+  readonly headersIn: () => void
+}
+
 export function createTransport(endpoint: Endpoint, userAgent: string): Transport {
   const secure = endpoint.server.startsWith('https:')
   const agent = secure ? new HttpsAgent({ keepAlive: true, maxSockets: 32 }) : new HttpAgent({ keepAlive: true })
   const base = new URL(endpoint.server)
   const prefix = base.pathname === '/' ? '' : base.pathname
 
-  async function send(call: HttpCall, own: boolean, signal: AbortSignal): Promise<IncomingMessage> {
-    const { headers, ...credentials } = await endpoint.credentials()
+  /** @param own whether it gets a connection of its own. */
+  async function send(call: HttpCall, own: boolean, { login, signal }: Started): Promise<IncomingMessage> {
+    const { headers, ...credentials } = login
     const body = call.body === undefined ? undefined : JSON.stringify(call.body)
     const options: RequestOptions = {
       // Streams get a connection of their own, which dies with them. A proxy's agent in the credentials wins.
@@ -71,17 +81,18 @@ export function createTransport(endpoint: Endpoint, userAgent: string): Transpor
     })
   }
 
-  async function guarded<T>(
-    call: HttpCall,
-    work: (signal: AbortSignal, headersIn: () => void) => Promise<T>,
-  ): Promise<T> {
+  async function guarded<T>(call: HttpCall, work: (started: Started) => Promise<T>): Promise<T> {
     const timeout = new AbortController()
-    const timer = startTimer(() => {
-      timeout.abort(new Error(`no answer within ${call.timeout / 1000} s`))
-    }, call.timeout)
+    let timer: ReturnType<typeof startTimer> | undefined
     const signal = call.signal ? AbortSignal.any([call.signal, timeout.signal]) : timeout.signal
     try {
-      return await work(signal, () => clearTimeout(timer))
+      call.signal?.throwIfAborted()
+      // Somebody may have to log in for it: that is not the time of the API server.
+      const login = await raceAbort(endpoint.credentials(), call.signal)
+      timer = startTimer(() => {
+        timeout.abort(new Error(`no answer within ${call.timeout / 1000} s`))
+      }, call.timeout)
+      return await work({ login, signal, headersIn: () => clearTimeout(timer) })
     } catch (error) {
       if (error instanceof KubernetesError) throw error
       if (call.signal?.aborted) throw call.signal.reason
@@ -94,8 +105,8 @@ export function createTransport(endpoint: Endpoint, userAgent: string): Transpor
 
   return {
     json: (call) =>
-      guarded(call, async (signal) => {
-        const response = await send(call, false, signal)
+      guarded(call, async (started) => {
+        const response = await send(call, false, started)
         const status = response.statusCode ?? 0
         const good = status >= 200 && status <= 299
         const text = good && call.onItem ? await readItems(response, call.onItem) : await readAll(response)
@@ -103,11 +114,11 @@ export function createTransport(endpoint: Endpoint, userAgent: string): Transpor
         return text === '' ? undefined : (JSON.parse(text) as unknown)
       }),
     stream: (call) =>
-      guarded(call, async (signal, headersIn) => {
-        const response = await send(call, true, signal)
+      guarded(call, async (started) => {
+        const response = await send(call, true, started)
         const status = response.statusCode ?? 0
         if (status !== 200) throw refusal(call.attempt, status, parseStatus(await readAll(response)))
-        headersIn()
+        started.headersIn()
         return response
       }),
     close: () => agent.destroy(),

@@ -6,6 +6,7 @@ import type { KubernetesClient } from './client.ts'
 import { isExpired, isForbidden, KubernetesError, refusal } from './failure.ts'
 import { splitLines } from './lines.ts'
 import type { KubernetesObject, ObjectList, Status } from './objects.ts'
+import { raceAbort } from './race-abort.ts'
 import { describeRef, type Resource } from './resources.ts'
 
 export interface WatchOptions<O extends KubernetesObject, T> {
@@ -238,7 +239,7 @@ export function watchResource<O extends KubernetesObject, T>(options: WatchOptio
     get relists() {
       return Math.max(0, relists)
     },
-    whenSynced: (signal) => (signal ? raceAbort(firstSync.promise, signal) : firstSync.promise),
+    whenSynced: (signal) => raceAbort(firstSync.promise, signal),
     async stop() {
       stopped.abort(new Error('stopped'))
       await running
@@ -258,13 +259,4 @@ function keyOf(object: KubernetesObject): string {
   const { namespace, name = '' } = object.metadata ?? {}
   // `join` makes one string; a template makes a tree of strings that stays in memory behind its flat copy.
   return namespace === undefined ? name : [namespace, name].join('/')
-}
-
-function raceAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason as Error)
-    if (signal.aborted) return onAbort()
-    signal.addEventListener('abort', onAbort, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
 }

@@ -9,6 +9,11 @@ export interface RunOptions {
   /** Milliseconds; the process gets SIGTERM, then SIGKILL five seconds later. Default 60,000. */
   readonly timeout?: number
   readonly signal?: AbortSignal
+  /**
+   * For a program that speaks to people: `read` sends standard error to ours, `talk` takes standard input from ours as well.
+   * Errors then repeat nothing of its output.
+   */
+  readonly people?: 'read' | 'talk'
   /** Exit codes that are not an error. Default only 0. */
   readonly allow?: readonly number[]
 }
@@ -24,7 +29,7 @@ export interface RunResult {
  * @throws InsituError COMMAND_FAILED with the program's last lines, COMMAND_MISSING when it is not on the PATH.
  */
 export async function run(file: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-  const result = await execa(file, [...args], {
+  const child = execa(file, [...args], {
     reject: false,
     stripFinalNewline: true,
     timeout: options.timeout ?? 60_000,
@@ -33,9 +38,16 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     ...(options.env === undefined ? {} : { env: options.env }),
     ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
     ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
+    ...(options.people === undefined ? {} : { stderr: 'inherit' as const }),
+    ...(options.people === 'talk' ? { stdin: 'inherit' as const } : {}),
   })
+  // What the program has started itself may hold the pipe, and with it this process, for longer than the program lives.
+  const letGo = (): void => void child.stdout.destroy()
+  if (options.people !== undefined) options.signal?.addEventListener('abort', letGo, { once: true })
+  const result = await child
+  options.signal?.removeEventListener('abort', letGo)
   const stdout = result.stdout
-  const stderr = result.stderr
+  const stderr = result.stderr ?? ''
   if (result.exitCode === 0 || (result.exitCode !== undefined && options.allow?.includes(result.exitCode))) {
     return { exitCode: result.exitCode, stdout, stderr }
   }
@@ -47,6 +59,8 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     : result.signal
       ? `was killed by ${result.signal}`
       : `failed with exit code ${result.exitCode}`
+  const tried = `${file} ${args[0] ?? ''} ${how}`
+  if (options.people !== undefined) throw new InsituError('COMMAND_FAILED', tried)
   const last = (stderr || stdout).trim().split('\n').slice(-5).join('\n')
-  throw new InsituError('COMMAND_FAILED', `${file} ${args[0] ?? ''} ${how}: ${last}`)
+  throw new InsituError('COMMAND_FAILED', `${tried}: ${last}`)
 }

@@ -34,10 +34,10 @@ function manualClock(random = 0): Clock & { advance(milliseconds: number): Promi
   }
 }
 
-async function material(now: number): Promise<TlsMaterial> {
-  const pair = await createKeyPair()
-  const { cert } = await issueLeaf({ authority, publicKey: pair.publicKey, commonName: 'x', now: new Date(now) })
-  return { cert, key: pair.privateKey, ca: authority.cert }
+async function material(now: number, lifetime = 24 * hour): Promise<TlsMaterial> {
+  const { publicKey, privateKey } = await createKeyPair()
+  const { cert } = await issueLeaf({ authority, publicKey, commonName: 'x', now: new Date(now), lifetime })
+  return { cert, key: privateKey, ca: authority.cert }
 }
 
 describe('renewingTls', () => {
@@ -66,6 +66,31 @@ describe('renewingTls', () => {
     expect(tls.notAfter().getTime()).toBe(clock.now() + 36 * hour)
     await clock.advance(16 * hour)
     expect(tls.current()).not.toBe(first)
+    tls.close()
+  })
+
+  it('renews no sooner by a clock that is past the end of each new certificate', async () => {
+    const clock = manualClock()
+    let calls = 0
+    const obtain = (): Promise<TlsMaterial> => (calls++, material(clock.now() - 3 * hour, hour))
+    const tls = await renewingTls({ obtain, clock })
+    expect(tls.notAfter().getTime()).toBe(clock.now() - 2 * hour)
+    for (let second = 0; second < 60; second++) await clock.advance(1000)
+    expect(calls).toBe(1)
+    await clock.advance(40 * 60_000)
+    expect(calls).toBe(2)
+    tls.close()
+  })
+
+  it('asks at most once a minute for a certificate of others that has ended', async () => {
+    const clock = manualClock()
+    const [now, quarter] = [clock.now(), 90 * 24 * hour]
+    const { cert, key } = await createAuthority({ now: new Date(now - quarter - hour), lifetime: quarter })
+    let calls = 0
+    const obtain = (): Promise<TlsMaterial> => (calls++, Promise.resolve({ cert, key, ca: cert }))
+    const tls = await renewingTls({ obtain, clock })
+    for (let second = 0; second < 60; second++) await clock.advance(1000)
+    expect(calls).toBeLessThanOrEqual(2)
     tls.close()
   })
 

@@ -50,8 +50,20 @@ export const systemClock: Clock = {
   random: Math.random,
 }
 
-/** Milliseconds that a certificate of ours is good for at most, see ca.ts. */
+/** Milliseconds that a certificate of ours is good for at most, and those that it begins before it is made: see ca.ts. */
 const longestLife = 24 * 3600 * 1000
+const skew = 24 * 3600 * 1000
+
+/**
+ * Milliseconds that a new certificate is good for. Of ours, which are good since a day before they were made, it says so
+ * itself: to a clock that is behind a life seems longer than it is for the others, and to one that is ahead it may be over
+ * already, for ever. Of others it is what is left, and at least so much that two thirds of it are a minute.
+ */
+function lifeOf({ validFrom, validTo }: X509Certificate, now: number): number {
+  const [begin, end] = [Date.parse(validFrom), Date.parse(validTo)]
+  const own = end - begin - skew
+  return own > 0 && own <= longestLife ? own : Math.min(Math.max(end - now, 100_000), longestLife)
+}
 
 interface Held {
   readonly material: TlsMaterial
@@ -96,12 +108,12 @@ export async function renewingTls(options: RenewingOptions): Promise<RenewingTls
       signal.throwIfAborted()
       try {
         const material = await options.obtain(signal)
-        const notAfter = Date.parse(new X509Certificate(material.cert).validTo)
+        const certificate = new X509Certificate(material.cert)
+        const notAfter = Date.parse(certificate.validTo)
         backoff.reset()
         // A little before two thirds, at random, so that the agents of a big cluster do not all come at once.
-        // To a clock that is behind a life seems longer than it is for the others.
-        const life = Math.min(notAfter - clock.now(), longestLife)
-        const renewAt = clock.now() + Math.max(1000, life * (2 / 3) * (1 - 0.1 * clock.random()))
+        const renewAt =
+          clock.now() + Math.max(1000, lifeOf(certificate, clock.now()) * (2 / 3) * (1 - 0.1 * clock.random()))
         return { material, notAfter, renewAt }
       } catch (error) {
         if (signal.aborted) throw error
