@@ -1,4 +1,4 @@
-import { annotations, configMaps, labels, serviceAccounts } from '../../api/names.ts'
+import { configMaps, labels, serviceAccounts } from '../../api/names.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { KubernetesObject as AnyObject } from '../../kernel/k8s/objects.ts'
@@ -10,6 +10,7 @@ import type { UninstallFlags } from './flags.ts'
 import { isOurs } from './checks.ts'
 import { cleanNodes, type CleanedNode } from './clean-nodes.ts'
 import { print, say, withCluster } from './connect.ts'
+import { forgetPods } from './forget-pods.ts'
 import { isReadyNode, nameOf, type Node, type Pod, type Workload } from './objects.ts'
 import { unlabelNodes } from './modes.ts'
 import { patiently } from './patient.ts'
@@ -68,6 +69,9 @@ export async function uninstall(flags: UninstallFlags): Promise<void> {
       keepCache: flags.keepCache === true,
     })
     const failed = cleaned.filter((node) => node.error !== undefined)
+    // Before the objects go: without them the next run has no reason to look at pods and nodes.
+    await forgetPods(client, say)
+    await unlabelNodes(client)
     const memory = found.filter(isMemory)
     for (const { resource, ref, name } of [
       ...found.filter((object) => !isMemory(object)).toReversed(),
@@ -76,8 +80,6 @@ export async function uninstall(flags: UninstallFlags): Promise<void> {
       await patiently(() => client.delete(resource, ref))
       say(`  ${name} deleted`)
     }
-    await forgetPods(client)
-    await unlabelNodes(client)
     if (failed.length > 0) {
       await rememberNotCleaned(client, namespace, { nodes: failed.map((node) => node.node), way })
       report(flags, cleaned, false)
@@ -167,22 +169,6 @@ function mayHaveRun(pod: Pod): boolean {
   const [container] = pod.status?.containerStatuses ?? []
   if (container?.containerID || (container?.restartCount ?? 0) > 0) return true
   return !/Image/.test(container?.state?.waiting?.reason ?? '')
-}
-
-/** Takes our annotation off the pods we woke. */
-async function forgetPods(client: KubernetesClient): Promise<void> {
-  let token: string | undefined
-  do {
-    const page = await patiently(() => client.page<Pod>(resources.pods, { continue: token }))
-    for (const pod of page.items) {
-      if (pod.metadata?.annotations?.[annotations.imageReady] === undefined) continue
-      const ref = { namespace: pod.metadata.namespace, name: pod.metadata.name }
-      await client
-        .patch(resources.pods, ref, { metadata: { annotations: { [annotations.imageReady]: null } } })
-        .catch(() => say(`  pod ${ref.namespace}/${ref.name} keeps the annotation ${annotations.imageReady}`))
-    }
-    token = page.metadata?.continue || undefined
-  } while (token !== undefined)
 }
 
 function report(flags: UninstallFlags, nodes: readonly CleanedNode[], namespaceDeleted: boolean): void {
