@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { annotations, caSecret } from '../../api/names.ts'
+import { annotations, caSecret, tlsSecret } from '../../api/names.ts'
 import { refusal } from '../../kernel/k8s/failure.ts'
 import type { KubernetesObject as AnyObject } from '../../kernel/k8s/objects.ts'
 import { resources } from '../../kernel/k8s/resources.ts'
@@ -35,4 +35,10 @@ it('waits for an API server that restarts, whatever it was asked', async () => {
   await apply(client, [object('Namespace', 'home'), object('Secret', caSecret)], (line) => said.push(line))
   expect(said).toEqual(['  Namespace home created', `  Secret ${caSecret} created`])
   expect(client.applied[0]?.metadata?.annotations).toEqual({ [annotations.namespaceCreated]: 'true' })
+})
+
+it('writes nothing to the CA of somebody else', async () => {
+  const client = cluster({ metadata: { name: caSecret }, ...{ type: tlsSecret } })
+  await apply(client, [object('Secret', caSecret)], () => {})
+  expect(client.applied).toEqual([])
 })

@@ -2,6 +2,7 @@ import { annotations } from '../../api/names.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { KubernetesObject as AnyObject } from '../../kernel/k8s/objects.ts'
 import { type KubernetesObject, objectName } from '../manifests/object.ts'
+import { isUsersCa } from './own-ca.ts'
 import { patiently } from './patient.ts'
 
 type Client = Pick<KubernetesClient, 'apply' | 'find' | 'resource'>
@@ -16,6 +17,10 @@ export async function apply(
     const resource = await patiently(() => client.resource(object.apiVersion, object.kind))
     const ref = { namespace: object.metadata.namespace, name: object.metadata.name }
     const before = await patiently(() => client.find<AnyObject>(resource, ref))
+    if (before && isUsersCa(object.kind, before)) {
+      say(`  ${objectName(object)} stays as it is: this CA is not insitu's`)
+      continue
+    }
     const created = before === undefined
     // Remembered, so that uninstall does not delete a namespace that was somebody else's first.
     const ours =

@@ -4,6 +4,7 @@ import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { KubernetesObject as AnyObject } from '../../kernel/k8s/objects.ts'
 import { type KubernetesObject, objectName, partOf } from '../manifests/object.ts'
 import { isReadyNode, type Node } from './objects.ts'
+import { isUsersCa } from './own-ca.ts'
 import { missingGrants } from './role-rights.ts'
 
 const floor = { major: 1, minor: 30 }
@@ -71,7 +72,7 @@ export async function checkForeign(
     const resource = await client.resource(object.apiVersion, object.kind)
     const ref = { namespace: object.metadata.namespace, name: object.metadata.name }
     const existing = await client.find<AnyObject>(resource, ref)
-    if (existing && !isOurs(existing)) foreign.push(objectName(object))
+    if (existing && !isOurs(existing) && !isUsersCa(object.kind, existing)) foreign.push(objectName(object))
   }
   if (foreign.length > 0) {
     throw new InsituError('FOREIGN_OBJECTS', `these exist and are not insitu's: ${foreign.join(', ')}`, {

@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
-import { annotations, configMaps, labels } from '../../../src/api/names.ts'
+import { annotations, caSecret, configMaps, labels } from '../../../src/api/names.ts'
 import { cleanLabel } from '../../../src/cli/manifests/clean.ts'
 import { manifests } from '../../../src/cli/manifests/manifests.ts'
 import { defaultOptions } from '../../../src/cli/manifests/options.ts'
@@ -140,6 +140,47 @@ test('where only the kinds of Builds are left, no node is cleaned', async () => 
   expect(last, last.stderr).toMatchObject({ exitCode: 0 })
   expect(JSON.parse(last.stdout)).toMatchObject({ nodes: [] })
   expect(await cleanPods()).toEqual([])
+})
+
+test('a CA of somebody else keeps its key, its labels and the namespace', async () => {
+  await end('agent')
+  const ref = { namespace, name: caSecret }
+  await admin.delete(resources.secrets, ref)
+  const data = { 'tls.crt': btoa('certificate'), 'tls.key': btoa('key') }
+  const type = 'kubernetes.io/tls'
+  const theirs = { 'app.kubernetes.io/managed-by': 'Helm' }
+  const metadata = { name: caSecret, labels: theirs }
+  await admin.create(resources.secrets, { namespace }, { apiVersion: 'v1', kind: 'Secret', metadata, type, data })
+  const secret = async () => {
+    const { metadata, ...more } = await admin.get<KubernetesObject & { data: object }>(resources.secrets, ref)
+    return { ...more, labels: metadata?.labels }
+  }
+
+  const installed = await insitu('install', '--no-wait')
+  expect(installed, installed.stderr).toMatchObject({ exitCode: 0 })
+  expect(await secret()).toMatchObject({ type, data, labels: theirs })
+  expect(await uninstall()).toMatchObject({ exitCode: 0 })
+  expect(await secret()).toMatchObject({ type, data, labels: theirs })
+
+  // As kubectl does it, which knows no types; and in a namespace that insitu has made.
+  for (const { object } of manifests(options)) await admin.apply(object)
+  const created = (value: string | null) =>
+    admin.patch(
+      resources.namespaces,
+      { name: namespace },
+      { metadata: { annotations: { [annotations.namespaceCreated]: value } } },
+    )
+  await created('true')
+  const last = await uninstall()
+  expect(last, last.stderr).toMatchObject({ exitCode: 0 })
+  expect(last.stderr).toContain(`namespace ${namespace} stays: `)
+  expect(JSON.parse(last.stdout)).toMatchObject({ namespaceDeleted: false })
+  expect(await secret()).toMatchObject({ type, data, labels: undefined })
+  // Also when nothing else is left.
+  expect(JSON.parse((await uninstall()).stdout)).toMatchObject({ namespaceDeleted: false })
+
+  await created(null)
+  await admin.delete(resources.secrets, ref)
 })
 
 test('a run that ended before nodes lost their labels leaves that to the next one', async () => {
