@@ -50,6 +50,8 @@ export const configMaps = {
 
 /** The Secret with the CA's key: `tls.crt` and `tls.key`. Only gateways may read it. */
 export const caSecret = 'insitu-ca'
+/** Its type where somebody else keeps the CA: what cert-manager and `kubectl create secret tls` make. */
+export const tlsSecret = 'kubernetes.io/tls'
 
 /** The DaemonSet of agents without privilege; the privileged one is named like its service account. */
 export const rootlessAgent = 'insitu-agent-rootless'

@@ -4,6 +4,8 @@ import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { KubernetesObject as AnyObject } from '../../kernel/k8s/objects.ts'
 import { type KubernetesObject, objectName, partOf } from '../manifests/object.ts'
 import { isReadyNode, type Node } from './objects.ts'
+import { isUsersCa } from './own-ca.ts'
+import { missingGrants } from './role-rights.ts'
 
 const floor = { major: 1, minor: 30 }
 
@@ -36,10 +38,7 @@ export function agentNodes(
   )
 }
 
-/**
- * What we may not do of what an installation needs, one line each. Nobody can grant a role more than they have, so the
- * roles' own rules are part of it.
- */
+/** What we may not do of what an installation needs, one line each. What its roles grant is part of it. */
 export async function missingRights(client: KubernetesClient, objects: readonly KubernetesObject[]): Promise<string[]> {
   const everything = { group: '*', version: '*', plural: '*', namespaced: false }
   if (await client.allowed({ verb: '*', resource: everything })) return []
@@ -52,7 +51,7 @@ export async function missingRights(client: KubernetesClient, objects: readonly 
       if (!(await client.allowed(query))) missing.push(`${verb} ${objectName(object)}`)
     }
   }
-  return missing
+  return missing.length > 0 ? missing : missingGrants(client, objects)
 }
 
 /**
@@ -73,7 +72,7 @@ export async function checkForeign(
     const resource = await client.resource(object.apiVersion, object.kind)
     const ref = { namespace: object.metadata.namespace, name: object.metadata.name }
     const existing = await client.find<AnyObject>(resource, ref)
-    if (existing && !isOurs(existing)) foreign.push(objectName(object))
+    if (existing && !isOurs(existing) && !isUsersCa(object.kind, existing)) foreign.push(objectName(object))
   }
   if (foreign.length > 0) {
     throw new InsituError('FOREIGN_OBJECTS', `these exist and are not insitu's: ${foreign.join(', ')}`, {

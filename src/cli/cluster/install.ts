@@ -5,8 +5,9 @@ import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import { resources } from '../../kernel/k8s/resources.ts'
 import type { InstallFlags } from './flags.ts'
 import { manifests } from '../manifests/manifests.ts'
-import { type KubernetesObject, objectName } from '../manifests/object.ts'
+import type { KubernetesObject } from '../manifests/object.ts'
 import type { ManifestOptions } from '../manifests/options.ts'
+import { apply } from './apply.ts'
 import { checkBuildkitdToml } from './check-toml.ts'
 import { agentNodes, checkForeign, checkVersion, missingRights } from './checks.ts'
 import { print, say, withCluster } from './connect.ts'
@@ -69,14 +70,13 @@ export async function install(flags: InstallFlags, line: CommandLine): Promise<v
     await apply(
       client,
       manifests(options).map(({ object }) => remembering(object, said)),
+      say,
     )
     await forgetNotCleaned(client, options.namespace)
     await labelNodes(client, modes.toLabel, say)
-    if (flags.wait) {
-      const read = () => patiently(() => readInstallation(client, options.namespace))
-      await waitUntilReady({ read, say, timeout, pause })
-    }
-    const installation = await readInstallation(client, options.namespace)
+    const read = () => patiently(() => readInstallation(client, options.namespace))
+    if (flags.wait) await waitUntilReady({ read, say, timeout, pause })
+    const installation = await read()
     print(flags.output === 'json' ? JSON.stringify(statusDocument(installation), null, 2) : statusText(installation))
   })
 }
@@ -125,23 +125,4 @@ async function chooseOptions(
   const modes = divide(nodes, flags.mode)
   if (flags.distribution !== 'auto' || flags.containerdRoot !== undefined) return { options: first, modes }
   return { options: await optionsFrom(flags, commonDistribution(modes.node)), modes }
-}
-
-/** Server-side apply in order; what others have added (a proxy variable of the agents, an annotation) stays. */
-async function apply(client: KubernetesClient, objects: readonly KubernetesObject[]): Promise<void> {
-  for (const object of objects) {
-    const resource = await client.resource(object.apiVersion, object.kind)
-    const ref = { namespace: object.metadata.namespace, name: object.metadata.name }
-    const before = await client.find(resource, ref)
-    const created = before === undefined
-    // Remembered, so that uninstall does not delete a namespace that was somebody else's first.
-    const ours =
-      object.kind === 'Namespace' && (created || before.metadata?.annotations?.[annotations.namespaceCreated])
-    const metadata = ours
-      ? { ...object.metadata, annotations: { [annotations.namespaceCreated]: 'true' } }
-      : object.metadata
-    const after = await patiently(() => client.apply({ ...object, metadata }))
-    const changed = before?.metadata?.resourceVersion !== after.metadata?.resourceVersion
-    say(`  ${objectName(object)} ${created ? 'created' : changed ? 'changed' : 'unchanged'}`)
-  }
 }

@@ -51,7 +51,7 @@ export async function labelNodes(
 
 /** Takes our labels off the nodes; labels that somebody else wrote stay. */
 export async function unlabelNodes(client: KubernetesClient): Promise<void> {
-  for (const node of await client.list<Node>(resources.nodes)) {
+  for (const node of await patiently(() => client.list<Node>(resources.nodes))) {
     if (node.metadata?.annotations?.[annotations.modeByInstall] === undefined) continue
     const metadata = { labels: { [labels.mode]: null }, annotations: { [annotations.modeByInstall]: null } }
     await patiently(() => client.patch(resources.nodes, { name: node.metadata?.name }, { metadata }))

@@ -26,5 +26,5 @@ export async function patiently<T>(work: () => Promise<T>, options: PatientOptio
 }
 
 /** No answer at all, or one that says "not now". */
-const isPassing = (error: unknown): boolean =>
+export const isPassing = (error: unknown): boolean =>
   error instanceof KubernetesError && (error.httpStatus === 0 || error.httpStatus === 429 || error.httpStatus >= 500)

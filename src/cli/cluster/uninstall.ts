@@ -1,4 +1,4 @@
-import { annotations, configMaps, labels, serviceAccounts } from '../../api/names.ts'
+import { annotations, caSecret, configMaps, labels, serviceAccounts } from '../../api/names.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { KubernetesObject as AnyObject } from '../../kernel/k8s/objects.ts'
@@ -10,8 +10,10 @@ import type { UninstallFlags } from './flags.ts'
 import { isOurs } from './checks.ts'
 import { cleanNodes, type CleanedNode } from './clean-nodes.ts'
 import { print, say, withCluster } from './connect.ts'
+import { forgetPods } from './forget-pods.ts'
 import { isReadyNode, nameOf, type Node, type Pod, type Workload } from './objects.ts'
 import { unlabelNodes } from './modes.ts'
+import { isUsersCa, releaseUsersCa } from './own-ca.ts'
 import { patiently } from './patient.ts'
 import { parseDuration } from './parse.ts'
 import { madeObjects, refuseLoss } from './made-objects.ts'
@@ -35,9 +37,11 @@ export async function uninstall(flags: UninstallFlags): Promise<void> {
     // Who keeps Builds keeps those in our own namespace, too.
     const holdsBuilds = flags.keepBuilds === true && made.namespaces.has(namespace)
     const home = await client.find<AnyObject>(resources.namespaces, { name: namespace })
+    const usersCa = await releaseUsersCa(client, namespace)
+    const stays = whyStays({ home, holdsBuilds, keepsCa: usersCa && !flags.deleteNamespace })
     if (found.length === 0) {
       // The namespace may be all that an interrupted run has left.
-      const removed = !holdsBuilds && (await removeNamespace(client, home, flags, timeout))
+      const removed = stays === undefined && (await removeNamespace(client, home, flags, timeout))
       say(removed ? `namespace ${namespace} deleted` : `insitu is not installed in namespace ${namespace}`)
       report(flags, [], removed)
       return
@@ -68,6 +72,9 @@ export async function uninstall(flags: UninstallFlags): Promise<void> {
       keepCache: flags.keepCache === true,
     })
     const failed = cleaned.filter((node) => node.error !== undefined)
+    // Before the objects go: without them the next run has no reason to look at pods and nodes.
+    await forgetPods(client, say)
+    await unlabelNodes(client)
     const memory = found.filter(isMemory)
     for (const { resource, ref, name } of [
       ...found.filter((object) => !isMemory(object)).toReversed(),
@@ -76,8 +83,6 @@ export async function uninstall(flags: UninstallFlags): Promise<void> {
       await patiently(() => client.delete(resource, ref))
       say(`  ${name} deleted`)
     }
-    await forgetPods(client)
-    await unlabelNodes(client)
     if (failed.length > 0) {
       await rememberNotCleaned(client, namespace, { nodes: failed.map((node) => node.node), way })
       report(flags, cleaned, false)
@@ -90,12 +95,19 @@ export async function uninstall(flags: UninstallFlags): Promise<void> {
         },
       )
     }
-    const removed = !holdsBuilds && (await removeNamespace(client, home, flags, timeout))
+    const removed = stays === undefined && (await removeNamespace(client, home, flags, timeout))
     if (removed) say(`namespace ${namespace} deleted`)
-    else if (holdsBuilds) say(`namespace ${namespace} stays: it holds Builds or templates`)
+    else if (stays !== undefined) say(`namespace ${namespace} stays: ${stays}`)
     else if (home) say(`namespace ${namespace} stays: insitu did not make it (--delete-namespace)`)
     report(flags, cleaned, removed)
   })
+}
+
+/** What is in a namespace of ours and must not go with it. One that insitu did not make stays anyway. */
+function whyStays(of: { home: AnyObject | undefined; holdsBuilds: boolean; keepsCa: boolean }): string | undefined {
+  if (of.holdsBuilds) return 'it holds Builds or templates'
+  if (!of.keepsCa || of.home?.metadata?.annotations?.[annotations.namespaceCreated] === undefined) return undefined
+  return `it holds a CA that is not insitu's, Secret ${caSecret} (--delete-namespace)`
 }
 
 interface Found {
@@ -125,7 +137,7 @@ async function findObjects(client: KubernetesClient, namespace: string): Promise
     const resource = await client.resource(object.apiVersion, object.kind)
     const ref = { ...(resource.namespaced ? { namespace } : {}), name: object.metadata.name }
     const existing = await client.find<AnyObject>(resource, ref)
-    if (!existing || !isOurs(existing)) continue
+    if (!existing || !isOurs(existing) || isUsersCa(object.kind, existing)) continue
     // A cluster-wide object may belong to an installation in another namespace.
     const subjects = (existing as { subjects?: readonly { namespace?: string }[] }).subjects
     // Groups have none.
@@ -167,22 +179,6 @@ function mayHaveRun(pod: Pod): boolean {
   const [container] = pod.status?.containerStatuses ?? []
   if (container?.containerID || (container?.restartCount ?? 0) > 0) return true
   return !/Image/.test(container?.state?.waiting?.reason ?? '')
-}
-
-/** Takes our annotation off the pods we woke. */
-async function forgetPods(client: KubernetesClient): Promise<void> {
-  let token: string | undefined
-  do {
-    const page = await patiently(() => client.page<Pod>(resources.pods, { continue: token }))
-    for (const pod of page.items) {
-      if (pod.metadata?.annotations?.[annotations.imageReady] === undefined) continue
-      const ref = { namespace: pod.metadata.namespace, name: pod.metadata.name }
-      await client
-        .patch(resources.pods, ref, { metadata: { annotations: { [annotations.imageReady]: null } } })
-        .catch(() => say(`  pod ${ref.namespace}/${ref.name} keeps the annotation ${annotations.imageReady}`))
-    }
-    token = page.metadata?.continue || undefined
-  } while (token !== undefined)
 }
 
 function report(flags: UninstallFlags, nodes: readonly CleanedNode[], namespaceDeleted: boolean): void {

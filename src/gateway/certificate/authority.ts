@@ -1,5 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { caSecret, configMaps } from '../../api/names.ts'
+import { caSecret, configMaps, tlsSecret } from '../../api/names.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import { isAlreadyExists, isConflict } from '../../kernel/k8s/failure.ts'
@@ -33,9 +33,6 @@ interface SecretObject extends KubernetesObject {
 interface ConfigMapObject extends KubernetesObject {
   readonly data?: Readonly<Record<string, string>>
 }
-
-/** What cert-manager and `kubectl create secret tls` make: a Secret that somebody else keeps. */
-const tlsSecret = 'kubernetes.io/tls'
 
 const keys = { cert: 'tls.crt', key: 'tls.key', nextCert: 'next.crt', nextKey: 'next.key', previous: 'previous.crt' }
 

@@ -88,6 +88,10 @@ export function refusal(attempt: Attempt, httpStatus: number, status: Status | u
 
 /** RBAC refusals are repaired by a rule; refusals of admission or quota are not, their message says what is wrong. */
 function forbiddenFix(attempt: Attempt, said: string): string {
+  // Of one who makes or binds a role (pkg/registry/rbac/validation of Kubernetes).
+  if (said.includes('RBAC permissions not currently held')) {
+    return 'Use an account with the role cluster-admin: nobody can grant a role more than they have.'
+  }
   const rbac = said.includes(' cannot ')
   if (!rbac) return 'The message above comes from an admission rule of the cluster: change the object or the rule.'
   return `Give the account the verb "${attempt.verb}" on ${attempt.what} (RBAC), or install again with \`insitu install\`.`

@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { startApiServer, type ApiServer } from '../fixtures/apiserver.ts'
+import { manifests } from '../../../src/cli/manifests/manifests.ts'
+import { defaultOptions } from '../../../src/cli/manifests/options.ts'
 import { processEnv } from '../../../src/kernel/config/env.ts'
 import type { KubernetesClient } from '../../../src/kernel/k8s/client.ts'
 import type { KubernetesObject } from '../../../src/kernel/k8s/objects.ts'
@@ -357,6 +359,45 @@ describe('insitu install', () => {
     expect(await leftovers()).toEqual([])
   })
 
+  test('says so when the account cannot grant what the roles have, before anything is written', async () => {
+    await node('n1')
+    const kubeconfig = join(directory, 'writer')
+    await writeFile(kubeconfig, await nobody())
+    const home = 'granted'
+    const install = () => insitu('install', '--no-wait', '--kubeconfig', kubeconfig, '--namespace', home)
+    await kubectl('create', 'clusterrolebinding', 'writer', '--clusterrole=writer', '--user=nobody')
+
+    const steps: [string[], string][] = [
+      [[], 'grant ClusterRole insitu-gateway (get pods, '],
+      [['escalate'], 'bind ClusterRole insitu-gateway (get pods, '],
+      [
+        ['escalate', 'bind'],
+        'write ValidatingAdmissionPolicy insitu-build-arguments (get *.insitu.build, list *.insitu.build)',
+      ],
+    ]
+    for (const [rights, what] of steps) {
+      await writerMay(...rights)
+      const refused = await install()
+      expect(refused).toMatchObject({ exitCode: 1 })
+      expect(refused.stderr).toContain(`this account may not: ${what}`)
+      expect(refused.stderr).toContain('fix: Use an account with the role cluster-admin')
+      expect(await leftovers()).toEqual([])
+      expect(await admin.find(resources.namespaces, { name: home })).toBeUndefined()
+    }
+
+    await writerMay('escalate', 'bind', 'read')
+    await kubectl('create', 'ns', home)
+    const installed = await install()
+    expect(installed, installed.stderr).toMatchObject({ exitCode: 0 })
+    // Roles that are there are not granted again.
+    await writerMay('read')
+    const again = await install()
+    expect(again, again.stderr).toMatchObject({ exitCode: 0 })
+    await insitu('uninstall', '--namespace', home)
+    await kubectl('delete', 'clusterrolebinding', 'writer')
+    expect(await leftovers()).toEqual([])
+  })
+
   test('a second installation in another namespace is refused', async () => {
     await node('n1')
     await insitu('install', '--no-wait')
@@ -391,4 +432,32 @@ describe('insitu install', () => {
 async function nobody(): Promise<string> {
   const { stdout } = await kubectl('config', 'view', '--raw', '-o', 'json')
   return stdout.replace('admin-of-the-test', 'nobody-of-the-test')
+}
+
+/** Lets the user without rights write every kind of an installation, do this with roles, and `read` templates. */
+async function writerMay(...more: string[]): Promise<void> {
+  const group = 'rbac.authorization.k8s.io'
+  const kinds = manifests(defaultOptions()).map(({ object }) => admin.resource(object.apiVersion, object.kind))
+  const write = (await Promise.all(kinds)).map(({ group, plural }) => ({
+    apiGroups: [group],
+    resources: [plural],
+    verbs: ['get', 'list', 'create', 'patch', 'delete'],
+  }))
+  const rules = [
+    ...write,
+    { apiGroups: [''], resources: ['nodes', 'pods', 'events'], verbs: ['list'] },
+    ...more.map((what) =>
+      what === 'read'
+        ? { apiGroups: ['insitu.build'], resources: ['*'], verbs: ['get', 'list'] }
+        : { apiGroups: [group], resources: ['roles', 'clusterroles'], verbs: [what] },
+    ),
+  ]
+  await admin.apply({ apiVersion: `${group}/v1`, kind: 'ClusterRole', metadata: { name: 'writer' }, ...{ rules } })
+  // An API server learns of a role a moment after it was written.
+  const resource = { group, version: 'v1', plural: 'clusterroles', namespaced: false }
+  const may = (verb: string) => admin.allowed({ verb, resource, user: 'nobody' })
+  await vi.waitFor(async () => {
+    expect(await may('create')).toBe(true)
+    for (const verb of ['escalate', 'bind']) expect(await may(verb)).toBe(more.includes(verb))
+  }, 20_000)
 }

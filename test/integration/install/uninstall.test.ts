@@ -1,6 +1,7 @@
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { annotations, configMaps, labels } from '../../../src/api/names.ts'
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { annotations, caSecret, configMaps, labels } from '../../../src/api/names.ts'
 import { cleanLabel } from '../../../src/cli/manifests/clean.ts'
 import { manifests } from '../../../src/cli/manifests/manifests.ts'
 import { defaultOptions } from '../../../src/cli/manifests/options.ts'
@@ -61,8 +62,11 @@ const insitu = (...args: string[]): Promise<RunResult> => {
   const env = { KUBECONFIG: server.kubeconfig, PATH: processEnv()['PATH'] ?? '' }
   return run(join(root, 'bin/insitu'), args, { env, allow: [1, 2] })
 }
-const uninstall = (builds: '--keep-builds' | '--delete-builds' = '--delete-builds', timeout = '2s') =>
-  insitu('uninstall', builds, '--grace', '1s', '--timeout', timeout, '--output', 'json')
+const uninstall = (
+  builds: '--keep-builds' | '--delete-builds' = '--delete-builds',
+  timeout = '2s',
+  ...more: string[]
+) => insitu('uninstall', builds, '--grace', '1s', '--timeout', timeout, '--output', 'json', ...more)
 /** As a kubelet does it. */
 const end = (name: string): Promise<void> =>
   admin.delete(resources.pods, { namespace, name }, { gracePeriodSeconds: 0, ignoreMissing: false })
@@ -137,6 +141,93 @@ test('where only the kinds of Builds are left, no node is cleaned', async () => 
   expect(JSON.parse(last.stdout)).toMatchObject({ nodes: [] })
   expect(await cleanPods()).toEqual([])
 })
+
+test('a CA of somebody else keeps its key, its labels and the namespace', async () => {
+  await end('agent')
+  const ref = { namespace, name: caSecret }
+  await admin.delete(resources.secrets, ref)
+  const data = { 'tls.crt': btoa('certificate'), 'tls.key': btoa('key') }
+  const type = 'kubernetes.io/tls'
+  const theirs = { 'app.kubernetes.io/managed-by': 'Helm' }
+  const metadata = { name: caSecret, labels: theirs }
+  await admin.create(resources.secrets, { namespace }, { apiVersion: 'v1', kind: 'Secret', metadata, type, data })
+  const secret = async () => {
+    const { metadata, ...more } = await admin.get<KubernetesObject & { data: object }>(resources.secrets, ref)
+    return { ...more, labels: metadata?.labels }
+  }
+
+  const installed = await insitu('install', '--no-wait')
+  expect(installed, installed.stderr).toMatchObject({ exitCode: 0 })
+  expect(await secret()).toMatchObject({ type, data, labels: theirs })
+  expect(await uninstall()).toMatchObject({ exitCode: 0 })
+  expect(await secret()).toMatchObject({ type, data, labels: theirs })
+
+  // As kubectl does it, which knows no types; and in a namespace that insitu has made.
+  for (const { object } of manifests(options)) await admin.apply(object)
+  const created = (value: string | null) =>
+    admin.patch(
+      resources.namespaces,
+      { name: namespace },
+      { metadata: { annotations: { [annotations.namespaceCreated]: value } } },
+    )
+  await created('true')
+  const last = await uninstall()
+  expect(last, last.stderr).toMatchObject({ exitCode: 0 })
+  expect(last.stderr).toContain(`namespace ${namespace} stays: `)
+  expect(JSON.parse(last.stdout)).toMatchObject({ namespaceDeleted: false })
+  expect(await secret()).toMatchObject({ type, data, labels: undefined })
+  // Also when nothing else is left.
+  expect(JSON.parse((await uninstall()).stdout)).toMatchObject({ namespaceDeleted: false })
+
+  await created(null)
+  await admin.delete(resources.secrets, ref)
+})
+
+test('a run that ended before nodes lost their labels leaves that to the next one', async () => {
+  await end('agent')
+  await node('labelled', true)
+  const ours = { labels: { [labels.mode]: 'rootless' }, annotations: { [annotations.modeByInstall]: 'true' } }
+  await admin.patch(resources.nodes, { name: 'labelled' }, { metadata: ours })
+  const kubeconfig = await readsNodes()
+  const first = await uninstall('--delete-builds', '2s', '--kubeconfig', kubeconfig)
+  expect(first).toMatchObject({ exitCode: 1 })
+  expect(first.stderr).toContain('not allowed to patch nodes labelled')
+
+  const second = await uninstall()
+  expect(second, second.stderr).toMatchObject({ exitCode: 0 })
+  const after = await admin.get(resources.nodes, { name: 'labelled' })
+  expect(after.metadata?.labels?.[labels.mode]).toBeUndefined()
+  await admin.delete(resources.nodes, { name: 'labelled' })
+})
+
+/** The kubeconfig of an account that may uninstall, but not change nodes. */
+async function readsNodes(): Promise<string> {
+  const kinds = manifests(options).map(({ object }) => admin.resource(object.apiVersion, object.kind))
+  const rules = [...(await Promise.all(kinds)), resources.pods].map(({ group, plural }) => ({
+    apiGroups: [group],
+    resources: [plural],
+    verbs: ['*'],
+  }))
+  const nodes = { apiGroups: [''], resources: ['nodes'], verbs: ['get', 'list'] }
+  const builds = { apiGroups: ['insitu.build'], resources: ['*'], verbs: ['*'] }
+  const [rbac, name] = ['rbac.authorization.k8s.io', 'reads-nodes']
+  const metadata = { name }
+  await admin.apply({
+    apiVersion: `${rbac}/v1`,
+    kind: 'ClusterRole',
+    metadata,
+    ...{ rules: [...rules, nodes, builds] },
+  })
+  const roleRef = { apiGroup: rbac, kind: 'ClusterRole', name }
+  const subjects = [{ apiGroup: rbac, kind: 'User', name: 'nobody' }]
+  await admin.apply({ apiVersion: `${rbac}/v1`, kind: 'ClusterRoleBinding', metadata, ...{ roleRef, subjects } })
+  const nobody = await server.client('nobody')
+  await vi.waitFor(async () => expect(await nobody.allowed({ verb: 'list', resource: resources.nodes })).toBe(true))
+  nobody.close()
+  const file = `${server.kubeconfig}-nobody`
+  await writeFile(file, (await readFile(server.kubeconfig, 'utf8')).replace('admin-of-the-test', 'nobody-of-the-test'))
+  return file
+}
 
 test('a namespace that pods of a node that is down keep is not waited for, and the node is named', async () => {
   await end('agent')
