@@ -178,6 +178,13 @@ describe('a Build that waits for a pull', () => {
     later.demand('a/app', { name: app, asked: 'n3', platform: 'linux/arm64' })
     later.look()
     expect(later.own().map(({ spec }) => spec.platforms)).toEqual([[amd64], [amd64, 'linux/arm64']])
+    // The name still serves the nodes of before, whatever became of the one between.
+    later.end('Failed')
+    later.advance(600)
+    later.demand('a/app', { name: app, asked: 'n3', platform: 'linux/arm64' })
+    later.look()
+    expect(later.own().at(-1)?.spec.platforms).toEqual([amd64, 'linux/arm64'])
+    expect(later.own()).toHaveLength(3)
   })
 
   it('is built again when a node asks after the end, and not for what was asked before', () => {

@@ -95,7 +95,8 @@ function decide(
   const first = here ?? open[0]
   if (first === undefined) return 'answered'
   const { name, asked, elsewhere } = first
-  const platforms = recipe.platforms ?? platformsOf(open, failed ? undefined : last)
+  const serving = same.findLast((one) => one.build.status?.phase === 'Succeeded')
+  const platforms = recipe.platforms ?? platformsOf(open, serving)
   const who = { name, names, asked, ...(elsewhere === undefined ? {} : { elsewhere }) }
   return buildOfPull(build, {
     ...{ recipe, pull: { ...who, platforms, generation, failures }, revision, before: last?.build },
@@ -107,7 +108,7 @@ function decide(
 const serves = ({ names, platforms }: Pull, { name, platform }: Demand): boolean =>
   names.includes(name) && coversPlatform(platforms, platform)
 
-/** Those of the nodes that ask, and those that it was built for before, which still have to be served by the name. */
-const platformsOf = (demands: readonly Demand[], last: Made | undefined): readonly string[] => [
-  ...new Set([...(last?.pull.platforms ?? []), ...demands.flatMap(({ platform }) => platform ?? [])]),
+/** Those of the nodes that ask, and those of the image that the name stands for now, which it still has to serve. */
+const platformsOf = (demands: readonly Demand[], serving: Made | undefined): readonly string[] => [
+  ...new Set([...(serving?.pull.platforms ?? []), ...demands.flatMap(({ platform }) => platform ?? [])]),
 ]
