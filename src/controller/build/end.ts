@@ -31,28 +31,25 @@ export function keptByOthers(pods: readonly PodView[], recipe: Recipe): boolean 
   )
 }
 
+/** What is seen of an attempt. */
+export interface Attempt {
+  readonly job: JobView
+  readonly pods: readonly PodView[]
+  readonly build: Build
+  readonly recipe: Recipe
+  readonly now: Date
+}
+
 /**
  * Reads the end of an attempt from its Job and pods. `later`: the Job is over and its pod has not been seen to end.
  */
-export function endOf(
-  job: JobView,
-  pods: readonly PodView[],
-  build: Build,
-  recipe: Recipe,
-  now: Date,
-): End | 'later' | undefined {
-  const end = readEnd(job, pods, build, recipe, now)
+export function endOf(attempt: Attempt): End | 'later' | undefined {
+  const end = readEnd(attempt)
   const note = typeof end === 'object' ? end.outcome?.note : undefined
   return note === undefined || typeof end !== 'object' ? end : { ...end, message: `${end.message}\n${note}` }
 }
 
-function readEnd(
-  job: JobView,
-  pods: readonly PodView[],
-  build: Build,
-  recipe: Recipe,
-  now: Date,
-): End | 'later' | undefined {
+function readEnd({ job, pods, build, recipe, now }: Attempt): End | 'later' | undefined {
   const { view: pod, ...where } = lastPod(pods)
   const { outcome } = where
   // How others end says nothing about the build; a sidecar may have kept the pod until its time was over.

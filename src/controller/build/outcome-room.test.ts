@@ -1,27 +1,18 @@
 import { expect, test } from 'vitest'
-import type { Build, Recipe } from '../../api/builds/builds.ts'
+import { templateOf } from '../../../test/unit/job-template.ts'
+import type { Build } from '../../api/builds/builds.ts'
 import type { PodTemplate } from '../../api/builds/pod-template.ts'
 import { buildUidLabel, type Outcome, type Work, workAnnotation } from '../../api/builds/work.ts'
 import { outcomeText } from '../../cli/run-build/outcome-text.ts'
-import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import { type JobView, readPod } from '../view.ts'
 import { endOf } from './end.ts'
-import { buildJob } from './job.ts'
 
 const build: Build = { metadata: { namespace: 'a', name: 'b', uid: 'c' }, spec: {} }
 
 /** The room that the pod of a Build gets which has so many containers as its Job says. */
 function roomOf(containers: number, podTemplate?: PodTemplate): number | undefined {
   const before = Array.from({ length: containers - 1 }, () => ({ image: 'busybox' }))
-  const recipe: Recipe = { steps: { before } }
-  const job = buildJob(build, {
-    ...{ recipe, attempt: 1, deadline: 60, image: 'insitu', registrySecrets: [], podTemplate },
-    work: {
-      ...{ build: { namespace: 'a', name: 'b', uid: 'c' }, recipe, ca: '', basicAuth: [] },
-      gateway: { host: 'h', port: 2375, serverName: 'h' },
-    },
-  }) as KubernetesObject & { readonly spec: { readonly template: PodTemplate } }
-  const { annotations = {} } = job.spec.template.metadata ?? {}
+  const { annotations = {} } = templateOf(build, { steps: { before } }, podTemplate).metadata ?? {}
   return (JSON.parse(annotations[workAnnotation] ?? '') as Work).room
 }
 
@@ -41,7 +32,7 @@ function endIn(containers: number, text: string, exitCode: number) {
     ...{ namespace: 'a', name: 'b-1', buildUid: 'c', role: 'build', deleting: false, createdAt: 0 },
     ...{ state: exitCode === 0 ? 'complete' : 'failed', reason: undefined },
   }
-  const end = endOf(job, pod ? [pod] : [], build, {}, new Date(0))
+  const end = endOf({ job, pods: pod ? [pod] : [], build, recipe: {}, now: new Date(0) })
   if (typeof end !== 'object') throw new Error(`no end: ${end}`)
   return end
 }

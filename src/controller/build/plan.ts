@@ -129,7 +129,7 @@ function running(build: Build, recipe: Recipe, view: View, now: Date): Planned {
   }
   const goesOn = job.state === 'active' && !keptByOthers(pods, recipe)
   if (goesOn && left <= -grace) return ended(build, timedOut(timeout), now)
-  const end = goesOn ? undefined : endOf(job, pods, build, recipe, now)
+  const end = goesOn ? undefined : endOf({ job, pods, build, recipe, now })
   if (end === 'later') return { actions: [], again: 2 }
   if (end?.infrastructure === true) {
     const retries = recipe.retries ?? defaults.retries

@@ -1,23 +1,13 @@
 import { expect, test } from 'vitest'
+import { templateOf } from '../../../test/unit/job-template.ts'
 import type { Build, Recipe } from '../../api/builds/builds.ts'
 import type { PodTemplate } from '../../api/builds/pod-template.ts'
 import { buildUidLabel, workspaceContainer } from '../../api/builds/work.ts'
-import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import { readPod } from '../view.ts'
-import { buildJob } from './job.ts'
 
 const build: Build = { metadata: { namespace: 'a', name: 'b', uid: 'c' }, spec: {} }
 
-function pod(recipe: Recipe, podTemplate?: PodTemplate) {
-  const job = buildJob(build, {
-    ...{ recipe, attempt: 1, deadline: 60, image: 'insitu', registrySecrets: [], podTemplate },
-    work: {
-      ...{ build: { namespace: 'a', name: 'b', uid: 'c' }, recipe, ca: '', basicAuth: [] },
-      gateway: { host: 'h', port: 2375, serverName: 'h' },
-    },
-  }) as KubernetesObject & { readonly spec: { readonly template: PodTemplate } }
-  return job.spec.template.spec
-}
+const pod = (recipe: Recipe, podTemplate?: PodTemplate) => templateOf(build, recipe, podTemplate).spec
 const names = (recipe: Recipe): string[] => (pod(recipe)?.initContainers ?? []).map(({ name }) => name)
 const workspace = { claimName: 'models' }
 
