@@ -1,9 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import type { Authority } from '../../kernel/tls/ca.ts'
+import { longestLife } from '../../kernel/tls/lifetimes.ts'
 import type { ClusterAuthority } from './authority.ts'
-
-/** Milliseconds that a certificate of ours is good for at most, see src/kernel/tls/ca.ts. */
-const longestLife = 24 * 3600 * 1000
 
 /**
  * Lets a CA that replaces another be trusted for a while before it signs: somebody else replaces it in one step, and

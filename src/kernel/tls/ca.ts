@@ -17,6 +17,7 @@ import {
 } from '@peculiar/x509'
 import { InsituError } from '../errors.ts'
 import { createKeyPair } from './key.ts'
+import { longestLife, skew } from './lifetimes.ts'
 
 /** A certificate authority's certificate and key, PEM. */
 export interface Authority {
@@ -24,12 +25,7 @@ export interface Authority {
   readonly key: string
 }
 
-const day = 24 * 3600 * 1000
-/**
- * Clocks of nodes differ, also by hours where somebody has set one to local time: certificates are valid since a day before
- * they were made. A node whose clock is behind would take no connection otherwise.
- */
-const skew = day
+const tenYears = 3650 * 24 * 3600 * 1000
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
 
 export interface AuthorityOptions {
@@ -52,7 +48,7 @@ export async function createAuthority(options: AuthorityOptions = {}): Promise<A
     subject: name,
     issuer: name,
     notBefore: new Date(now.getTime() - skew),
-    notAfter: new Date(now.getTime() + (options.lifetime ?? 3650 * day)),
+    notAfter: new Date(now.getTime() + (options.lifetime ?? tenYears)),
     publicKey,
     signingKey: await importPrivate(pair.privateKey),
     signingAlgorithm: algorithm,
@@ -94,7 +90,10 @@ export async function issueLeaf(options: LeafOptions): Promise<Leaf> {
   const now = options.now ?? new Date()
   const issuer = new X509Certificate(options.authority.cert)
   const publicKey = await importPublic(options.publicKey)
-  const end = Math.min(now.getTime() + Math.min(options.lifetime ?? day, day), issuer.notAfter.getTime())
+  const end = Math.min(
+    now.getTime() + Math.min(options.lifetime ?? longestLife, longestLife),
+    issuer.notAfter.getTime(),
+  )
   const names: JsonGeneralNames = [
     ...(options.uris ?? []).map((value) => ({ type: 'url' as const, value })),
     ...(options.dnsNames ?? []).map((value) => ({ type: 'dns' as const, value })),

@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import { describeError, InsituError } from '../errors.ts'
 import { createBackoff } from '../k8s/backoff.ts'
 import type { Logger } from '../log.ts'
+import { longestLife, skew } from './lifetimes.ts'
 import type { TlsMaterial, TlsSource } from './material.ts'
 
 /** A TlsSource that renews its certificate by itself until it is closed. */
@@ -49,10 +50,6 @@ export const systemClock: Clock = {
   },
   random: Math.random,
 }
-
-/** Milliseconds that a certificate of ours is good for at most, and those that it begins before it is made: see ca.ts. */
-const longestLife = 24 * 3600 * 1000
-const skew = 24 * 3600 * 1000
 
 /**
  * Milliseconds that a new certificate is good for. Of ours, which are good since a day before they were made, it says so
