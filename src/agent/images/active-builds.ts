@@ -1,6 +1,6 @@
 import { normalizeReference } from '../../buildkit/reference.ts'
-import { grpcConnection } from '../../kernel/grpc/connection.ts'
 import { fieldOf, integer, messages, string, stringMap } from '../../kernel/grpc/wire.ts'
+import { listenHistory } from '../buildkitd/listen-history.ts'
 
 /**
  * Names that builds in progress will write or have written: BuildKit names an image before it exports the cache, so a
@@ -8,21 +8,16 @@ import { fieldOf, integer, messages, string, stringMap } from '../../kernel/grpc
  * @throws InsituError GRPC_CALL_FAILED
  */
 export async function namesBeingBuilt(socket: string): Promise<Set<string>> {
-  const connection = grpcConnection(socket)
   const names = new Map<string, readonly string[]>()
-  try {
-    // BuildHistoryRequest: ActiveOnly, EarlyExit.
-    const request = Buffer.concat([fieldOf(1, 1), fieldOf(3, 1)])
-    await connection.stream({ method: '/moby.buildkit.v1.Control/ListenBuildHistory', request }, (event) => {
-      const [record] = messages(event, 2)
-      if (!record) return
-      // STARTED is 0; a build that ended meanwhile says COMPLETE.
-      if (integer(event, 1) === 0) names.set(string(record, 1), namesInRecord(record))
-      else names.delete(string(record, 1))
-    })
-  } finally {
-    connection.close()
-  }
+  // BuildHistoryRequest: ActiveOnly, EarlyExit.
+  const request = Buffer.concat([fieldOf(1, 1), fieldOf(3, 1)])
+  await listenHistory(socket, request, (event) => {
+    const [record] = messages(event, 2)
+    if (!record) return
+    // STARTED is 0; a build that ended meanwhile says COMPLETE.
+    if (integer(event, 1) === 0) names.set(string(record, 1), namesInRecord(record))
+    else names.delete(string(record, 1))
+  })
   return new Set([...names.values()].flat())
 }
 

@@ -1,6 +1,6 @@
 import { optionPrefix } from '../../api/names.ts'
-import { grpcConnection } from '../../kernel/grpc/connection.ts'
 import { fieldOf, integer, messages, string, stringMap } from '../../kernel/grpc/wire.ts'
+import { listenHistory } from '../buildkitd/listen-history.ts'
 import { namesInRecord } from './active-builds.ts'
 import { claimLife } from './keeper.ts'
 
@@ -18,20 +18,14 @@ const timeout = 30_000
  * @throws InsituError GRPC_CALL_FAILED
  */
 export async function isOfEndedPart(socket: string, image: NamedDigest): Promise<boolean> {
-  const connection = grpcConnection(socket)
   let found = false
-  try {
-    // BuildHistoryRequest: EarlyExit, Filter.
-    const filter = `completedAt>=${claimLife / 1000}s,status==completed`
-    const request = Buffer.concat([fieldOf(3, 1), fieldOf(4, filter)])
-    const method = '/moby.buildkit.v1.Control/ListenBuildHistory'
-    await connection.stream({ method, request, timeout }, (event) => {
-      // COMPLETE; builds under way come whatever the filter says.
-      if (integer(event, 1) === 1) found ||= messages(event, 2).some((record) => hasMade(record, image))
-    })
-  } finally {
-    connection.close()
+  // BuildHistoryRequest: EarlyExit, Filter.
+  const request = Buffer.concat([fieldOf(3, 1), fieldOf(4, `completedAt>=${claimLife / 1000}s,status==completed`)])
+  const look = (event: Uint8Array): void => {
+    // COMPLETE; builds under way come whatever the filter says.
+    if (integer(event, 1) === 1) found ||= messages(event, 2).some((record) => hasMade(record, image))
   }
+  await listenHistory(socket, request, look, timeout)
   return found
 }
 
