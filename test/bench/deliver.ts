@@ -11,6 +11,7 @@ import { watchProcessors } from './processors.ts'
 import { link, rootBucket } from './link.ts'
 import { type Measurement, type Report, summarize } from './report.ts'
 import { watchSent } from './sent.ts'
+import { spegelBaseline, spegelLines } from './spegel.ts'
 import { watchStarts } from './starts.ts'
 import { allowPlaintext, bench, ours, peer, removeBench, type Subject, theirs } from './subjects.ts'
 
@@ -50,6 +51,7 @@ export async function benchDeliver({ runs, size, only, progress }: BenchOptions)
         // small as this shows and a larger one does not.
         const kinds = mb === 10 ? (['COPY', 'RUN'] as const) : (['RUN'] as const)
         for (const layers of kinds) measurements.push(...(await measureSpread(insitu, mb, layers, runs, progress)))
+        measurements.push(...spegelLines(mb))
       }
     }
   } finally {
@@ -57,11 +59,13 @@ export async function benchDeliver({ runs, size, only, progress }: BenchOptions)
     if (wants('spread')) await shape(0)
     await removeBench(insitu)
   }
-  return summarize(
-    'deliver',
-    (name) => (name.includes('start') ? alone : name.includes('link') ? delivered : peer),
-    measurements,
-  )
+  return summarize('deliver', referenceOf, measurements)
+}
+
+function referenceOf(name: string): string {
+  if (name.startsWith('Spegel')) return spegelBaseline
+  if (name.includes('start')) return alone
+  return name.includes('link') ? delivered : peer
 }
 
 type Say = BenchOptions['progress']

@@ -39,7 +39,7 @@ export async function benchPlace({ runs, nodes, pods, direct, progress }: BenchO
       await server.start()
     }
     progress('a gateway as the image has it')
-    const memory = await gatewayMemory(server, client, progress)
+    const memory = await gatewayMemory(server, client, fleet, progress)
     const decisions = await measureView(server, client, fleet, runs, progress)
     const written = direct ? 'into etcd' : 'through the API'
     return summarize(`place, objects written ${written},`, required, [
@@ -57,8 +57,13 @@ const rows = (name: string, unit: string, limit: number, values: readonly number
   { case: name, subject: ours, unit, values },
 ]
 
-/** @returns MiB resident once the gateway is ready, and a minute of quiet later. */
-async function gatewayMemory(server: ApiServer, client: KubernetesClient, progress: BenchOptions['progress']) {
+/** @returns MiB resident from when the gateway is ready, for a minute: half of it quiet, half while pods come and go. */
+async function gatewayMemory(
+  server: ApiServer,
+  client: KubernetesClient,
+  fleet: Fleet,
+  progress: BenchOptions['progress'],
+) {
   const program = await buildProgram()
   const probes = await freePort()
   const agents = await startAgents(client)
@@ -87,12 +92,16 @@ async function gatewayMemory(server: ApiServer, client: KubernetesClient, progre
     const ready = async () => (await fetch(`http://127.0.0.1:${probes}/readyz`).catch(() => undefined))?.status === 200
     await until('the gateway is ready', ready, 600_000)
     const values: number[] = []
-    for (let i = 0; i < 7; i++) {
-      await new Promise((resolve) => setTimeout(resolve, i === 0 ? 1000 : 10_000))
+    const sample = async (wait: number): Promise<void> => {
+      await new Promise((resolve) => setTimeout(resolve, wait))
       const { resident, peak } = await memoryOf(gateway)
       progress(`gateway: ${resident.toFixed(0)} MiB resident, at most ${peak.toFixed(0)}`)
       values.push(resident)
     }
+    for (const wait of [1000, 10_000, 10_000, 10_000]) await sample(wait)
+    const churn = startChurn(client, fleet)
+    for (const wait of [10_000, 10_000, 10_000]) await sample(wait)
+    progress(`gateway: ${await churn.stop()} pods came and went`)
     values.push((await memoryOf(gateway)).peak)
     return values
   } finally {
@@ -117,6 +126,8 @@ interface Decided {
   /** Of processor time, which other programs on the machine do not lengthen. */
   readonly processor: Quantiles
   readonly kinds: readonly (Quantiles & { readonly kind: string; readonly rules: readonly string[] })[]
+  /** Bytes resident of the process that has decided. */
+  readonly resident: number
 }
 
 interface Quantiles {
@@ -137,15 +148,15 @@ async function measureView(
   const worker = await startWorker(server, proxy.port, fleet, progress)
   const measurements: Measurement[] = []
   try {
-    const [rates, p99s, processors] = [[] as number[], [] as number[], [] as number[]]
+    const [rates, p99s, processors, memory] = [[] as number[], [] as number[], [] as number[], [] as number[]]
     const kinds = new Map<string, number[]>()
     for (let run = 0; run <= runs; run++) {
       const churn = startChurn(client, fleet)
       // The first run warms the compiler up, as the first minutes of a gateway do.
-      const { rate, all, processor, kinds: each } = await worker.ask<Decided>({ decide: 9000 })
+      const { rate, all, processor, kinds: each, resident } = await worker.ask<Decided>({ decide: 9000 })
       const events = await churn.stop()
       progress(
-        `run ${run}/${runs}: ${rate.toFixed(0)}/s, p50 ${all.p50.toFixed(3)} ms, p99 ${all.p99.toFixed(3)} ms, max ${all.max.toFixed(1)} ms, p99 of processor time ${processor.p99.toFixed(3)} ms, ${events} pods came and went`,
+        `run ${run}/${runs}: ${rate.toFixed(0)}/s, p50 ${all.p50.toFixed(3)} ms, p99 ${all.p99.toFixed(3)} ms, max ${all.max.toFixed(1)} ms, p99 of processor time ${processor.p99.toFixed(3)} ms, ${events} pods came and went, ${(resident / 2 ** 20).toFixed(0)} MiB resident`,
       )
       for (const k of each)
         progress(
@@ -155,12 +166,14 @@ async function measureView(
       rates.push(rate)
       p99s.push(all.p99)
       processors.push(processor.p99)
+      memory.push(resident / 2 ** 20)
       for (const k of each) kinds.set(k.kind, [...(kinds.get(k.kind) ?? []), k.p99])
     }
     measurements.push(
       ...rows('decisions per second', '/s', 1100, rates),
       ...rows('decision, p99', 'ms', 1, p99s),
       ...rows('decision, p99 of processor time', 'ms', 1, processors),
+      ...rows('view and placer alone, resident after deciding', 'MiB', 256, memory),
     )
     for (const [kind, values] of kinds) measurements.push(...rows(`p99, rule ${kind}`, 'ms', 1, values))
     const latencies = await throughBreaks(client, fleet, worker, () => proxy.cut(), progress)

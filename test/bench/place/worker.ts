@@ -106,7 +106,7 @@ async function decide(count: number): Promise<object> {
     all: quantiles(all),
     processor: quantiles(processor),
     kinds: requests.map(({ kind, times, rules }) => ({ kind, rules: [...rules], ...quantiles(times) })),
-    memory: process.memoryUsage(),
+    resident: process.memoryUsage.rss(),
   }
 }
 
