@@ -6,6 +6,7 @@ import { apiVersion } from '../../src/api/builds/builds.ts'
 import { annotations, configMaps, labels, namespace, tokenAudience } from '../../src/api/names.ts'
 import { defaultOptions } from '../../src/cli/manifests/options.ts'
 import { run } from '../../src/kernel/process/run.ts'
+import { toolsBin } from '../lab/lab.ts'
 import { waitFor } from '../lab/wait.ts'
 import { buildArguments, buildctl, ensureInstalled, type Installed, repository, temporary } from './fixtures/insitu.ts'
 import { portForward } from './fixtures/port-forward.ts'
@@ -314,6 +315,51 @@ it('a developer connects with a kubeconfig alone: token, certificate and port co
   const other = await connect(`reg.example.com/${red}/app:${id}`)
   expect(other.exitCode).toBe(1)
   expect(other.stderr).toContain('rule: tenant "developers": names')
+})
+
+it('files that connect writes are good through a forwarded port, for buildctl and for buildx', async () => {
+  await using door = await portForward(insitu.lab)
+  await using context = await temporary()
+  await writeFile(join(context.path, 'Dockerfile'), `FROM busybox\nLABEL files=${id}\n`)
+  const directory = join(context.path, 'tls')
+  const written = await run(
+    join(repository, 'bin/insitu'),
+    [
+      ...['connect', '--kubeconfig', insitu.lab.kubeconfig, '--service-account', `${red}/dev`],
+      ...['--address', door.addr.replace('tcp://', ''), '--directory', directory, '--output', 'json'],
+    ],
+    { timeout: 120_000 },
+  )
+  const { address, serverName, files } = JSON.parse(written.stdout) as {
+    readonly address: string
+    readonly serverName: string
+    readonly files: Readonly<Record<'ca' | 'cert' | 'key', string>>
+  }
+  const tls = ['--tlsservername', serverName, '--tlsdir', directory]
+  const byBuildctl = (name: string) =>
+    run('buildctl', [...tls, ...buildArguments({ addr: address, context: context.path, name })], {
+      allow: [0, 1],
+      timeout: 120_000,
+    })
+  const mine = await byBuildctl(`reg.example.com/dev/files:${id}`)
+  expect(mine.exitCode, mine.stderr).toBe(0)
+  expect(await nodesWith(`reg.example.com/dev/files:${id}`)).toHaveLength(1)
+  // The caller is the account of the files and not the door that everybody's loopback is.
+  expect((await byBuildctl(`reg.example.com/${red}/files:${id}`)).stderr).toContain('rule: tenant "developers": names')
+
+  const buildx = (...args: string[]) =>
+    run(join(toolsBin, 'buildx'), args, {
+      env: { BUILDX_CONFIG: join(context.path, 'buildx') },
+      allow: [0, 1],
+      timeout: 120_000,
+    })
+  const options = `cacert=${files.ca},cert=${files.cert},key=${files.key},servername=${serverName}`
+  await buildx('create', '--name=files', '--driver=remote', `--driver-opt=${options}`, address)
+  const build = (name: string) => buildx('build', '--builder=files', `--output=type=image,name=${name}`, context.path)
+  const second = await build(`reg.example.com/dev/files-x:${id}`)
+  expect(second.exitCode, second.stderr).toBe(0)
+  expect(await nodesWith(`reg.example.com/dev/files-x:${id}`)).toHaveLength(1)
+  expect((await build(`reg.example.com/${red}/files-x:${id}`)).stderr).toContain('rule: tenant "developers": names')
 })
 
 it('a bad edit of the policy keeps the one in force, and shows', async () => {
