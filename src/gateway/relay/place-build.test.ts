@@ -210,6 +210,19 @@ describe('a build while the agent of arm-1, the only native node of arm64, is be
     ['of one platform', { platform: 'linux/arm64', emulate: 'never', amd: emulating }],
     ['whose platforms that node alone builds', { platform: 'linux/arm64,linux/s390x' }],
     ['that cannot be split', { platform: 'linux/arm64,linux/s390x', exporter: 'oci' }],
+    ['whose caller may use that node only', { platform: 'linux/arm64', amd: emulating, allows: /^arm-/ }],
+    [
+      'of several platforms, whose caller may use that node only',
+      {
+        platform: 'linux/arm64,linux/s390x',
+        amd: { ...emulating, platforms: [...emulating.platforms, 'linux/s390x'] },
+        allows: /^arm-/,
+      },
+    ],
+    [
+      'whose caller may use that node only, between two pods of its agent',
+      { platform: 'linux/arm64', amd: emulating, allows: /^arm-/, gone: true },
+    ],
   ])('%s waits for it and is built there', async (_, asked) => {
     expect(await placeThere(asked)).toEqual({ waited: true, node: 'arm-1', parts: undefined })
   })

@@ -80,17 +80,14 @@ function readBuild(context: RelayContext, { call, request, facts, asked, perNode
   return { hints, wishes, place, placePart, allowed }
 }
 
-async function placeWhole(
-  context: RelayContext,
-  { call, facts, holds }: ToPlace,
-  { hints: { node: wanted }, wishes, place: placeOnce, allowed }: Reading,
-): Promise<Bound> {
-  const { allows } = allowed
+async function placeWhole(context: RelayContext, { call, facts, holds }: ToPlace, reading: Reading): Promise<Bound> {
+  const { wishes, place: placeOnce, allowed } = reading
+  const { node: wanted } = reading.hints
   const place = (node: string | undefined): Promise<Placement> =>
-    placedWhenBack(context, call, () => placeOnce(node), { node, ...wishes, allows })
+    placedWhenBack(context, call, () => placeOnce(node), { node, ...wishes, allows: allowed.allows })
   let placement: Placement | undefined
   const node = await bindSessions(context, facts.sessions, holds, async () => {
-    placement = await placeAllowed(allowed, wanted, place)
+    placement = await placeWholeAllowed(context, call, reading)
     return namedNode(context.directory, placement.node)
   })
   if (placement) return { node, placement }
@@ -104,6 +101,32 @@ async function placeWhole(
   if (placement.node === node.name) return { node, placement }
   if (wanted !== undefined) throw elsewhere(wanted, node)
   return { node, placement: { ...(await place(node.name)), reason } }
+}
+
+/**
+ * As `placeAllowed`, also while the only nodes that its caller may use are being restarted.
+ * @returns a node that the policy refuses, when it allows none that builds this.
+ */
+async function placeWholeAllowed(
+  context: RelayContext,
+  call: Call,
+  { hints: { node: wanted }, wishes, place, allowed }: Reading,
+): Promise<Placement> {
+  let refused: Placement | undefined
+  const decide = async (): Promise<Placement> => {
+    refused = undefined
+    const placement = await placeAllowed(allowed, wanted, place)
+    if (wanted !== undefined || allowed.allows(placement.node)) return placement
+    refused = placement
+    throw notAllowed(placement.node, wishes.platforms, wishes.nativeOnly)
+  }
+  try {
+    return await placedWhenBack(context, call, decide, { node: wanted, ...wishes, allows: allowed.allows })
+  } catch (error) {
+    // In the words of the policy's own rule, unless it was waited for others in vain.
+    if (refused && error instanceof InsituError && error.status === 'PERMISSION_DENIED') return refused
+    throw error
+  }
 }
 
 /** Its agent is being stopped, and waits for its builds: the node itself stays, and can do this one. */

@@ -14,7 +14,8 @@ const moment = 60_000
 const interval = 500
 
 const comesBack: ReadonlySet<NodeReport['state']> = new Set(['starting', 'restarting', 'draining'])
-const noNode: ReadonlySet<string> = new Set(['NO_NODE', 'NO_NATIVE_NODE', 'NODE_CANNOT_BUILD', 'NODE_GONE'])
+// POLICY: only on nodes that the caller may not use.
+const noNode: ReadonlySet<string> = new Set(['NO_NODE', 'NO_NATIVE_NODE', 'NODE_CANNOT_BUILD', 'NODE_GONE', 'POLICY'])
 
 /** What a build that waits for a node waits for. */
 export interface WaitedFor {
