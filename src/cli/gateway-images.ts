@@ -99,11 +99,12 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
         askingNode(node, of.pushes, {
           ...{ agents, view, refusal: (at) => policy().refusesNode(of.namespace, of.serviceAccount, at) },
         }),
-      // Not its agent: one that is only restarted gives the image a moment later.
+      // Not its agent: one that is only restarted, or replaced, gives the image a moment later.
       lost: (node) => view().nodes.get(node)?.ready === false,
       unmirrored: () => unmirroredPulls(view(), agents()),
       refusal: (...of) => policy().refusesName(...of),
       // A node that never answers is not waited for.
+      awaited: (name) => inventories.awaited(name).some((node) => view().nodes.get(node)?.ready === true),
       unsure: () => !orders.synced || (inventories.pending > 0 && Date.now() - started < inventoriesWithin),
     })
   const lookups = createLookups({

@@ -19,7 +19,7 @@ const agent = (node: string, imagesRevision?: number, uid = node): Agent =>
     report: imagesRevision === undefined ? undefined : { imagesRevision },
   }) as unknown as Agent
 
-function follow(answer: (agent: Agent) => Promise<unknown>) {
+function follow(answer: (agent: Agent) => Promise<unknown>, now = Date.now) {
   const index = createImageIndex()
   const ordinary = createOrdinaryImages()
   let asked = 0
@@ -27,7 +27,7 @@ function follow(answer: (agent: Agent) => Promise<unknown>) {
     index,
     ordinary,
     logger,
-    atOnce: 4,
+    ...{ atOnce: 4, now },
     backoff: () => createBackoff({ base: 1, max: 5 }),
     ask: (one) => {
       asked += 1
@@ -110,6 +110,35 @@ test('an agent that goes while it is read leaves nothing', async () => {
   answer.resolve({ images: [image('a')] })
   await expect.poll(() => inventories.pending).toBe(0)
   expect(index.size).toEqual({ names: 0, copies: 0, nodes: 0 })
+})
+
+test('what a node had is awaited until its next agent has said what is there, for two minutes', async () => {
+  let [time, fails] = [0, false]
+  const answer = () => (fails ? Promise.reject(new Error('not yet')) : Promise.resolve({ images: [image('a')] }))
+  const { index, inventories } = follow(answer, () => time)
+  const { name } = image('a')
+  inventories.agent('n1', agent('n1', 1))
+  await expect.poll(() => index.size.copies).toBe(1)
+  expect(inventories.awaited(name)).toEqual([])
+
+  inventories.agent('n1', undefined)
+  expect(inventories.awaited(name)).toEqual(['n1'])
+  expect(inventories.awaited(image('b').name)).toEqual([])
+  fails = true
+  inventories.agent('n1', agent('n1', undefined, 'next'))
+  // That one goes, too, before it could be read.
+  inventories.agent('n1', undefined)
+  expect(inventories.awaited(name)).toEqual(['n1'])
+  fails = false
+  inventories.agent('n1', agent('n1', 1, 'last'))
+  await expect.poll(() => inventories.awaited(name)).toEqual([])
+  expect(index.size.copies).toBe(1)
+
+  inventories.agent('n1', undefined)
+  time = 119_000
+  expect(inventories.awaited(name)).toEqual(['n1'])
+  time = 121_000
+  expect(inventories.awaited(name)).toEqual([])
 })
 
 test('of an answer only what is an image counts', () => {

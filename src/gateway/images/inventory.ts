@@ -17,6 +17,8 @@ export interface InventoriesOptions {
   /** Agents that are read at the same time. Default 16. */
   readonly atOnce?: number
   readonly backoff?: () => Backoff
+  /** Milliseconds since 1970. */
+  readonly now?: () => number
 }
 
 /** Keeps the index like the agents say it is. */
@@ -27,8 +29,16 @@ export interface Inventories {
   readonly pending: number
   /** Agents that were not asked yet, or have not answered yet, since they appeared. One that failed once is not among them. */
   readonly unread: number
+  /**
+   * Nodes that had the name when their agent went, and of which no inventory was read since: between two pods of an agent
+   * nobody says what is on its node. For two minutes.
+   */
+  awaited(name: string): readonly string[]
   stop(): void
 }
+
+/** Milliseconds that the next agent of a node has to say what is there. */
+const between = 120_000
 
 /** Images of a node that insitu did not build; more than a node has. */
 const mostOrdinary = 1000
@@ -47,8 +57,10 @@ interface Followed {
 /** Reads the inventory of each agent that appears or says that it changed; what fails is tried again until it goes. */
 export function followInventories(options: InventoriesOptions): Inventories {
   const { index, ask, logger, atOnce = 16, backoff = () => createBackoff({ base: 500, max: 30_000 }) } = options
+  const { now = Date.now } = options
   const followed = new Map<string, Followed>()
   const queue = new Set<string>()
+  const left = new Map<string, { readonly names: ReadonlySet<string>; readonly until: number }>()
   let running = 0
   let stopped = false
 
@@ -83,6 +95,7 @@ export function followInventories(options: InventoriesOptions): Inventories {
     one.reading = false
     one.tried = true
     const current = !stopped && followed.get(node) === one
+    if (current && images) left.delete(node)
     // What could not be read is left as it was: better an old answer than none.
     take(current && images ? images : index.of(node))
     if (!followed.has(node)) index.forget(node)
@@ -95,6 +108,13 @@ export function followInventories(options: InventoriesOptions): Inventories {
     next()
   }
 
+  /** Keeps aside what a node has. One whose agent goes again before it was read had what it had before. */
+  const leave = (node: string): void => {
+    for (const [other, { until }] of left) if (until <= now()) left.delete(other)
+    const names = new Set(index.of(node).map(({ name }) => name))
+    if (names.size > 0) left.set(node, { names, until: now() + between })
+  }
+
   return {
     agent(node, agent) {
       const known = followed.get(node)
@@ -103,6 +123,7 @@ export function followInventories(options: InventoriesOptions): Inventories {
         followed.delete(node)
         queue.delete(node)
         options.ordinary?.set(node, [])
+        leave(node)
         return index.forget(node)
       }
       if (agent.ip === undefined) return
@@ -121,6 +142,8 @@ export function followInventories(options: InventoriesOptions): Inventories {
     get unread() {
       return [...followed.values()].filter(({ tried }) => !tried).length
     },
+    awaited: (name) =>
+      [...left].flatMap(([node, { names, until }]) => (until > now() && names.has(name) ? [node] : [])),
     stop() {
       stopped = true
       for (const { timer } of followed.values()) clearTimeout(timer)

@@ -12,7 +12,6 @@ const workload = (...names: string[]) =>
 test('what a template names is wanted on the nodes that have it, and agents are told when it changes', async () => {
   const index = createImageIndex()
   for (const name of ['web:1', 'web:2', 'other:1']) index.add('n1', image(name))
-  index.add('n2', image('other:1'))
   const templates = new Set([workload('web:2', 'missing:1')])
   const view = {
     templatesOf: (repository: string) => (repository === 'docker.io/team/web' ? templates : new Set<WorkloadFacts>()),
@@ -33,7 +32,7 @@ test('what a template names is wanted on the nodes that have it, and agents are 
   await expect.poll(() => complete.name).not.toBe('complete')
   expect(told).toEqual([])
   complete()
-  // The first message fails and is sent again; n2 has nothing that is wanted.
+  // The first message fails and is sent again; n2 has nothing.
   await expect
     .poll(() => told)
     .toEqual([
@@ -42,5 +41,26 @@ test('what a template names is wanted on the nodes that have it, and agents are 
     ])
   templates.clear()
   await expect.poll(() => told.at(-1)).toEqual(['n1', []])
+  stop()
+})
+
+test('what a gateway before this one said is taken back where no template names it any more', async () => {
+  const index = createImageIndex()
+  index.add('n1', image('web:1'))
+  const told: [string, readonly string[]][] = []
+  const stop = tellWanted({
+    ...{
+      index,
+      view: () => ({ templatesOf: () => new Set() }),
+      logger: createLogger({ level: 'silent' }),
+      interval: 5,
+    },
+    complete: () => Promise.resolve(),
+    agents: () => new Map(['n1', 'n2'].map((node) => [node, { uid: `u-${node}`, ready: true }])),
+    tell: (node, names) => Promise.resolve(void told.push([node, names])),
+  })
+  await expect.poll(() => told).toEqual([['n1', []]])
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  expect(told).toEqual([['n1', []]])
   stop()
 })

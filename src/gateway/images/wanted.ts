@@ -46,8 +46,9 @@ export function tellWanted(options: WantedOptions): () => void {
     for (const [node, { uid, ready }] of present) {
       const names = wantedOn(index, options.view(), node)
       const key = `${uid} ${names.join(' ')}`
-      // An agent that has nothing to keep and was never told of anything needs no message.
-      if (!ready || told.get(node) === key || (names.length === 0 && !told.has(node))) continue
+      if (!ready || told.get(node) === key) continue
+      // An agent that has nothing needs no message. One that has something may keep it because an earlier gateway said so.
+      if (names.length === 0 && !told.has(node) && index.of(node).length === 0) continue
       await tell(node, names).then(
         () => told.set(node, key),
         (error: unknown) => logger.debug({ node, err: describeError(error) }, 'an agent was not told what is wanted'),

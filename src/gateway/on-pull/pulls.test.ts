@@ -24,7 +24,7 @@ const begun: Begun = {
 }
 
 /** A gateway in whose cluster one Build waits for pulls, and was built for one long ago. */
-function gateway(lost: ReadonlySet<string>, own: Partial<Order> = {}) {
+function gateway(lost: ReadonlySet<string>, own: Partial<Order> = {}, awaited?: (name: string) => boolean) {
   const index = createImageIndex()
   const written: unknown[] = []
   const pulls = createPulls({
@@ -39,7 +39,7 @@ function gateway(lost: ReadonlySet<string>, own: Partial<Order> = {}) {
     index,
     asking: (node) => ({ node, platform: 'linux/amd64', cannotBuild: undefined }),
     lost: (node) => lost.has(node),
-    ...{ unsure: () => false, refusal: () => undefined },
+    ...{ unsure: () => false, refusal: () => undefined, ...(awaited && { awaited }) },
     ...{ logger: createLogger({ level: 'silent' }), metrics: createMetrics() },
   })
   onTestFinished(() => pulls.close())
@@ -67,4 +67,19 @@ test('an image that lost nodes have and that was pushed comes from the registry'
   const { index, lookups } = gateway(new Set(['n1']), { pushes: true })
   index.add('n1', image)
   expect(await lookups.lookup({ name }, 'n3', 0, never)).toMatchObject({ state: 'here', peers: [{ node: 'n1' }] })
+})
+
+test('an image whose only node is between two agents is not built again: the next one gives it a moment later', async () => {
+  let away = true
+  const { index, lookups, written } = gateway(new Set(), {}, (asked) => away && asked === name)
+  const pulled = lookups.lookup({ name }, 'n3', 3000, never, { demand: true })
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  index.add('n1', image)
+  expect(await pulled).toMatchObject({ state: 'here', image })
+  expect(written).toEqual([])
+  // It came back without it, or not at all.
+  index.forget('n1')
+  away = false
+  await lookups.lookup({ name }, 'n3', 10, never, { demand: true })
+  expect(JSON.stringify(written)).toContain('n3')
 })
