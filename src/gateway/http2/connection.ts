@@ -38,8 +38,11 @@ const resetsPerSecond = 50
 /** Empty DATA frames in a row: they cost the sender nothing and no window bounds them. */
 const mostEmptyData = 1000
 
-/** Milliseconds that the last frames have to leave before the socket is cut. */
+/** Milliseconds after the last frames have left, or after a mistake of the peer, until the socket is cut. */
 const farewell = 500
+
+/** Milliseconds that the last answers have to leave on a slow line. */
+const mostFarewell = 30_000
 
 /**
  * One HTTP/2 connection (RFC 9113), either side. DATA passes through in the slices in which it arrived; nothing of it is
@@ -445,7 +448,12 @@ export abstract class Http2Connection extends EventEmitter<ConnectionEvents> imp
   private sayGoodbye(): void {
     this.output.flush()
     this.socket.end()
-    const timer = setTimeout(() => this.destroy(), farewell)
+    const cutIn = (time: number): NodeJS.Timeout => setTimeout(() => this.destroy(), time)
+    let timer = cutIn(this.failed ? farewell : mostFarewell)
+    this.socket.once('finish', () => {
+      clearTimeout(timer)
+      if (!this.destroyed) timer = cutIn(farewell)
+    })
     this.once('close', () => clearTimeout(timer))
   }
 

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { type Duplex, duplexPair } from 'node:stream'
+import { Duplex, duplexPair } from 'node:stream'
 import { expect, test } from 'vitest'
 import { limits, open, pair, request } from '../../../test/unit/http2-pair.ts'
 import { Http2Client } from './client.ts'
@@ -272,6 +272,59 @@ test('what follows of a call that came after our GOAWAY is ignored', async () =>
   expect(calls).toHaveLength(1)
   expect(goaway()).toBe(errorCodes.NO_ERROR)
 })
+
+test('a connection that ends well lets the last answer leave, however slow the line is', async () => {
+  const size = 400 << 10
+  const [near, far] = slowLine(size)
+  const server = new Http2Server(far, { ...limits, streamWindow: 1 << 20 })
+  const client = new Http2Client(near, { streamWindow: 1 << 20, maxHeaderListSize: 16_384 })
+  open.push(server, client)
+  client.setWindow(16 << 20)
+  server.on('stream', (stream) => {
+    stream.resume()
+    stream.respond([':status', '200'])
+    stream.end(Buffer.alloc(size), ['grpc-status', '0'])
+    stream.on('close', () => server.shutdown())
+  })
+  const call = client.request(request)
+  call.end(Buffer.from('x'))
+  const seen = { bytes: 0, trailers: false }
+  call.on('data', (chunk) => (seen.bytes += chunk.length))
+  call.on('trailers', () => (seen.trailers = true))
+  await once(call, 'close')
+  expect(seen).toEqual({ bytes: size, trailers: true })
+  await once(server, 'close')
+})
+
+/** A pair of ends; what the second writes needs a second and a half for so many bytes to arrive. */
+function slowLine(bytes: number): [Duplex, Duplex] {
+  const [near, entry] = duplexPair()
+  const piece = Math.ceil(bytes / 15)
+  const far = new Duplex({
+    read() {},
+    write(chunk: Buffer, _, done) {
+      const next = (at: number): void => {
+        if (at >= chunk.length) return done()
+        setTimeout(() => {
+          if (far.destroyed) return done()
+          entry.write(chunk.subarray(at, at + piece))
+          next(at + piece)
+        }, 100)
+      }
+      next(0)
+    },
+    final(done) {
+      entry.end()
+      done()
+    },
+    destroy(error, done) {
+      entry.destroy()
+      done(error)
+    },
+  })
+  entry.on('data', (chunk) => far.push(chunk))
+  return [near, far]
+}
 
 test('a million tiny pieces that nobody reads do not become a million objects', async () => {
   const { server, peer, calls } = raw()

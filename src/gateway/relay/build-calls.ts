@@ -114,12 +114,19 @@ async function answeredWhileItWaits(
     build = hold?.value
     return begins(build, call.signal)
   })
-  if (!(await answerPing(context, call, begun, () => build))) return false
-  void decided.then(
-    (hold) => hold?.release(),
-    () => undefined,
-  )
-  return true
+  // Also for a client that has gone; who relays the call releases it.
+  let ours = true
+  try {
+    ours = await answerPing(context, call, begun, () => build)
+    return ours
+  } finally {
+    if (ours) {
+      void decided.then(
+        (hold) => hold?.release(),
+        () => undefined,
+      )
+    }
+  }
 }
 
 /** The call as the daemon knows its build. */

@@ -177,11 +177,14 @@ export function createClientConnections(options: ClientConnectionsOptions): Clie
 const oversized = (most: number): Status =>
   grpc('RESOURCE_EXHAUSTED', `the call has more than ${most >> 10} KiB of header fields, gateway.limits.headerSize`)
 
+/** Milliseconds that a gateway which ends gives the last answers to leave. */
+const lastAnswers = 5000
+
 /** Says goodbye and gives the last answers a moment to leave. */
 function endSession(session: Http2Server): Promise<void> {
   return new Promise((resolve) => {
     if (session.destroyed) return resolve()
-    const timer = setTimeout(() => session.destroy(), 500)
+    const timer = setTimeout(() => session.destroy(), lastAnswers)
     session.once('close', () => {
       clearTimeout(timer)
       resolve()

@@ -37,6 +37,26 @@ test('an answer without end is given up', async () => {
   await expect(token).rejects.toThrow('its answer is too large')
 })
 
+test.each<[string, (stream: ReturnType<typeof looseStream>) => void, RegExp]>([
+  ['without a message', () => undefined, /carries no message/],
+  ['of a compressed message', (stream) => stream.received(Buffer.from([1, 0, 0, 0, 0])), /compressed/],
+  [
+    'of two messages',
+    (stream) => stream.received(Buffer.concat([frame(Buffer.alloc(1)), frame(Buffer.alloc(1))])),
+    /says 1 bytes/,
+  ],
+  ['larger than all', (stream) => stream.received(frame(Buffer.alloc(2 << 20))), /too large/],
+])('an answer %s fails the question and nothing else', async (_, answer, why) => {
+  const { stream, credentials } = session()
+  const basic = credentials.basic('r.test', new AbortController().signal)
+  stream.emit('response', [':status', '200'], false)
+  answer(stream)
+  stream.emit('trailers', ['grpc-status', '0'])
+  stream.receivedEnd()
+  stream.finish(0)
+  await expect(basic).rejects.toMatchObject({ code: 'SESSION_CALL', message: expect.stringMatching(why) as string })
+})
+
 test('a client that has gone is not asked', async () => {
   const { credentials } = session()
   await expect(credentials.token(question, AbortSignal.abort(new Error('gone')))).rejects.toThrow('gone')

@@ -5,7 +5,7 @@ import {
   FetchTokenRequestSchema,
   FetchTokenResponseSchema,
 } from '../../buildkit/gen/auth_pb.ts'
-import { InsituError } from '../../kernel/errors.ts'
+import { describeError, type GrpcStatus, InsituError } from '../../kernel/errors.ts'
 import { frame, unframe } from '../../kernel/grpc/framing.ts'
 import { decodeMessage, statusName } from '../../kernel/grpc/status.ts'
 import { errorCodes } from '../http2/errors.ts'
@@ -71,7 +71,7 @@ async function askClient(
     ...[':method', 'POST', ':scheme', 'http', ':authority', 'localhost', ':path', path],
     ...['content-type', 'application/grpc', 'te', 'trailers'],
   ])
-  return new Promise((resolve, reject) => {
+  const body = await new Promise<Buffer | undefined>((resolve, reject) => {
     const chunks: Buffer[] = []
     let size = 0
     let said: RawHeaders | undefined
@@ -90,16 +90,21 @@ async function askClient(
     stream.on('close', () => {
       signal.removeEventListener('abort', abort)
       const code = said === undefined ? 14 : Number(header(said, 'grpc-status'))
-      if (code === 0) return resolve(unframe(Buffer.concat(chunks)))
+      if (size > mostRead) return reject(refused('its answer is too large'))
+      if (code === 0) return resolve(Buffer.concat(chunks))
       if (code === 12) return resolve(undefined)
-      const ended = size > mostRead ? 'its answer is too large' : 'the session is gone'
-      const text = said ? decodeMessage(header(said, 'grpc-message') ?? '') : ended
-      reject(
-        new InsituError('SESSION_CALL', `the client does not give its registry credentials: ${text}`, {
-          status: statusName(code) ?? 'UNKNOWN',
-        }),
-      )
+      const text = said ? decodeMessage(header(said, 'grpc-message') ?? '') : 'the session is gone'
+      reject(refused(text, statusName(code)))
     })
     stream.end(frame(message))
   })
+  // Not in a listener: what a client sends must not throw where nobody catches.
+  try {
+    return body && unframe(body)
+  } catch (error) {
+    throw refused(describeError(error))
+  }
 }
+
+const refused = (text: string, status: GrpcStatus = 'UNKNOWN'): InsituError =>
+  new InsituError('SESSION_CALL', `the client does not give its registry credentials: ${text}`, { status })
