@@ -42,7 +42,11 @@ function withoutDaemon(alone: boolean): { disk: NodeDisk; removed: string[] } {
     books: (known = false) => (known ? Promise.resolve(books) : away()),
     temporary: () => Promise.resolve([{ path: '/nowhere/buildkit1', bytes: 1, inodes: 1, stale: true }]),
     usage: away,
-    removeImages: (images) => Promise.resolve(void removed.push(...images.map(({ name }) => name))),
+    removeImages(images) {
+      const names = images.map(({ name }) => name)
+      removed.push(...names)
+      return Promise.resolve(new Set(names))
+    },
     removeLease: away,
   }
   return { disk, removed }

@@ -153,7 +153,8 @@ export function startKeeper(options: KeeperOptions): Keeper {
       const image = [...untagged, ...named].find((one) => one.name === name)
       if (!image || ended.signal.aborted || !(await may())) continue
       const names = namesToRemove(stored.images, [image])
-      await disk.removeImages(stored.images.filter((one) => names.includes(one.name)))
+      const gone = await disk.removeImages(stored.images.filter((one) => names.includes(one.name)))
+      if (!gone.has(name)) continue
       removed += 1
       log.info({ image: name }, 'removed an image that nothing uses or protects')
       await measure()

@@ -14,7 +14,7 @@ import type { KubeletThresholds } from './limits.ts'
 import { measureFileSystems } from './measure.ts'
 import { ownedSince } from './ownership.ts'
 import type { StoredImage } from './reach.ts'
-import { type ContainerdPlace, readStored } from './stored.ts'
+import { type ContainerdPlace, readImage, readStored } from './stored.ts'
 import { temporaryEntries, type TemporaryEntry } from './temporary.ts'
 
 /** Where the things of a node are. */
@@ -50,8 +50,12 @@ export interface NodeDisk {
   books(alone?: boolean): Promise<Books>
   temporary(): Promise<TemporaryEntry[]>
   usage(): Promise<NodeUsage>
-  /** Removes names from containerd and returns when the data that nothing else holds is gone. */
-  removeImages(images: readonly StoredImage[]): Promise<void>
+  /**
+   * Removes names from containerd and returns when the data that nothing else holds is gone. A name that was written
+   * since it was read stays: it is that of a newer build.
+   * @returns the names that went.
+   */
+  removeImages(images: readonly StoredImage[]): Promise<ReadonlySet<string>>
   removeLease(id: string, wait: boolean): Promise<void>
 }
 
@@ -65,13 +69,25 @@ export function nodeDisk(options: DiskOptions): NodeDisk {
   const now = options.now ?? Date.now
   const cache = buildCache(place.socket)
   const call = containerdCall(place.address, place.namespace)
-  const remove = async (method: string, id: string, wait: boolean): Promise<void> => {
-    const request = wait ? Buffer.concat([fieldOf(1, id), fieldOf(2, 1)]) : fieldOf(1, id)
+  const orMissing = async (work: Promise<Uint8Array>): Promise<Uint8Array | undefined> => {
     try {
-      await call(method, request, collection)
+      return await work
     } catch (error) {
-      if (!(error instanceof InsituError && grpcStatus[error.status] === grpcStatus.NOT_FOUND)) throw error
+      if (error instanceof InsituError && grpcStatus[error.status] === grpcStatus.NOT_FOUND) return undefined
+      throw error
     }
+  }
+  const removeLease = async (id: string, wait: boolean): Promise<void> => {
+    const request = wait ? Buffer.concat([fieldOf(1, id), fieldOf(2, 1)]) : fieldOf(1, id)
+    await orMissing(call('leases.v1.Leases/Delete', request, collection))
+  }
+  /** containerd 2 compares the digest itself, in one transaction; older ones do not know the field. */
+  const removeImage = async ({ name, digest, updatedAt }: StoredImage): Promise<boolean> => {
+    const answer = await orMissing(call('images.v1.Images/Get', fieldOf(1, name)))
+    const [image] = answer ? messages(answer, 1).map(readImage) : []
+    if (!image || image.digest !== digest || image.updatedAt !== updatedAt) return false
+    const request = Buffer.concat([fieldOf(1, name), fieldOf(3, fieldOf(2, digest))])
+    return (await orMissing(call('images.v1.Images/Delete', request, collection))) !== undefined
   }
   /** The part that guards names lets go of their content when it has seen that they are gone. */
   const isHeld = async (digests: ReadonlySet<string>): Promise<boolean> => {
@@ -82,7 +98,7 @@ export function nodeDisk(options: DiskOptions): NodeDisk {
   const collect = async (): Promise<void> => {
     const id = `${collectionLease}${randomBytes(6).toString('hex')}`
     await call('leases.v1.Leases/Create', fieldOf(1, id))
-    await remove('leases.v1.Leases/Delete', id, true)
+    await removeLease(id, true)
   }
   const disk: NodeDisk = {
     cache,
@@ -136,12 +152,14 @@ export function nodeDisk(options: DiskOptions): NodeDisk {
       }
     },
     async removeImages(images) {
-      for (const { name } of images) await remove('images.v1.Images/Delete', name, false)
-      const digests = new Set(images.map((image) => image.digest))
+      const removed: StoredImage[] = []
+      for (const image of images) if (await removeImage(image)) removed.push(image)
+      const digests = new Set(removed.map((image) => image.digest))
       for (let tries = 0; tries < holdTries && (await isHeld(digests)); tries++) await sleep(holdPause)
-      if (images.length > 0) await collect()
+      if (removed.length > 0) await collect()
+      return new Set(removed.map((image) => image.name))
     },
-    removeLease: (id, wait) => remove('leases.v1.Leases/Delete', id, wait),
+    removeLease,
   }
   return disk
 }

@@ -1,7 +1,8 @@
 import type { FileSystemUse, PruneKind, PruneProgress, PruneRequest } from '../../api/disk.ts'
 import { freedBy } from './account.ts'
-import { namesToRemove } from './images.ts'
+import { namesToRemove, removableImages } from './images.ts'
 import type { NodeDisk } from './node.ts'
+import type { StoredImage } from './reach.ts'
 import { select } from './select.ts'
 import { removeTemporary } from './temporary.ts'
 
@@ -18,7 +19,6 @@ export async function prune(
   const chosen = select(books, request)
   const stale = chosen.temporary && (await disk.cache.runningBuilds()) === 0
   const temporary = stale ? (await disk.temporary()).filter((entry) => entry.stale) : []
-  const names = namesToRemove(books.stored.images, chosen.images)
   let removed = 0
   const tell = (kind: PruneKind, id: string, bytes: number): void => {
     removed += 1
@@ -27,7 +27,7 @@ export async function prune(
   if (request.dryRun === true) {
     const freed = freedBy(books, {
       records: new Set(chosen.records.map((record) => record.id)),
-      images: new Set(names),
+      images: new Set(namesToRemove(books.stored.images, chosen.images)),
       leases: new Set(chosen.leases.map((lease) => lease.id)),
     })
     for (const lease of chosen.leases) tell('leaked', lease.id, 0)
@@ -50,9 +50,7 @@ export async function prune(
     await removeTemporary(path)
     tell('temporary', path, bytes)
   }
-  const shown = new Set(chosen.images.map((image) => image.name))
-  await disk.removeImages(books.stored.images.filter((image) => names.includes(image.name)))
-  for (const name of names) if (shown.has(name)) tell(kindOf(name), name, 0)
+  for (const name of await removeImages(disk, chosen.images)) tell(kindOf(name), name, 0)
   if (chosen.cache) {
     const kinds = new Map(books.records.map((record) => [record.id, record.kind]))
     await disk.cache.prune({
@@ -61,6 +59,21 @@ export async function prune(
     })
   }
   onProgress({ done: true, dryRun: false, removed, freed: difference(before, await disk.measure()) })
+}
+
+/** Removes the chosen images that may still go: what went before took minutes, in which builds ended. @returns their names. */
+async function removeImages(disk: NodeDisk, chosen: readonly StoredImage[]): Promise<string[]> {
+  if (chosen.length === 0) return []
+  const { stored, snapshotter, built } = await disk.books()
+  const { untagged, named } = removableImages(stored, snapshotter, built)
+  const removable = new Map([...untagged, ...named].map((image) => [image.name, image]))
+  const still = chosen.filter(({ name, digest, updatedAt }) => {
+    const now = removable.get(name)
+    return now?.digest === digest && now.updatedAt === updatedAt
+  })
+  const names = new Set(namesToRemove(stored.images, still))
+  const gone = await disk.removeImages(stored.images.filter((image) => names.has(image.name)))
+  return still.flatMap(({ name }) => (gone.has(name) ? [name] : []))
 }
 
 const kindOf = (image: string): PruneKind => (image.startsWith('sha256:') ? 'untagged' : 'image')

@@ -107,7 +107,8 @@ const readContainer = (bytes: Uint8Array): StoredContainer => ({
   snapshotKey: string(bytes, 7),
 })
 
-const readImage = (bytes: Uint8Array): StoredImage => {
+/** An encoded containerd.services.images.v1.Image. */
+export const readImage = (bytes: Uint8Array): StoredImage => {
   const [target] = messages(bytes, 3)
   return {
     name: string(bytes, 1),
