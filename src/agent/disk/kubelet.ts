@@ -4,23 +4,50 @@ import { kubeletDefaults, type KubeletThresholds, type Quantity } from './limits
 /** What the kubelet's configuration says about disks, as its files and flags do; absent keys are undefined. */
 export interface KubeletDiskConfig {
   readonly imageGCHighThresholdPercent?: unknown
-  readonly evictionHard?: Readonly<Record<string, unknown>>
+  readonly evictionHard?: unknown
+  readonly mergeDefaultEvictionSettings?: unknown
 }
 
-/** Turns what was found into thresholds; later sources win, as in the kubelet. Nonsense falls back to the defaults. */
-export function thresholds(sources: readonly KubeletDiskConfig[]): KubeletThresholds {
-  const last = <T>(values: readonly (T | undefined)[]): T | undefined => values.findLast((value) => value !== undefined)
-  const percent = Number(last(sources.map((source) => source.imageGCHighThresholdPercent)) ?? Number.NaN)
-  // An evictionHard replaces the defaults as a whole: signals that it leaves out have no threshold.
-  const hard = last(sources.map((source) => source.evictionHard))
-  const of = (signals: readonly string[], fallback: readonly Quantity[]): readonly Quantity[] =>
-    hard === undefined ? fallback : signals.flatMap((signal) => quantity(hard[signal]) ?? [])
+type Signals = Readonly<Record<string, unknown>>
+
+/** DefaultEvictionHard of the kubelet's pkg/kubelet/eviction/defaults_linux.go, as far as it is about disks. */
+const defaultHard: Signals = {
+  'nodefs.available': '10%',
+  'nodefs.inodesFree': '5%',
+  'imagefs.available': '15%',
+  'imagefs.inodesFree': '5%',
+}
+
+/**
+ * Turns what was found into thresholds as the kubelet does. Nonsense falls back to the defaults.
+ * @param files its configuration file, then its drop-ins in their order.
+ */
+export function thresholds(files: readonly KubeletDiskConfig[], flags: KubeletDiskConfig = {}): KubeletThresholds {
+  const high = [...files, flags].map((source) => source.imageGCHighThresholdPercent).findLast((v) => v !== undefined)
+  const percent = Number(high ?? Number.NaN)
+  const hard = asSignals(flags.evictionHard) ?? hardOf(files)
+  const of = (signals: readonly string[]): readonly Quantity[] =>
+    signals.flatMap((signal) => quantity(hard[signal]) ?? [])
   return {
     imageGcHigh: percent > 0 && percent <= 100 ? percent / 100 : kubeletDefaults.imageGcHigh,
-    freeBytes: of(['nodefs.available', 'imagefs.available'], kubeletDefaults.freeBytes),
-    freeInodes: of(['nodefs.inodesFree', 'imagefs.inodesFree'], kubeletDefaults.freeInodes),
+    freeBytes: of(['nodefs.available', 'imagefs.available']),
+    freeInodes: of(['nodefs.inodesFree', 'imagefs.inodesFree']),
   }
 }
+
+/**
+ * The file's signals replace the defaults as a whole: those that it leaves out have no threshold. Drop-ins are JSON merge
+ * patches of them, signal by signal; null takes away (mergeKubeletConfigurations in the kubelet's cmd/kubelet/app).
+ */
+function hardOf([file = {}, ...dropIns]: readonly KubeletDiskConfig[]): Signals {
+  const own = asSignals(file.evictionHard)
+  let hard = own && file.mergeDefaultEvictionSettings !== true ? own : { ...defaultHard, ...own }
+  for (const { evictionHard } of dropIns) hard = evictionHard === null ? {} : { ...hard, ...asSignals(evictionHard) }
+  return hard
+}
+
+const asSignals = (value: unknown): Signals | undefined =>
+  typeof value === 'object' && value !== null ? (value as Signals) : undefined
 
 const units: Readonly<Record<string, number>> = {
   '': 1,
@@ -34,14 +61,15 @@ const units: Readonly<Record<string, number>> = {
   Ti: 2 ** 40,
 }
 
-/** `10%`, `1Gi`, `500000` as evictionHard writes them. */
+/** `10%`, `1Gi`, `500000` as evictionHard writes them; 0 and 100 percent switch a signal off. */
 function quantity(value: unknown): Quantity | undefined {
   const [, number, unit = ''] =
     /^(\d+(?:\.\d+)?)(%|[kMGT]i?|Ki)?$/.exec(
       typeof value === 'number' ? `${value}` : typeof value === 'string' ? value : '',
     ) ?? []
   if (number === undefined) return undefined
-  return unit === '%' ? { share: Number(number) / 100 } : { count: Number(number) * (units[unit] ?? 1) }
+  if (unit === '%') return ['0', '100'].includes(number) ? undefined : { share: Number(number) / 100 }
+  return { count: Number(number) * (units[unit] ?? 1) }
 }
 
 /** The disk flags of a kubelet's command line: `--eviction-hard=imagefs.available<15%,…`. */
@@ -62,5 +90,5 @@ export function fromFlags(args: readonly string[]): KubeletDiskConfig {
  */
 export async function kubeletThresholds(): Promise<KubeletThresholds> {
   const kubelet = await kubeletSettings()
-  return kubelet ? thresholds([...kubelet.files, fromFlags(kubelet.args)]) : kubeletDefaults
+  return kubelet ? thresholds(kubelet.files, fromFlags(kubelet.args)) : kubeletDefaults
 }

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { fromFlags, thresholds } from './kubelet.ts'
-import { kubeletDefaults, limitsOf } from './limits.ts'
+import { fromFlags, type KubeletDiskConfig, thresholds } from './kubelet.ts'
+import { kubeletDefaults, type KubeletThresholds, limitsOf } from './limits.ts'
 
 const total = { bytes: 1000, inodes: 1000 }
+const none = { freeBytes: [], freeInodes: [] }
 
 describe('the marks of a file system', () => {
   it('lie below the kubelet’s defaults', () => {
@@ -53,14 +54,43 @@ describe('the kubelet’s thresholds', () => {
       '--image-gc-high-threshold',
       '60',
     ])
-    expect(thresholds([file, flags])).toEqual({
+    expect(thresholds([file], flags)).toEqual({
       imageGcHigh: 0.6,
       freeBytes: [{ count: 2 ** 30 }],
       freeInodes: [{ share: 0.05 }],
     })
   })
   it('are the defaults for what is absent or nonsense', () => {
-    expect(thresholds([{}, fromFlags([])])).toEqual(kubeletDefaults)
+    expect(thresholds([{}], fromFlags([]))).toEqual(kubeletDefaults)
     expect(thresholds([{ imageGCHighThresholdPercent: 'much' }])).toEqual(kubeletDefaults)
+    expect(thresholds([{ evictionHard: 'much' }])).toEqual(kubeletDefaults)
+  })
+  const memory = { evictionHard: { 'memory.available': '500Mi' } }
+  const own = { evictionHard: { 'imagefs.available': '30%', 'nodefs.available': '20%', 'nodefs.inodesFree': '10%' } }
+  const ofOwn = { imageGcHigh: 0.85, freeBytes: [{ share: 0.2 }, { share: 0.3 }], freeInodes: [{ share: 0.1 }] }
+  it.each<[string, KubeletDiskConfig[], KubeletThresholds]>([
+    ['of the file stay where a drop-in names another signal', [own, memory], ofOwn],
+    ['of a kubelet whose file names none are the defaults, below what a drop-in names', [{}, memory], kubeletDefaults],
+    [
+      'are merged signal by signal, in the order of the drop-ins, and null takes one away',
+      [own, { evictionHard: { 'imagefs.available': null } }, { evictionHard: { 'nodefs.available': '25%' } }],
+      { ...ofOwn, freeBytes: [{ share: 0.25 }] },
+    ],
+    ['are none after a drop-in that takes all away', [own, { evictionHard: null }], { ...none, imageGcHigh: 0.85 }],
+    ['of a file that names others only are none', [memory], { ...none, imageGcHigh: 0.85 }],
+    [
+      'of a file that is to be merged with the defaults are these',
+      [{ ...memory, mergeDefaultEvictionSettings: true }],
+      kubeletDefaults,
+    ],
+    [
+      'are switched off by 0 and by 100 percent',
+      [{ evictionHard: { 'imagefs.available': '100%', 'nodefs.available': '0%', 'nodefs.inodesFree': '10%' } }],
+      { ...ofOwn, freeBytes: [] },
+    ],
+  ])('%s', (_, files, expected) => expect(thresholds(files)).toEqual(expected))
+  it('of the flag replace those of all files', () => {
+    const flags = fromFlags(['--eviction-hard=memory.available<1Gi'])
+    expect(thresholds([own, memory], flags)).toEqual({ ...none, imageGcHigh: 0.85 })
   })
 })

@@ -51,3 +51,23 @@ test('its files are read as it sees them, and what is no file of a likely size i
   const found = await Promise.race([kubeletSettings(proc), sleep(1000)])
   expect(found?.files).toEqual([{ maxPods: 1 }, {}, {}, { maxPods: 3 }])
 })
+
+test('drop-ins are read in their folders too, where these stand in the order of names', async () => {
+  const root = await processAt(700, ['kubelet', '--config-dir=/etc/drop-ins'])
+  await mkdir(join(root, 'etc/drop-ins/20-folder.conf/deeper'), { recursive: true })
+  await mkdir(join(root, 'etc/elsewhere'))
+  await symlink('/etc/elsewhere', join(root, 'etc/drop-ins/40-link'))
+  for (const [name, pods] of Object.entries({
+    'drop-ins/10-first.conf': 1,
+    'drop-ins/20-folder.conf/deeper/01.conf': 2,
+    'drop-ins/20-folder.conf/other.conf': 3,
+    'drop-ins/20-folder.conf/README': 4,
+    'drop-ins/30-last.conf': 5,
+    'elsewhere/not-followed.conf': 6,
+  })) {
+    await writeFile(join(root, 'etc', name), `maxPods: ${pods}`)
+  }
+  const found = await kubeletSettings(proc)
+  // The first is that of its configuration file, which it has not.
+  expect(found?.files).toEqual([{}, ...[1, 2, 3, 5].map((maxPods) => ({ maxPods }))])
+})

@@ -5,7 +5,10 @@ import { withoutLinks } from './host-path.ts'
 
 /** What a running kubelet was configured with. */
 export interface KubeletSettings {
-  /** Its configuration file and the drop-ins after it, in their order: a later one wins. Unreadable ones are empty. */
+  /**
+   * Its configuration file and the drop-ins after it, in their order: each is a JSON merge patch of what comes before.
+   * Unreadable ones are empty, and so is the first where it has no file.
+   */
   readonly files: readonly Readonly<Record<string, unknown>>[]
   /** Its command line without the program. Flags win over files. */
   readonly args: readonly string[]
@@ -29,8 +32,8 @@ export async function kubeletSettings(proc = '/proc'): Promise<KubeletSettings |
   const { args, root } = kubelet
   const file = flag(args, 'config')
   const folder = flag(args, 'config-dir')
-  const files = [...(file === undefined ? [] : [file]), ...(folder === undefined ? [] : await dropIns(root, folder))]
-  const texts = await Promise.all(files.map((path) => readForeign(root, path)))
+  const files = [file, ...(folder === undefined ? [] : await dropIns(root, folder))]
+  const texts = await Promise.all(files.map((path) => (path === undefined ? undefined : readForeign(root, path))))
   return { files: await parseAll(texts.map((text) => text ?? '')), args }
 }
 
@@ -55,16 +58,19 @@ async function findKubelet(proc: string): Promise<{ args: readonly string[]; roo
   return contained
 }
 
-/** Paths of the drop-ins, in their order. */
+/** Paths of the drop-ins, in the order of Go's filepath.WalkDir: folders below are walked where they stand, links are not. */
 async function dropIns(root: string, folder: string): Promise<string[]> {
   const onHost = (path: string): string => join(root, path)
-  const names = await withoutLinks(folder, onHost)
-    .then((path) => readdir(onHost(path)))
+  const entries = await withoutLinks(folder, onHost)
+    .then((path) => readdir(onHost(path), { withFileTypes: true }))
     .catch(() => [])
-  return names
-    .filter((name) => name.endsWith('.conf'))
-    .sort()
-    .map((name) => join(folder, name))
+  const found: string[] = []
+  for (const entry of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
+    const path = join(folder, entry.name)
+    if (entry.isDirectory()) found.push(...(await dropIns(root, path)))
+    else if (entry.name.endsWith('.conf')) found.push(path)
+  }
+  return found
 }
 
 async function parseAll(texts: readonly string[]): Promise<Readonly<Record<string, unknown>>[]> {

@@ -26,6 +26,7 @@ it.each<[string, string[], string, string, boolean]>([
   ['not with several in parallel, which changes the default', [], 'maxParallelImagePulls: 5', '', false],
   ['with one in parallel', [], '{serializeImagePulls: false, maxParallelImagePulls: 1}', '', true],
   ['when a drop-in has the last word', [], 'serializeImagePulls: false', 'serializeImagePulls: true', true],
+  ['when a drop-in takes away what the file said', [], 'serializeImagePulls: false', 'serializeImagePulls: null', true],
   ['not when the flag overrides the file', ['--serialize-image-pulls=false'], 'serializeImagePulls: true', '', false],
   ['when the flag has no value', ['--serialize-image-pulls', '--v=2'], 'serializeImagePulls: false', '', true],
   ['when the file is no YAML', [], '{', '', true],

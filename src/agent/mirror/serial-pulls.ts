@@ -7,8 +7,8 @@ import { flag, type KubeletSettings } from '../host/kubelet.ts'
  */
 export function pullsAreSerial(kubelet: KubeletSettings | undefined): boolean {
   if (!kubelet) return false
-  const last = (key: string): unknown =>
-    kubelet.files.findLast((file) => file[key] !== undefined && file[key] !== null)?.[key]
+  // null in a drop-in takes away what an earlier file said.
+  const last = (key: string): unknown => kubelet.files.findLast((file) => file[key] !== undefined)?.[key]
   const most = last('maxParallelImagePulls')
   const parallel = typeof most === 'number' && most > 1
   const told = serialFlag(kubelet.args) ?? last('serializeImagePulls')
