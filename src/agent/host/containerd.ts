@@ -1,3 +1,4 @@
+import { grpcStatus, InsituError } from '../../kernel/errors.ts'
 import { unary } from '../../kernel/grpc/unary.ts'
 import { integer, messages, string, stringMap } from '../../kernel/grpc/wire.ts'
 import { dirname } from 'node:path'
@@ -33,7 +34,7 @@ type Ask = (method: string, request?: Uint8Array) => Promise<Uint8Array>
 /**
  * Asks containerd over its socket: version, introspection and, where there is one, its CRI plug-in. Field numbers:
  * containerd's api/services/{version,introspection}/v1 and Kubernetes' cri-api runtime/v1.
- * @throws InsituError GRPC_CALL_FAILED when nobody answers.
+ * @throws InsituError GRPC_CALL_FAILED when nobody answers, or its CRI plug-in does not yet.
  */
 export async function askContainerd(address: string): Promise<ContainerdFacts> {
   const ask: Ask = (method, request) => unary({ socket: address, method, ...(request ? { request } : {}) })
@@ -81,7 +82,10 @@ async function askCri(ask: Ask): Promise<CriFacts> {
     images = await ask('/runtime.v1.ImageService/ImageFsInfo')
     // StatusRequest.verbose = true: the answer then holds the plug-in's configuration as JSON.
     status = await ask('/runtime.v1.RuntimeService/Status', Uint8Array.of(8, 1))
-  } catch {
+  } catch (error) {
+    // After containerd's start the plug-in refuses calls until it has read what runs: that one must not count as absent.
+    const absent = error instanceof InsituError && grpcStatus[error.status] === grpcStatus.UNIMPLEMENTED
+    if (!absent) throw error
     return { present: false, discardsLayers: false }
   }
   const [usage] = messages(images, 1)
