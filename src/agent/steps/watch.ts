@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describeError } from '../../kernel/errors.ts'
 import { type GrpcConnection, grpcConnection } from '../../kernel/grpc/connection.ts'
 import { fieldOf, integer, messages, string } from '../../kernel/grpc/wire.ts'
@@ -20,9 +21,14 @@ export interface WatchStepsOptions {
 /** Number of the field that holds the process id. containerd's api/events/task.proto; the container's is 1 in all. */
 const pidField: Readonly<Record<string, number>> = { '/tasks/create': 6, '/tasks/start': 2, '/tasks/exec-started': 3 }
 
+/** What containerd's api/types/task says of a task that has ended; its process id may be another's by now. */
+const stopped = 3
+/** containerd does not say from when on it sends events: soon after. Milliseconds. */
+const settled = 1000
+
 /**
- * Follows containerd's events, again when containerd was away: its containers survive that, and so does what was done
- * to their processes.
+ * Follows containerd's events, again when containerd was away, and looks each time at what runs already: steps begin
+ * while nobody listens, too.
  * @returns what ends it.
  */
 export function watchSteps(options: WatchStepsOptions): () => Promise<void> {
@@ -30,7 +36,7 @@ export function watchSteps(options: WatchStepsOptions): () => Promise<void> {
   const { log } = options
   const connection = grpcConnection(options.containerd)
   const running = whileOpen(over.signal, () =>
-    follow(connection, options).catch((error: unknown) => {
+    followAndLook(connection, options).catch((error: unknown) => {
       if (!over.signal.aborted) log.debug({ err: describeError(error) }, 'containerd tells of no steps; asking again')
     }),
   )
@@ -39,6 +45,39 @@ export function watchSteps(options: WatchStepsOptions): () => Promise<void> {
     connection.close()
     await running
   }
+}
+
+async function followAndLook(connection: GrpcConnection, options: WatchStepsOptions): Promise<void> {
+  const away = new AbortController()
+  const look = (): Promise<void> =>
+    lookAtSteps(connection, options).catch((error: unknown) =>
+      options.log.debug({ err: describeError(error) }, 'the steps that run could not be looked at'),
+    )
+  const following = follow(connection, options).finally(() => away.abort(new Error('containerd sends no events')))
+  const looking = look()
+    .then(() => sleep(settled, undefined, { signal: away.signal, ref: false }))
+    .then(look, () => undefined)
+  await Promise.all([following, looking])
+}
+
+/** Tells of the steps that run now. Field numbers: containerd's api/services/tasks/v1 and api/types/task. */
+async function lookAtSteps(
+  connection: GrpcConnection,
+  { namespace, root, onProcess }: WatchStepsOptions,
+): Promise<void> {
+  const containers = messages(await connection.unary(callOf('containers.v1.Containers/List', namespace)), 1)
+  const steps = containers.map(readContainer).filter((container) => isStep(container, root))
+  await Promise.all(
+    steps.map(async ({ id }) => {
+      const call = { ...callOf('tasks.v1.Tasks/Get', namespace), request: fieldOf(1, id) }
+      // One that has no task yet is told of when it has.
+      const task = await connection.unary(call).then(
+        (answer) => messages(answer, 1)[0],
+        () => undefined,
+      )
+      if (task && integer(task, 3) > 0 && integer(task, 4) !== stopped) await onProcess(integer(task, 3))
+    }),
+  )
 }
 
 async function follow(
