@@ -4,14 +4,13 @@ import type { NodeReport } from '../api/node-report.ts'
 import { describeError } from '../kernel/errors.ts'
 import { daemonEnvironment } from './buildkitd/environment.ts'
 import { createLastEnd } from './buildkitd/last-end.ts'
-import { farewell, prelude, type Prepared } from './buildkitd/life.ts'
+import { farewell, isAlone, prelude, type Prepared } from './buildkitd/life.ts'
 import { supervise } from './buildkitd/supervise.ts'
 import { type Front, startFront } from './front/front.ts'
 import type { Handler } from './front/handlers.ts'
 import { type Lock, takeLock } from './host/lock.ts'
 import { isSameNetwork, type NetworkMemory, rememberNetwork } from './host/network-undo.ts'
 import { clampSegments } from './host/segment-size.ts'
-import { isAboutSpace } from './host/space.ts'
 import { type AgentOptions, defaultIntervals } from './options.ts'
 import { createParts } from './part.ts'
 import { agentParts } from './parts.ts'
@@ -100,11 +99,7 @@ export function createAgent(options: AgentOptions): Agent {
     return taken
   }
 
-  /** Whatever else is wrong with a node may be somebody else's buildkitd, on our root. */
-  const alone = (): boolean =>
-    lock !== undefined &&
-    daemonPid === undefined &&
-    fatal(state.current().findings).every((finding) => isAboutSpace(finding) || finding.code === 'START_FAILED')
+  const alone = (): boolean => isAlone({ locked: lock !== undefined, daemonPid, findings: state.current().findings })
 
   const startParts = (plan: Plan): Promise<void> =>
     parts.start({
@@ -159,7 +154,7 @@ export function createAgent(options: AgentOptions): Agent {
       for (const step of [
         () => front?.close(),
         () => parts.stop(),
-        ...(last ? farewell(last, options) : []),
+        ...(last ? farewell(last, options, alone) : []),
         () => network?.undo(),
         () => lock?.release(),
         () => reporter.close(),

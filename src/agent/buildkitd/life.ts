@@ -210,14 +210,35 @@ const orphansOf = (plan: Plan, agent: AgentOptions): OrphanOptions => ({
   log: agent.log,
 })
 
-/** What puts away the rest of the last daemon, each step on its own: one that fails keeps no other from being done. */
-export const farewell = (plan: Plan, agent: AgentOptions): readonly (() => Promise<unknown>)[] => [
+/**
+ * No daemon of ours runs, and nobody else's may: whatever else is wrong with a node may be somebody else's buildkitd, on
+ * our root.
+ */
+export const isAlone = (now: {
+  readonly locked: boolean
+  readonly daemonPid: number | undefined
+  readonly findings: readonly Finding[]
+}): boolean =>
+  now.locked &&
+  now.daemonPid === undefined &&
+  fatal(now.findings).every((finding) => isAboutSpace(finding) || finding.code === 'START_FAILED')
+
+/**
+ * What puts away the rest of the last daemon, each step on its own: one that fails keeps no other from being done.
+ * @param alone asked before what is the daemon's is touched: since it ended somebody else may have begun to use it.
+ */
+export const farewell = (
+  plan: Plan,
+  agent: AgentOptions,
+  alone: () => boolean,
+): readonly (() => Promise<unknown>)[] => [
   ...(plan.rootless
     ? [() => tidy({ ...plan, tmpdir: plan.rendered.tmpdir, log: agent.log })]
     : [
         () => endOrphans(orphansOf(plan, agent)),
         () => sweep({ ...plan, tmpdir: plan.rendered.tmpdir, log: agent.log, final: true }),
-      ]),
+      ]
+  ).map((step) => (): Promise<unknown> => (alone() ? step() : Promise.resolve())),
   () => rm(plan.configFile, { force: true }),
   () => rmdir(plan.rendered.tmpdir).catch(() => undefined),
   () => rmdir(paths(agent).run).catch(() => undefined),
