@@ -4,7 +4,7 @@ import type { Finding } from '../../api/node-report.ts'
 import { lineOf, parseToml, type TomlTable, type TomlValue } from '../../kernel/config/toml.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { checkKeys, isTable, show } from './check-keys.ts'
-import { buildkitdKeys, type Kind, ownKeys } from './known-keys.ts'
+import { buildkitdKeys, type Kind, localMountKey, ownKeys } from './known-keys.ts'
 
 /** A setting that is not the user's. */
 export interface Held {
@@ -80,8 +80,18 @@ export function mergeConfig(input: MergeInput): Merged {
   const tls = get(user, ['grpc', 'tls'])
   if (tls !== undefined) conflict(['grpc', 'tls'], tls, 'the agent ends TLS in front of the daemon')
 
-  return { table: merged, user, tmpdir: takeLocalMountRoot(merged, input, conflict), findings }
+  const tmpdir = takeLocalMountRoot(merged, input, conflict)
+  // What the user names is checked where it is taken.
+  if (Buffer.byteLength(tmpdir) > longestTmpdir) findings.push(rootTooLong(tmpdir))
+  return { table: merged, user, tmpdir, findings }
 }
+
+const rootTooLong = (tmpdir: string): Finding => ({
+  code: 'ROOT_TOO_LONG',
+  severity: 'warning',
+  message: `RUN --mount=type=ssh fails on this node: sockets of ssh mounts lie below ${tmpdir}, whose path may have ${longestTmpdir} characters at most`,
+  fix: `give the agent a shorter root (insitu install --buildkit-root, insitu local --root), or set ${localMountKey} in buildkitd.toml`,
+})
 
 const defaultTmpdir = (root: string): string => join(root, 'local-mnt-src')
 

@@ -114,6 +114,14 @@ describe('rendering buildkitd.toml', () => {
     }
   })
 
+  it('warns of a root below which sockets of ssh mounts have no room, unless they lie elsewhere', () => {
+    const root = `/mnt/${'x'.repeat(46)}`
+    expect(render({ ...input, root }).findings).toEqual([])
+    const long = { ...input, root: `${root}x` }
+    expect(render(long).findings).toMatchObject([{ code: 'ROOT_TOO_LONG', severity: 'warning' }])
+    expect(render({ ...long, user: 'local-mount-source-root = "/mnt/x"' }).findings).toEqual([])
+  })
+
   it('refuses a local-mount-source-root that is relative or too long for sockets', () => {
     expect(codes('local-mount-source-root = "x"')).toEqual(['CONFIG_CONFLICT'])
     expect(codes(`local-mount-source-root = "/${'x'.repeat(70)}"`)).toEqual(['CONFIG_CONFLICT'])
