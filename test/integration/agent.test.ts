@@ -3,6 +3,8 @@ import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { watchSteps } from '../../src/agent/steps/watch.ts'
+import { createLogger } from '../../src/kernel/log.ts'
 import { startAgent, type TestAgent } from './fixtures/agent.ts'
 import { type Inside, type Output, startNode, type TestNode } from './fixtures/containerd.ts'
 import { until } from './fixtures/until.ts'
@@ -93,6 +95,20 @@ async function withLongStep(): Promise<Output & { readonly other: number }> {
       .map((line) => line.split(/\s+/))
       .find(([name = '', , status]) => status === 'RUNNING' && !before.has(name))?.[0]
   })
+  const pid = Number(
+    (await node.ctr(['tasks', 'ls']))
+      .split('\n')
+      .find((line) => line.startsWith(id))
+      ?.split(/\s+/)[1],
+  )
+  const seen = new Set<number>()
+  const stop = watchSteps({
+    ...{ containerd: `/proc/${node.pid}/root${node.address}`, namespace: 'k8s.io', root: node.buildkitRoot },
+    log: createLogger({ level: 'silent' }),
+    onProcess: (one) => Promise.resolve(void seen.add(one)),
+  })
+  // It began before this watch did.
+  await until('the step to be seen', () => seen.has(pid)).finally(stop)
   const joined = ['tasks', 'exec', '--exec-id', 'joined', id, '/bin/busybox', 'sh', '-c']
   await node.ctr([...joined, `${untilFirst}; echo > /go`])
   const result = await building
