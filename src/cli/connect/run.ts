@@ -38,6 +38,8 @@ export async function runConnect(flags: ConnectFlags, command: readonly string[]
   const path = join(directory, command.length > 0 ? `buildkitd-${process.pid}.sock` : 'buildkitd.sock')
   // Before the other one's files are replaced.
   if (stays) await refuseServed(path)
+  // Refused before a forwarding is open that nothing would close.
+  const tokenFile = tokenSource(flags, client, ownCluster(flags, env))
   const gateway = await reachGateway(flags, { env, client, directory, onFailure: say })
   const serverName = flags.serverName ?? `${serviceName}.${flags.namespace}.svc`
   const { target } = gateway
@@ -45,7 +47,7 @@ export async function runConnect(flags: ConnectFlags, command: readonly string[]
     ...('path' in target ? { host: 'gateway', port: 0, socketPath: target.path } : target),
     serverName,
     path: certificatePath,
-    tokenFile: tokenSource(flags, client, ownCluster(flags, env)),
+    tokenFile,
     loadCa: () => loadCa(flags, client),
   }
   let tls: Awaited<ReturnType<typeof renewingTls>> | undefined
