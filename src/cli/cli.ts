@@ -29,6 +29,13 @@ export function createProgram(): Command {
     .exitOverride()
     .showHelpAfterError('(run with --help for the options)')
     .showSuggestionAfterError()
-  for (const command of commands) program.addCommand(command().exitOverride().copyInheritedSettings(program))
+  for (const command of commands) program.addCommand(inherit(command(), program))
   return program
+}
+
+/** Commander hands settings down only to commands that it makes itself: a sub-command would end the process with 1. */
+function inherit(command: Command, parent: Command): Command {
+  command.copyInheritedSettings(parent)
+  for (const child of command.commands) inherit(child, command)
+  return command
 }

@@ -1,6 +1,6 @@
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { UsageError } from '../kernel/errors.ts'
-import { createProgram } from './cli.ts'
+import { createProgram, runCli } from './cli.ts'
 
 /** Runs a command line with a kubeconfig that is not there: who asks the cluster first complains about that. */
 const run = (line: string): Promise<unknown> =>
@@ -37,4 +37,24 @@ it('what is right gets as far as the kubeconfig', async () => {
   for (const line of ['install', 'uninstall', 'explain app', 'logs app', 'install --mode mixed --buildkit-root /a/b']) {
     await expect(run(line)).rejects.toMatchObject({ code: expect.not.stringMatching('USAGE') as string })
   }
+})
+
+/** Runs a command line as the program does. */
+async function ending(line: string): Promise<{ code: number; says: string }> {
+  let says = ''
+  const err = vi.spyOn(process.stderr, 'write').mockImplementation((text) => ((says += String(text)), true))
+  const out = vi.spyOn(process.stdout, 'write').mockImplementation(() => true)
+  const code = await runCli(line.split(' ')).finally(() => (err.mockRestore(), out.mockRestore()))
+  return { code, says }
+}
+
+it.each([
+  ['policy check', /missing required argument 'file'/],
+  ['policy check default --bogus', /unknown option '--bogus'/],
+  ['policy check default default', /too many arguments/],
+  ['policy check default -o yaml', /Allowed choices are text, json/],
+])('insitu %s is a wrong command line, also of a sub-command', async (line, message) => {
+  const { code, says } = await ending(line)
+  expect({ code, says }).toEqual({ code: 2, says: expect.stringMatching(message) as string })
+  expect(says).toContain('(run with --help for the options)')
 })
