@@ -1,4 +1,4 @@
-import { age, bool, count, percent, section, size, texts, wrong } from './config-values.ts'
+import { age, bool, count, percent, roleTable, section, size, texts, wrong } from './config-values.ts'
 
 /** The `[agent.disk]` table. All optional: absent follows the kubelet. */
 export interface DiskConfig {
@@ -70,7 +70,7 @@ const percentages = ['highPercent', 'lowPercent', 'inodesHighPercent', 'inodesLo
  * @throws InsituError CONFIG_KEY, CONFIG_VALUE with the key's full name.
  */
 export function agentConfig(table: Readonly<Record<string, unknown>>): AgentConfig {
-  const agent = section(table['agent'], 'agent', ['disk', 'images', 'mirror', 'emulators'])
+  const agent = roleTable(table, 'agent', ['disk', 'images', 'mirror', 'emulators'])
   const images = section(agent['images'], 'agent.images', ['keep', 'keepFor'])
   const mirror = section(agent['mirror'], 'agent.mirror', ['serve', 'bases'])
   const disk = section(agent['disk'], 'agent.disk', [...percentages, 'followKubelet', 'maxCacheBytes'])

@@ -3,19 +3,29 @@ import { InsituError } from '../kernel/errors.ts'
 /** A table of a parsed insitu.toml. */
 export type Table = Readonly<Record<string, unknown>>
 
+const roles = ['gateway', 'agent', 'controller']
+
+/** The table of one role. Those of the others are theirs to read; what is nobody's is a mistake that every role refuses. */
+export function roleTable(file: Table, role: string, keys: readonly string[]): Table {
+  const unknown = Object.keys(file).find((key) => !roles.includes(key))
+  if (unknown !== undefined) throw noKey(unknown, roles)
+  return section(file[role], role, keys)
+}
+
 /** A table of which only these keys may be set. @throws InsituError CONFIG_KEY, CONFIG_VALUE with the key's full name, as all below. */
 export function section(value: unknown, name: string, keys: readonly string[]): Table {
   if (value === undefined) return {}
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(name, 'a table')
   const unknown = Object.keys(value).find((key) => !keys.includes(key))
-  if (unknown !== undefined) {
-    throw new InsituError('CONFIG_KEY', `insitu.toml: there is no key ${name}.${unknown}`, {
-      status: 'INVALID_ARGUMENT',
-      fix: `remove it, or use one of ${keys.join(', ')}`,
-    })
-  }
+  if (unknown !== undefined) throw noKey(`${name}.${unknown}`, keys)
   return value as Table
 }
+
+const noKey = (name: string, known: readonly string[]): InsituError =>
+  new InsituError('CONFIG_KEY', `insitu.toml: there is no key ${name}`, {
+    status: 'INVALID_ARGUMENT',
+    fix: `remove it, or use one of ${known.join(', ')}`,
+  })
 
 export function bool(value: unknown, name: string, fallback: boolean): boolean {
   if (value === undefined) return fallback

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { agentConfig, defaultAgentConfig } from './agent-config.ts'
 import { clusterGateway, gatewayConfig, transparentGateway } from './config.ts'
+import { controllerConfig } from './controller-config.ts'
 
 test('an empty file leaves what holds anyway', () => {
   expect(gatewayConfig({}, clusterGateway)).toEqual(clusterGateway)
@@ -66,6 +67,15 @@ test.for([
 test('the longest duration is one that a timer can take', () => {
   const { maxBuildDuration } = gatewayConfig({ gateway: { maxBuildDuration: '596h' } }, clusterGateway)
   expect(maxBuildDuration * 1000).toBeLessThan(2 ** 31)
+})
+
+test.for([
+  [{ gatway: { defaults: true } }, 'there is no key gatway'],
+  [{ mirror: { serve: 'all' } }, 'there is no key mirror'],
+] as const)('%j is refused by every role: %s', ([table, says]) => {
+  expect(() => gatewayConfig(table, clusterGateway)).toThrow(says)
+  expect(() => agentConfig(table)).toThrow(says)
+  expect(() => controllerConfig(table)).toThrow(says)
 })
 
 describe('[agent.disk]', () => {

@@ -1,6 +1,6 @@
 import { isCidr } from './cidr.ts'
 import { defaultLimits, type LimitsConfig, readLimits } from './limits.ts'
-import { bool, count, duration, section, texts, wrong } from './config-values.ts'
+import { bool, count, duration, roleTable, section, texts, wrong } from './config-values.ts'
 
 /** Which nodes get an image after its build: those that will run it, all, none but the builder, or so many in all. */
 export type DeliverTo = 'targets' | 'all' | 'none' | number
@@ -84,7 +84,7 @@ export const transparentGateway: GatewayConfig = {
  * @throws InsituError CONFIG_KEY, CONFIG_VALUE with the key's full name.
  */
 export function gatewayConfig(table: Readonly<Record<string, unknown>>, base: GatewayConfig): GatewayConfig {
-  const gateway = section(table['gateway'], 'gateway', [
+  const gateway = roleTable(table, 'gateway', [
     'plaintext',
     'defaults',
     'proxy',

@@ -1,4 +1,4 @@
-import { count, section } from './config-values.ts'
+import { count, roleTable } from './config-values.ts'
 
 /** The `[controller]` table of insitu.toml. */
 export interface ControllerConfig {
@@ -16,7 +16,7 @@ export const defaultControllerConfig: ControllerConfig = { buildsPerNamespace: 2
  */
 export function controllerConfig(table: Readonly<Record<string, unknown>>): ControllerConfig {
   const byDefault = defaultControllerConfig
-  const controller = section(table['controller'], 'controller', Object.keys(byDefault))
+  const controller = roleTable(table, 'controller', Object.keys(byDefault))
   const number = (key: keyof ControllerConfig): number => count(controller[key], `controller.${key}`, byDefault[key])
   return { buildsPerNamespace: number('buildsPerNamespace'), buildsPerNode: number('buildsPerNode') }
 }
