@@ -59,12 +59,11 @@ export const installCommand = (): Command =>
         print(render(kinds()))
         return
       }
-      const { optionsFrom } = await import('./cluster/install-options.ts')
       if (flags.print) {
+        const { optionsToPrint } = await import('./cluster/install-options.ts')
         const { manifests } = await import('./manifests/manifests.ts')
         const { render } = await import('./manifests/render.ts')
-        const distribution = flags.distribution === 'auto' ? 'kubeadm' : flags.distribution
-        print(render(manifests(await optionsFrom(flags, distribution))))
+        print(render(manifests(await optionsToPrint(flags))))
         return
       }
       const { install } = await import('./cluster/install.ts')

@@ -1,4 +1,7 @@
-import { expect, it, vi } from 'vitest'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import { UsageError } from '../kernel/errors.ts'
 import { createProgram, runCli } from './cli.ts'
 
@@ -8,6 +11,7 @@ const run = (line: string): Promise<unknown> =>
 
 it.each<[string, RegExp]>([
   ['install --timeout 5', /"5" is not a duration/],
+  ['install --print --timeout 5x', /"5x" is not a duration/],
   ['install --replicas 0', /--replicas "0"/],
   ['install --toleration a:b', /--toleration "a:b"/],
   ['install --node-selector yes', /--node-selector "yes"/],
@@ -57,4 +61,13 @@ it.each([
   const { code, says } = await ending(line)
   expect({ code, says }).toEqual({ code: 2, says: expect.stringMatching(message) as string })
   expect(says).toContain('(run with --help for the options)')
+})
+
+it('insitu install --print checks a buildkitd.toml as an installation does', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'insitu-install-'))
+  onTestFinished(() => rm(directory, { recursive: true }))
+  const file = join(directory, 'buildkitd.toml')
+  await writeFile(file, '[worker.oci]\nenabled = true\n')
+  const { code, says } = await ending(`install --print --buildkitd-toml ${file}`)
+  expect({ code, says }).toEqual({ code: 1, says: expect.stringContaining('worker.oci') as string })
 })

@@ -3,7 +3,8 @@ import { isCidr } from '../../api/cidr.ts'
 import { UsageError } from '../../kernel/errors.ts'
 import type { InstallFlags } from './flags.ts'
 import { defaultOptions, type Distribution, distributionPaths, type ManifestOptions } from '../manifests/options.ts'
-import { parseHostPath, parsePairs, parseToleration } from './parse.ts'
+import { checkBuildkitdToml } from './check-toml.ts'
+import { parseDuration, parseHostPath, parsePairs, parseToleration } from './parse.ts'
 
 /** What the command line says, checked, on top of the defaults. @throws UsageError */
 export async function optionsFrom(flags: InstallFlags, distribution: Distribution): Promise<ManifestOptions> {
@@ -36,6 +37,14 @@ export async function optionsFrom(flags: InstallFlags, distribution: Distributio
     buildkitdToml: flags.buildkitdToml === undefined ? undefined : await readToml(flags.buildkitdToml),
     present: defaults.present,
   }
+}
+
+/** The same for `--print`, with all that is checked without a cluster: what is printed is applied without a further look. */
+export async function optionsToPrint(flags: InstallFlags): Promise<ManifestOptions> {
+  parseDuration(flags.timeout)
+  const options = await optionsFrom(flags, flags.distribution === 'auto' ? 'kubeadm' : flags.distribution)
+  if (options.buildkitdToml !== undefined) await checkBuildkitdToml(options.buildkitdToml, options.paths.buildkitRoot)
+  return options
 }
 
 /** Agents without privilege have nothing of their node. */
