@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { agentNodes, checkVersion } from './checks.ts'
 import { commonDistribution, distributionOf } from './distribution.ts'
-import { parseDuration, parseHostPath, parsePairs, parseToleration } from './parse.ts'
+import { parseDuration, parseHostPath, parseLabels, parseToleration } from './parse.ts'
 import type { Node } from './objects.ts'
 
 const node = (
@@ -100,10 +100,14 @@ describe('options', () => {
   ])('%s is a toleration', (text, toleration) => expect(parseToleration(text)).toEqual(toleration))
   it.each(['', 'a:Never', '=x'])('%j is none', (text) => expect(() => parseToleration(text)).toThrow('--toleration'))
 
-  it('pairs', () => {
-    expect(parsePairs(['a=b', 'c=d=e', 'f='], '--x')).toEqual({ a: 'b', c: 'd=e', f: '' })
-    expect(() => parsePairs(['a'], '--x')).toThrow('--x "a"')
+  it('labels', () => {
+    const labels = ['a=b', 'example.com/C_d=E.f', `g=${'h'.repeat(63)}`, 'i=']
+    expect(Object.entries(parseLabels(labels, '--x')).map((pair) => pair.join('='))).toEqual(labels)
   })
+  it.each(['a', '=b', 'a=b=c', 'a b=c', 'a=-b', '/a=b', 'A.b/c=d', 'a/b/c=d', `a=${'b'.repeat(64)}`])(
+    '%j is none',
+    (text) => expect(() => parseLabels([text], '--x')).toThrow(`--x "${text}"`),
+  )
 
   it('host paths have a directory of their own', () => {
     expect(parseHostPath('/var/lib/buildkit/', '--x')).toBe('/var/lib/buildkit')

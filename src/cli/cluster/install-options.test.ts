@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { UsageError } from '../../kernel/errors.ts'
 import { installCommand } from '../install.ts'
 import type { InstallFlags } from './flags.ts'
 import { defaultOptions } from '../manifests/options.ts'
@@ -25,6 +26,9 @@ describe('optionsFrom', () => {
     [['--http-proxy', 'http://p:1', '--no-proxy', 'a,b'], { agentEnv: { HTTP_PROXY: 'http://p:1', NO_PROXY: 'a,b' } }],
     [['--https-proxy', 'http://p:1'], { agentEnv: { HTTPS_PROXY: 'http://p:1' } }],
     [['--node-selector', 'a=b'], { nodeSelector: { a: 'b' } }],
+    [['--node-selector', 'example.com/Pool='], { nodeSelector: { 'example.com/Pool': '' } }],
+    [['--http-proxy', ''], { agentEnv: { HTTP_PROXY: '' } }],
+    [['--image', `r.example:5000/x@sha256:${'0'.repeat(64)}`], { image: `r.example:5000/x@sha256:${'0'.repeat(64)}` }],
     [['--toleration', '*'], { tolerations: [{ operator: 'Exists' }] }],
     [['--agent-priority-class', 'high'], { agentPriorityClass: 'high' }],
     [
@@ -46,8 +50,18 @@ describe('optionsFrom', () => {
     [['--buildkit-root', '/'], /--buildkit-root/],
     [['--http-proxy', 'http://user:secret@proxy:3128'], /holds credentials/],
     [['--buildkitd-toml', '/nowhere'], /\/nowhere cannot be read/],
+    [['--http-proxy', 'user:secret@proxy:3128'], /holds credentials/],
+    [['--http-proxy', 'not a url'], /--http-proxy holds white space/],
+    [['--https-proxy', 'gopher://p:1'], /--https-proxy has the scheme gopher:/],
+    [['--image', 'BAD IMAGE'], /--image: "BAD IMAGE" is not an image name/],
+    [['--node-selector', 'a b=c'], /--node-selector "a b=c" .* label/],
+    [['--node-selector', 'a=b c'], /--node-selector "a=b c" .* label/],
+    [['--toleration', 'Bad key'], /--toleration "Bad key" .* label/],
+    [['--agent-priority-class', 'Bad Name'], /--agent-priority-class "Bad Name"/],
   ])('%j is refused', async (args, message) => {
-    await expect(optionsFrom(flags(...args), 'kubeadm')).rejects.toThrow(message)
+    const refused = optionsFrom(flags(...args), 'kubeadm')
+    await expect(refused).rejects.toThrow(message)
+    await expect(refused).rejects.toBeInstanceOf(UsageError)
   })
 
   it('does not repeat the password it refuses', async () => {

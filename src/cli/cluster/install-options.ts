@@ -1,10 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { isCidr } from '../../api/cidr.ts'
-import { UsageError } from '../../kernel/errors.ts'
+import { proxyUrlTrouble } from '../../buildkit/proxy-url.ts'
+import { parseReference } from '../../buildkit/reference.ts'
+import { describeError, UsageError } from '../../kernel/errors.ts'
 import type { InstallFlags } from './flags.ts'
 import { defaultOptions, type Distribution, distributionPaths, type ManifestOptions } from '../manifests/options.ts'
 import { checkBuildkitdToml } from './check-toml.ts'
-import { parseDuration, parseHostPath, parsePairs, parseToleration } from './parse.ts'
+import { isObjectName, parseDuration, parseHostPath, parseLabels, parseToleration } from './parse.ts'
 
 /** What the command line says, checked, on top of the defaults. @throws UsageError */
 export async function optionsFrom(flags: InstallFlags, distribution: Distribution): Promise<ManifestOptions> {
@@ -18,10 +20,14 @@ export async function optionsFrom(flags: InstallFlags, distribution: Distributio
   if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(flags.namespace)) {
     throw new UsageError(`--namespace "${flags.namespace}" is not a name that a namespace can have`)
   }
+  const agentPriorityClass = flags.agentPriorityClass ?? defaults.agentPriorityClass
+  if (!isObjectName(agentPriorityClass)) {
+    throw new UsageError(`--agent-priority-class "${agentPriorityClass}" is not a name that a PriorityClass can have`)
+  }
   if (flags.mode === 'rootless') refuseNodePaths(flags)
   return {
     namespace: flags.namespace,
-    image: flags.image ?? defaults.image,
+    image: flags.image === undefined ? defaults.image : imageName(flags.image),
     replicas: Number(flags.replicas),
     mode: flags.mode,
     paths: {
@@ -32,8 +38,8 @@ export async function optionsFrom(flags: InstallFlags, distribution: Distributio
     allowPlaintext: flags.allowPlaintext,
     agentEnv: proxyEnv(flags),
     tolerations: flags.toleration.map(parseToleration),
-    nodeSelector: parsePairs(flags.nodeSelector, '--node-selector'),
-    agentPriorityClass: flags.agentPriorityClass ?? defaults.agentPriorityClass,
+    nodeSelector: parseLabels(flags.nodeSelector, '--node-selector'),
+    agentPriorityClass,
     buildkitdToml: flags.buildkitdToml === undefined ? undefined : await readToml(flags.buildkitdToml),
     present: defaults.present,
   }
@@ -58,21 +64,35 @@ function refuseNodePaths({ containerdRoot, containerdState, buildkitRoot }: Inst
   if (given) throw new UsageError(`${given[0]} means nothing with --mode rootless: no path of a node is used`)
 }
 
+function imageName(text: string): string {
+  try {
+    parseReference(text)
+    return text
+  } catch (error) {
+    throw new UsageError(`--image: ${describeError(error)}`)
+  }
+}
+
 function proxyEnv(flags: InstallFlags): Record<string, string> {
+  const { httpProxy, httpsProxy, namespace } = flags
+  if (httpProxy !== undefined) checkProxyUrl(httpProxy, '--http-proxy', namespace)
+  if (httpsProxy !== undefined) checkProxyUrl(httpsProxy, '--https-proxy', namespace)
   const exceptions = typeof flags.proxy === 'string' ? flags.proxy : undefined
-  const given = { HTTP_PROXY: flags.httpProxy, HTTPS_PROXY: flags.httpsProxy, NO_PROXY: exceptions }
-  return Object.fromEntries(
-    Object.entries(given).flatMap(([name, value]) => {
-      if (value === undefined) return []
-      // Who can read a DaemonSet could read the password, and so could who can list this machine's processes.
-      if (/:\/\/[^/\s]*@/.test(value)) {
-        throw new UsageError(`the proxy URL of ${name} holds credentials`, {
-          fix: `put it into a Secret, which agents read: kubectl -n ${flags.namespace} create secret generic insitu-proxy --from-file=${name}=FILE`,
-        })
-      }
-      return [[name, value]]
-    }),
-  )
+  const given = { HTTP_PROXY: httpProxy, HTTPS_PROXY: httpsProxy, NO_PROXY: exceptions }
+  return Object.fromEntries(Object.entries(given).filter((entry): entry is [string, string] => entry[1] !== undefined))
+}
+
+/** An empty one switches a proxy off. */
+function checkProxyUrl(url: string, option: string, namespace: string): void {
+  // Who can read a DaemonSet could read the password, and so could who can list this machine's processes.
+  if (url.includes('@')) {
+    const name = option.slice(2).replace('-', '_').toUpperCase()
+    throw new UsageError(`the proxy URL of ${option} holds credentials`, {
+      fix: `put it into a Secret, which agents read: kubectl -n ${namespace} create secret generic insitu-proxy --from-file=${name}=FILE`,
+    })
+  }
+  const trouble = url === '' ? undefined : proxyUrlTrouble(url)
+  if (trouble !== undefined) throw new UsageError(`${option} ${trouble}`, { fix: 'write http://HOST:PORT' })
 }
 
 async function readToml(file: string): Promise<string> {

@@ -11,16 +11,35 @@ export function parseDuration(text: string): number {
   return Number(number) * factor
 }
 
-/** `KEY=VALUE` pairs. @throws UsageError */
-export function parsePairs(texts: readonly string[], option: string): Record<string, string> {
+/** `KEY=VALUE` pairs of labels. @throws UsageError */
+export function parseLabels(texts: readonly string[], option: string): Record<string, string> {
   return Object.fromEntries(
     texts.map((text) => {
       const at = text.indexOf('=')
       if (at < 1) throw new UsageError(`${option} "${text}" is not KEY=VALUE`)
-      return [text.slice(0, at), text.slice(at + 1)]
+      const [key, value] = [text.slice(0, at), text.slice(at + 1)]
+      if (!isLabel(key, value)) throw new UsageError(`${option} "${text}" is not what a label can be`)
+      return [key, value]
     }),
   )
 }
+
+const word = /^[a-z0-9]([-\w.]{0,61}[a-z0-9])?$/i
+
+/** Whether this can be a label, or a taint: the key may have a domain before it, the value may be empty. */
+function isLabel(key: string, value: string): boolean {
+  const [name = '', domain, ...more] = key.split('/').toReversed()
+  return (
+    more.length === 0 &&
+    word.test(name) &&
+    (domain === undefined || isObjectName(domain)) &&
+    (value === '' || word.test(value))
+  )
+}
+
+/** Whether an object can have this name: a DNS subdomain. */
+export const isObjectName = (text: string): boolean =>
+  text.length <= 253 && /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/.test(text)
 
 /** As kubectl writes taints: `KEY`, `KEY=VALUE`, `KEY:EFFECT`, `KEY=VALUE:EFFECT`, or `*` for all. @throws UsageError */
 export function parseToleration(text: string): Toleration {
@@ -31,6 +50,7 @@ export function parseToleration(text: string): Toleration {
       fix: 'the effect is NoSchedule, PreferNoSchedule or NoExecute; * tolerates everything',
     })
   }
+  if (!isLabel(key, value ?? '')) throw new UsageError(`--toleration "${text}" is not what a label can be`)
   return {
     key,
     ...(value === undefined ? { operator: 'Exists' as const } : { operator: 'Equal' as const, value }),
