@@ -44,12 +44,12 @@ it('what is right gets as far as the kubeconfig', async () => {
 })
 
 /** Runs a command line as the program does. */
-async function ending(line: string): Promise<{ code: number; says: string }> {
-  let says = ''
+async function ending(line: string): Promise<{ code: number; says: string; prints: string }> {
+  let [says, prints] = ['', '']
   const err = vi.spyOn(process.stderr, 'write').mockImplementation((text) => ((says += String(text)), true))
-  const out = vi.spyOn(process.stdout, 'write').mockImplementation(() => true)
+  const out = vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((prints += String(text)), true))
   const code = await runCli(line.split(' ')).finally(() => (err.mockRestore(), out.mockRestore()))
-  return { code, says }
+  return { code, says, prints }
 }
 
 it.each([
@@ -70,4 +70,20 @@ it('insitu install --print checks a buildkitd.toml as an installation does', asy
   await writeFile(file, '[worker.oci]\nenabled = true\n')
   const { code, says } = await ending(`install --print --buildkitd-toml ${file}`)
   expect({ code, says }).toEqual({ code: 1, says: expect.stringContaining('worker.oci') as string })
+})
+
+it('insitu policy check says what no build asks for, and does not refuse it', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'insitu-policy-'))
+  onTestFinished(() => rm(directory, { recursive: true }))
+  const file = join(directory, 'policy.toml')
+  await writeFile(file, '[[tenant]]\nname = "x"\nmatch = { loopback = true }\nexporters = ["imgae"]\n')
+  const text = await ending(`policy check ${file}`)
+  expect(text).toMatchObject({ code: 0, prints: expect.stringContaining('is valid') as string })
+  expect(text.says).toMatch(/^insitu: warning: .*line 4: tenant\.x\.exporters has "imgae"/)
+  for (const caller of ['', ' --loopback']) {
+    const { code, prints } = await ending(`policy check ${file}${caller} -o json`)
+    expect(code).toBe(0)
+    expect(JSON.parse(prints)).toMatchObject({ warnings: [expect.stringContaining('"imgae"')] })
+  }
+  expect(JSON.parse((await ending('policy check default -o json')).prints)).toMatchObject({ warnings: [] })
 })

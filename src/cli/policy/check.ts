@@ -31,7 +31,7 @@ export interface CheckFlags extends Question {
 }
 
 /**
- * Reads a policy and prints what it says.
+ * Reads a policy and prints what it says, and on standard error (or in the JSON) what of it means nothing.
  * @throws InsituError POLICY when the request is refused, others for a bad file; UsageError for a request of nobody.
  */
 export async function checkPolicy(file: string, flags: CheckFlags): Promise<void> {
@@ -39,7 +39,10 @@ export async function checkPolicy(file: string, flags: CheckFlags): Promise<void
   // "valid" would be taken for "allowed".
   if (!caller && asks(flags)) throw nobodyNamed()
   const policy = file === 'default' ? defaultPolicy : readPolicy(await read(file), file)
-  if (!caller) return print(flags, { valid: true, tenants: policy.tenants.map((t) => t.name) }, validText(policy))
+  const { warnings } = policy
+  if (flags.output === 'text') for (const warning of warnings) process.stderr.write(`insitu: warning: ${warning}\n`)
+  const tenants = policy.tenants.map((t) => t.name)
+  if (!caller) return print(flags, { valid: true, tenants, warnings }, validText(policy))
   const question = flags.request === undefined ? flags : { ...flags, ...readRequest(await read(flags.request)) }
   const decision = answer(policy, caller, question)
   const tenant = decision.tenant?.name
@@ -50,7 +53,7 @@ export async function checkPolicy(file: string, flags: CheckFlags): Promise<void
     ...(!decision.allowed && decision.fix !== undefined ? [`  fix: ${decision.fix}`] : []),
   ]
   const { rule, why } = decision.allowed ? { rule: undefined, why: undefined } : decision
-  print(flags, { allowed, tenant, rule, why }, lines.join('\n'))
+  print(flags, { allowed, tenant, rule, why, warnings }, lines.join('\n'))
   if (!allowed) throw new InsituError('POLICY', 'the build would be refused')
 }
 

@@ -6,6 +6,8 @@ export interface Policy {
   readonly tenants: readonly Tenant[]
   /** Client connections that build on one node at the same time, over all gateways where its agent counts them; 0 is no limit. */
   readonly buildsPerNode: number
+  /** What the file says and surely does not mean, one sentence each. It holds all the same. */
+  readonly warnings: readonly string[]
 }
 
 /** Callers for whom the same holds, who share a queue. */
@@ -93,6 +95,7 @@ export const defaultPolicy: Policy = {
   name: 'the default policy',
   // BuildKit shares a node between builds well, and nobody but the cluster's owner knows when it should not.
   buildsPerNode: 0,
+  warnings: [],
   tenants: [
     {
       name: 'administrators',

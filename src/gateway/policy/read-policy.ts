@@ -9,7 +9,8 @@ type Table = Readonly<Record<string, unknown>>
 
 /**
  * Reads policy.toml: `[defaults]`, then `[[tenant]]` in the order in which they are tried. Strict: a key that does not
- * exist is an error, because a right that is misspelt would silently be another one.
+ * exist is an error, because a right that is misspelt would silently be another one. A value that no build asks for is a
+ * warning only: daemons learn new ones, and a gateway must not end over a file that an earlier one took.
  * @param name of the file, for messages.
  * @throws InsituError CONFIG_SYNTAX, POLICY_KEY, POLICY_VALUE
  */
@@ -35,13 +36,17 @@ export function readPolicy(text: string, name: string): Policy {
   if (twice) throw at.wrong(['tenant', 'name'], `a name of its own for each tenant ("${twice.name}" is there twice)`)
   const queue = at.table(table['queue'], ['queue'])
   at.keys(queue, ['queue'], ['buildsPerNode'])
-  return { name, tenants, buildsPerNode: whole(at, queue['buildsPerNode'] ?? 0, ['queue', 'buildsPerNode'], 0) }
+  const buildsPerNode = whole(at, queue['buildsPerNode'] ?? 0, ['queue', 'buildsPerNode'], 0)
+  return { name, tenants, buildsPerNode, warnings: at.warnings }
 }
 
 interface Reader {
   table(value: unknown, path: readonly string[]): Table
   keys(table: Table, path: readonly string[], known: readonly string[]): void
   wrong(path: readonly string[], what: string): InsituError
+  /** Notes values that no build asks for. */
+  doubt(path: readonly string[], values: readonly string[], known: readonly string[]): void
+  readonly warnings: readonly string[]
 }
 
 function reader(text: string, file: string): Reader {
@@ -49,7 +54,16 @@ function reader(text: string, file: string): Reader {
     const line = path[0] === 'tenant' ? lineOfTenant(text, path) : lineOf(text, path)
     return line === undefined ? file : `${file} line ${line}`
   }
+  const warnings: string[] = []
   const reader: Reader = {
+    warnings,
+    doubt(path, values, known) {
+      const unknown = values.filter((value) => !known.includes(value) && !/\*|^device=/.test(value))
+      for (const value of unknown) {
+        const says = `${path.join('.')} has "${value}", which no build asks for; known are ${known.join(', ')}`
+        warnings.push(`${where(path)}: ${says}`)
+      }
+    },
     table(value, path) {
       if (value === undefined) return {}
       if (typeof value !== 'object' || value === null || Array.isArray(value)) throw reader.wrong(path, 'a table')
@@ -110,6 +124,19 @@ function readMatch(at: Reader, value: unknown, tenant: string): Match {
   }
 }
 
+const caches = ['registry', 'local', 'inline', 's3', 'azblob', 'gha']
+
+/**
+ * What builds ask for. Sources: BuildKit v0.33.1, client/exporters.go, util/entitlements/entitlements.go, and
+ * cmd/buildkitd/main.go for caches. A device may be named: `device=…`.
+ */
+const known = {
+  exporters: ['image', 'local', 'tar', 'oci', 'docker'],
+  entitlements: ['network.host', 'security.insecure', 'device'],
+  cacheTo: caches,
+  cacheFrom: caches,
+} as const satisfies Partial<Record<keyof Rights, readonly string[]>>
+
 function readRights(at: Reader, table: Table, path: readonly string[], base: Rights): Rights {
   at.keys(table, path, Object.keys(modest))
   const list = (key: keyof Rights): readonly string[] =>
@@ -129,6 +156,10 @@ function readRights(at: Reader, table: Table, path: readonly string[], base: Rig
   const frontends = list('frontends')
   if (!frontends.every(isFrontend)) {
     throw at.wrong([...path, 'frontends'], 'a list of llb, dockerfile.v0, gateway.v0, gateway.v0:REPOSITORY or *')
+  }
+  for (const key of ['exporters', 'entitlements', 'cacheTo', 'cacheFrom'] as const) {
+    // What is inherited was looked at where it stands.
+    if (table[key] !== undefined) at.doubt([...path, key], list(key), known[key])
   }
   return {
     ...{ names, frontends, exporters: list('exporters'), entitlements: list('entitlements') },

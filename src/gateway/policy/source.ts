@@ -47,6 +47,8 @@ export async function policyFromFile(options: PolicySourceOptions): Promise<Poli
     { policy: held?.policy.name ?? fallback.name, tenants: (held?.policy ?? fallback).tenants.length },
     'policy',
   )
+  const warn = (policy: Policy): void => policy.warnings.forEach((warning) => logger.warn(warning))
+  if (held) warn(held.policy)
 
   const reload = async (): Promise<void> => {
     const before = problem
@@ -58,6 +60,7 @@ export async function policyFromFile(options: PolicySourceOptions): Promise<Poli
       held = next
       loadedAt = new Date()
       logger.info({ policy: file, tenants: next.policy.tenants.length }, 'the policy was read again')
+      warn(next.policy)
     } catch (error) {
       problem = `the policy of before stays in force: ${describeError(error)}`
       if (problem === before) return
