@@ -20,11 +20,16 @@ beforeEach(async () => {
 })
 afterEach(() => rm(directory, { recursive: true }))
 
-it('says that the token file is not there, and leaves no forwarding that keeps the process alive', async () => {
+it.each([
+  ['tokenFile', 'missing', /--token-file .*missing is not there/],
+  ['tokenFile', '.', /--token-file .* is a directory/],
+  ['caFile', 'missing', /--ca-file .*missing is not there/],
+  ['caFile', '.', /--ca-file .* is a directory/],
+])('%s %s is refused, and leaves no forwarding that keeps the process alive', async (flag, name, message) => {
   const files = join(directory, 'files')
   const flags = { namespace: 'n', kubeconfig, directory: files, output: 'shell' } as const
-  const refused = runConnect({ ...flags, tokenFile: join(directory, 'missing') }, [])
-  await expect(refused).rejects.toThrow(/--token-file .*missing is not there/)
+  const refused = runConnect({ ...flags, [flag]: join(directory, name) }, [])
+  await expect(refused).rejects.toThrow(message)
   await expect(refused).rejects.toBeInstanceOf(UsageError)
   expect(await readdir(files)).toEqual([])
 })

@@ -17,6 +17,7 @@ import { renewingTls } from '../../kernel/tls/renewing.ts'
 import { requestCertificate } from '../../kernel/tls/request.ts'
 import { claimDirectory } from './directory.ts'
 import { ownCluster, reachGateway } from './gateway-address.ts'
+import { checkNamedFile } from './named-file.ts'
 import type { Connection, ConnectFlags } from './options.ts'
 import { environment, jsonText, shellText } from './print.ts'
 import { refuseServed, serveLocally } from './socket.ts'
@@ -39,6 +40,7 @@ export async function runConnect(flags: ConnectFlags, command: readonly string[]
   // Before the other one's files are replaced.
   if (stays) await refuseServed(path)
   // Refused before a forwarding is open that nothing would close.
+  if (flags.caFile !== undefined) checkNamedFile('--ca-file', flags.caFile)
   const tokenFile = tokenSource(flags, client, ownCluster(flags, env))
   const gateway = await reachGateway(flags, { env, client, directory, onFailure: say })
   const serverName = flags.serverName ?? `${serviceName}.${flags.namespace}.svc`

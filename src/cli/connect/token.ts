@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { tokenAudience } from '../../api/names.ts'
-import { UsageError } from '../../kernel/errors.ts'
 import type { KubernetesClient } from '../../kernel/k8s/client.ts'
 import type { KubernetesObject } from '../../kernel/k8s/objects.ts'
 import { resources } from '../../kernel/k8s/resources.ts'
+import { checkNamedFile } from './named-file.ts'
 import type { ConnectFlags } from './options.ts'
 
 /** Where a pod that builds has its token: see docs/connect.md. */
@@ -30,8 +30,8 @@ export function tokenSource(
   own: boolean,
 ): (signal: AbortSignal) => Promise<string> {
   const file = flags.tokenFile ?? (flags.serviceAccount === undefined && own ? projectedToken : undefined)
+  if (flags.tokenFile !== undefined) checkNamedFile('--token-file', flags.tokenFile)
   if (file !== undefined && existsSync(file)) return () => readFile(file, 'utf8')
-  if (flags.tokenFile !== undefined) throw new UsageError(`--token-file ${flags.tokenFile} is not there`)
   const [first = '', second] = (flags.serviceAccount ?? 'default').split('/')
   return async (signal) => {
     const kubernetes = await client()
