@@ -23,6 +23,10 @@ export function kubeconfigEndpoint(files: readonly string[], options: EndpointOp
       `the kubeconfig has no usable context "${config.getCurrentContext()}" (it has: ${known.join(', ') || 'none'})`,
     )
   }
+  if (!/^https?:$/.test(URL.parse(cluster.server)?.protocol ?? '')) {
+    const says = `says where cluster "${cluster.name}" is with "${cluster.server}", which is no URL of an API server`
+    throw broken(`the kubeconfig ${files.join(', ')} ${says}`, undefined, 'write server: https://HOST:PORT')
+  }
   const milliseconds = options.credentialsLimit ?? usualLimit
   let limit: AbortSignal
   const plugin = takePlugin(config, () => limit)
@@ -87,11 +91,15 @@ function loadKubeConfig(files: readonly string[], context: string | undefined): 
   return config
 }
 
-const broken = (message: string, cause?: unknown): InsituError =>
+const broken = (
+  message: string,
+  cause?: unknown,
+  fix = 'Check it with `kubectl --kubeconfig FILE version`.',
+): InsituError =>
   new InsituError('KUBECONFIG_BROKEN', message, {
     cause,
     status: 'FAILED_PRECONDITION',
-    fix: 'Check it with `kubectl --kubeconfig FILE version`.',
+    fix,
   })
 
 const late = (what: string, milliseconds: number): InsituError =>

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
@@ -59,4 +59,14 @@ it('takes what is said before the home directory, and the first of several files
 
 it('does not take the account of its pod for a context of a kubeconfig that is not there', async () => {
   await expect(loadEndpoint({ env, context: 'other' }, mounted)).rejects.toMatchObject({ code: 'KUBECONFIG_BROKEN' })
+})
+
+it.each(['nonsense', 'ftp://far:6443', 'far:6443'])('names the file whose server is %s', async (server) => {
+  const file = await kubeconfig(join(directory, 'bad.json'), 'bad')
+  await writeFile(file, (await readFile(file, 'utf8')).replace('https://bad:6443', server))
+  await expect(loadEndpoint({ env, kubeconfig: file }, mounted)).rejects.toMatchObject({
+    code: 'KUBECONFIG_BROKEN',
+    message: `the kubeconfig ${file} says where cluster "bad" is with "${server}", which is no URL of an API server`,
+    fix: 'write server: https://HOST:PORT',
+  })
 })
