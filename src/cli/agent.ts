@@ -1,5 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander'
 import { ports } from '../api/names.ts'
+import { parseRoot } from './cluster/parse.ts'
+import { logLevel } from './log-level.ts'
 import type { AgentFlags } from './run-agent.ts'
 
 /** `insitu agent`: the role that runs on each node. */
@@ -9,7 +11,7 @@ export function agentCommand(): Command {
     .option('--config <file>', "the user's buildkitd.toml; absent means the defaults", '/etc/buildkit/buildkitd.toml')
     .option('--rootless', 'without privilege, with a store of its own instead of the containerd of the node')
     .option('--insitu-config <file>', 'insitu.toml; absent means the defaults', '/etc/insitu/insitu.toml')
-    .option('--root <directory>', "buildkitd's root, the same path on the host", '/var/lib/buildkit')
+    .option('--root <directory>', "buildkitd's root, the same path on the host", parseRoot, '/var/lib/buildkit')
     .option('--run-directory <directory>', 'place of the socket and the rendered configuration', '/run/buildkit')
     .option('--containerd-address <socket>', "containerd's socket (default: where the distribution has it)")
     .option('--containerd-namespace <name>', "containerd's namespace", 'k8s.io')
@@ -29,7 +31,7 @@ export function agentCommand(): Command {
       seconds,
     )
     .option('--emulators <directory>', 'qemu-…-static for other platforms (default: those of the image)')
-    .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
+    .addOption(logLevel('info'))
     .action(async (flags: AgentFlags) => {
       const { runAgentCommand } = await import('./run-agent.ts')
       await runAgentCommand(flags)

@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { parseRoot } from './cluster/parse.ts'
 
 interface Flags {
   readonly root: string
@@ -12,7 +13,7 @@ interface Flags {
 export const cleanNodeCommand = (): Command =>
   new Command('clean-node')
     .description('Take away what the agent left on this node. Run by `insitu uninstall`.')
-    .option('--root <directory>', "buildkitd's root", '/var/lib/buildkit')
+    .option('--root <directory>', "buildkitd's root", parseRoot, '/var/lib/buildkit')
     .option('--containerd-address <socket>', "containerd's socket (default: where the distribution has it)")
     .option('--containerd-namespace <name>', "containerd's namespace", 'k8s.io')
     .option('--keep-cache', 'leave the build cache')

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { describeError, exitCode, InsituError } from '../kernel/errors.ts'
 import { commands } from './commands.ts'
+import { helpCommand } from './help.ts'
 import { version } from './version.ts'
 
 /**
@@ -30,7 +31,7 @@ export function createProgram(): Command {
     .showHelpAfterError('(run with --help for the options)')
     .showSuggestionAfterError()
   for (const command of commands) program.addCommand(inherit(command(), program))
-  return program
+  return program.helpCommand(false).addCommand(inherit(helpCommand(), program))
 }
 
 /** Commander hands settings down only to commands that it makes itself: a sub-command would end the process with 1. */

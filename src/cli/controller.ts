@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { namespace, ports } from '../api/names.ts'
 import { UsageError } from '../kernel/errors.ts'
+import { logLevel } from './log-level.ts'
 
 interface Options {
   readonly image: string
@@ -18,7 +19,7 @@ export const controllerCommand = (): Command =>
     .option('--namespace <name>', 'where insitu lives', namespace)
     .option('--config <file>', 'insitu.toml; absent means the defaults', '/etc/insitu/insitu.toml')
     .option('--probes <port>', 'serve /livez, /readyz and /metrics on this port', String(ports.metrics))
-    .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
+    .addOption(logLevel('info'))
     .action(async (options: Options) => {
       const { runController } = await import('./run-controller.ts')
       await runController({

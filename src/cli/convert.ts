@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { Command } from 'commander'
-import { UsageError } from '../kernel/errors.ts'
+import { InsituError, UsageError } from '../kernel/errors.ts'
 import { print, say } from './cluster/connect.ts'
 import type { Plain } from './convert/knative.ts'
 
@@ -27,7 +27,8 @@ export const convertCommand = (): Command =>
           throw new UsageError(`${flags.filename} cannot be read`, { cause })
         },
       )
-      const converted = parseYaml(text).map((object) => convertKnative(object as Plain, { push: flags.push === true }))
+      const objects = orNamed(flags.filename, () => parseYaml(text))
+      const converted = objects.map((object) => convertKnative(object as Plain, { push: flags.push === true }))
       for (const remark of converted.flatMap(({ remarks }) => remarks)) say(remark)
       print(
         converted
@@ -36,3 +37,12 @@ export const convertCommand = (): Command =>
           .trimEnd(),
       )
     })
+
+/** @throws InsituError CONVERT_SYNTAX with the file, which the parser does not know. */
+function orNamed<T>(file: string, read: () => T): T {
+  try {
+    return read()
+  } catch (cause) {
+    throw new InsituError('CONVERT_SYNTAX', `${file} is not YAML`, { status: 'INVALID_ARGUMENT', cause })
+  }
+}

@@ -14,7 +14,12 @@ const append = (value: string, before: readonly string[]): readonly string[] => 
 export const nodeOptions = (command: Command): Command =>
   clusterOptions(command)
     .option('--node <name>', 'only this node, repeatable (default: all)', append, [])
-    .option('--socket <path>', 'ask the agent of this machine, e.g. of insitu local (/var/lib/insitu/run/insitu.sock)')
+    .addOption(
+      new Option(
+        '--socket <path>',
+        'ask the agent of this machine, e.g. of insitu local (/var/lib/insitu/run/insitu.sock)',
+      ).conflicts('node'),
+    )
 
 export const duCommand = (): Command =>
   nodeOptions(new Command('du'))

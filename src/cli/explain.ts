@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { InsituError, UsageError } from '../kernel/errors.ts'
 import { clusterOptions, type ClusterOptions, print, say, withCluster } from './cluster/connect.ts'
+import { parseImageName } from './cluster/parse.ts'
 
 interface Options extends ClusterOptions {
   readonly for?: string
@@ -23,6 +24,7 @@ export const explainCommand = (): Command =>
       if (image === undefined && flags.for === undefined && flags.node === undefined) {
         throw new UsageError('nothing to explain', { fix: 'name an image, or --for KIND/NAME' })
       }
+      if (image !== undefined) parseImageName(image)
       await withCluster(flags, async (client) => {
         const { explainNow, explanationText } = await import('./cluster/explain-view.ts')
         const explanation = await explainNow({

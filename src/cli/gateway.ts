@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { ports } from '../api/names.ts'
 import { UsageError } from '../kernel/errors.ts'
+import { logLevel } from './log-level.ts'
 
 const mountedConfig = '/etc/insitu/insitu.toml'
 
@@ -33,7 +34,7 @@ export const gatewayCommand = (): Command =>
       '--probes <port>',
       'serve /livez and /readyz on this port, 0: any that is free (default in a cluster: 9375)',
     )
-    .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
+    .addOption(logLevel('info'))
     .action(async (options: Options) => {
       const { parseAddress } = await import('../gateway/listener/address.ts')
       const inCluster = options.node.length === 0

@@ -1,4 +1,6 @@
 import { Command } from 'commander'
+import { parseRoot } from './cluster/parse.ts'
+import { logLevel } from './log-level.ts'
 import type { LocalOptions } from './run-local.ts'
 
 type Flags = Omit<LocalOptions, 'listen'> & { readonly listen?: readonly string[] }
@@ -15,12 +17,13 @@ export const localCommand = (): Command =>
     .option(
       '--root <directory>',
       'where the build cache and, if one is started, containerd keep their data',
+      parseRoot,
       '/var/lib/insitu',
     )
     .option('--own-containerd', 'start a containerd below --root even if this machine has one')
     .option('--containerd-address <socket>', 'socket of the containerd to build in (default: found)')
     .option('--config <file>', 'a buildkitd.toml')
-    .option('--log-level <level>', 'trace, debug, info, warn or error', 'warn')
+    .addOption(logLevel('warn'))
     .addHelpText(
       'after',
       `

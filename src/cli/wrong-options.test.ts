@@ -3,7 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { UsageError } from '../kernel/errors.ts'
+import { agentCommand } from './agent.ts'
+import { cleanNodeCommand } from './clean-node.ts'
 import { createProgram, runCli } from './cli.ts'
+import { controllerCommand } from './controller.ts'
+import { gatewayCommand } from './gateway.ts'
+import { localCommand } from './local.ts'
 
 /** Runs a command line with a kubeconfig that is not there: who asks the cluster first complains about that. */
 const run = (line: string): Promise<unknown> =>
@@ -24,6 +29,7 @@ it.each<[string, RegExp]>([
   ['uninstall --grace 2d', /"2d" is not a duration/],
   ['uninstall --timeout 5', /"5" is not a duration/],
   ['explain', /nothing to explain/],
+  ['explain BADNAME', /"BADNAME" is not an image name: the repository must be in lower case/],
   ['logs app --tail few', /--tail few/],
   ['prune --filter age=1', /--filter "age=1"/],
   ['rebuild --base debian:12 --parallel 0', /--parallel 0/],
@@ -57,6 +63,10 @@ it.each([
   ['policy check default --bogus', /unknown option '--bogus'/],
   ['policy check default default', /too many arguments/],
   ['policy check default -o yaml', /Allowed choices are text, json/],
+  ['help foo', /unknown command 'foo'/],
+  ['help policy foo', /unknown command 'foo'/],
+  ['du --socket /nowhere --node n1', /'--socket <path>' cannot be used with option '--node <name>'/],
+  ['prune --socket /nowhere --node n1', /'--socket <path>' cannot be used with option '--node <name>'/],
 ])('insitu %s is a wrong command line, also of a sub-command', async (line, message) => {
   const { code, says } = await ending(line)
   expect({ code, says }).toEqual({ code: 2, says: expect.stringMatching(message) as string })
@@ -86,4 +96,41 @@ it('insitu policy check says what no build asks for, and does not refuse it', as
     expect(JSON.parse(prints)).toMatchObject({ warnings: [expect.stringContaining('"imgae"')] })
   }
   expect(JSON.parse((await ending('policy check default -o json')).prints)).toMatchObject({ warnings: [] })
+})
+
+/** Only reads: what these commands do is not for a test. */
+const reads = { local: localCommand, agent: agentCommand, 'clean-node': cleanNodeCommand }
+
+it.each(['local', 'agent', 'clean-node'] as const)(
+  'insitu %s --root is an absolute path, and not all of them',
+  (name) => {
+    const read = (root: string) => reads[name]().exitOverride().parseOptions(['--root', root])
+    for (const root of ['relative', '/', '//', '', '/var/../lib', './x']) expect(() => read(root)).toThrow(UsageError)
+    for (const root of ['relative', '/']) expect(() => read(root)).toThrow(`--root "${root}" is not`)
+    const command = reads[name]().exitOverride()
+    command.parseOptions(['--root', '/data/'])
+    expect(command.opts()).toMatchObject({ root: '/data' })
+  },
+)
+
+it.each([localCommand, agentCommand, gatewayCommand, controllerCommand])(
+  '--log-level is one that there is: %o',
+  (make) => {
+    const read = (level: string) =>
+      make()
+        .exitOverride()
+        .configureOutput({ writeErr: () => {} })
+        .parseOptions(['--log-level', level])
+    expect(() => read('foo')).toThrow(/Allowed choices are trace, debug, info, warn, error/)
+    for (const level of ['trace', 'error', 'silent']) expect(() => read(level)).not.toThrow()
+  },
+)
+
+it('insitu convert names the file that is not YAML', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'insitu-convert-'))
+  onTestFinished(() => rm(directory, { recursive: true }))
+  const file = join(directory, 'bad.yaml')
+  await writeFile(file, 'a: [\n')
+  const { code, says } = await ending(`convert -f ${file}`)
+  expect({ code, says }).toEqual({ code: 1, says: expect.stringContaining(`${file} is not YAML: `) as string })
 })

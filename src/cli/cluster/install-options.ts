@@ -1,12 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { isCidr } from '../../api/cidr.ts'
 import { proxyUrlTrouble } from '../../buildkit/proxy-url.ts'
-import { parseReference } from '../../buildkit/reference.ts'
-import { describeError, UsageError } from '../../kernel/errors.ts'
+import { UsageError } from '../../kernel/errors.ts'
 import type { InstallFlags } from './flags.ts'
 import { defaultOptions, type Distribution, distributionPaths, type ManifestOptions } from '../manifests/options.ts'
 import { checkBuildkitdToml } from './check-toml.ts'
-import { isObjectName, parseDuration, parseHostPath, parseLabels, parseToleration } from './parse.ts'
+import { isObjectName, parseDuration, parseHostPath, parseImageName, parseLabels, parseToleration } from './parse.ts'
 
 /** What the command line says, checked, on top of the defaults. @throws UsageError */
 export async function optionsFrom(flags: InstallFlags, distribution: Distribution): Promise<ManifestOptions> {
@@ -27,7 +26,7 @@ export async function optionsFrom(flags: InstallFlags, distribution: Distributio
   if (flags.mode === 'rootless') refuseNodePaths(flags)
   return {
     namespace: flags.namespace,
-    image: flags.image === undefined ? defaults.image : imageName(flags.image),
+    image: flags.image === undefined ? defaults.image : parseImageName(flags.image, '--image: '),
     replicas: Number(flags.replicas),
     mode: flags.mode,
     paths: {
@@ -62,15 +61,6 @@ function refuseNodePaths({ containerdRoot, containerdState, buildkitRoot }: Inst
   })
   const given = paths.find(([, path]) => path !== undefined)
   if (given) throw new UsageError(`${given[0]} means nothing with --mode rootless: no path of a node is used`)
-}
-
-function imageName(text: string): string {
-  try {
-    parseReference(text)
-    return text
-  } catch (error) {
-    throw new UsageError(`--image: ${describeError(error)}`)
-  }
 }
 
 function proxyEnv(flags: InstallFlags): Record<string, string> {

@@ -1,4 +1,5 @@
-import { UsageError } from '../../kernel/errors.ts'
+import { parseReference } from '../../buildkit/reference.ts'
+import { describeError, UsageError } from '../../kernel/errors.ts'
 import type { Toleration } from '../manifests/options.ts'
 
 /** `90s`, `5m`, `1h` → milliseconds. @throws UsageError */
@@ -65,4 +66,23 @@ export function parseHostPath(text: string, option: string): string {
     throw new UsageError(`${option} "${text}" is not an absolute path such as /var/lib/buildkit`)
   }
   return path
+}
+
+/** The directory of a daemon on this machine. @throws UsageError for one that is relative, and for `/`, below which everything is. */
+export function parseRoot(text: string): string {
+  const path = text.replace(/\/+$/, '')
+  if (!path.startsWith('/') || path.split('/').some((part) => part === '..' || part === '.')) {
+    throw new UsageError(`--root "${text}" is not an absolute path such as /var/lib/buildkit`)
+  }
+  return path
+}
+
+/** What clients may call an image. @param option before the message, if it is one. @throws UsageError */
+export function parseImageName(text: string, option = ''): string {
+  try {
+    parseReference(text)
+    return text
+  } catch (error) {
+    throw new UsageError(`${option}${describeError(error)}`)
+  }
 }
