@@ -1,6 +1,6 @@
 import { Argument, Command } from 'commander'
 
-/** A command's name, one-line description, option flags and subcommands: all that a completion needs. */
+/** A command's name, one-line description, option flags, arguments and subcommands: all that a completion needs. */
 export interface CommandShape {
   readonly name: string
   readonly description: string
@@ -9,6 +9,8 @@ export interface CommandShape {
     readonly description: string
     readonly choices: readonly string[]
   }[]
+  /** Values that its arguments can have, where these are known. */
+  readonly arguments: readonly string[]
   readonly commands: readonly CommandShape[]
 }
 
@@ -25,6 +27,7 @@ export function shapeOf(command: Command): CommandShape {
           .filter((flag) => flag !== undefined && flag !== null)
           .map((flag) => ({ flag, description: o.description.split('\n')[0] ?? '', choices: o.argChoices ?? [] })),
       ),
+    arguments: command.registeredArguments.flatMap((argument) => argument.argChoices ?? []),
     commands: help.visibleCommands(command).map(shapeOf),
   }
 }
@@ -48,6 +51,7 @@ function bash(shape: CommandShape): string {
   const cases = rows.map(
     ({ path, shape: s }) =>
       `    ${quote(`${path}:commands`)}) echo ${quote(s.commands.map((c) => c.name).join(' '))} ;;\n` +
+      `    ${quote(`${path}:arguments`)}) echo ${quote(s.arguments.join(' '))} ;;\n` +
       `    ${quote(`${path}:options`)}) echo ${quote(s.options.map((o) => o.flag).join(' '))} ;;`,
   )
   const choices = rows.flatMap(({ path, shape: s }) =>
@@ -66,9 +70,14 @@ ${choices.join('\n')}
 _${n}() {
 ${walk(n)}
   local cur="\${COMP_WORDS[COMP_CWORD]}" prev="\${COMP_WORDS[COMP_CWORD - 1]}" words
+  # bash takes the = of --option=value for a word.
+  if [ "$cur" = "=" ]; then cur=""; elif [ "$prev" = "=" ]; then prev="\${COMP_WORDS[COMP_CWORD - 2]}"; fi
   words="$(_${n}_words "$path" "$prev")"
   if [ -z "$words" ]; then
-    case "$cur" in -*) words="$(_${n}_words "$path" options)" ;; *) words="$(_${n}_words "$path" commands)" ;; esac
+    case "$cur" in
+      -*) words="$(_${n}_words "$path" options)" ;;
+      *) words="$(_${n}_words "$path" commands) $(_${n}_words "$path" arguments)" ;;
+    esac
   fi
   COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }
@@ -86,6 +95,9 @@ function fish(shape: CommandShape): string {
     const condition = path === '' ? '__fish_use_subcommand' : `__fish_seen_subcommand_from ${path.split(' ').at(-1)}`
     return [
       ...s.commands.map((c) => `complete -c ${n} -f -n ${quote(condition)} -a ${c.name} -d ${quote(c.description)}`),
+      ...(s.arguments.length > 0
+        ? [`complete -c ${n} -f -n ${quote(condition)} -a ${quote(s.arguments.join(' '))}`]
+        : []),
       ...s.options.map((o) => {
         const flag = o.flag.startsWith('--') ? `-l ${o.flag.slice(2)}` : `-s ${o.flag.slice(1)}`
         const values = o.choices.length > 0 ? ` -x -a ${quote(o.choices.join(' '))}` : ''
