@@ -48,6 +48,13 @@ export const configMaps = {
   ca: 'insitu-ca',
 } as const
 
+/** In the environment of an agent's pod: where that agent looks, for an `insitu doctor` that somebody runs there. */
+export const doctorVariables = {
+  root: 'INSITU_BUILDKIT_ROOT',
+  containerdAddress: 'INSITU_CONTAINERD_ADDRESS',
+  rootless: 'INSITU_ROOTLESS',
+} as const
+
 /** The Secret with the CA's key: `tls.crt` and `tls.key`. Only gateways may read it. */
 export const caSecret = 'insitu-ca'
 /** Its type where somebody else keeps the CA: what cert-manager and `kubectl create secret tls` make. */

@@ -1,7 +1,7 @@
-import { configMaps, labels, ports, serviceAccounts } from '../../api/names.ts'
+import { configMaps, doctorVariables, labels, ports, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import { defaultBuildkitRoot, distributionPaths, type HostPaths, type ManifestOptions } from './options.ts'
-import { apiToken, configDigest, downwardEnv, identityToken, probes } from './pod.ts'
+import { apiToken, configDigest, downwardEnv, identityToken, probes, variables } from './pod.ts'
 
 /**
  * Kubernetes' own classes of priority may be closed to namespaces without a quota for them, as on GKE. This one has no
@@ -126,7 +126,7 @@ function agentPod(options: ManifestOptions): Record<string, unknown> {
         // The last log lines of a program that ended badly become visible in the pod's status.
         terminationMessagePolicy: 'FallbackToLogsOnError',
         args: ['agent', ...pathArguments(options.paths)],
-        env: [...downwardEnv(), ...Object.entries(options.agentEnv).map(([name, value]) => ({ name, value }))],
+        env: [...downwardEnv(), ...variables({ ...pathVariables(options.paths), ...options.agentEnv })],
         // Proxy variables with a password in them: kubectl create secret generic insitu-proxy --from-file=HTTPS_PROXY=…
         envFrom: [{ secretRef: { name: 'insitu-proxy', optional: true } }],
         ports: [
@@ -172,13 +172,31 @@ const runDirectory = {
 }
 
 /** The agent finds a distribution's usual places by itself; only others are said. */
-function pathArguments(paths: HostPaths): string[] {
+function ownPlaces(paths: HostPaths): { readonly containerdAddress?: string; readonly root?: string } {
   const known = Object.values(distributionPaths).some((usual) => usual.containerdState === paths.containerdState)
+  return {
+    ...(known ? {} : { containerdAddress: `${paths.containerdState}/containerd.sock` }),
+    ...(paths.buildkitRoot === defaultBuildkitRoot ? {} : { root: paths.buildkitRoot }),
+  }
+}
+
+/** `insitu uninstall` reads them as well. */
+function pathArguments(paths: HostPaths): string[] {
+  const { containerdAddress, root } = ownPlaces(paths)
   return [
-    ...(known ? [] : ['--containerd-address', `${paths.containerdState}/containerd.sock`]),
-    ...(paths.buildkitRoot === defaultBuildkitRoot ? [] : ['--root', paths.buildkitRoot]),
+    ...(containerdAddress === undefined ? [] : ['--containerd-address', containerdAddress]),
+    ...(root === undefined ? [] : ['--root', root]),
   ]
 }
+
+/** The same for `insitu doctor`, which does not see the agent's arguments. */
+const pathVariables = (paths: HostPaths): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(ownPlaces(paths)).map(([place, value]) => [
+      doctorVariables[place as keyof typeof doctorVariables],
+      value,
+    ]),
+  )
 
 interface HostVolume {
   readonly name: string

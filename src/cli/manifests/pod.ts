@@ -18,6 +18,10 @@ export const downwardEnv = (): readonly unknown[] =>
     valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath } },
   }))
 
+/** Environment variables as a container has them. */
+export const variables = (values: Readonly<Record<string, string>>): readonly unknown[] =>
+  Object.entries(values).map(([name, value]) => ({ name, value }))
+
 /** /livez ends a process that hangs; /readyz keeps traffic and roll-outs away while it says why it is not ready. */
 export const probes = (): Record<string, unknown> => ({
   startupProbe: probe('/livez', { periodSeconds: 1, failureThreshold: 60, ...hanging }),

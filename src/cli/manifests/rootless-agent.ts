@@ -1,7 +1,7 @@
-import { configMaps, labels, ports, rootlessAgent, serviceAccounts } from '../../api/names.ts'
+import { configMaps, doctorVariables, labels, ports, rootlessAgent, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
-import { apiToken, configDigest, downwardEnv, identityToken, probes } from './pod.ts'
+import { apiToken, configDigest, downwardEnv, identityToken, probes, variables } from './pod.ts'
 
 /** The user of insitu's image who owns a range of subordinate users, see the Dockerfile. */
 const user = 10_001
@@ -68,8 +68,7 @@ const rootlessPod = (options: ManifestOptions, mode: Readonly<Record<string, str
       args: ['agent', '--rootless'],
       env: [
         ...downwardEnv(),
-        { name: 'HOME', value: writable.tmp },
-        ...Object.entries(options.agentEnv).map(([name, value]) => ({ name, value })),
+        ...variables({ HOME: writable.tmp, [doctorVariables.rootless]: 'true', ...options.agentEnv }),
       ],
       envFrom: [{ secretRef: { name: 'insitu-proxy', optional: true } }],
       ports: [
