@@ -4,6 +4,7 @@ import { createActivity } from '../gateway/correlate/activity.ts'
 import { createFixedDirectory, type FixedNode } from '../gateway/directory/fixed.ts'
 import { createGateway, type Gateway } from '../gateway/gateway.ts'
 import { type Address, formatAddress, parseAddress } from '../gateway/listener/address.ts'
+import { collectorOf } from '../gateway/telemetry/collector.ts'
 import { createSpanExporter, type SpanExporter } from '../gateway/telemetry/spans.ts'
 import { createFixedPlacer } from '../gateway/placement/fixed.ts'
 import { parseToml } from '../kernel/config/toml.ts'
@@ -66,10 +67,10 @@ export async function runGateway(options: RunGatewayOptions): Promise<void> {
   }
 }
 
-/** Where the environment says that traces go, as OpenTelemetry's own libraries read it. */
+/** Traces go where the environment says, or nowhere. */
 function spansTo(logger: Logger): SpanExporter | undefined {
-  const endpoint = processEnv()['OTEL_EXPORTER_OTLP_ENDPOINT']
-  return endpoint ? createSpanExporter({ endpoint, logger }) : undefined
+  const collector = collectorOf(processEnv())
+  return collector && createSpanExporter({ collector, logger })
 }
 
 /**

@@ -1,4 +1,5 @@
-import type { Logger } from '../../kernel/log.ts'
+import type { Collector } from './collector.ts'
+import { type Logger, maskCredentials } from '../../kernel/log.ts'
 import { describeError } from '../../kernel/errors.ts'
 import { type OwnSpan, spansAsJson } from '../../buildkit/trace.ts'
 
@@ -8,10 +9,8 @@ export interface SpanExporter {
 }
 
 export interface SpanExporterOptions {
-  /** Base address of an OTLP/HTTP collector, e.g. http://collector:4318; as OTEL_EXPORTER_OTLP_ENDPOINT has it. */
-  readonly endpoint: string
+  readonly collector: Collector
   readonly logger: Logger
-  readonly fetch?: typeof fetch
 }
 
 /** Milliseconds for a collector to take spans. */
@@ -19,21 +18,32 @@ const patience = 5000
 /** Most requests under way: a collector that hangs must not fill our memory. */
 const most = 20
 
-export function createSpanExporter({ endpoint, logger, fetch = globalThis.fetch }: SpanExporterOptions): SpanExporter {
-  const url = `${endpoint.replace(/\/+$/, '')}/v1/traces`
+const fix =
+  'Let OTEL_EXPORTER_OTLP_ENDPOINT of the gateways name a port that takes OTLP over HTTP as JSON, usually 4318: 4317 is for gRPC. What a collector wants to see in headers is in OTEL_EXPORTER_OTLP_HEADERS.'
+
+export function createSpanExporter({ collector, logger }: SpanExporterOptions): SpanExporter {
+  const { url, headers } = collector
   let pending = 0
+  let failing = false
+  // One line tells of a collector that is away: every build would have another one.
+  const failed = (fields: Record<string, unknown>, message: string): void => {
+    if (failing) logger.debug(fields, message)
+    else logger.warn({ ...fields, collector: maskCredentials(url), fix }, message)
+    failing = true
+  }
   const send = async (spans: readonly OwnSpan[]): Promise<void> => {
     try {
       const response = await fetch(url, {
         method: 'POST',
-        headers: { 'content-type': 'application/json' },
+        headers: { ...headers, 'content-type': 'application/json' },
         body: JSON.stringify(spansAsJson(spans)),
         signal: AbortSignal.timeout(patience),
       })
       await response.arrayBuffer()
-      if (!response.ok) logger.debug({ status: response.status }, 'the collector refused spans')
+      if (response.ok) failing = false
+      else failed({ status: response.status }, 'the collector refused spans')
     } catch (error) {
-      logger.debug({ err: describeError(error) }, 'spans were not exported')
+      failed({ err: maskCredentials(describeError(error)) }, 'spans were not exported')
     } finally {
       pending--
     }
