@@ -87,3 +87,29 @@ test('a Job that is over is said to be over', async () => {
   })
   await expect(find('job/y', { nodes, objects })).rejects.toMatchObject({ code: 'WORKLOAD_UNKNOWN' })
 })
+
+test.each([
+  ['Deployment', ['deploy', 'deployment', 'deployments'], 'apps'],
+  ['StatefulSet', ['sts', 'statefulset', 'statefulsets'], 'apps'],
+  ['DaemonSet', ['ds', 'daemonset', 'daemonsets'], 'apps'],
+  ['ReplicaSet', ['rs', 'replicaset', 'replicasets'], 'apps'],
+  ['Job', ['job', 'jobs'], 'batch'],
+  ['CronJob', ['cj', 'cronjob', 'cronjobs'], 'batch'],
+])(
+  '%s is named as kubectl takes it: %j, each also with its group, and with version and group',
+  (kind, names, group) => {
+    const written = names.flatMap((name) => [name, `${name}.${group}`, `${name}.v1.${group}`, `${kind}.${group}`])
+    expect(written.map((text) => parseWorkload(`${text}/web`, 'default').kind)).toEqual(written.map(() => kind))
+  },
+)
+
+test.each(['po', 'pod', 'pods', 'Pod'])('a pod is %s', (text) => {
+  expect(parseWorkload(`team/${text}/web`, 'default')).toEqual({ kind: 'Pod', namespace: 'team', name: 'web' })
+})
+
+test.each(['deploy.batch', 'job.apps', 'cj.', '.apps', 'pods.apps', 'deploy.v2.apps', 'services'])(
+  '%s is no kind of a workload',
+  (text) => {
+    expect(() => parseWorkload(`${text}/web`, 'default')).toThrow(`"${text}/web" names no workload`)
+  },
+)

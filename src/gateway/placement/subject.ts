@@ -14,16 +14,25 @@ export interface WorkloadName {
   readonly name: string
 }
 
-/** Kind, resource and the names kubectl takes for it. */
+/** Kind, resource and the short names of it. */
 const kinds: readonly (readonly [string, Resource, readonly string[]])[] = [
-  ['Deployment', resources.deployments, ['deploy', 'deployment', 'deployments', 'deployment.apps', 'deployments.apps']],
-  ['StatefulSet', resources.statefulSets, ['sts', 'statefulset', 'statefulsets', 'statefulset.apps']],
-  ['DaemonSet', resources.daemonSets, ['ds', 'daemonset', 'daemonsets', 'daemonset.apps']],
-  ['ReplicaSet', resources.replicaSets, ['rs', 'replicaset', 'replicasets', 'replicaset.apps']],
-  ['Job', resources.jobs, ['job', 'jobs', 'job.batch']],
-  ['CronJob', resources.cronJobs, ['cj', 'cronjob', 'cronjobs', 'cronjob.batch']],
-  ['Pod', resources.pods, ['po', 'pod', 'pods']],
+  ['Deployment', resources.deployments, ['deploy']],
+  ['StatefulSet', resources.statefulSets, ['sts']],
+  ['DaemonSet', resources.daemonSets, ['ds']],
+  ['ReplicaSet', resources.replicaSets, ['rs']],
+  ['Job', resources.jobs, []],
+  ['CronJob', resources.cronJobs, ['cj']],
+  ['Pod', resources.pods, ['po']],
 ]
+
+/** The names kubectl takes for each kind: `deploy`, `deployments`, `deployments.apps`, `deployments.v1.apps`. */
+const kindByName: ReadonlyMap<string, string> = new Map(
+  kinds.flatMap(([kind, { plural, version, group }, short]) => {
+    const groups = group === '' ? [''] : ['', `.${group}`, `.${version}.${group}`]
+    const names = [kind.toLowerCase(), plural, ...short]
+    return names.flatMap((name) => groups.map((suffix) => [`${name}${suffix}`, kind] as const))
+  }),
+)
 
 /**
  * Reads `[NAMESPACE/]KIND/NAME`, KIND as kubectl takes it.
@@ -32,14 +41,14 @@ const kinds: readonly (readonly [string, Resource, readonly string[]])[] = [
 export function parseWorkload(text: string, defaultNamespace: string): WorkloadName {
   const parts = text.split('/')
   const [name = '', kindText = '', namespace = defaultNamespace] = parts.toReversed()
-  const kind = kinds.find(([, , aliases]) => aliases.includes(kindText.toLowerCase()))
+  const kind = kindByName.get(kindText.toLowerCase())
   if (parts.length < 2 || parts.length > 3 || !kind || name === '' || namespace === '') {
     throw new InsituError('WORKLOAD_NAME', `"${text}" names no workload`, {
       status: 'INVALID_ARGUMENT',
       fix: 'Write [NAMESPACE/]KIND/NAME with a KIND of deploy, sts, ds, rs, job, cronjob or pod, as in deploy/web.',
     })
   }
-  return { kind: kind[0], namespace, name }
+  return { kind, namespace, name }
 }
 
 /**
