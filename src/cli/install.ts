@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander'
 import { clusterOptions, print } from './cluster/connect.ts'
 import type { InstallFlags } from './cluster/flags.ts'
-import { distributions, modes } from './manifests/options.ts'
+import { distributions, logLevels, modes } from './manifests/options.ts'
 
 const repeatable = (flags: string, description: string): Option =>
   new Option(flags, description)
@@ -37,6 +37,9 @@ export const installCommand = (): Command =>
     .addOption(repeatable('--node-selector <key=value>', 'only nodes with this label build, repeatable'))
     .addOption(repeatable('--toleration <taint>', 'KEY[=VALUE][:EFFECT] that agents tolerate, repeatable, * for all'))
     .option('--agent-priority-class <name>', "of the agents' pods (default: system-node-critical)")
+    .addOption(
+      new Option('--log-level <level>', 'of gateways, agents and controllers').choices([...logLevels]).default('info'),
+    )
     .addOption(
       new Option(
         '--reuse-options',

@@ -1,4 +1,4 @@
-import type { Distribution, Mode } from '../manifests/options.ts'
+import type { Distribution, LogLevel, Mode } from '../manifests/options.ts'
 import type { ClusterOptions } from './connect.ts'
 
 /** The options of `insitu install` as commander hands them over. */
@@ -19,6 +19,7 @@ export interface InstallFlags extends ClusterOptions {
   readonly nodeSelector: readonly string[]
   readonly toleration: readonly string[]
   readonly agentPriorityClass?: string
+  readonly logLevel: LogLevel
   readonly reuseOptions?: true
   readonly resetOptions?: true
   readonly print?: true

@@ -31,6 +31,7 @@ describe('optionsFrom', () => {
     [['--image', `r.example:5000/x@sha256:${'0'.repeat(64)}`], { image: `r.example:5000/x@sha256:${'0'.repeat(64)}` }],
     [['--toleration', '*'], { tolerations: [{ operator: 'Exists' }] }],
     [['--agent-priority-class', 'high'], { agentPriorityClass: 'high' }],
+    [['--log-level', 'debug'], { logLevel: 'debug' }],
     [
       ['--containerd-root', '/a/b', '--containerd-state', '/c/d', '--buildkit-root', '/e/f'],
       { paths: { containerdRoot: '/a/b', containerdState: '/c/d', buildkitRoot: '/e/f' } },
@@ -62,6 +63,10 @@ describe('optionsFrom', () => {
     const refused = optionsFrom(flags(...args), 'kubeadm')
     await expect(refused).rejects.toThrow(message)
     await expect(refused).rejects.toBeInstanceOf(UsageError)
+  })
+
+  it('a level of the log that there is not is refused', () => {
+    expect(() => flags('--log-level', 'loud')).toThrow(/'loud' is invalid.*trace, debug, info, warn, error/)
   })
 
   it('does not repeat the password it refuses', async () => {

@@ -39,6 +39,7 @@ export async function optionsFrom(flags: InstallFlags, distribution: Distributio
     tolerations: flags.toleration.map(parseToleration),
     nodeSelector: parseLabels(flags.nodeSelector, '--node-selector'),
     agentPriorityClass,
+    logLevel: flags.logLevel,
     buildkitdToml: flags.buildkitdToml === undefined ? undefined : await readToml(flags.buildkitdToml),
     present: defaults.present,
   }

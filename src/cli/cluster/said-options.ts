@@ -20,6 +20,7 @@ export const shaping: readonly string[] = [
   '--node-selector',
   '--toleration',
   '--agent-priority-class',
+  '--log-level',
 ]
 
 /** The options of a parsed command line that shape an installation; defaults are not among them. */

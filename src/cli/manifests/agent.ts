@@ -1,7 +1,7 @@
 import { configMaps, doctorVariables, labels, ports, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import { defaultBuildkitRoot, distributionPaths, type HostPaths, type ManifestOptions } from './options.ts'
-import { apiToken, configDigest, downwardEnv, identityToken, probes, variables } from './pod.ts'
+import { apiToken, configDigest, downwardEnv, identityToken, logArguments, probes, variables } from './pod.ts'
 
 /**
  * Kubernetes' own classes of priority may be closed to namespaces without a quota for them, as on GKE. This one has no
@@ -125,7 +125,7 @@ function agentPod(options: ManifestOptions): Record<string, unknown> {
         imagePullPolicy: 'IfNotPresent',
         // The last log lines of a program that ended badly become visible in the pod's status.
         terminationMessagePolicy: 'FallbackToLogsOnError',
-        args: ['agent', ...pathArguments(options.paths)],
+        args: ['agent', ...pathArguments(options.paths), ...logArguments(options)],
         env: [...downwardEnv(), ...variables({ ...pathVariables(options.paths), ...options.agentEnv })],
         // Proxy variables with a password in them: kubectl create secret generic insitu-proxy --from-file=HTTPS_PROXY=…
         envFrom: [{ secretRef: { name: 'insitu-proxy', optional: true } }],

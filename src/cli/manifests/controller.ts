@@ -2,7 +2,7 @@ import { buildUidLabel } from '../../api/builds/work.ts'
 import { configMaps, group, ports, secretReader, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
-import { apiToken, downwardEnv, probes, spreadOverNodes, unprivileged } from './pod.ts'
+import { apiToken, downwardEnv, logArguments, probes, spreadOverNodes, unprivileged } from './pod.ts'
 
 const rbac = 'rbac.authorization.k8s.io'
 const admission = 'admissionregistration.k8s.io/v1'
@@ -44,7 +44,7 @@ function pod(options: ManifestOptions): Record<string, unknown> {
         image: options.image,
         imagePullPolicy: 'IfNotPresent',
         terminationMessagePolicy: 'FallbackToLogsOnError',
-        args: ['controller', '--namespace', options.namespace, '--image', options.image],
+        args: ['controller', '--namespace', options.namespace, '--image', options.image, ...logArguments(options)],
         env: downwardEnv(),
         ports: [{ name: 'metrics', containerPort: ports.metrics, protocol: 'TCP' }],
         ...probes(),

@@ -1,5 +1,5 @@
 import { configMaps, gatewaysService, ports, serviceAccounts, serviceName } from '../../api/names.ts'
-import { apiToken, configDigest, downwardEnv, probes, spreadOverNodes, unprivileged } from './pod.ts'
+import { apiToken, configDigest, downwardEnv, logArguments, probes, spreadOverNodes, unprivileged } from './pod.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
 
@@ -114,7 +114,14 @@ function gatewayPod(options: ManifestOptions): Record<string, unknown> {
         imagePullPolicy: 'IfNotPresent',
         // The last log lines of a program that ended badly become visible in the pod's status.
         terminationMessagePolicy: 'FallbackToLogsOnError',
-        args: ['gateway', '--listen', `tcp://:${ports.clients}`, '--probes', String(ports.metrics)],
+        args: [
+          'gateway',
+          '--listen',
+          `tcp://:${ports.clients}`,
+          '--probes',
+          String(ports.metrics),
+          ...logArguments(options),
+        ],
         env: downwardEnv(),
         ports: [
           { name: 'buildkit', containerPort: ports.clients, protocol: 'TCP' },

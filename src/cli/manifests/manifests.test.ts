@@ -97,6 +97,7 @@ describe('options', () => {
     tolerations: { tolerations: [{ operator: 'Exists' }] },
     nodeSelector: { nodeSelector: { 'example.com/builds': 'yes' } },
     agentPriorityClass: { agentPriorityClass: 'high' },
+    logLevel: { logLevel: 'debug' },
     buildkitdToml: { buildkitdToml: '[log]\nlevel = "debug"\n' },
     present: { present: { buildkitdToml: '[log]\nlevel = "debug"\n' } },
   }
@@ -129,6 +130,17 @@ describe('options', () => {
       '--root',
       '/x/buildkit',
     ])
+  })
+
+  it('gateways, agents of both modes and controllers log at the level that is said, and say none by default', () => {
+    const argsOf = (logLevel: ManifestOptions['logLevel']) =>
+      objects({ mode: 'mixed', logLevel })
+        .filter(({ kind }) => kind === 'Deployment' || kind === 'DaemonSet')
+        .map((object) => (object['spec'] as { template: { spec: PodSpec } }).template.spec.containers[0]?.args)
+    const plain = argsOf('info')
+    expect(plain).toHaveLength(4)
+    expect(plain.flat()).not.toContain('--log-level')
+    expect(argsOf('debug')).toEqual(plain.map((args) => [...(args ?? []), '--log-level', 'debug']))
   })
 
   it('another configuration makes other pods', () => {

@@ -25,6 +25,9 @@ export const modes = ['node', 'rootless', 'mixed'] as const
  */
 export type Mode = (typeof modes)[number]
 
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error'] as const
+export type LogLevel = (typeof logLevels)[number]
+
 /** Everything that an installation can be told. The defaults give install/buildkit.yaml. */
 export interface ManifestOptions {
   readonly namespace: string
@@ -41,6 +44,8 @@ export interface ManifestOptions {
   /** Nodes that get an agent; `kubernetes.io/os: linux` is always part of it. */
   readonly nodeSelector: Readonly<Record<string, string>>
   readonly agentPriorityClass: string
+  /** Of gateways, agents and controllers. */
+  readonly logLevel: LogLevel
   /** The user's buildkitd.toml; undefined leaves a ConfigMap that is there alone. */
   readonly buildkitdToml: string | undefined
   /** Texts of ConfigMaps that are there and stay: pods that read another one are old. */
@@ -77,6 +82,7 @@ export const defaultOptions = (): ManifestOptions => ({
   tolerations: [],
   nodeSelector: {},
   agentPriorityClass: 'system-node-critical',
+  logLevel: 'info',
   buildkitdToml: undefined,
   present: {},
 })

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { annotations, ports, tokenAudience } from '../../api/names.ts'
 import { type Component, podSelector } from './object.ts'
+import type { ManifestOptions } from './options.ts'
 
 const fields: Readonly<Record<string, string>> = {
   NODE_NAME: 'spec.nodeName',
@@ -21,6 +22,10 @@ export const downwardEnv = (): readonly unknown[] =>
 /** Environment variables as a container has them. */
 export const variables = (values: Readonly<Record<string, string>>): readonly unknown[] =>
   Object.entries(values).map(([name, value]) => ({ name, value }))
+
+/** `info` is what every role takes by itself. */
+export const logArguments = ({ logLevel }: ManifestOptions): readonly string[] =>
+  logLevel === 'info' ? [] : ['--log-level', logLevel]
 
 /** /livez ends a process that hangs; /readyz keeps traffic and roll-outs away while it says why it is not ready. */
 export const probes = (): Record<string, unknown> => ({

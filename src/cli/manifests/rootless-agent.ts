@@ -1,7 +1,7 @@
 import { configMaps, doctorVariables, labels, ports, rootlessAgent, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
-import { apiToken, configDigest, downwardEnv, identityToken, probes, variables } from './pod.ts'
+import { apiToken, configDigest, downwardEnv, identityToken, logArguments, probes, variables } from './pod.ts'
 
 /** The user of insitu's image who owns a range of subordinate users, see the Dockerfile. */
 const user = 10_001
@@ -65,7 +65,7 @@ const rootlessPod = (options: ManifestOptions, mode: Readonly<Record<string, str
       image: options.image,
       imagePullPolicy: 'IfNotPresent',
       terminationMessagePolicy: 'FallbackToLogsOnError',
-      args: ['agent', '--rootless'],
+      args: ['agent', '--rootless', ...logArguments(options)],
       env: [
         ...downwardEnv(),
         ...variables({ HOME: writable.tmp, [doctorVariables.rootless]: 'true', ...options.agentEnv }),
