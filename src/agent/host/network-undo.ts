@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs'
-import { readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { readFile, rm, stat } from 'node:fs/promises'
 import { describeError } from '../../kernel/errors.ts'
 import { writeFileAtomic } from '../../kernel/fs/atomic.ts'
 import type { Logger } from '../../kernel/log.ts'
 import { run } from '../../kernel/process/run.ts'
 import { chainsOf, type OwnNetwork, undoRules } from './cni-rules.ts'
+import { type Forwarding, readForwarding, stopForwarding } from './forwarding.ts'
 import { unclampSegments } from './segment-size.ts'
 import { isNoRoom } from './space.ts'
 
-const forwarding = '/proc/sys/net/ipv4/ip_forward'
 /** Where the plug-in host-local keeps the addresses of BuildKit's network, which is named `buildkit`. */
 const addresses = '/var/lib/cni/networks/buildkit'
 const tables = ['filter', 'nat'] as const
@@ -37,12 +37,11 @@ interface Here {
 }
 
 /** What was there before a daemon of ours. */
-interface Before extends Here {
+interface Before extends Here, Forwarding {
   /** What that daemon makes: an agent that finds the memory of a killed one may have to make another. */
   readonly own: OwnNetwork
   readonly bridge: boolean
   readonly addresses: boolean
-  readonly forwarding: boolean
   /** `iptables -S` by table. */
   readonly rules: Readonly<Record<string, string>>
 }
@@ -74,7 +73,7 @@ async function remember({ own, file, log }: NetworkOptions & { own: OwnNetwork }
     own,
     bridge: await hasDevice(own.bridge),
     addresses: existsSync(addresses),
-    forwarding: (await readFile(forwarding, 'utf8').catch(() => '')).trim() === '1',
+    ...(await readForwarding()),
     rules: Object.fromEntries(await Promise.all(tables.map(async (table) => [table, await rules(table)] as const))),
   }
   await writeFileAtomic(file, JSON.stringify(before), 0o600).catch((error: unknown) => {
@@ -100,7 +99,7 @@ async function putBack(was: Before, file: string, log: Logger): Promise<void> {
   }
   if (!was.addresses) await rm(addresses, { recursive: true, force: true })
   if (!was.forwarding && !(await othersForward())) {
-    await attempt('ip_forward', () => writeFile(forwarding, '0\n'))
+    await attempt('ip_forward', () => stopForwarding(was))
   }
   await rm(file, { force: true })
 }
