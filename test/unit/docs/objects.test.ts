@@ -1,13 +1,45 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { ports } from '../../../src/api/names.ts'
+import { manifests } from '../../../src/cli/manifests/manifests.ts'
+import { defaultOptions } from '../../../src/cli/manifests/options.ts'
 import { parseYaml } from '../../../src/kernel/k8s/yaml.ts'
 import { pages, repository } from './pages.ts'
+
+interface PodMonitor {
+  readonly metadata: { readonly namespace: string }
+  readonly spec: {
+    readonly selector: { readonly matchExpressions: [{ readonly key: string; readonly operator: string }] }
+    readonly podTargetLabels: readonly string[]
+    readonly podMetricsEndpoints: [{ readonly port: string }]
+  }
+}
+
+interface PodTemplate {
+  readonly metadata: { readonly labels: Readonly<Record<string, string>> }
+  readonly spec: { readonly containers: readonly { readonly ports: readonly unknown[] }[] }
+}
 
 const blocks = (page: string): unknown[] =>
   [...(pages.find(({ file }) => file === page)?.text ?? '').matchAll(/^```yaml\n([\s\S]*?)^```/gm)].flatMap(
     ([, text]) => parseYaml(text ?? ''),
   )
+
+test('the example of a PodMonitor finds every pod of insitu, and its port', () => {
+  const [monitor] = parseYaml(readFileSync(join(repository, 'config/examples/podmonitor.yaml'), 'utf8')) as [PodMonitor]
+  const [{ key, operator }] = monitor.spec.selector.matchExpressions
+  const [{ port }] = monitor.spec.podMetricsEndpoints
+  const pods = manifests({ ...defaultOptions(), mode: 'mixed' }).flatMap(({ object }) => {
+    const { template } = (object['spec'] ?? {}) as { template?: PodTemplate }
+    return template && object.metadata.namespace === monitor.metadata.namespace ? [template] : []
+  })
+  expect([operator, monitor.spec.podTargetLabels]).toEqual(['Exists', [key]])
+  expect(pods.map(({ metadata }) => metadata.labels[key])).toEqual(['gateway', 'agent', 'agent', 'controller'])
+  for (const { spec } of pods) {
+    expect(spec.containers[0]?.ports).toContainEqual({ name: port, containerPort: ports.metrics, protocol: 'TCP' })
+  }
+})
 
 test('the YAML about templates is a part of the example that the cluster tests apply', () => {
   const example = parseYaml(readFileSync(join(repository, 'config/examples/builds/template.yaml'), 'utf8'))
