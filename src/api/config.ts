@@ -1,4 +1,4 @@
-import { isCidr } from './cidr.ts'
+import { isCidr } from '../kernel/cidr.ts'
 import { defaultLimits, type LimitsConfig, readLimits } from './limits.ts'
 import { bool, count, duration, roleTable, section, texts, wrong } from './config-values.ts'
 

@@ -1,3 +1,4 @@
+import { proxyVariables } from '../buildkit/proxy.ts'
 import { createActivity } from '../gateway/correlate/activity.ts'
 import type { GatewayConfig } from '../api/config.ts'
 import { gatewayIdentity } from '../gateway/certificate/identity.ts'
@@ -132,7 +133,11 @@ export async function clusterParts(
   return {
     directory,
     activity,
-    proxies: { sources: (of) => proxyMaps.sources(of), exceptions: () => network.current() },
+    proxies: {
+      sources: (of) => proxyMaps.sources(of),
+      exceptions: () => network.current(),
+      own: proxyVariables(env),
+    },
     admission: policy.admission,
     turns: policy.turns,
     detail: () => policy.problem(),

@@ -55,6 +55,7 @@ beforeAll(async () => {
     proxies: {
       sources: (namespace) => (namespace === 'team' ? [{ name: 'the ConfigMap of team', variables: ofTeam }] : []),
       exceptions: () => [],
+      own: {},
     },
     daemons: {
       config: `[registry."registry.only.test:${registryPort}"]\nhttp = true\n`,

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { isIPv4 } from 'node:net'
 import { endianness, networkInterfaces } from 'node:os'
-import { overlaps } from '../../api/cidr.ts'
+import { overlaps } from '../../kernel/cidr.ts'
 import type { Finding } from '../../api/node-report.ts'
 
 /** An IPv4 address, or a range `A.B.C.D/N`, and the device that has it or leads there. */

@@ -1,4 +1,4 @@
-import { inCidr } from '../../api/cidr.ts'
+import { inCidr } from '../../kernel/cidr.ts'
 
 /** What tells the rules of RUN steps from those of other CNI networks on the same machine. */
 export interface OwnNetwork {

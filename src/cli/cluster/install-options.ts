@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { isCidr } from '../../api/cidr.ts'
+import { isCidr } from '../../kernel/cidr.ts'
 import { proxyUrlTrouble } from '../../buildkit/proxy-url.ts'
 import { UsageError } from '../../kernel/errors.ts'
 import type { InstallFlags } from './flags.ts'

@@ -1,5 +1,5 @@
 import { parseReference } from '../../buildkit/reference.ts'
-import { isCidr } from '../../api/cidr.ts'
+import { isCidr } from '../../kernel/cidr.ts'
 import { lineOf, parseToml } from '../../kernel/config/toml.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { checkNamePattern } from './names.ts'

@@ -9,10 +9,12 @@ export interface ProxySources {
   sources(namespace: string | undefined): readonly ProxySource[]
   /** Entries for NO_PROXY. */
   exceptions(): readonly string[]
+  /** Of the gateway's own environment: for what it asks registries itself. */
+  readonly own: ProxyVariables
 }
 
 /** Where there is no cluster. */
-export const noSources: ProxySources = { sources: () => [], exceptions: () => [] }
+export const noSources: ProxySources = { sources: () => [], exceptions: () => [], own: {} }
 
 /**
  * The variables for a build, all sources merged.

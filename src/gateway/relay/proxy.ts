@@ -24,6 +24,18 @@ export async function proxyOf(context: RelayContext, build: ProxyBuild): Promise
   return joinSources(node.name, variables, proxies.sources(callerNamespace(caller)), proxies.exceptions())
 }
 
+/**
+ * The variables with which the gateway itself asks registries for a build: as a daemon that pushes, the agent's and the
+ * install's. Those of the gateway's own environment win. Those of namespaces and clients are for steps.
+ * @throws InsituError PROXY_URL for one that is no address.
+ */
+export async function registryProxies(context: RelayContext, node: BuildNode): Promise<ProxyVariables> {
+  const { proxies } = context
+  const own = { name: "the gateway's variable", variables: proxies.own }
+  const sources = [...proxies.sources(undefined), own]
+  return joinSources(node.name, await variablesOf(context, node), sources, proxies.exceptions())
+}
+
 /** What a step of a build has in the end, the client's own included. */
 export async function effectiveProxyOf(context: RelayContext, build: ProxyBuild): Promise<ProxyVariables> {
   const options = Object.entries(build.proxy.own).map(([name, value]) => [`build-arg:${name}`, value])

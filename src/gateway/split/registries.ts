@@ -1,4 +1,5 @@
 import { parseReference } from '../../buildkit/reference.ts'
+import type { ProxyVariables } from '../../buildkit/proxy.ts'
 import { describeError, InsituError } from '../../kernel/errors.ts'
 import type { HttpAnswer } from '../../kernel/http/answer.ts'
 import { readChallenge } from '../../kernel/http/challenge.ts'
@@ -16,17 +17,21 @@ export interface PushOptions {
   readonly insecure: boolean
   /** Registries (host, or host:port) that speak plain HTTP. */
   readonly plainHttp: readonly string[]
+  /** Through which they are asked. */
+  readonly proxies: ProxyVariables
   /** Undefined: the build has no session, so there are no credentials. */
   readonly credentials: ClientCredentials | undefined
   readonly signal: AbortSignal
 }
+
+type SchemeOptions = Pick<PushOptions, 'insecure' | 'plainHttp' | 'proxies' | 'signal'>
 
 /** By registry (host, or host:port), as far as they were asked. */
 export type Schemes = ReadonlyMap<string, Promise<Scheme>>
 type Scheme = 'http' | 'https'
 
 /** Finds out how the registries of the names are spoken to: while the nodes build, nobody waits for it. */
-export function findSchemes(options: Pick<PushOptions, 'names' | 'insecure' | 'plainHttp' | 'signal'>): Schemes {
+export function findSchemes(options: SchemeOptions & Pick<PushOptions, 'names'>): Schemes {
   const hosts = new Set(options.names.map((name) => registryOf(name).host))
   const ask = (host: string): Promise<Scheme> => {
     const scheme = schemeOf(host, options)
@@ -71,6 +76,7 @@ export async function askFor(
       ...request,
       headers: { ...request.headers, ...(authorization === undefined ? {} : { authorization }) },
       insecure: options.insecure,
+      proxies: options.proxies,
       signal: options.signal,
     })
   }
@@ -99,19 +105,17 @@ export async function askFor(
     if (error instanceof InsituError) throw error
     throw new InsituError('PUSH', `the index of ${name} cannot be ${what}: ${describeError(error)}`, {
       status: 'UNAVAILABLE',
-      fix: 'the gateway must reach the registry; gateway.push.plainHttp lists registries without TLS',
+      fix: 'the gateway must reach the registry, if need be by the proxy of the install (docs/proxy.md); gateway.push.plainHttp lists registries without TLS',
     })
   }
 }
 
 /** As BuildKit: plain HTTP for this machine and for registries that are known to speak it. */
-async function schemeOf(
-  host: string,
-  { plainHttp, insecure, signal }: Pick<PushOptions, 'plainHttp' | 'insecure' | 'signal'>,
-): Promise<Scheme> {
+async function schemeOf(host: string, options: SchemeOptions): Promise<Scheme> {
+  const { plainHttp, insecure, proxies, signal } = options
   if (plainHttp.includes(host) || /^(localhost|127(\.\d+){3}|\[::1\])(:\d+)?$/.test(host)) return 'http'
   if (!insecure) return 'https'
-  const probe = { method: 'GET', headers: {}, insecure, signal } as const
+  const probe = { method: 'GET', headers: {}, insecure, proxies, signal } as const
   return askRegistry(new URL(`https://${host}/v2/`), probe).then(
     () => 'https',
     () => 'http',
@@ -123,7 +127,7 @@ async function authorize(
   host: string,
   path: string,
   { headers }: HttpAnswer,
-  { credentials, insecure, signal }: PushOptions,
+  { credentials, insecure, proxies, signal }: PushOptions,
 ): Promise<string | undefined> {
   const challenge = readChallenge(headers['www-authenticate'])
   if (!challenge || !credentials) return undefined
@@ -145,6 +149,7 @@ async function authorize(
     method: 'GET',
     headers: authorization === undefined ? {} : { authorization },
     insecure,
+    proxies,
     signal,
   })
   const found = readToken(answer.body)

@@ -1,6 +1,9 @@
 import { create, toBinary } from '@bufbuild/protobuf'
-import { expect, test } from 'vitest'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { expect, onTestFinished, test } from 'vitest'
 import { SolveRequestSchema, SolveResponseSchema } from '../../buildkit/gen/control_pb.ts'
+import type { ProxyVariables } from '../../buildkit/proxy.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import { frame } from '../../kernel/grpc/framing.ts'
 import { createLogger } from '../../kernel/log.ts'
@@ -14,6 +17,7 @@ import type { Build, Call, RelayContext } from '../relay/context.ts'
 import type { Upstream } from '../relay/upstream.ts'
 import { solveParts } from './solve-parts.ts'
 import { type BuildPart, noResults, type SplitBuild } from './split-build.ts'
+import { forwardProxy } from '../../../test/unit/forward-proxy.ts'
 import { looseStream } from '../../../test/unit/loose-stream.ts'
 
 const name = 'docker.io/library/app:1'
@@ -69,6 +73,7 @@ async function solved(
   answers: { readonly a: Answer; readonly b: Answer },
   delivery?: InsituError,
   second = 'linux/arm64',
+  pushed?: { readonly name: string; readonly install: ProxyVariables },
 ) {
   const retracted: [string, readonly string[]][] = []
   let turns = 0
@@ -76,9 +81,13 @@ async function solved(
   const activity = createActivity()
   const context = {
     activity,
-    config: { proxy: true, defaults: false, recordOwner: false },
+    config: { proxy: true, defaults: false, recordOwner: false, push: { plainHttp: [] } },
     logger: createLogger({ level: 'silent' }),
-    proxies: { sources: () => [], exceptions: () => [] },
+    proxies: {
+      sources: () => (pushed ? [{ name: 'ConfigMap system/insitu-proxy:', variables: pushed.install }] : []),
+      exceptions: () => [],
+      own: {},
+    },
     turns: { wait: () => Promise.resolve(((turns += 1), () => void (turns -= 1))), limit: () => undefined },
     images: {
       begin: () => ({ placed: () => undefined, ended: (why?: string) => void inProgress.push(why) }),
@@ -102,7 +111,9 @@ async function solved(
   const parts = [partOf('a', 'linux/amd64'), partOf('b', second)] as const
   const split: SplitBuild = {
     ...{ parts, platforms: ['linux/amd64', 'linux/arm64'], results: noResults(), session: undefined },
-    output: { kind: 'place', names: [name] },
+    output: pushed
+      ? { kind: 'push', names: [pushed.name], byDigest: false, insecure: true }
+      : { kind: 'place', names: [name] },
   }
   const begun = Promise.withResolvers<void>()
   const began = begun.promise.then(
@@ -196,4 +207,27 @@ test('a proxy that does not answer on the node of a part is named, and no other 
   const { told } = await solved({ a: 'made', b: 'made' })
   expect(told.match(/node b: the proxy http:\/\/\*\*\*@proxy.test cannot be reached/g)).toHaveLength(2)
   expect(told).not.toMatch(/node a: the proxy|other.test/)
+})
+
+test('the index is pushed through the proxy of the install, of which nothing but errors without password is said', async () => {
+  const server = createServer((request, response) => {
+    request.resume().on('end', () => response.writeHead(201).end())
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => void server.close())
+  const { port } = server.address() as AddressInfo
+  const proxy = await forwardProxy({ ports: { 'registry.test': port }, login: 'u:s3cret' })
+  const install = { HTTP_PROXY: proxy.url, HTTPS_PROXY: proxy.url }
+  const to = (variables: ProxyVariables) =>
+    solved({ a: 'made', b: 'made' }, undefined, undefined, { name: 'registry.test/a:1', install: variables })
+  const { end, told } = await to(install)
+  expect([end, proxy.requests.at(-1)]).toEqual([
+    { kind: 'status', code: 0, message: undefined },
+    'PUT http://registry.test/v2/a/manifests/1',
+  ])
+  const wrong = await to({ ...install, HTTP_PROXY: proxy.url.replace('s3cret', 'S3CRET') })
+  expect(wrong.end).toMatchObject({ code: 14, message: expect.stringContaining('answers 407') as string })
+  const broken = await to({ HTTP_PROXY: 'http://u:s3cret#' })
+  expect(broken.end).toMatchObject({ code: 3, message: expect.stringContaining('HTTP_PROXY is not a URL') as string })
+  expect(told + wrong.told + broken.told + JSON.stringify([wrong.end, broken.end])).not.toMatch(/s3cret/i)
 })

@@ -1,7 +1,7 @@
 import { checkForeignRef } from '../history/foreign-ref.ts'
 import { clone, fromBinary } from '@bufbuild/protobuf'
 import { type SolveRequest, SolveRequestSchema, SolveResponseSchema } from '../../buildkit/gen/control_pb.ts'
-import type { ProxyChoice } from '../../buildkit/proxy.ts'
+import type { ProxyChoice, ProxyVariables } from '../../buildkit/proxy.ts'
 import { encodeSolve, rewriteSolve } from '../../buildkit/solve.ts'
 import { describeError, grpcStatus } from '../../kernel/errors.ts'
 import { frame, unframe } from '../../kernel/grpc/framing.ts'
@@ -10,7 +10,7 @@ import type { BuildInProgress } from '../images/in-progress.ts'
 import { identityOf } from '../listener/caller.ts'
 import type { Build, Call, RelayContext } from '../relay/context.ts'
 import { answer } from '../relay/end-call.ts'
-import { proxyOf, sayProvenance, sayUnreachable } from '../relay/proxy.ts'
+import { proxyOf, registryProxies, sayProvenance, sayUnreachable } from '../relay/proxy.ts'
 import type { PumpEnd } from '../relay/pump.ts'
 import { reach } from '../relay/reach.ts'
 import { waitForTurn } from '../relay/wait-turn.ts'
@@ -72,11 +72,11 @@ export async function solveParts(context: RelayContext, client: Call, solve: Spl
     const nodes = split.parts.map(({ node }) => node).toSorted((a, b) => (a.name < b.name ? -1 : 1))
     for (const node of nodes) turns.push(await waitForTurn(context, call, { ...build, node }))
     inProgress?.placed(build.node.name)
-    const schemes = schemesOf(context, call, split)
+    const registries = await registriesOf(context, call, split)
     const responses = await solveAll(context, call, { ...solve, onBegun })
     over()
     if (build.fallback?.taken.aborted === true) return { kind: 'fallback', inProgress }
-    const index = await finish(context, call, solve, responses, schemes)
+    const index = await finish(call, solve, responses, registries)
     // From here on the names are those of a build that is there, whatever becomes of its deliveries.
     asked = undefined
     await imagesBuilt(context, call, solve, index, inProgress)
@@ -181,16 +181,27 @@ function partMessage(
   return rewriteSolve(own, { defaults: config.defaults, proxy, owner, part: part.platforms }) ?? encodeSolve(own)
 }
 
-const schemesOf = ({ config }: RelayContext, { signal }: Call, { output }: SplitBuild): Schemes | undefined =>
-  output.kind === 'push' ? findSchemes({ ...output, plainHttp: config.push.plainHttp, signal }) : undefined
+/** How the registries are reached that the index is for. */
+interface RegistryWays {
+  readonly plainHttp: readonly string[]
+  readonly proxies: ProxyVariables
+  readonly schemes?: Schemes
+}
+
+async function registriesOf(context: RelayContext, { signal }: Call, split: SplitBuild): Promise<RegistryWays> {
+  const { output, parts } = split
+  const { plainHttp } = context.config.push
+  if (output.kind !== 'push') return { plainHttp, proxies: {} }
+  const proxies = await registryProxies(context, parts[0].node)
+  return { plainHttp, proxies, schemes: findSchemes({ ...output, plainHttp, proxies, signal }) }
+}
 
 /** Makes the index of what the parts made, and pushes it. */
 async function finish(
-  context: RelayContext,
   call: Call,
   { build, split }: SplitSolve,
   responses: Responses,
-  schemes: Schemes | undefined,
+  { schemes, ...ways }: RegistryWays,
 ): Promise<ImageIndex | undefined> {
   const { output, parts, platforms, session } = split
   if (output.kind === 'none') return undefined
@@ -200,7 +211,7 @@ async function finish(
     const push = output.kind === 'push' ? output : undefined
     const optionsOf = async (to: typeof push & object): Promise<PushOptions> => ({
       ...to,
-      plainHttp: context.config.push.plainHttp,
+      ...ways,
       credentials: session && clientCredentials(await session.client(call.signal)),
       signal: call.signal,
     })

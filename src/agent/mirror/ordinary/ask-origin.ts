@@ -3,7 +3,7 @@ import { Agent as SecureAgent, request as secure } from 'node:https'
 import type { ProxyVariables } from '../../../buildkit/proxy.ts'
 import { type HttpAnswer, readAnswer } from '../../../kernel/http/answer.ts'
 import type { OriginHost } from './origin-hosts.ts'
-import { proxyFor } from './proxy-for.ts'
+import { proxyFor } from '../../../kernel/http/proxy-for.ts'
 
 export interface OriginRequest {
   readonly method: 'HEAD' | 'GET'

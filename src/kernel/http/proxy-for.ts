@@ -1,19 +1,21 @@
 import { isIP } from 'node:net'
-import { inCidr } from '../../../api/cidr.ts'
-import { mergeProxies, type ProxyVariables } from '../../../buildkit/proxy.ts'
+import { inCidr } from '../cidr.ts'
+import type { Env } from '../config/env.ts'
 
 /**
  * The proxy that a Go program such as containerd uses for a URL.
  * Source: golang.org/x/net/http/httpproxy, `Config.ProxyFunc`.
- * @param variables in either case, as its environment has them.
+ * @param variables in either case, as its environment has them; where both differ the lower one counts.
  */
-export function proxyFor({ protocol, hostname, port }: URL, variables: ProxyVariables): string | undefined {
-  const { HTTP_PROXY, HTTPS_PROXY, NO_PROXY = '' } = mergeProxies(variables)
-  const proxy = protocol === 'https:' ? HTTPS_PROXY : HTTP_PROXY
+export function proxyFor({ protocol, hostname, port }: URL, variables: Env): string | undefined {
+  const read = (name: string): string => (variables[name.toLowerCase()] ?? variables[name] ?? '').trim()
+  const proxy = read(protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY')
   const host = hostname.replace(/^\[|\]$/g, '').toLowerCase()
-  if (proxy === undefined || host === 'localhost' || isLoopback(host)) return undefined
+  if (proxy === '' || host === 'localhost' || isLoopback(host)) return undefined
   const at = port === '' ? (protocol === 'https:' ? '443' : '80') : port
-  const excepted = NO_PROXY.split(',').some((entry) => isExcepted(entry.trim().toLowerCase(), host, at))
+  const excepted = read('NO_PROXY')
+    .split(',')
+    .some((entry) => isExcepted(entry.trim().toLowerCase(), host, at))
   return excepted ? undefined : /^[a-z][a-z0-9+.-]*:\/\//i.test(proxy) ? proxy : `http://${proxy}`
 }
 

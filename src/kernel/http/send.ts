@@ -1,0 +1,52 @@
+import { Agent as PlainAgent, type IncomingMessage, request as plain } from 'node:http'
+import { Agent as SecureAgent, request as secure } from 'node:https'
+import type { Env } from '../config/env.ts'
+import { proxyFor } from './proxy-for.ts'
+
+export interface HttpRequest {
+  readonly method: 'PUT' | 'GET' | 'HEAD'
+  readonly headers: Readonly<Record<string, string>>
+  readonly body?: Uint8Array | undefined
+  /** The server's certificate is not looked at. */
+  readonly insecure?: boolean
+  /** HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in either case. */
+  readonly proxies: Env
+  readonly signal: AbortSignal
+  /** Milliseconds without a byte. Default a minute. */
+  readonly timeout?: number
+}
+
+/**
+ * One request, through the proxy that the variables name for its URL. Follows no redirect.
+ * @returns the answer, whose body is still to be read. Rejects with the network's error, or with the signal's reason.
+ */
+export function send(url: URL, request: HttpRequest): Promise<IncomingMessage> {
+  const { method, headers, body, insecure = false, proxies, signal, timeout = 60_000 } = request
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+  // A request that waits for a proxy's tunnel ends only with that.
+  const giveUp = (): void => reject(signal.reason as Error)
+  signal.addEventListener('abort', giveUp, { once: true })
+  try {
+    signal.throwIfAborted()
+    const common = { method, headers, signal, timeout, ...throughProxy(url, proxies) }
+    const outgoing =
+      url.protocol === 'https:' ? secure(url, { ...common, rejectUnauthorized: !insecure }) : plain(url, common)
+    outgoing.once('timeout', () => outgoing.destroy(new Error('no answer in time')))
+    outgoing.on('error', reject)
+    outgoing.once('response', resolve)
+    outgoing.end(body)
+  } catch (error) {
+    reject(error)
+  }
+  return promise.finally(() => signal.removeEventListener('abort', giveUp))
+}
+
+/** Node's own agents know no ranges in NO_PROXY, so that is decided here. They know no SOCKS, and then use no proxy. */
+function throughProxy(url: URL, proxies: Env): { readonly agent?: PlainAgent | SecureAgent } {
+  const proxy = proxyFor(url, proxies)
+  if (proxy === undefined) return {}
+  // Node would quote it, and with it a password.
+  if (!URL.canParse(proxy)) throw new Error('the address of the proxy is not a URL')
+  const proxyEnv = { HTTP_PROXY: proxy, HTTPS_PROXY: proxy }
+  return { agent: url.protocol === 'https:' ? new SecureAgent({ proxyEnv }) : new PlainAgent({ proxyEnv }) }
+}
