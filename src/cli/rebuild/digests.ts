@@ -1,6 +1,10 @@
 import { createHash } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
 import { parseReference } from '../../buildkit/reference.ts'
+import type { Env } from '../../kernel/config/env.ts'
+import { readAnswer } from '../../kernel/http/answer.ts'
 import { readChallenge } from '../../kernel/http/challenge.ts'
+import { type HttpRequest, send } from '../../kernel/http/send.ts'
 import { readToken } from '../../kernel/http/token.ts'
 import { describeError } from '../../kernel/errors.ts'
 import type { Credentials } from './credentials.ts'
@@ -10,6 +14,8 @@ export interface RegistryOptions {
   /** Registries (host or host:port) that are reached elsewhere than at https://HOST: by URL. */
   readonly registries: ReadonlyMap<string, string>
   readonly credentials: Credentials
+  /** HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in either case. */
+  readonly proxies: Env
   readonly signal: AbortSignal
   /** Milliseconds for one request. Default 20,000. */
   readonly timeout?: number
@@ -38,27 +44,25 @@ export async function currentDigest(name: string, options: RegistryOptions): Pro
   }
 }
 
-/** fetch says what happened in the cause. */
+/** An answer that is broken off has the reason in its cause. */
 const reasonOf = (error: unknown): string => {
-  const { name, cause } = error as { readonly name?: string; readonly cause?: unknown }
-  return name === 'TimeoutError' ? 'the registry does not answer' : describeError(cause ?? error)
+  const { cause = error } = error as { readonly cause?: unknown }
+  const late = cause instanceof Error && cause.name === 'TimeoutError'
+  return late ? 'the registry does not answer' : describeError(error)
 }
 
 async function ask(name: string, options: RegistryOptions): Promise<Current> {
   const { domain, path, tag } = parseReference(name)
   const base = options.registries.get(domain) ?? `https://${domain === 'docker.io' ? 'registry-1.docker.io' : domain}`
-  const url = `${base.replace(/\/$/, '')}/v2/${path}/manifests/${tag ?? 'latest'}`
-  const request = (method: 'HEAD' | 'GET', authorization: string | undefined): Promise<Response> =>
-    fetch(url, {
-      method,
-      headers: { accept, ...(authorization === undefined ? {} : { authorization }) },
-      signal: signalOf(options),
-    })
+  const url = new URL(`${base.replace(/\/$/, '')}/v2/${path}/manifests/${tag ?? 'latest'}`)
+  const request = (method: 'HEAD' | 'GET', authorization: string | undefined): Promise<IncomingMessage> =>
+    follow(url, requestOf(method, { accept }, authorization, options))
+  const look = async (): Promise<Looked> => looked(await request('HEAD', authorization))
   let authorization: string | undefined
-  let answer = await request('HEAD', authorization)
+  let answer = await look()
   if (answer.status === 401) {
-    authorization = await authorize(answer.headers.get('www-authenticate'), domain, path, options)
-    if (authorization !== undefined) answer = await request('HEAD', authorization)
+    authorization = await authorize(answer.headers['www-authenticate'], domain, path, options)
+    if (authorization !== undefined) answer = await look()
   }
   if (answer.status === 401 || answer.status === 403) {
     return {
@@ -66,33 +70,66 @@ async function ask(name: string, options: RegistryOptions): Promise<Current> {
     }
   }
   if (answer.status === 404) return { error: `${name} is not in its registry any more` }
-  if (!answer.ok) return { error: `what ${name} is now cannot be asked: HTTP ${answer.status}` }
-  const digest = answer.headers.get('docker-content-digest')
-  if (digest !== null) return { digest }
-  const body = Buffer.from(await (await request('GET', authorization)).arrayBuffer())
-  return { digest: `sha256:${createHash('sha256').update(body).digest('hex')}` }
+  if (answer.status < 200 || answer.status >= 300) {
+    return { error: `what ${name} is now cannot be asked: HTTP ${answer.status}` }
+  }
+  const digest = answer.headers['docker-content-digest']
+  if (typeof digest === 'string') return { digest }
+  const whole = await request('GET', authorization)
+  if (whole.statusCode !== 200) {
+    return { error: `what ${name} is now cannot be asked: HTTP ${looked(whole).status}` }
+  }
+  const hash = createHash('sha256')
+  for await (const chunk of whole) hash.update(chunk as Buffer)
+  return { digest: `sha256:${hash.digest('hex')}` }
 }
 
-const signalOf = ({ signal, timeout = 20_000 }: RegistryOptions): AbortSignal =>
-  AbortSignal.any([signal, AbortSignal.timeout(timeout)])
+const requestOf = (
+  method: 'HEAD' | 'GET',
+  headers: Readonly<Record<string, string>>,
+  authorization: string | undefined,
+  { proxies, signal, timeout = 20_000 }: RegistryOptions,
+): HttpRequest => ({
+  ...{ method, proxies, timeout },
+  headers: { ...headers, ...(authorization === undefined ? {} : { authorization }) },
+  signal: AbortSignal.any([signal, AbortSignal.timeout(timeout)]),
+})
+
+interface Looked extends Pick<IncomingMessage, 'headers'> {
+  readonly status: number
+}
+
+/** An answer of which nothing more is read. */
+function looked(answer: IncomingMessage): Looked {
+  answer.resume()
+  return { status: answer.statusCode ?? 0, headers: answer.headers }
+}
+
+/** Follows redirects, such as those of mirrors, and leaves out the credentials, which are for the registry itself. */
+async function follow(url: URL, request: HttpRequest, most = 5): Promise<IncomingMessage> {
+  const answer = await send(url, request)
+  const { location } = answer.headers
+  if (!/^30[12378]$/.test(String(answer.statusCode)) || location === undefined || most === 0) return answer
+  answer.resume()
+  const next = new URL(location, url)
+  const { authorization, ...headers } = request.headers
+  const own = next.origin === url.origin && authorization !== undefined
+  return follow(next, { ...request, headers: own ? { ...headers, authorization } : headers }, most - 1)
+}
 
 async function authorize(
-  header: string | null,
+  header: string | undefined,
   domain: string,
   path: string,
   options: RegistryOptions,
 ): Promise<string | undefined> {
-  const challenge = readChallenge(header ?? undefined)
+  const challenge = readChallenge(header)
   const basic = options.credentials.basic(domain)
   if (challenge?.scheme !== 'bearer') return challenge && basic
   const url = new URL(challenge.realm)
   if (challenge.service !== '') url.searchParams.set('service', challenge.service)
   url.searchParams.set('scope', challenge.scope ?? `repository:${path}:pull`)
-  const answer = await fetch(url, {
-    headers: basic === undefined ? {} : { authorization: basic },
-    signal: signalOf(options),
-  })
-  if (!answer.ok) return undefined
-  const found = readToken(await answer.text())
+  const { status, body } = await readAnswer(await follow(url, requestOf('GET', {}, basic, options)))
+  const found = status >= 200 && status < 300 ? readToken(body) : undefined
   return found && `Bearer ${found.token}`
 }

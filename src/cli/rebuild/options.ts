@@ -1,3 +1,5 @@
+import { checkProxy } from '../../buildkit/proxy-url.ts'
+import { mergeProxies, type ProxyVariables, proxyVariables } from '../../buildkit/proxy.ts'
 import { processEnv } from '../../kernel/config/env.ts'
 import { UsageError } from '../../kernel/errors.ts'
 import { createKubernetesClient } from '../../kernel/k8s/client.ts'
@@ -20,11 +22,23 @@ export async function rebuildOptions(
   const registries = new Map(flags.registry.map(readRegistry))
   const [parallel, keep] = [wholeNumber('--parallel', flags.parallel, 1), wholeNumber('--keep', flags.keep, 1)]
   const credentials = await readCredentials(processEnv())
+  const proxies = registryProxies()
   const { kubeconfig, context } = flags
   const client = await createKubernetesClient({ kubeconfig, context, userAgent: 'insitu-cli' })
   return {
     options: {
-      ...{ client, base, to: flags.to, registries, credentials, parallel, keep, say, selector: flags.selector },
+      ...{
+        client,
+        base,
+        to: flags.to,
+        registries,
+        credentials,
+        proxies,
+        parallel,
+        keep,
+        say,
+        selector: flags.selector,
+      },
       namespace: flags.allNamespaces ? undefined : (flags.namespace ?? client.namespace),
       dryRun: flags.dryRun === true,
       failFast: flags.failFast === true,
@@ -33,6 +47,14 @@ export async function rebuildOptions(
     },
     close: () => client.close(),
   }
+}
+
+/** @throws InsituError PROXY_URL */
+function registryProxies(): ProxyVariables {
+  const { HTTP_PROXY = '', HTTPS_PROXY = '', NO_PROXY = '' } = mergeProxies(proxyVariables(processEnv()))
+  const proxies = { HTTP_PROXY, HTTPS_PROXY, NO_PROXY }
+  checkProxy(proxies, 'the environment variable')
+  return proxies
 }
 
 function readRegistry(text: string): readonly [string, string] {

@@ -153,6 +153,7 @@ async function report(base: string | undefined, more: Partial<RebuildOptions> = 
       ...{ to: undefined, dryRun: false, parallel: 2, failFast: false, keep: 2, say: () => undefined },
       origins: () => Promise.resolve([]),
       registries: new Map([[registry.address, `http://${registry.address}`]]),
+      proxies: {},
       credentials: credentialsIn([]),
       signal: new AbortController().signal,
       ...more,
