@@ -117,6 +117,6 @@ export function unreachable(attempt: Attempt, cause: unknown): KubernetesError {
     status: 'UNAVAILABLE',
     fix: tls
       ? 'The server certificate does not fit the CA of the kubeconfig: get a fresh kubeconfig.'
-      : 'Check that the cluster runs and that its address can be reached from here.',
+      : 'Check that the cluster runs and that its address can be reached from here. Behind a proxy: proxy-url of the kubeconfig, or HTTPS_PROXY.',
   })
 }

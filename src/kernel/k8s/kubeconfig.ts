@@ -1,6 +1,8 @@
 import type { RequestOptions } from 'node:https'
 import { KubeConfig } from '@kubernetes/client-node'
+import { type Env, processEnv } from '../config/env.ts'
 import { InsituError } from '../errors.ts'
+import { proxyFor } from '../http/proxy-for.ts'
 import type { Endpoint, EndpointOptions } from './endpoint.ts'
 import { type ExecConfig, execPlugin } from './exec-plugin.ts'
 import { raceAbort } from './race-abort.ts'
@@ -10,11 +12,12 @@ const usualLimit = 300_000
 
 /**
  * The API server of a kubeconfig, with every way to authenticate that the library knows (certificates, tokens, OIDC), exec
- * plug-ins and its `proxy-url`.
- * @throws InsituError KUBECONFIG_BROKEN
+ * plug-ins and its `proxy-url`; without one the proxy is that of the environment.
+ * @throws InsituError KUBECONFIG_BROKEN, PROXY_URL
  */
 export function kubeconfigEndpoint(files: readonly string[], options: EndpointOptions): Endpoint {
   const config = loadKubeConfig(files, options.context)
+  takeProxy(config, options.env ?? processEnv())
   const cluster = config.getCurrentCluster()
   const context = config.getContextObject(config.getCurrentContext())
   if (!cluster || !context) {
@@ -50,6 +53,24 @@ export function kubeconfigEndpoint(files: readonly string[], options: EndpointOp
     // Calls at the same time wait for one login.
     credentials: () => (pending ??= load().finally(() => (pending = undefined))),
   }
+}
+
+/**
+ * As kubectl: HTTPS_PROXY, HTTP_PROXY and NO_PROXY hold for a cluster without `proxy-url`. The API server of the own pod is not
+ * asked for here: agents have these variables for builds.
+ */
+function takeProxy(config: KubeConfig, env: Env): void {
+  const cluster = config.getCurrentCluster()
+  if (!cluster || cluster.proxyUrl || !URL.canParse(cluster.server)) return
+  const proxyUrl = proxyFor(new URL(cluster.server), env)
+  if (proxyUrl === undefined) return
+  if (!/^(https?|socks(4a?|5h?)?):/i.test(proxyUrl) || !URL.canParse(proxyUrl)) {
+    throw new InsituError('PROXY_URL', `the proxy for ${cluster.server} in the environment is not a URL of one`, {
+      status: 'FAILED_PRECONDITION',
+      fix: 'Write http://HOST:PORT into HTTPS_PROXY, special characters of a password as %XX, or the server into NO_PROXY.',
+    })
+  }
+  config.clusters = config.clusters.map((one) => (one === cluster ? { ...one, proxyUrl } : one))
 }
 
 /**

@@ -71,7 +71,7 @@ export function createTransport(endpoint: Endpoint, userAgent: string): Transpor
             }),
       },
     }
-    return new Promise((resolve, reject) => {
+    const answer = new Promise<IncomingMessage>((resolve, reject) => {
       const request = (secure ? httpsRequest : httpRequest)(options)
       // Kernel probes find a dead peer within half a minute, also below long silent watches.
       request.on('socket', (socket) => socket.setKeepAlive(true, 15_000))
@@ -79,6 +79,8 @@ export function createTransport(endpoint: Endpoint, userAgent: string): Transpor
       request.on('error', reject)
       request.end(body)
     })
+    // A request that waits for a proxy's tunnel ends only with that.
+    return raceAbort(answer, signal)
   }
 
   async function guarded<T>(call: HttpCall, work: (started: Started) => Promise<T>): Promise<T> {
