@@ -108,7 +108,11 @@ async function withLongStep(): Promise<Output & { readonly other: number }> {
     onProcess: (one) => Promise.resolve(void seen.add(one)),
   })
   // It began before this watch did.
-  await until('the step to be seen', () => seen.has(pid)).finally(stop)
+  try {
+    await until('the step to be seen', () => seen.has(pid))
+  } finally {
+    await stop()
+  }
   const joined = ['tasks', 'exec', '--exec-id', 'joined', id, '/bin/busybox', 'sh', '-c']
   await node.ctr([...joined, `${untilFirst}; echo > /go`])
   const result = await building

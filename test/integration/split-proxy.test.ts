@@ -38,8 +38,8 @@ beforeAll(async () => {
   ;[red, blue] = await Promise.all([start('linux/amd64'), start('linux/arm64')])
   gateway = await startGateway({
     nodes: {
-      red: { socket: red!.socket, native: ['linux/amd64'], proxy: variables },
-      blue: { socket: blue!.socket, native: ['linux/arm64'], proxy: variables },
+      red: { socket: red.socket, native: ['linux/amd64'], proxy: variables },
+      blue: { socket: blue.socket, native: ['linux/arm64'], proxy: variables },
     },
     config: { statusVertex: true, defaults: true },
     patience: 30_000,

@@ -33,7 +33,7 @@ export async function kubeletSettings(proc = '/proc'): Promise<KubeletSettings |
   const file = flag(args, 'config')
   const folder = flag(args, 'config-dir')
   const files = [file, ...(folder === undefined ? [] : await dropIns(root, folder))]
-  const texts = await Promise.all(files.map((path) => (path === undefined ? undefined : readForeign(root, path))))
+  const texts = await Promise.all(files.map(async (path) => (path === undefined ? undefined : readForeign(root, path))))
   return { files: await parseAll(texts.map((text) => text ?? '')), args }
 }
 

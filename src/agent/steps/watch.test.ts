@@ -58,7 +58,7 @@ test('steps that began before the watch are told, and nothing else', async () =>
     ['runs', { pid: 103, status: running }],
   ])
   const told = watch(await fakeGrpc((method, request) => answerOf(tasks, method, request)))
-  await expect.poll(() => [...told].toSorted()).toEqual([102, 103])
+  await expect.poll(() => [...told].toSorted((a, b) => a - b)).toEqual([102, 103])
 })
 
 test('steps that begin while containerd is away are told as soon as it sends events again', async () => {
