@@ -1,25 +1,15 @@
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { stat } from 'node:fs/promises'
+import { beforeEach, expect, it } from 'vitest'
 import { createKubernetesClient } from '../../kernel/k8s/client.ts'
 import { reachGateway } from './gateway-address.ts'
 import type { ConnectFlags } from './options.ts'
+import { farCluster } from '../../../test/unit/kubeconfig.ts'
 
 let directory: string
 let kubeconfig: string
 beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'insitu-gateway-'))
-  kubeconfig = join(directory, 'config.json')
-  const config = {
-    'current-context': 'far',
-    clusters: [{ name: 'far', cluster: { server: 'https://far.example:6443' } }],
-    contexts: [{ name: 'far', context: { cluster: 'far', user: 'far' } }],
-    users: [{ name: 'far', user: { token: 'x' } }],
-  }
-  await writeFile(kubeconfig, JSON.stringify(config))
+  ;({ directory, kubeconfig } = await farCluster())
 })
-afterEach(() => rm(directory, { recursive: true }))
 
 /** Where the gateway is for a pod: its service, or nothing for a forwarding. @param more variables of the pod. */
 async function addressOf(flags: Partial<ConnectFlags>, more: Readonly<Record<string, string>> = {}) {

@@ -1,24 +1,15 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { beforeEach, expect, it } from 'vitest'
 import { UsageError } from '../../kernel/errors.ts'
 import { runConnect } from './run.ts'
+import { farCluster } from '../../../test/unit/kubeconfig.ts'
 
 let directory: string
 let kubeconfig: string
 beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'insitu-connect-'))
-  kubeconfig = join(directory, 'config.json')
-  const config = {
-    'current-context': 'far',
-    clusters: [{ name: 'far', cluster: { server: 'https://far.example:6443' } }],
-    contexts: [{ name: 'far', context: { cluster: 'far', user: 'far' } }],
-    users: [{ name: 'far', user: { token: 'x' } }],
-  }
-  await writeFile(kubeconfig, JSON.stringify(config))
+  ;({ directory, kubeconfig } = await farCluster())
 })
-afterEach(() => rm(directory, { recursive: true }))
 
 it.each([
   ['tokenFile', 'missing', /--token-file .*missing is not there/],

@@ -1,20 +1,9 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { rebuildOptions } from './options.ts'
+import { farCluster } from '../../../test/unit/kubeconfig.ts'
 
 async function proxiesWith(env: Readonly<Record<string, string>>): Promise<unknown> {
-  const directory = await mkdtemp(join(tmpdir(), 'insitu-rebuild-options-'))
-  onTestFinished(() => rm(directory, { recursive: true }))
-  const kubeconfig = join(directory, 'config')
-  const config = {
-    'current-context': 'c',
-    clusters: [{ name: 'c', cluster: { server: 'https://c.test:6443' } }],
-    contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
-    users: [{ name: 'u', user: { token: 't' } }],
-  }
-  await writeFile(kubeconfig, JSON.stringify(config))
+  const { directory, kubeconfig } = await farCluster()
   for (const [name, value] of Object.entries({ DOCKER_CONFIG: directory, ...env })) vi.stubEnv(name, value)
   onTestFinished(() => void vi.unstubAllEnvs())
   const flags = { kubeconfig, registry: [], parallel: '8', keep: '2', changed: true }
