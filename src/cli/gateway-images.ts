@@ -67,6 +67,9 @@ const inventoriesWithin = 30_000
 /** … and in which it takes no clients and answers no mirror before it does: it would say that nobody has an image. */
 const unreadyWithin = 10_000
 
+/** Milliseconds for which a pull is held because the only node that had the image is between two agents. */
+const awaitedFor = 20_000
+
 /** What a gateway knows and does about built images: the index, lookups, delivery. */
 export function imageParts(options: ImagePartsOptions): ImageParts {
   const { client, namespace, tls, config, agents, view, running, logger } = options
@@ -77,6 +80,9 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
     const agent = agents().get(node)
     return agent && address(agent)
   }
+  /** A node that is there is between two agents and had the name. */
+  const isAwaited = (name: string, most?: number): boolean =>
+    inventories.awaited(name, most).some((node) => view().nodes.get(node)?.ready === true)
   const drains = (node: string): boolean => agents().get(node)?.draining ?? false
   const platform = (node: string): string | undefined => view().nodes.get(node)?.platform
   const index = createImageIndex()
@@ -104,7 +110,7 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
       unmirrored: () => unmirroredPulls(view(), agents()),
       refusal: (...of) => policy().refusesName(...of),
       // A node that never answers is not waited for.
-      awaited: (name) => inventories.awaited(name).some((node) => view().nodes.get(node)?.ready === true),
+      awaited: (name) => isAwaited(name),
       unsure: () => !orders.synced || (inventories.pending > 0 && Date.now() - started < inventoriesWithin),
     })
   const lookups = createLookups({
@@ -115,6 +121,8 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
     ...{ peer, drains, platform, load: running },
     assigned: (...of) => assignments.source(...of),
     crowded: (node, name) => othersWait(view(), node, name),
+    // It may be in a registry, too: nobody waits long for an agent that does not come.
+    awaited: (name) => isAwaited(name, awaitedFor),
   })
   const inventories = followInventories({
     index,

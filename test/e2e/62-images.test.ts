@@ -175,3 +175,24 @@ describe('a node that was switched off and on again', () => {
     expect(findings.filter((code) => /MIRROR|PART|IMAGE|BINFMT|EMULATOR/.test(code))).toEqual([])
   })
 })
+
+it('is waited for by a pull on another node while the agent of its only node is replaced', async () => {
+  const name = `${repository}/between:v1`
+  await build(name, 'node1')
+  const agent = (await insitu.agents()).get('node1')?.name ?? ''
+  await insitu.kubectl(['-n', 'buildkit-system', 'delete', 'pod', agent, '--timeout=120s'])
+  const pod = await startPod(name, 'IfNotPresent')
+  expect(await says(pod)).toBe(name)
+  const reasons = 'jsonpath={range .items[*]}{.reason}: {.message}{"\\n"}{end}'
+  const events = await insitu.kubectl([
+    'get',
+    'events',
+    '--field-selector',
+    `involvedObject.name=${pod}`,
+    '-o',
+    reasons,
+  ])
+  expect(events).toContain('Pulled: Successfully pulled')
+  expect(events).not.toMatch(/^(Failed|BackOff):/m)
+  await ready(insitu)
+})

@@ -137,6 +137,7 @@ test('what a node had is awaited until its next agent has said what is there, fo
   inventories.agent('n1', undefined)
   time = 119_000
   expect(inventories.awaited(name)).toEqual(['n1'])
+  expect(inventories.awaited(name, 20_000)).toEqual([])
   time = 121_000
   expect(inventories.awaited(name)).toEqual([])
 })

@@ -31,9 +31,10 @@ export interface Inventories {
   readonly unread: number
   /**
    * Nodes that had the name when their agent went, and of which no inventory was read since: between two pods of an agent
-   * nobody says what is on its node. For two minutes.
+   * nobody says what is on its node.
+   * @param most milliseconds since then, two minutes at most.
    */
-  awaited(name: string): readonly string[]
+  awaited(name: string, most?: number): readonly string[]
   stop(): void
 }
 
@@ -60,7 +61,7 @@ export function followInventories(options: InventoriesOptions): Inventories {
   const { now = Date.now } = options
   const followed = new Map<string, Followed>()
   const queue = new Set<string>()
-  const left = new Map<string, { readonly names: ReadonlySet<string>; readonly until: number }>()
+  const left = new Map<string, { readonly names: ReadonlySet<string>; readonly since: number }>()
   let running = 0
   let stopped = false
 
@@ -110,9 +111,9 @@ export function followInventories(options: InventoriesOptions): Inventories {
 
   /** Keeps aside what a node has. One whose agent goes again before it was read had what it had before. */
   const leave = (node: string): void => {
-    for (const [other, { until }] of left) if (until <= now()) left.delete(other)
+    for (const [other, { since }] of left) if (since + between <= now()) left.delete(other)
     const names = new Set(index.of(node).map(({ name }) => name))
-    if (names.size > 0) left.set(node, { names, until: now() + between })
+    if (names.size > 0) left.set(node, { names, since: now() })
   }
 
   return {
@@ -142,8 +143,8 @@ export function followInventories(options: InventoriesOptions): Inventories {
     get unread() {
       return [...followed.values()].filter(({ tried }) => !tried).length
     },
-    awaited: (name) =>
-      [...left].flatMap(([node, { names, until }]) => (until > now() && names.has(name) ? [node] : [])),
+    awaited: (name, most = between) =>
+      [...left].flatMap(([node, { names, since }]) => (names.has(name) && now() < since + most ? [node] : [])),
     stop() {
       stopped = true
       for (const { timer } of followed.values()) clearTimeout(timer)

@@ -20,6 +20,27 @@ test('a name that nobody has is none at once, however long the caller would wait
   expect(await lookups.lookup({ name }, 'n9', 60_000, never)).toEqual({ state: 'none' })
 })
 
+test('a name whose only node is between two agents is waited for, until the next one says what it has', async () => {
+  let awaited = true
+  const index = createImageIndex()
+  const peer = (node: string): Peer => ({ node, host: node, port: 1 })
+  const options = { index, inProgress: createInProgress(), peer, load: () => 0, awaited: () => awaited }
+  const lookups = createLookups(options)
+  expect(await lookups.lookup({ name }, 'n9', 0, never)).toEqual({ state: 'building', node: undefined })
+  expect(await lookups.lookup({ name }, 'n9', 20, never)).toEqual({ state: 'building', node: undefined })
+  const held = lookups.lookup({ name }, 'n9', 60_000, never)
+  await expect.poll(() => lookups.held).toBe(1)
+  index.add('n1', image)
+  expect(await held).toMatchObject({ state: 'here', peers: [{ node: 'n1' }] })
+  expect(lookups.held).toBe(0)
+
+  index.forget('n1')
+  const inVain = lookups.lookup({ name }, 'n9', 60_000, never)
+  await expect.poll(() => lookups.held).toBe(1)
+  awaited = false
+  expect(await inVain).toEqual({ state: 'none' })
+})
+
 test('peers are those that have the newest and can be reached, the least busy first, the caller not among them', async () => {
   const { index, lookups } = parts((node) => (node === 'n1' ? 2 : 1))
   for (const node of ['n1', 'n2', 'n9', 'lost']) index.add(node, image)

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { BuiltImage, Lookup, Peer } from '../../api/images.ts'
 import { chooseByPlatform, type PlatformOf } from './by-platform.ts'
 import type { ImageIndex } from './index.ts'
@@ -31,6 +32,8 @@ export interface LookupOptions {
   readonly crowded?: (node: string, name: string) => boolean
   /** Names that Builds wait for a pull of. */
   readonly pulls?: Pick<Pulls, 'answer' | 'demand'> | undefined
+  /** Whether a node that is there had a name a moment ago, and its next agent has not said yet what it has. */
+  readonly awaited?: (name: string) => boolean
   /** Two callers get different first choices among equals. 0 ≤ x < 1. */
   readonly random?: () => number
 }
@@ -54,6 +57,8 @@ export interface Lookups {
 
 /** Milliseconds between two looks at who else waits on a node. */
 const crowdInterval = 500
+/** … and whether the next agent of a node has said what is there. */
+const awaitedInterval = 100
 /** So many are enough to go on when some die. */
 const mostPeers = 8
 /** Of the nodes that have an image everybody has, so many are looked at. */
@@ -100,6 +105,25 @@ export function createLookups(options: LookupOptions): Lookups {
     return said?.state === 'onPull' && isCrowded() ? { ...said, crowded: true } : said
   }
 
+  const isAwaited = (name: string): boolean => index.newest(name) === undefined && options.awaited?.(name) === true
+  /** Waits while somebody may have it of whom nobody knows. @returns false when that goes on, or it is being built. */
+  const isKnown = async (
+    name: string,
+    wait: number,
+    signal: AbortSignal,
+    isCrowded: () => boolean,
+  ): Promise<boolean> => {
+    const waits = (): boolean => !inProgress.of(name) && isAwaited(name)
+    const end = performance.now() + wait
+    held += 1
+    try {
+      while (waits() && performance.now() < end && !signal.aborted && !isCrowded()) await sleep(awaitedInterval)
+    } finally {
+      held -= 1
+    }
+    return !inProgress.of(name) && !waits()
+  }
+
   return {
     async lookup(wanted, asking, wait, signal, { demand = false, serial = false } = {}) {
       if ('digest' in wanted) {
@@ -116,10 +140,10 @@ export function createLookups(options: LookupOptions): Lookups {
       if (!inProgress.of(name)) {
         const said = await pulled(name, asking, demand ? wait : 0, signal, isCrowded)
         if (said) return said
-        if (!inProgress.of(name)) return here(index.newest(name), asking)
+        if (await isKnown(name, wait, signal, isCrowded)) return here(index.newest(name), asking)
       }
       const failure = wait > 0 ? await ended(name, wait, signal, isCrowded) : undefined
-      const building = inProgress.of(name)
+      const building = inProgress.of(name) ?? (isAwaited(name) ? { node: undefined } : undefined)
       if (building) return { state: 'building', node: building.node, ...(isCrowded() ? { crowded: true } : {}) }
       const found = index.newest(name)
       if (!found && failure !== undefined) return { state: 'failed', reason: failure }
