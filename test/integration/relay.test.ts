@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
-import { stat, writeFile } from 'node:fs/promises'
+import { stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Buildkitd, startBuildkitd } from './fixtures/buildkitd.ts'
@@ -43,6 +43,22 @@ test('a build with a secret, exported to a directory, through tcp and through a 
     expect(readFileSync(join(out, 'word'), 'utf8')).toBe('swordfish')
     expect(readFileSync(join(out, 'data'), 'utf8')).toBe('from the context')
   }
+})
+
+test('what a daemon has kept of one caller’s context gets into no build of another', async () => {
+  // To a daemon these look the same, and that of a client which names no shared key has one place for all.
+  const of = async (address: string, data: string): Promise<string> => {
+    const context = await work.context('COPY data /data\n', { data })
+    for (const file of ['data', 'Dockerfile', '.']) await utimes(join(context, file), 1e9, 1e9)
+    const out = await work.directory()
+    const result = await buildctl(address, context, [`--output=type=local,dest=${out}`]).ended
+    expect(result, result.output).toMatchObject({ exitCode: 0 })
+    return readFileSync(join(out, 'data'), 'utf8')
+  }
+  expect(await of(gateway.address, 'evil')).toBe('evil')
+  expect(await of(unix, 'good')).toBe('good')
+  // It is by this that a context which has not changed is not sent again.
+  expect(await of(gateway.address, 'EVIL')).toBe('evil')
 })
 
 test('an ssh agent of the client is reachable in RUN', async () => {

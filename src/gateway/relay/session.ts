@@ -12,6 +12,7 @@ import { soleHeader } from './headers.ts'
 import { claimSession } from './owner.ts'
 import { reach } from './reach.ts'
 import { pump } from './pump.ts'
+import { withOwnSharedKey } from './shared-key.ts'
 import { answerAfter } from './tuning.ts'
 
 /** Most bytes of a session that are kept while its node is not decided: a client says hello and then waits. */
@@ -29,7 +30,7 @@ export async function relaySession(context: RelayContext, call: Call): Promise<v
   }
   const owned = claimSession(context, call, id)
   try {
-    await serve(context, call, id)
+    await serve(context, { ...call, raw: withOwnSharedKey(call.raw, call.caller) }, id)
   } finally {
     owned.release()
   }

@@ -29,7 +29,7 @@ test('a valid file, an allowed request, a refused one with the rule that decided
   const as = ['--as', 'spiffe://insitu.build/ns/a/sa/ci']
   const allowed = await check(policy, ...as, '--name', 'reg.example.com/a/x:v1', '-o', 'json')
   expect(allowed.exitCode).toBe(0)
-  expect(JSON.parse(allowed.output)).toEqual({ allowed: true, tenant: 'a' })
+  expect(JSON.parse(allowed.output)).toEqual({ allowed: true, tenant: 'a', warnings: [] })
   const refused = await check(policy, ...as, '--request', 'request.json')
   expect(refused.exitCode).toBe(1)
   expect(refused.output).toContain('refused: the name reg.example.com/b/x:latest is not allowed')
