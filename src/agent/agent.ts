@@ -4,7 +4,7 @@ import type { NodeReport } from '../api/node-report.ts'
 import { describeError } from '../kernel/errors.ts'
 import { daemonEnvironment } from './buildkitd/environment.ts'
 import { createLastEnd } from './buildkitd/last-end.ts'
-import { farewell, isAlone, prelude, type Prepared } from './buildkitd/life.ts'
+import { farewell, isAlone, mayCleanUp, prelude, type Prepared } from './buildkitd/life.ts'
 import { supervise } from './buildkitd/supervise.ts'
 import { type Front, startFront } from './front/front.ts'
 import type { Handler } from './front/handlers.ts'
@@ -99,7 +99,7 @@ export function createAgent(options: AgentOptions): Agent {
     return taken
   }
 
-  const alone = (): boolean => isAlone({ locked: lock !== undefined, daemonPid, findings: state.current().findings })
+  const now = () => ({ locked: lock !== undefined, daemonPid, findings: state.current().findings })
 
   const startParts = (plan: Plan): Promise<void> =>
     parts.start({
@@ -108,7 +108,7 @@ export function createAgent(options: AgentOptions): Agent {
       tmpdir: plan.rendered.tmpdir,
       socket: place.socket,
       daemonPid: () => daemonPid,
-      alone,
+      alone: () => isAlone(now()),
       changed: () => state.refresh(),
     })
 
@@ -154,7 +154,7 @@ export function createAgent(options: AgentOptions): Agent {
       for (const step of [
         () => front?.close(),
         () => parts.stop(),
-        ...(last ? farewell(last, options, alone) : []),
+        ...(last ? farewell(last, options, () => mayCleanUp(now())) : []),
         () => network?.undo(),
         () => lock?.release(),
         () => reporter.close(),

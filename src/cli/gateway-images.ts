@@ -80,9 +80,9 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
     const agent = agents().get(node)
     return agent && address(agent)
   }
-  /** A node that is there is between two agents and had the name. */
-  const isAwaited = (name: string, most?: number): boolean =>
-    inventories.awaited(name, most).some((node) => view().nodes.get(node)?.ready === true)
+  /** Nodes that are there, are between two agents and had the name. */
+  const awaited = (name: string, most?: number): string[] =>
+    inventories.awaited(name, most).filter((node) => view().nodes.get(node)?.ready === true)
   const drains = (node: string): boolean => agents().get(node)?.draining ?? false
   const platform = (node: string): string | undefined => view().nodes.get(node)?.platform
   const index = createImageIndex()
@@ -110,7 +110,7 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
       unmirrored: () => unmirroredPulls(view(), agents()),
       refusal: (...of) => policy().refusesName(...of),
       // A node that never answers is not waited for.
-      awaited: (name) => isAwaited(name),
+      awaited: (name) => awaited(name).length > 0,
       unsure: () => !orders.synced || (inventories.pending > 0 && Date.now() - started < inventoriesWithin),
     })
   const lookups = createLookups({
@@ -122,7 +122,7 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
     assigned: (...of) => assignments.source(...of),
     crowded: (node, name) => othersWait(view(), node, name),
     // It may be in a registry, too: nobody waits long for an agent that does not come.
-    awaited: (name) => isAwaited(name, awaitedFor),
+    awaited: (name) => awaited(name, awaitedFor),
   })
   const inventories = followInventories({
     index,

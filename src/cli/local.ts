@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { parseRoot } from './cluster/parse.ts'
 import { logLevel } from './log-level.ts'
@@ -17,7 +18,7 @@ export const localCommand = (): Command =>
     .option(
       '--root <directory>',
       'where the build cache and, if one is started, containerd keep their data',
-      parseRoot,
+      (text) => parseRoot(text === '' ? text : resolve(text)),
       '/var/lib/insitu',
     )
     .option('--own-containerd', 'start a containerd below --root even if this machine has one')

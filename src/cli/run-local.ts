@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readFile, rmdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { type Agent, createAgent } from '../agent/agent.ts'
 import { proxyVariables } from '../buildkit/proxy.ts'
 import { type OwnContainerd, startOwnContainerd } from '../agent/local/containerd.ts'
@@ -45,7 +45,7 @@ export async function runLocal(options: LocalOptions): Promise<void> {
       fix: 'run it with sudo',
     })
   }
-  const root = resolve(options.root)
+  const { root } = options
   const log = createLogger({ level: options.logLevel, bindings: { role: 'local' } })
   const env = processEnv()
   const signal = terminationSignal()

@@ -99,19 +99,29 @@ it('insitu policy check says what no build asks for, and does not refuse it', as
 })
 
 /** Only reads: what these commands do is not for a test. */
-const reads = { local: localCommand, agent: agentCommand, 'clean-node': cleanNodeCommand }
+const reads = { agent: agentCommand, 'clean-node': cleanNodeCommand }
 
-it.each(['local', 'agent', 'clean-node'] as const)(
-  'insitu %s --root is an absolute path, and not all of them',
-  (name) => {
-    const read = (root: string) => reads[name]().exitOverride().parseOptions(['--root', root])
-    for (const root of ['relative', '/', '//', '', '/var/../lib', './x']) expect(() => read(root)).toThrow(UsageError)
-    for (const root of ['relative', '/']) expect(() => read(root)).toThrow(`--root "${root}" is not`)
-    const command = reads[name]().exitOverride()
-    command.parseOptions(['--root', '/data/'])
-    expect(command.opts()).toMatchObject({ root: '/data' })
-  },
-)
+it('insitu local --root may be given from the working directory', () => {
+  for (const [said, root] of [
+    ['./x', join(process.cwd(), 'x')],
+    ['/data/', '/data'],
+  ] as const) {
+    const command = localCommand().exitOverride()
+    command.parseOptions(['--root', said])
+    expect(command.opts()).toMatchObject({ root })
+  }
+  for (const root of ['/', ''])
+    expect(() => localCommand().exitOverride().parseOptions(['--root', root])).toThrow(UsageError)
+})
+
+it.each(['agent', 'clean-node'] as const)('insitu %s --root is an absolute path, and not all of them', (name) => {
+  const read = (root: string) => reads[name]().exitOverride().parseOptions(['--root', root])
+  for (const root of ['relative', '/', '//', '', '/var/../lib', './x']) expect(() => read(root)).toThrow(UsageError)
+  for (const root of ['relative', '/']) expect(() => read(root)).toThrow(`--root "${root}" is not`)
+  const command = reads[name]().exitOverride()
+  command.parseOptions(['--root', '/data/'])
+  expect(command.opts()).toMatchObject({ root: '/data' })
+})
 
 it.each([localCommand, agentCommand, gatewayCommand, controllerCommand])(
   '--log-level is one that there is: %o',

@@ -7,7 +7,7 @@ import type { Finding } from '../../api/node-report.ts'
 import { fieldOf } from '../../kernel/grpc/wire.ts'
 import { createLogger } from '../../kernel/log.ts'
 import type { Plan } from '../plan.ts'
-import { farewell, isAlone } from './life.ts'
+import { farewell, isAlone, mayCleanUp } from './life.ts'
 
 const fatal = (code: string): Finding => ({ code, severity: 'fatal', message: code })
 const warning: Finding = { code: 'DISK_LOW', severity: 'warning', message: '' }
@@ -24,6 +24,17 @@ test.each<[string, boolean, Partial<Parameters<typeof isAlone>[0]>]>([
   ['could not look for others', false, { findings: [fatal('CONTAINERD_SILENT')] }],
 ])('an agent that %s is alone: %s', (_, alone, more) => {
   expect(isAlone({ locked: true, daemonPid: undefined, findings: [], ...more })).toBe(alone)
+})
+
+test.each<[string, boolean, Partial<Parameters<typeof mayCleanUp>[0]>]>([
+  ['holds the lock and runs no daemon', true, {}],
+  ['has a wrong configuration by now', true, { findings: [fatal('CONFIG_TYPE')] }],
+  ['lost the lock', false, { locked: false }],
+  ['runs a daemon', false, { daemonPid: 7 }],
+  ['has seen another buildkitd on its root', false, { findings: [warning, fatal('ROOT_IN_USE')] }],
+  ['could not look for others', false, { findings: [fatal('CONTAINERD_SILENT')] }],
+])('an agent that %s puts away what its daemon left: %s', (_, may, more) => {
+  expect(mayCleanUp({ locked: true, daemonPid: undefined, findings: [], ...more })).toBe(may)
 })
 
 /** A containerd with one RUN step below the root. @returns its socket, and what was asked of it that changes something. */

@@ -223,22 +223,28 @@ export const isAlone = (now: {
   now.daemonPid === undefined &&
   fatal(now.findings).every((finding) => isAboutSpace(finding) || finding.code === 'START_FAILED')
 
+/** What is said where somebody else uses the root or the namespace, or where nobody could look. */
+const othersMayBeThere: ReadonlySet<string> = new Set([
+  ...['LOCKED', 'LOCK_FAILED', 'ROOT_IN_USE', 'ROOT_FOREIGN', 'NAMESPACE_IN_USE'],
+  ...['CONTAINERD_SILENT', 'CONTAINERD_MISSING'],
+])
+
+/** Whether what our last daemon left is still nobody else's: what is wrong with a node may well be our configuration. */
+export const mayCleanUp = (now: Parameters<typeof isAlone>[0]): boolean =>
+  now.locked && now.daemonPid === undefined && fatal(now.findings).every(({ code }) => !othersMayBeThere.has(code))
+
 /**
  * What puts away the rest of the last daemon, each step on its own: one that fails keeps no other from being done.
- * @param alone asked before what is the daemon's is touched: since it ended somebody else may have begun to use it.
+ * @param may asked before what is the daemon's is touched: since it ended somebody else may have begun to use it.
  */
-export const farewell = (
-  plan: Plan,
-  agent: AgentOptions,
-  alone: () => boolean,
-): readonly (() => Promise<unknown>)[] => [
+export const farewell = (plan: Plan, agent: AgentOptions, may: () => boolean): readonly (() => Promise<unknown>)[] => [
   ...(plan.rootless
     ? [() => tidy({ ...plan, tmpdir: plan.rendered.tmpdir, log: agent.log })]
     : [
         () => endOrphans(orphansOf(plan, agent)),
         () => sweep({ ...plan, tmpdir: plan.rendered.tmpdir, log: agent.log, final: true }),
       ]
-  ).map((step) => (): Promise<unknown> => (alone() ? step() : Promise.resolve())),
+  ).map((step) => (): Promise<unknown> => (may() ? step() : Promise.resolve())),
   () => rm(plan.configFile, { force: true }),
   () => rmdir(plan.rendered.tmpdir).catch(() => undefined),
   () => rmdir(paths(agent).run).catch(() => undefined),

@@ -18,9 +18,9 @@ const atOnce = 20
  * Ends the pods of all roles and waits until they are gone. A node that is down keeps its pods until it is back: nobody
  * waits for these.
  *
- * The pods go first and their workloads at once after them, so that nobody makes others: a kubelet that has begun to end a
- * pod with its own grace period, which is as long as the longest build, takes no shorter one any more (SyncTerminatingPod
- * in the kubelet of Kubernetes 1.35), and the garbage collector would end them with that.
+ * The pods go first, and their workloads at once after them: a kubelet that has begun to end a pod with its own grace
+ * period, which is as long as the longest build, takes no shorter one any more (SyncTerminatingPod in the kubelet of
+ * Kubernetes 1.35), and the garbage collector would end them with that. What a workload makes in between has no builds.
  * @throws InsituError PODS_STAY
  */
 export async function stop(

@@ -32,8 +32,8 @@ export interface LookupOptions {
   readonly crowded?: (node: string, name: string) => boolean
   /** Names that Builds wait for a pull of. */
   readonly pulls?: Pick<Pulls, 'answer' | 'demand'> | undefined
-  /** Whether a node that is there had a name a moment ago, and its next agent has not said yet what it has. */
-  readonly awaited?: (name: string) => boolean
+  /** Nodes that are there and had a name a moment ago, whose next agent has not said yet what it has. */
+  readonly awaited?: (name: string) => readonly string[]
   /** Two callers get different first choices among equals. 0 ≤ x < 1. */
   readonly random?: () => number
 }
@@ -105,16 +105,21 @@ export function createLookups(options: LookupOptions): Lookups {
     return said?.state === 'onPull' && isCrowded() ? { ...said, crowded: true } : said
   }
 
-  const isAwaited = (name: string): boolean => index.newest(name) === undefined && options.awaited?.(name) === true
+  /** The asking node itself knows what it has. */
+  const isAwaited = (name: string, asking: string): boolean => {
+    if (index.newest(name) !== undefined) return false
+    const nodes = options.awaited?.(name) ?? []
+    return nodes.length > 0 && !nodes.includes(asking)
+  }
   /** Waits while somebody may have it of whom nobody knows. @returns false when that goes on, or it is being built. */
   const isKnown = async (
     name: string,
-    wait: number,
+    asking: string,
+    end: number,
     signal: AbortSignal,
     isCrowded: () => boolean,
   ): Promise<boolean> => {
-    const waits = (): boolean => !inProgress.of(name) && isAwaited(name)
-    const end = performance.now() + wait
+    const waits = (): boolean => !inProgress.of(name) && isAwaited(name, asking)
     held += 1
     try {
       while (waits() && performance.now() < end && !signal.aborted && !isCrowded()) await sleep(awaitedInterval)
@@ -136,14 +141,16 @@ export function createLookups(options: LookupOptions): Lookups {
       }
       const { name, finished = false } = wanted
       if (finished) return here(index.newest(name), asking)
+      const end = performance.now() + wait
       const isCrowded = (): boolean => serial && options.crowded?.(asking, name) === true
       if (!inProgress.of(name)) {
         const said = await pulled(name, asking, demand ? wait : 0, signal, isCrowded)
         if (said) return said
-        if (await isKnown(name, wait, signal, isCrowded)) return here(index.newest(name), asking)
+        if (await isKnown(name, asking, end, signal, isCrowded)) return here(index.newest(name), asking)
       }
-      const failure = wait > 0 ? await ended(name, wait, signal, isCrowded) : undefined
-      const building = inProgress.of(name) ?? (isAwaited(name) ? { node: undefined } : undefined)
+      const left = end - performance.now()
+      const failure = wait > 0 && inProgress.of(name) ? await ended(name, left, signal, isCrowded) : undefined
+      const building = inProgress.of(name) ?? (isAwaited(name, asking) ? { node: undefined } : undefined)
       if (building) return { state: 'building', node: building.node, ...(isCrowded() ? { crowded: true } : {}) }
       const found = index.newest(name)
       if (!found && failure !== undefined) return { state: 'failed', reason: failure }

@@ -7,6 +7,7 @@ import { describeError } from '../../kernel/errors.ts'
 import type { BuildNode } from '../directory/directory.ts'
 import { callerNamespace } from '../listener/caller.ts'
 import { joinSources } from '../proxy/sources.ts'
+import { isRootless } from './choose.ts'
 import type { Build, RelayContext } from './context.ts'
 
 type ProxyBuild = Pick<Build, 'node' | 'proxy' | 'placement' | 'caller'>
@@ -32,7 +33,8 @@ export async function proxyOf(context: RelayContext, build: ProxyBuild): Promise
 export async function registryProxies(context: RelayContext, node: BuildNode): Promise<ProxyVariables> {
   const { proxies } = context
   const own = { name: "the gateway's variable", variables: proxies.own }
-  const sources = [...proxies.sources(undefined), own]
+  // The daemon of a rootless node has its agent's environment alone.
+  const sources = [...(isRootless(node) ? [] : proxies.sources(undefined)), own]
   return joinSources(node.name, await variablesOf(context, node), sources, proxies.exceptions())
 }
 

@@ -4,8 +4,7 @@ import { header } from './headers.ts'
 import { withOwnSharedKey } from './shared-key.ts'
 
 const key = 'x-docker-expose-session-sharedkey'
-const account = (serviceAccount: string): Caller =>
-  ({ kind: 'service-account', namespace: 'team', serviceAccount }) as Caller
+const account = (serviceAccount: string): Caller => ({ kind: 'service-account', namespace: 'team', serviceAccount })
 const keyOf = (caller: Caller, ...fields: string[]): string | undefined =>
   header(withOwnSharedKey([':path', '/x', ...fields], caller), key)
 
