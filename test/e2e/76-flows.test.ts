@@ -78,7 +78,7 @@ describe('the lab deployment: a Service on 1234, a ConfigMap, a Secret and a pod
   it('has what the lab has: the Service on its port, variables and credentials in the pod', async () => {
     expect(await kubectl('get', 'svc', 'buildkitd', '-o', 'jsonpath={.spec.ports[0].port}')).toBe('1234')
     expect(await inPod('printenv | grep RE')).toContain(`REGISTRY=${pushRegistry}`)
-    expect(await inPod('cat /root/.docker/config.json')).toContain(registry.address)
+    expect(await inPod('cat /registry/config.json')).toContain(registry.address)
   })
 
   it('builds and pushes each version with the same command, and pods run them', async () => {
