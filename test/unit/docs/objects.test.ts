@@ -4,8 +4,10 @@ import { expect, test } from 'vitest'
 import { ports } from '../../../src/api/names.ts'
 import { manifests } from '../../../src/cli/manifests/manifests.ts'
 import { defaultOptions } from '../../../src/cli/manifests/options.ts'
+import { freshnessMetrics } from '../../../src/gateway/placement/metrics.ts'
+import type { Outcome } from '../../../src/gateway/telemetry/build-record.ts'
 import { parseYaml } from '../../../src/kernel/k8s/yaml.ts'
-import { pages, repository } from './pages.ts'
+import { files, pages, repository } from './pages.ts'
 
 interface PodMonitor {
   readonly metadata: { readonly namespace: string }
@@ -14,6 +16,10 @@ interface PodMonitor {
     readonly podTargetLabels: readonly string[]
     readonly podMetricsEndpoints: [{ readonly port: string }]
   }
+}
+
+interface PrometheusRule {
+  readonly spec: { readonly groups: readonly [{ readonly rules: readonly { alert: string; expr: string }[] }] }
 }
 
 interface PodTemplate {
@@ -39,6 +45,29 @@ test('the example of a PodMonitor finds every pod of insitu, and its port', () =
   for (const { spec } of pods) {
     expect(spec.containers[0]?.ports).toContainEqual({ name: port, containerPort: ports.metrics, protocol: 'TCP' })
   }
+})
+
+test('the alerts of the example ask for metrics, labels and objects that there are', () => {
+  const file = join(repository, 'config/examples/prometheusrule.yaml')
+  const [{ spec }] = parseYaml(readFileSync(file, 'utf8')) as [PrometheusRule]
+  const { rules } = spec.groups[0]
+  const source = files
+    .filter((name) => /^src\/.*(?<!\.test)\.ts$/.test(name))
+    .map((name) => readFileSync(join(repository, name), 'utf8'))
+    .join('\n')
+  const said = rules.flatMap(({ expr }) => expr.match(/\binsitu_[a-z_]+/g) ?? [])
+  expect(new Set(said).size).toBe(4)
+  expect(said.filter((name) => !source.includes(name))).toEqual([])
+  expect(freshnessMetrics([{ resource: 'pods', age: 1, reconnects: 0, relists: 0 }])).toContain(
+    'insitu_view_age_seconds{resource="pods"}',
+  )
+  const lost: Outcome['outcome'] = 'lost'
+  expect(rules.map(({ expr }) => expr).join('\n')).toContain(`insitu_builds_total{outcome="${lost}"}`)
+  const [, pattern = ''] = /daemonset=~"([^"]+)"/.exec(rules.map(({ expr }) => expr).join('\n')) ?? []
+  const agents = manifests({ ...defaultOptions(), mode: 'mixed' }).flatMap(({ object: { kind, metadata } }) =>
+    kind === 'DaemonSet' ? [metadata.name] : [],
+  )
+  expect(agents.filter((name) => new RegExp(`^(?:${pattern})$`).test(name))).toHaveLength(2)
 })
 
 test('the YAML about templates is a part of the example that the cluster tests apply', () => {
