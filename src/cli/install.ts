@@ -1,12 +1,20 @@
 import { Command, Option } from 'commander'
 import { clusterOptions, print } from './cluster/connect.ts'
 import type { InstallFlags } from './cluster/flags.ts'
+import type { Manifest } from './manifests/object.ts'
 import { distributions, logLevels, modes } from './manifests/options.ts'
 
 const repeatable = (flags: string, description: string): Option =>
   new Option(flags, description)
     .argParser((value: string, before: readonly string[]) => [...before, value])
     .default([], 'none')
+
+async function manifestsToPrint(flags: InstallFlags): Promise<readonly Manifest[]> {
+  if (flags.printKinds) return (await import('./manifests/build-objects.ts')).kinds()
+  const { optionsToPrint } = await import('./cluster/install-options.ts')
+  const { manifests } = await import('./manifests/manifests.ts')
+  return manifests(await optionsToPrint(flags))
+}
 
 export const installCommand = (): Command =>
   clusterOptions(new Command('install'))
@@ -47,7 +55,7 @@ export const installCommand = (): Command =>
       ).conflicts(['resetOptions', 'print', 'printKinds']),
     )
     .option('--reset-options', 'drop them instead')
-    .option('--print', 'print the YAML and change nothing')
+    .option('--print', 'print the YAML (--output json: a List) and change nothing')
     .addOption(
       new Option('--print-kinds', 'print only the CustomResourceDefinitions of Builds, and change nothing').conflicts(
         'print',
@@ -56,17 +64,9 @@ export const installCommand = (): Command =>
     .option('--no-wait', 'do not wait until it is ready')
     .option('--timeout <duration>', 'how long to wait', '5m')
     .action(async (flags: InstallFlags, command: Command) => {
-      if (flags.printKinds) {
-        const { kinds } = await import('./manifests/build-objects.ts')
-        const { render } = await import('./manifests/render.ts')
-        print(render(kinds()))
-        return
-      }
-      if (flags.print) {
-        const { optionsToPrint } = await import('./cluster/install-options.ts')
-        const { manifests } = await import('./manifests/manifests.ts')
-        const { render } = await import('./manifests/render.ts')
-        print(render(manifests(await optionsToPrint(flags))))
+      if (flags.printKinds || flags.print) {
+        const { render, renderJson } = await import('./manifests/render.ts')
+        print((flags.output === 'json' ? renderJson : render)(await manifestsToPrint(flags)))
         return
       }
       const { install } = await import('./cluster/install.ts')

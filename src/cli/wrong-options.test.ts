@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { UsageError } from '../kernel/errors.ts'
+import { parseYaml } from '../kernel/k8s/yaml.ts'
 import { agentCommand } from './agent.ts'
 import { cleanNodeCommand } from './clean-node.ts'
 import { createProgram, runCli } from './cli.ts'
@@ -97,6 +98,15 @@ it('insitu policy check says what no build asks for, and does not refuse it', as
   }
   expect(JSON.parse((await ending('policy check default -o json')).prints)).toMatchObject({ warnings: [] })
 })
+
+it.each(['--print', '--print-kinds'])(
+  'insitu install %s -o json prints the objects of the YAML as a List',
+  async (what) => {
+    const [yaml, json] = [await ending(`install ${what}`), await ending(`install ${what} -o json`)]
+    expect(json.code).toBe(0)
+    expect(JSON.parse(json.prints)).toEqual({ apiVersion: 'v1', kind: 'List', items: parseYaml(yaml.prints) })
+  },
+)
 
 /** Only reads: what these commands do is not for a test. */
 const reads = { agent: agentCommand, 'clean-node': cleanNodeCommand }

@@ -11,3 +11,7 @@ export const render = (manifests: readonly Manifest[]): string =>
   manifests
     .map(({ comment, object }) => `---\n${comment === '' ? '' : comment.replace(/^/gm, '# ') + '\n'}${toYaml(object)}`)
     .join('')
+
+/** The same objects for programs. kubectl applies a List, too. */
+export const renderJson = (manifests: readonly Manifest[]): string =>
+  JSON.stringify({ apiVersion: 'v1', kind: 'List', items: manifests.map(({ object }) => object) }, null, 2)
