@@ -108,6 +108,25 @@ it.each(['--print', '--print-kinds'])(
   },
 )
 
+it('insitu policy check -o json says in JSON what is wrong with a file', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'insitu-policy-'))
+  onTestFinished(() => rm(directory, { recursive: true }))
+  const file = join(directory, 'policy.toml')
+  for (const [text, said] of [
+    ['[[tenants]]\n', /^.*line 1: there is no key tenants$/],
+    ['[[tenant\n', /policy\.toml/],
+  ] as const) {
+    await writeFile(file, text)
+    const { code, prints, says } = await ending(`policy check ${file} --loopback -o json`)
+    expect(code).toBe(1)
+    const { fix, ...others } = JSON.parse(prints) as { fix?: string; error: string }
+    expect(others).toEqual({ valid: false, error: expect.stringMatching(said) as string })
+    expect(says).toContain(fix === undefined ? others.error : `fix: ${fix}`)
+    expect(says).toContain(`insitu: ${others.error}`)
+    expect((await ending(`policy check ${file} --loopback`)).prints).toBe('')
+  }
+})
+
 /** Only reads: what these commands do is not for a test. */
 const reads = { agent: agentCommand, 'clean-node': cleanNodeCommand }
 

@@ -4,7 +4,7 @@ import { type Caller, describeCaller } from '../../gateway/listener/caller.ts'
 import { decide, decideNode, type Decision } from '../../gateway/policy/decide.ts'
 import { defaultPolicy, type Policy } from '../../gateway/policy/policy.ts'
 import { readPolicy } from '../../gateway/policy/read-policy.ts'
-import { InsituError, UsageError } from '../../kernel/errors.ts'
+import { describeError, InsituError, UsageError } from '../../kernel/errors.ts'
 
 /** What is asked for: options of the command, or keys of the file given with --request. */
 interface Question {
@@ -38,7 +38,7 @@ export async function checkPolicy(file: string, flags: CheckFlags): Promise<void
   const caller = callerOf(flags)
   // "valid" would be taken for "allowed".
   if (!caller && asks(flags)) throw nobodyNamed()
-  const policy = file === 'default' ? defaultPolicy : readPolicy(await read(file), file)
+  const policy = file === 'default' ? defaultPolicy : policyIn(flags, await read(file), file)
   const { warnings } = policy
   if (flags.output === 'text') for (const warning of warnings) process.stderr.write(`insitu: warning: ${warning}\n`)
   const tenants = policy.tenants.map((t) => t.name)
@@ -55,6 +55,18 @@ export async function checkPolicy(file: string, flags: CheckFlags): Promise<void
   const { rule, why } = decision.allowed ? { rule: undefined, why: undefined } : decision
   print(flags, { allowed, tenant, rule, why, warnings }, lines.join('\n'))
   if (!allowed) throw new InsituError('POLICY', 'the build would be refused')
+}
+
+/** A wrong file ends as a refusal does, with 1: programs tell them apart by what is printed. */
+function policyIn(flags: CheckFlags, text: string, file: string): Policy {
+  try {
+    return readPolicy(text, file)
+  } catch (error) {
+    if (flags.output === 'json' && error instanceof InsituError) {
+      print(flags, { valid: false, error: describeError(error), fix: error.fix }, '')
+    }
+    throw error
+  }
 }
 
 /** The decision for options of the command. @throws UsageError when they name no caller. */
