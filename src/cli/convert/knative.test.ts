@@ -22,6 +22,46 @@ describe('the example', () => {
     const secret = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's' }, data: { a: 'b' } } as Plain
     expect(convertKnative(secret, { push: true })).toEqual({ object: secret, remarks: [] })
   })
+
+  const job = (image: string): Plain => {
+    const containers = [{ name: 'a', image: 'alpine/git' }, { image }]
+    const spec: object = { template: { spec: { containers } } }
+    return { apiVersion: 'batch/v1', kind: 'Job', metadata: { name: 'j' }, spec: { ...spec } }
+  }
+  const known = 'only objects of build.knative.dev are converted'
+
+  test.each([
+    'gcr.io/kaniko-project/executor:v1.9.0',
+    'moby/buildkit:rootless',
+    'registry.example.com:5000/tools/buildkit-rootless@sha256:aa',
+    'quay.io/buildah/stable',
+    'docker:24-dind',
+    'docker.io/library/docker',
+  ])('what builds with %s passes, and that is said', (image) => {
+    const object = job(image)
+    const { object: passed, remarks } = convertKnative(object, { push: false })
+    expect(passed).toBe(object)
+    expect(remarks).toEqual([`Job j: unchanged, though it seems to build images (${image}); ${known}`])
+  })
+
+  test('so does what is of Shipwright', () => {
+    const spec: object = { strategy: { name: 'buildah' }, output: { image: 'r.example/docker' } }
+    const object: Plain = {
+      apiVersion: 'shipwright.io/v1beta1',
+      kind: 'Build',
+      metadata: { name: 'b' },
+      spec: { ...spec },
+    }
+    const said = `Build b: unchanged, though it is of shipwright.io; ${known}`
+    expect(convertKnative(object, { push: false })).toEqual({ object, remarks: [said] })
+  })
+
+  test.each(['docker.io/library/nginx', 'docker.example.com/app', 'registry:2', 'docker/getting-started', '${IMAGE}'])(
+    'nothing is said about %s',
+    (image) => {
+      expect(convertKnative(job(image), { push: false }).remarks).toEqual([])
+    },
+  )
 })
 
 describe('a template', () => {

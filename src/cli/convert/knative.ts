@@ -1,6 +1,7 @@
 import { apiVersion, type Recipe } from '../../api/builds/builds.ts'
 import { UsageError } from '../../kernel/errors.ts'
 import { type BuildAction, buildAction, type OldStep } from './build-step.ts'
+import { unchangedRemarks } from './unchanged.ts'
 
 /** An object as a file has it. */
 export interface Plain {
@@ -51,7 +52,7 @@ const ofPod = ['nodeSelector', 'affinity', 'status']
  * @throws UsageError for what cannot be said
  */
 export function convertKnative(old: Plain, options: ConvertOptions): Converted {
-  if (!(old.apiVersion ?? '').startsWith('build.knative.dev/')) return { object: old, remarks: [] }
+  if (!(old.apiVersion ?? '').startsWith('build.knative.dev/')) return { object: old, remarks: unchangedRemarks(old) }
   const kind = old.kind ?? ''
   if (!['Build', 'BuildTemplate', 'ClusterBuildTemplate'].includes(kind)) {
     throw new UsageError(`${old.apiVersion} ${kind} is nothing that insitu knows`)
