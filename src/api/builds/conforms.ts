@@ -2,6 +2,7 @@ import type { JsonSchema } from './field.ts'
 
 interface Keywords {
   readonly properties?: Readonly<Record<string, JsonSchema>>
+  readonly additionalProperties?: JsonSchema
   readonly items?: JsonSchema
   readonly pattern?: string
   readonly enum?: readonly string[]
@@ -14,7 +15,15 @@ interface Keywords {
  * checks objects as they are written: what the arguments of a template become is seen by nobody else.
  */
 export function misfit(schema: JsonSchema, value: unknown, path: string): string | undefined {
-  const { properties, items, pattern, enum: values, minLength = 0, maxLength } = schema as Keywords
+  const {
+    properties,
+    additionalProperties,
+    items,
+    pattern,
+    enum: values,
+    minLength = 0,
+    maxLength,
+  } = schema as Keywords
   if (Array.isArray(value)) {
     if (items === undefined) return undefined
     return value.map((one: unknown, i) => misfit(items, one, `${path}[${i}]`)).find((said) => said !== undefined)
@@ -22,7 +31,7 @@ export function misfit(schema: JsonSchema, value: unknown, path: string): string
   if (typeof value === 'object' && value !== null) {
     return Object.entries(value)
       .map(([key, one]) => {
-        const field = properties?.[key]
+        const field = properties?.[key] ?? additionalProperties
         return field === undefined ? undefined : misfit(field, one, `${path}.${key}`)
       })
       .find((said) => said !== undefined)

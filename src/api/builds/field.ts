@@ -126,6 +126,20 @@ export const listBy = <T>(description: string, key: string, item: Field<T>, max 
 export const list = <T>(description: string, item: Field<T>, max = 64): Field<readonly T[], false> =>
   optional({ type: 'array', description, maxItems: max, items: item.schema })
 
+/** Texts by keys that are not known before. What a key may be is for rules. */
+export const map = <T>(
+  description: string,
+  value: Field<T>,
+  options: Common & { readonly max?: number } = {},
+): Field<Readonly<Record<string, T>>, false> =>
+  optional({
+    type: 'object',
+    description,
+    maxProperties: options.max ?? 64,
+    additionalProperties: value.schema,
+    ...rulesOf(options.rules),
+  })
+
 /** An object of Kubernetes' own that is not described again here; the API server keeps all of it. */
 export const foreign = <T>(description: string): Field<T, false> =>
   optional({ type: 'object', description, 'x-kubernetes-preserve-unknown-fields': true })

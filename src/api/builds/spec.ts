@@ -1,4 +1,4 @@
-import { boolean, foreign, integer, list, listBy, object, oneOf, required, string } from './field.ts'
+import { boolean, foreign, integer, list, listBy, map, object, oneOf, required, string } from './field.ts'
 import type { ContainerStep, PodTemplate } from './pod-template.ts'
 
 /** RFC 1123 label or subdomain, as Kubernetes names objects. */
@@ -90,6 +90,14 @@ const step = foreign<ContainerStep>(
   'A container: name, image, command, args, env, workingDir and what else a container can have.',
 )
 
+/** It goes into an argument of a command, which has no NUL. */
+const labelValue = { max: 4096, pattern: '^[^\\x00]*$' }
+/** The option that sets a label is KEY=VALUE. */
+const labelKeys = {
+  rule: "self.all(key, key.size() <= 253 && key.matches('^[^=\\\\p{Cc}]+$'))",
+  message: 'a label has a name of at most 253 characters, without = and control characters',
+}
+
 const cacheEntry = string("As buildctl's --import-cache and --export-cache take it: type=registry,ref=…", {
   min: 1,
   max: 1024,
@@ -123,7 +131,11 @@ export const recipe = {
       default: false,
     }),
     insecure: boolean('The registries may speak plain HTTP or have any certificate.', { default: false }),
+    labels: map('Labels of the image, over those of the Dockerfile.', string('Its value.', labelValue), {
+      rules: [labelKeys],
+    }),
   }),
+  noCache: boolean('Every step runs, whatever caches have. What it makes is kept for later builds.'),
   cache: object('Caches besides those of the nodes.', {
     from: list('Where to look.', cacheEntry, 16),
     to: list('What to write.', cacheEntry, 16),

@@ -29,13 +29,14 @@ function pulledBy(waits: string, sketch: BuildSketch = {}): Build {
 
 describe('the Build that does another one again', () => {
   it('has its spec, owners and labels, the new bases, and says whose rebuild it is', () => {
+    const output = { names: ['r.io/app:1'], push: true, labels: { team: 'a' } }
     const build = builtOn(
       'app',
       sha('a'),
       { os: sha('0') },
       {
         ...{ labels: { team: 'a' }, annotations: { note: 'x', [kept]: '{}' } },
-        spec: { trigger: 'Now', bases: [{ name: 'r.io/tools:1', digest: sha('2') }] },
+        spec: { trigger: 'Now', noCache: true, output, bases: [{ name: 'r.io/tools:1', digest: sha('2') }] },
       },
     )
     const next = successorOf(imageOf(build), on)
@@ -45,7 +46,7 @@ describe('the Build that does another one again', () => {
       ...{ note: 'x', 'insitu.build/rebuild-of': 'app', 'insitu.build/rebuilt-on': 'r.io/os:1' },
     })
     expect(next.spec).toEqual({
-      ...{ source: { dockerfile: 'FROM scratch' }, output: { names: ['r.io/app:1'], push: true } },
+      ...{ source: { dockerfile: 'FROM scratch' }, noCache: true, output },
       bases: [{ name: 'r.io/tools:1', digest: sha('2') }, ...on.pins],
     })
   })

@@ -42,6 +42,8 @@ export function buildArguments(work: Work, files: Files, secrets: string = paths
     ...(recipe.target === undefined ? [] : option('target', recipe.target)),
     ...(recipe.platforms?.length ? option('platform', recipe.platforms.join(',')) : []),
     ...(recipe.args ?? []).flatMap(({ name, value }) => option(`build-arg:${name}`, value)),
+    ...Object.entries(output?.labels ?? {}).flatMap(([key, value]) => option(`label:${key}`, value)),
+    ...(recipe.noCache === true ? ['--no-cache'] : []),
     ...hints(work),
     ...(recipe.secrets ?? []).flatMap(({ id, secretName, key }) => [
       ...['--secret', `id=${id},src=${secrets}/${secretName}/${key}`],

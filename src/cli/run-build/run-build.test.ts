@@ -42,6 +42,11 @@ describe('the arguments of buildctl', () => {
       { output: { names: ['a:1', 'a:2'], push: true, insecure: true } },
       ['--output', 'type=image,"name=a:1,a:2",push=true,registry.insecure=true'],
     ],
+    labels: [
+      { output: { names: ['a:1'], labels: { 'org.example/a': 'b=c, d', e: '' } } },
+      ['--opt', 'label:org.example/a=b=c, d', '--opt', 'label:e='],
+    ],
+    noCache: [{ noCache: true }, ['--no-cache']],
     cache: [{ cache: { from: ['type=registry,ref=c'] } }, ['--import-cache', 'type=registry,ref=c']],
     secrets: [
       { secrets: [{ id: 'npm', secretName: 's', key: '.npmrc' }] },

@@ -1,6 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import type { Build, BuildTemplate } from '../../api/builds/builds.ts'
+import { recipe as fields } from '../../api/builds/spec.ts'
 import { recipeOf } from './recipe.ts'
+
+it('no field has a default at admission: a Build would say it, over its template', () => {
+  expect(Object.entries(fields).flatMap(([name, { schema }]) => ('default' in schema ? [name] : []))).toEqual([])
+})
 
 /** A template with one parameter, X, and a Build that gives it a value. */
 function recipe(spec: BuildTemplate['spec'], value: string) {
@@ -22,6 +27,7 @@ describe('arguments of a template', () => {
     ['the whole claim by nothing', { workspace: { claimName: 'c', directory: '${X}' } }, ''],
     ['a directory above', { workspace: { claimName: 'c', directory: 'a/${X}' } }, '..'],
     ['a platform that is none', { platforms: ['${X}'] }, 'linux/amd64,linux/arm64'],
+    ['a label that is too long', { output: { names: ['a'], labels: { a: '${X}${X}' } } }, 'x'.repeat(4000)],
     ['a cache that is none', { cache: { to: ['${X}'] } }, 'other\ntype=local'],
   ])('cannot be %s', (_, spec, value) => {
     expect(() => recipe(spec, value)).toThrow(expect.objectContaining({ code: 'INVALID_SPEC' }))
@@ -33,5 +39,7 @@ describe('arguments of a template', () => {
     expect(recipe({ args: [{ name: 'A', value: '${X}' }] }, '--x\ny,z')).toMatchObject({
       args: [{ value: '--x\ny,z' }],
     })
+    const labeled = { noCache: true, output: { names: ['a'], labels: { team: '${X}' } } }
+    expect(recipe(labeled, 'b=c')).toMatchObject({ noCache: true, output: { labels: { team: 'b=c' } } })
   })
 })

@@ -70,7 +70,7 @@ export function buildOfPull(build: Build, { recipe, pull, revision, node, before
   }
 }
 
-/** In names, in the revision and in the values of arguments; what a Dockerfile writes the same way is its own. */
+/** In names, in the revision and in the values of arguments and labels; what a Dockerfile writes the same way is its own. */
 function withRevision(recipe: Recipe, revision: string | undefined): Recipe {
   if (revision === undefined) return recipe
   const put = (text: string): string => text.replaceAll(revisionPlaceholder, revision)
@@ -80,7 +80,12 @@ function withRevision(recipe: Recipe, revision: string | undefined): Recipe {
     ...(source?.git === undefined
       ? {}
       : { source: { ...source, git: { ...source.git, revision: put(source.git.revision ?? revisionPlaceholder) } } }),
-    ...(output === undefined ? {} : { output: { ...output, names: output.names.map(put) } }),
+    ...(output === undefined ? {} : { output: { ...output, names: output.names.map(put), ...putLabels(output, put) } }),
     ...(args === undefined ? {} : { args: args.map(({ name, value }) => ({ name, value: put(value) })) }),
   }
 }
+
+const putLabels = ({ labels }: NonNullable<Recipe['output']>, put: (text: string) => string) =>
+  labels === undefined
+    ? {}
+    : { labels: Object.fromEntries(Object.entries(labels).map(([key, value]) => [key, put(value)])) }

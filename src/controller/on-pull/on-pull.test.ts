@@ -234,7 +234,11 @@ describe('a Build that waits for a pull', () => {
     const world = simulate()
     const git = { url: 'https://git.example.com/a.git' }
     const args = [{ name: 'COMMIT', value: '${REVISION}' }]
-    world.add('a/app', { source: { git }, args, output: { names: ['images.internal/app:git-${REVISION}'] } })
+    const output = {
+      names: ['images.internal/app:git-${REVISION}'],
+      labels: { commit: '${REVISION}', '${REVISION}': 'x' },
+    }
+    world.add('a/app', { source: { git }, args, output, noCache: true })
     world.look()
     for (const tag of [`git-${commit('a')}`, 'git-main', 'git---upload-pack=x', 'v1']) {
       world.demand('a/app', { name: `images.internal/app:${tag}` })
@@ -245,7 +249,11 @@ describe('a Build that waits for a pull', () => {
       {
         source: { git: { ...git, revision: commit('a') } },
         args: [{ name: 'COMMIT', value: commit('a') }],
-        output: { names: [`images.internal/app:git-${commit('a')}`] },
+        output: {
+          names: [`images.internal/app:git-${commit('a')}`],
+          labels: { commit: commit('a'), '${REVISION}': 'x' },
+        },
+        noCache: true,
       },
     ])
     world.look()

@@ -128,6 +128,27 @@ describe('what a Build says takes effect:', () => {
     expect(elsewhere.outcome.message).toContain('two')
   })
 
+  test('labels are in the image, over those of the Dockerfile; without the cache every step runs again', async () => {
+    const dockerfile =
+      'FROM scratch\nLABEL a=old\nCOPY --chmod=755 busybox /busybox\nRUN ["/busybox", "echo", "it ran"]\n'
+    const inputs = { ...context(dockerfile), registries: credentials() }
+    const labels = { a: 'new', 'org.example/b': 'c=d, "e"\nf' }
+    const names = [`${registry.address}/a/labels:1`]
+    const recipe = { ...workspace, output: { names, push: true, insecure: true, labels } }
+    const first = await pods.run(recipe, inputs)
+    expect(first, first.output).toMatchObject({ exitCode: 0 })
+    const manifest = (await there('a/labels')) as { config: { digest: string } }
+    const blob = await fetch(`http://${registry.address}/v2/a/labels/blobs/${manifest.config.digest}`, {
+      headers: { authorization: `Basic ${btoa(`${registryUser.name}:${registryUser.password}`)}` },
+    })
+    expect(await blob.json()).toMatchObject({ config: { Labels: labels } })
+    expect((await pods.run(recipe, inputs)).output).toMatch(/CACHED/)
+    const again = await pods.run({ ...recipe, noCache: true }, inputs)
+    expect(again, again.output).toMatchObject({ exitCode: 0 })
+    expect(again.output).toMatch(/it ran$/m)
+    expect(again.output).not.toMatch(/CACHED/)
+  })
+
   test('a cache is written to a registry, and used by a daemon that has nothing', async () => {
     const inputs = {
       ...context('FROM scratch\nCOPY --chmod=755 busybox /bin/busybox\nRUN ["/bin/busybox", "touch", "/made"]\n'),

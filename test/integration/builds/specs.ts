@@ -15,7 +15,12 @@ export const sensible: readonly (readonly [string, BuildSpec])[] = [
       target: 'release',
       args: [{ name: 'A', value: 'x y' }],
       platforms: ['linux/amd64', 'linux/arm/v7'],
-      output: { names: ['registry.example.com:5000/a/b:v1@sha256'], push: true },
+      output: {
+        names: ['registry.example.com:5000/a/b:v1@sha256'],
+        push: true,
+        labels: { 'org.example/ä b': 'c=d\n' },
+      },
+      noCache: true,
       cache: { from: ['type=registry,ref=r/c'], to: ['type=inline'] },
       secrets: [{ id: 'npm', secretName: 'npm', key: '.npmrc' }],
       ssh: [{ id: 'default', secretName: 'key', key: 'ssh-privatekey' }],
@@ -34,6 +39,8 @@ export const sensible: readonly (readonly [string, BuildSpec])[] = [
   ['a workspace', { source: { workspace: {} }, workspace: { claimName: 'models', directory: 'publish-1' } }],
 ]
 
+const labeled = (labels: object): object => ({ ...dockerfile, output: { names: ['a'], labels } })
+
 /** What the API server refuses by itself: what it is, the spec, and what the refusal says. */
 export const nonsense: readonly (readonly [string, object, string])[] = [
   ['no source', {}, 'a Build has a source'],
@@ -50,6 +57,13 @@ export const nonsense: readonly (readonly [string, object, string])[] = [
   ['an option as revision', { source: { git: { url: 'https://a/b', revision: '--upload-pack=x' } } }, 'revision'],
   ['a timeout that is none', { ...dockerfile, timeout: 'soon' }, 'spec.timeout'],
   ['a list of names in one', { ...dockerfile, output: { names: ['a,push=true'] } }, 'spec.output.names[0]'],
+  ['a label without a name', labeled({ '': 'a' }), 'a label has a name'],
+  ['a label with = in its name', labeled({ 'a=b': 'c' }), 'a label has a name'],
+  ['a label with a line in its name', labeled({ 'a\nb': 'c' }), 'a label has a name'],
+  ['a label with a long name', labeled({ ['a'.repeat(254)]: 'c' }), 'a label has a name'],
+  ['a label that is no text', labeled({ a: 1 }), 'spec.output.labels.a'],
+  ['a label with a NUL', labeled({ a: 'b\u0000' }), 'spec.output.labels.a'],
+  ['65 labels', labeled(Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`a${i}`, '']))), 'spec.output.labels'],
   ['output without names', { ...dockerfile, output: {} }, 'spec.output.names'],
   [
     'an argument twice',
