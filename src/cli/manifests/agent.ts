@@ -1,7 +1,7 @@
 import { configMaps, doctorVariables, labels, ports, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import { defaultBuildkitRoot, distributionPaths, type HostPaths, type ManifestOptions } from './options.ts'
-import { apiToken, configDigest, downwardEnv, identityToken, logArguments, probes, variables } from './pod.ts'
+import { apiToken, downwardEnv, identityToken, logArguments, podMetadata, probes, variables } from './pod.ts'
 
 /**
  * Kubernetes' own classes of priority may be closed to namespaces without a quota for them, as on GKE. This one has no
@@ -88,10 +88,7 @@ const nodeAgents = (options: ManifestOptions): Manifest => ({
       // Never two on one node: a starting buildkitd deletes the temporary leases of another in the same namespace.
       updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } },
       template: {
-        metadata: {
-          labels: { ...objectLabels('agent'), ...podSelector('agent') },
-          ...configDigest(options.buildkitdToml ?? options.present.buildkitdToml),
-        },
+        metadata: podMetadata('agent', {}, options.buildkitdToml ?? options.present.buildkitdToml),
         spec: agentPod(options),
       },
     },

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type KubernetesObject, objectLabels } from './object.ts'
+import { type KubernetesObject, noSidecar, objectLabels } from './object.ts'
 
 export interface CleanPod {
   readonly namespace: string
@@ -22,7 +22,8 @@ export const cleanPod = (options: CleanPod): KubernetesObject => ({
     // Node names may be longer than a pod's name could hold with a prefix.
     name: `insitu-clean-${createHash('sha256').update(options.node).digest('hex').slice(0, 16)}`,
     namespace: options.namespace,
-    labels: { ...objectLabels(), ...cleanLabel },
+    labels: { ...objectLabels(), ...cleanLabel, ...noSidecar.labels },
+    annotations: noSidecar.annotations,
   },
   spec: {
     nodeName: options.node,

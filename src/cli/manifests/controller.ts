@@ -2,7 +2,7 @@ import { buildUidLabel } from '../../api/builds/work.ts'
 import { configMaps, group, ports, secretReader, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
-import { apiToken, downwardEnv, logArguments, probes, spreadOverNodes, unprivileged } from './pod.ts'
+import { apiToken, downwardEnv, logArguments, podMetadata, probes, spreadOverNodes, unprivileged } from './pod.ts'
 
 const rbac = 'rbac.authorization.k8s.io'
 const admission = 'admissionregistration.k8s.io/v1'
@@ -23,7 +23,7 @@ export function controller(options: ManifestOptions): Manifest[] {
           replicas: 2,
           selector: { matchLabels: selector },
           strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
-          template: { metadata: { labels: { ...objectLabels('controller'), ...selector } }, spec: pod(options) },
+          template: { metadata: podMetadata('controller', {}), spec: pod(options) },
         },
       },
     },

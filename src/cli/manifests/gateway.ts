@@ -1,5 +1,5 @@
 import { configMaps, gatewaysService, ports, serviceAccounts, serviceName } from '../../api/names.ts'
-import { apiToken, configDigest, downwardEnv, logArguments, probes, spreadOverNodes, unprivileged } from './pod.ts'
+import { apiToken, downwardEnv, logArguments, podMetadata, probes, spreadOverNodes, unprivileged } from './pod.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
 
@@ -66,10 +66,7 @@ export function gateway(options: ManifestOptions): Manifest[] {
           selector: { matchLabels: selector },
           strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
           template: {
-            metadata: {
-              labels: { ...objectLabels('gateway'), ...selector },
-              ...configDigest(config ?? options.present.insituToml),
-            },
+            metadata: podMetadata('gateway', {}, config ?? options.present.insituToml),
             spec: gatewayPod(options),
           },
         },

@@ -40,6 +40,15 @@ export const podSelector = (component: Component): Record<string, string> => ({
   [ownLabels.role]: component,
 })
 
+/**
+ * On pods, never in a selector: service meshes leave them alone. A sidecar before a gateway hides who is calling, and
+ * one before an agent ends the TLS that both sides check.
+ */
+export const noSidecar = {
+  labels: { 'sidecar.istio.io/inject': 'false' },
+  annotations: { 'linkerd.io/inject': 'disabled' },
+} as const
+
 /** What tells an object apart from all others in the cluster, for messages: `Deployment buildkit-system/insitu-gateway`. */
 export const objectName = ({ kind, metadata }: KubernetesObject): string =>
   `${kind} ${metadata.namespace === undefined ? '' : `${metadata.namespace}/`}${metadata.name}`

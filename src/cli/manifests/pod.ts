@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { annotations, ports, tokenAudience } from '../../api/names.ts'
-import { type Component, podSelector } from './object.ts'
+import { type Component, noSidecar, objectLabels, type ObjectMeta, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
 
 const fields: Readonly<Record<string, string>> = {
@@ -96,6 +96,16 @@ export const identityToken = {
   },
 } as const
 
-/** Part of a pod template's metadata. Our programs read their configuration at start: another text makes other pods. */
-export const configDigest = (text: string | undefined): { annotations?: Record<string, string> } =>
-  text === undefined ? {} : { annotations: { [annotations.config]: createHash('sha256').update(text).digest('hex') } }
+/**
+ * The metadata of a role's pods, as a template has it. Our programs read their configuration at start: another text
+ * makes other pods.
+ */
+export const podMetadata = (role: Component, more: Readonly<Record<string, string>>, config?: string): PodMetadata => ({
+  labels: { ...objectLabels(role), ...podSelector(role), ...more, ...noSidecar.labels },
+  annotations: {
+    ...noSidecar.annotations,
+    ...(config === undefined ? {} : { [annotations.config]: createHash('sha256').update(config).digest('hex') }),
+  },
+})
+
+type PodMetadata = Required<Pick<ObjectMeta, 'labels' | 'annotations'>>

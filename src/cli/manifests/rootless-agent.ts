@@ -1,7 +1,7 @@
 import { configMaps, doctorVariables, labels, ports, rootlessAgent, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
-import { apiToken, configDigest, downwardEnv, identityToken, logArguments, probes, variables } from './pod.ts'
+import { apiToken, downwardEnv, identityToken, logArguments, podMetadata, probes, variables } from './pod.ts'
 
 /** The user of insitu's image who owns a range of subordinate users, see the Dockerfile. */
 const user = 10_001
@@ -34,10 +34,7 @@ export function rootlessAgents(options: ManifestOptions): Manifest[] {
           selector: { matchLabels: selector },
           updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } },
           template: {
-            metadata: {
-              labels: { ...objectLabels('agent'), ...selector },
-              ...configDigest(options.buildkitdToml ?? options.present.buildkitdToml),
-            },
+            metadata: podMetadata('agent', mode, options.buildkitdToml ?? options.present.buildkitdToml),
             spec: rootlessPod(options, options.mode === 'mixed' ? mode : {}),
           },
         },

@@ -28,13 +28,19 @@ export interface Source {
 }
 
 /**
+ * Not all of 127.0.0.0/8: a service mesh's sidecar in our pod hands on what comes from elsewhere, Istio's from 127.0.0.6.
+ * `kubectl port-forward` and processes of this machine arrive from these.
+ */
+const loopbackAddresses = ['127.0.0.1', '::1']
+
+/**
  * Decides whether a connection without a certificate may build, and as whom.
  * @throws InsituError PLAINTEXT_REFUSED (UNAUTHENTICATED) that says how to be let in.
  */
 export function admitPlaintext(source: Source, rule: PlaintextRule): Caller {
   if (source.unix) return { kind: 'local', path: source.address }
   const address = plainAddress(source.address)
-  if (rule.loopback && inCidr(address, ['127.0.0.0/8', '::1'])) return { kind: 'loopback', address }
+  if (rule.loopback && loopbackAddresses.includes(address)) return { kind: 'loopback', address }
   const { pod } = source
   if (pod && (pod.plaintext || rule.namespaces.includes(pod.namespace))) {
     const { namespace, name, serviceAccount } = pod
