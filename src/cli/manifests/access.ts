@@ -145,7 +145,6 @@ function gatewayAccess(namespace: string): Manifest[] {
     binding('Role', 'gateway', namespace),
     ...annotationOnly({
       role: 'gateway',
-      namespace,
       of: pods,
       annotation: annotations.imageReady,
       comment:
@@ -155,7 +154,6 @@ function gatewayAccess(namespace: string): Manifest[] {
     }),
     ...annotationOnly({
       role: 'gateway',
-      namespace,
       of: { plural: 'builds', one: 'a Build', group, version },
       annotation: pullPrefix,
       comment:
@@ -182,7 +180,6 @@ function agentAccess(namespace: string): Manifest[] {
     binding('Role', 'agent', namespace),
     ...annotationOnly({
       role: 'agent',
-      namespace,
       of: pods,
       annotation: annotations.nodeReport,
       comment: "An agent's token is bound to its pod: it can write the report there and change no other pod.",
@@ -214,7 +211,6 @@ function binding(kind: 'ClusterRole' | 'Role', role: Component, namespace: strin
 
 interface AnnotationOnly {
   readonly role: Component
-  readonly namespace: string
   readonly of: { readonly plural: string; readonly one: string; readonly group: string; readonly version: string }
   /** With a slash at its end: all that begin like this. */
   readonly annotation: string
@@ -224,8 +220,17 @@ interface AnnotationOnly {
 
 const pods = { plural: 'pods', one: 'a pod', group: '', version: 'v1' }
 
+/**
+ * Matches a role's service account in every namespace: kustomize changes that of the account and leaves expressions
+ * alone, and a policy that names another one would narrow nobody.
+ */
+export const isRole = (role: Component): { readonly name: string; readonly expression: string } => ({
+  name: 'who',
+  expression: `request.userInfo.username.matches('^system:serviceaccount:[^:]+:${serviceAccounts[role]}$')`,
+})
+
 /** A policy for one service account: of an object it may change this annotation, and nothing else. */
-function annotationOnly({ role, namespace, of, annotation, comment, more }: AnnotationOnly): Manifest[] {
+function annotationOnly({ role, of, annotation, comment, more }: AnnotationOnly): Manifest[] {
   const name = `${serviceAccounts[role]}-${of.plural}`
   const allowed = annotation.endsWith('/') ? `k.startsWith('${annotation}')` : `k == '${annotation}'`
   const same = (field: string): string => `object.metadata.?${field} == oldObject.metadata.?${field}`
@@ -246,12 +251,7 @@ function annotationOnly({ role, namespace, of, annotation, comment, more }: Anno
               { apiGroups: [of.group], apiVersions: [of.version], operations: ['UPDATE'], resources: [of.plural] },
             ],
           },
-          matchConditions: [
-            {
-              name: 'who',
-              expression: `request.userInfo.username == 'system:serviceaccount:${namespace}:${serviceAccounts[role]}'`,
-            },
-          ],
+          matchConditions: [isRole(role)],
           validations: [
             {
               expression: [

@@ -1,5 +1,6 @@
 import { buildUidLabel } from '../../api/builds/work.ts'
 import { configMaps, group, ports, secretReader, serviceAccounts } from '../../api/names.ts'
+import { isRole } from './access.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
 import { apiToken, downwardEnv, logArguments, podMetadata, probes, spreadOverNodes, unprivileged } from './pod.ts'
@@ -105,7 +106,7 @@ export function controllerAccess(namespace: string): Manifest[] {
         subjects,
       },
     },
-    ...ownPodsOnly(namespace),
+    ...ownPodsOnly(),
     {
       comment:
         'Bound to nobody. A RoleBinding to the controllers in a namespace lets Builds there push with basic-auth Secrets\n' +
@@ -148,7 +149,7 @@ export function controllerAccess(namespace: string): Manifest[] {
 }
 
 /** RBAC cannot say "only pods of Builds". */
-function ownPodsOnly(namespace: string): Manifest[] {
+function ownPodsOnly(): Manifest[] {
   const metadata = { name: `${name}-pods`, labels: objectLabels('controller') }
   return [
     {
@@ -162,9 +163,7 @@ function ownPodsOnly(namespace: string): Manifest[] {
           matchConstraints: {
             resourceRules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['DELETE'], resources: ['pods'] }],
           },
-          matchConditions: [
-            { name: 'who', expression: `request.userInfo.username == 'system:serviceaccount:${namespace}:${name}'` },
-          ],
+          matchConditions: [isRole('controller')],
           validations: [
             {
               expression: `has(oldObject.metadata.deletionTimestamp) && '${buildUidLabel}' in oldObject.metadata.?labels.orValue({})`,

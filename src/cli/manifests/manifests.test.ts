@@ -315,6 +315,20 @@ describe('rights', () => {
     ])
   })
 
+  it('that an admission policy narrows are narrowed in whatever namespace an overlay puts the accounts into', () => {
+    const conditions = objects()
+      .filter(({ kind }) => kind === 'ValidatingAdmissionPolicy')
+      .flatMap((object) => (object['spec'] as { matchConditions: { expression: string }[] }).matchConditions)
+      .map(({ expression }) => expression)
+      .filter((expression) => expression.includes('serviceaccount:'))
+    expect(conditions).toHaveLength(4)
+    for (const condition of conditions) {
+      expect(condition).toMatch(
+        /^request\.userInfo\.username\.matches\('\^system:serviceaccount:\[\^:\]\+:insitu-\w+\$'\)$/,
+      )
+    }
+  })
+
   it('Secrets are named', () => {
     for (const rule of rules('Role', 'gateway')) expect(rule.resourceNames).toEqual(['insitu-ca'])
   })

@@ -65,6 +65,26 @@ describe.each([
   })
 })
 
+test('a gateway that an overlay has put into another namespace is narrowed, too', async () => {
+  const elsewhere = 'elsewhere'
+  const { gateway: name } = serviceAccounts
+  await installed.admin.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: elsewhere } })
+  await installed.admin.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace: elsewhere } })
+  await installed.admin.apply({
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'ClusterRoleBinding',
+    metadata: { name: elsewhere },
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
+    subjects: [{ kind: 'ServiceAccount', name, namespace: elsewhere }],
+  } as KubernetesObject)
+  const client = await (await installed.pod('gateway-1', name, 'node-1', elsewhere)).client()
+  await expect(patch(client, 'agent-2', { metadata: { labels: { kept: 'changed' } } })).rejects.toThrow(
+    'may only change the annotation',
+  )
+  await patch(client, 'agent-2', annotate(annotations.imageReady, 'a'))
+  client.close()
+})
+
 test('an agent cannot write the report of another node', async () => {
   await expect(patch(agent, 'agent-2', annotate(annotations.nodeReport, 'lie'))).rejects.toThrow('its own pod')
 })
