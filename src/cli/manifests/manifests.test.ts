@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { annotations, ports, secretReader, serviceAccounts, serviceName } from '../../api/names.ts'
+import { ports, secretReader, serviceAccounts, serviceName } from '../../api/names.ts'
 import { parseYaml } from '../../kernel/k8s/yaml.ts'
 import { kinds } from './build-objects.ts'
-import { cleanPod } from './clean.ts'
 import { plaintextToml } from './gateway.ts'
 import { manifests } from './manifests.ts'
 import { type KubernetesObject, objectName, partOf } from './object.ts'
@@ -209,33 +208,6 @@ describe('the pods', () => {
     for (const kind of ['Deployment', 'DaemonSet']) {
       const config = podOf(kind).volumes.find((volume) => volume.name === 'config')
       expect(config?.['configMap']).toMatchObject({ optional: true })
-    }
-  })
-})
-
-describe('service meshes', () => {
-  const off = { labels: { 'sidecar.istio.io/inject': 'false' }, annotations: { 'linkerd.io/inject': 'disabled' } }
-  const workloads = objects({ mode: 'mixed', buildkitdToml: 'a', allowPlaintext: ['::1'] }).filter(
-    ({ kind }) => kind === 'Deployment' || kind === 'DaemonSet',
-  )
-
-  it.each(workloads.map((object) => [objectName(object), object]))('put no sidecar into pods of %s', (_, object) => {
-    const { template, selector } = object['spec'] as { template: { metadata: object }; selector: object }
-    expect(template.metadata).toMatchObject(off)
-    // Those of a selector cannot change: an installation of before would take no other.
-    expect(JSON.stringify(selector)).not.toContain('istio')
-    expect(JSON.stringify(object.metadata)).not.toContain('istio')
-  })
-
-  it('nor into pods that clean a node', () => {
-    const of = { namespace: 'a', node: 'b', image: 'c', buildkitRoot: '/d', containerdAddress: undefined }
-    expect(cleanPod({ ...of, keepCache: false }).metadata).toMatchObject(off)
-  })
-
-  it('while what has its digest in an annotation keeps it', () => {
-    for (const object of workloads.filter(({ metadata }) => metadata.name !== serviceAccounts.controller)) {
-      const { template } = object['spec'] as { template: { metadata: { annotations: Record<string, string> } } }
-      expect(template.metadata.annotations[annotations.config]).toMatch(/^[0-9a-f]{64}$/)
     }
   })
 })
