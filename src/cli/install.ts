@@ -20,6 +20,7 @@ export const installCommand = (): Command =>
   clusterOptions(new Command('install'))
     .description('Install insitu in a Kubernetes cluster, or change an installation, and wait until it is ready.')
     .option('--image <reference>', 'of gateways and agents (default: the release of this version)')
+    .addOption(repeatable('--image-pull-secret <name>', 'a Secret of the namespace to pull it with, repeatable'))
     .addOption(
       new Option(
         '--mode <mode>',

@@ -4,6 +4,7 @@ import type { ClusterOptions } from './connect.ts'
 /** The options of `insitu install` as commander hands them over. */
 export interface InstallFlags extends ClusterOptions {
   readonly image?: string
+  readonly imagePullSecret: readonly string[]
   readonly mode: Mode
   readonly buildkitdToml?: string
   readonly distribution: Distribution | 'auto'

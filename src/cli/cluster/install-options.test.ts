@@ -31,6 +31,7 @@ describe('optionsFrom', () => {
     [['--image', `r.example:5000/x@sha256:${'0'.repeat(64)}`], { image: `r.example:5000/x@sha256:${'0'.repeat(64)}` }],
     [['--toleration', '*'], { tolerations: [{ operator: 'Exists' }] }],
     [['--agent-priority-class', 'high'], { agentPriorityClass: 'high' }],
+    [['--image-pull-secret', 'a', '--image-pull-secret', 'b.c'], { imagePullSecrets: ['a', 'b.c'] }],
     [['--log-level', 'debug'], { logLevel: 'debug' }],
     [
       ['--containerd-root', '/a/b', '--containerd-state', '/c/d', '--buildkit-root', '/e/f'],
@@ -58,6 +59,7 @@ describe('optionsFrom', () => {
     [['--node-selector', 'a b=c'], /--node-selector "a b=c" .* label/],
     [['--node-selector', 'a=b c'], /--node-selector "a=b c" .* label/],
     [['--toleration', 'Bad key'], /--toleration "Bad key" .* label/],
+    [['--image-pull-secret', 'Bad Name'], /--image-pull-secret "Bad Name"/],
     [['--agent-priority-class', 'Bad Name'], /--agent-priority-class "Bad Name"/],
   ])('%j is refused', async (args, message) => {
     const refused = optionsFrom(flags(...args), 'kubeadm')

@@ -23,10 +23,15 @@ export async function optionsFrom(flags: InstallFlags, distribution: Distributio
   if (!isObjectName(agentPriorityClass)) {
     throw new UsageError(`--agent-priority-class "${agentPriorityClass}" is not a name that a PriorityClass can have`)
   }
+  const notSecret = flags.imagePullSecret.find((name) => !isObjectName(name))
+  if (notSecret !== undefined) {
+    throw new UsageError(`--image-pull-secret "${notSecret}" is not a name that a Secret can have`)
+  }
   if (flags.mode === 'rootless') refuseNodePaths(flags)
   return {
     namespace: flags.namespace,
     image: flags.image === undefined ? defaults.image : parseImageName(flags.image, '--image: '),
+    imagePullSecrets: flags.imagePullSecret,
     replicas: Number(flags.replicas),
     mode: flags.mode,
     paths: {

@@ -10,6 +10,8 @@ import { patiently } from './patient.ts'
 /** How the agents were told to work. */
 export interface AgentsWay {
   readonly image: string
+  /** Absent in what an older release remembered. */
+  readonly imagePullSecrets?: readonly string[]
   readonly buildkitRoot: string
   readonly containerdAddress: string | undefined
 }
@@ -51,13 +53,15 @@ export async function readNotCleaned(client: KubernetesClient, namespace: string
 
 /** Read from the agents' DaemonSet. */
 export function wayOf(daemonSet: Workload | undefined): AgentsWay {
-  const container = daemonSet?.spec?.template?.spec?.containers?.[0]
+  const pod = daemonSet?.spec?.template?.spec
+  const container = pod?.containers?.[0]
   const argument = (name: string): string | undefined => {
     const at = container?.args?.indexOf(name) ?? -1
     return at < 0 ? undefined : container?.args?.[at + 1]
   }
   return {
     image: container?.image ?? defaultOptions().image,
+    imagePullSecrets: (pod?.imagePullSecrets ?? []).map(({ name }) => name),
     buildkitRoot: argument('--root') ?? defaultBuildkitRoot,
     containerdAddress: argument('--containerd-address'),
   }

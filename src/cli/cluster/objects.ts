@@ -49,6 +49,7 @@ export interface Workload extends KubernetesObject {
 }
 
 interface PodTemplate {
+  readonly imagePullSecrets?: readonly { readonly name: string }[]
   readonly containers?: readonly { readonly image?: string; readonly args?: readonly string[] }[]
 }
 

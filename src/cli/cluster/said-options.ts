@@ -7,6 +7,7 @@ export type SaidOptions = Readonly<Record<string, readonly string[]>>
 /** What shapes an installation. The other options say whose cluster it is, what is shown, or write a ConfigMap that stays. */
 export const shaping: readonly string[] = [
   '--image',
+  '--image-pull-secret',
   '--mode',
   '--distribution',
   '--containerd-root',

@@ -1,7 +1,16 @@
 import { configMaps, doctorVariables, labels, ports, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import { defaultBuildkitRoot, distributionPaths, type HostPaths, type ManifestOptions } from './options.ts'
-import { apiToken, downwardEnv, identityToken, logArguments, podMetadata, probes, variables } from './pod.ts'
+import {
+  apiToken,
+  downwardEnv,
+  identityToken,
+  logArguments,
+  podMetadata,
+  probes,
+  pullSecrets,
+  variables,
+} from './pod.ts'
 
 /**
  * Kubernetes' own classes of priority may be closed to namespaces without a quota for them, as on GKE. This one has no
@@ -101,6 +110,7 @@ function agentPod(options: ManifestOptions): Record<string, unknown> {
     serviceAccountName: serviceAccounts.agent,
     automountServiceAccountToken: false,
     enableServiceLinks: false,
+    ...pullSecrets(options.imagePullSecrets),
     // Mounts are proved to propagate by looking at the node's own mount table, /proc/1/mountinfo.
     hostPID: true,
     priorityClassName: options.agentPriorityClass,

@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto'
 import { type KubernetesObject, noSidecar, objectLabels } from './object.ts'
+import { pullSecrets } from './pod.ts'
 
 export interface CleanPod {
   readonly namespace: string
   readonly node: string
   readonly image: string
+  readonly imagePullSecrets?: readonly string[] | undefined
   readonly buildkitRoot: string
   /** The agents' `--containerd-address`, if they had one. */
   readonly containerdAddress: string | undefined
@@ -30,6 +32,7 @@ export const cleanPod = (options: CleanPod): KubernetesObject => ({
     restartPolicy: 'OnFailure',
     automountServiceAccountToken: false,
     enableServiceLinks: false,
+    ...pullSecrets(options.imagePullSecrets),
     // The node's own mounts, processes and files are reached through /proc/1.
     hostPID: true,
     terminationGracePeriodSeconds: 5,

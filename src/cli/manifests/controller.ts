@@ -3,7 +3,16 @@ import { configMaps, group, ports, secretReader, serviceAccounts } from '../../a
 import { isRole } from './access.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
-import { apiToken, downwardEnv, logArguments, podMetadata, probes, spreadOverNodes, unprivileged } from './pod.ts'
+import {
+  apiToken,
+  downwardEnv,
+  logArguments,
+  podMetadata,
+  probes,
+  pullSecrets,
+  spreadOverNodes,
+  unprivileged,
+} from './pod.ts'
 
 const rbac = 'rbac.authorization.k8s.io'
 const admission = 'admissionregistration.k8s.io/v1'
@@ -36,6 +45,7 @@ function pod(options: ManifestOptions): Record<string, unknown> {
     serviceAccountName: name,
     automountServiceAccountToken: false,
     enableServiceLinks: false,
+    ...pullSecrets(options.imagePullSecrets),
     nodeSelector: { 'kubernetes.io/os': 'linux' },
     securityContext: unprivileged.pod,
     topologySpreadConstraints: spreadOverNodes('controller'),

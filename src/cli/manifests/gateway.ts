@@ -1,5 +1,14 @@
 import { configMaps, gatewaysService, ports, serviceAccounts, serviceName } from '../../api/names.ts'
-import { apiToken, downwardEnv, logArguments, podMetadata, probes, spreadOverNodes, unprivileged } from './pod.ts'
+import {
+  apiToken,
+  downwardEnv,
+  logArguments,
+  podMetadata,
+  probes,
+  pullSecrets,
+  spreadOverNodes,
+  unprivileged,
+} from './pod.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
 
@@ -99,6 +108,7 @@ function gatewayPod(options: ManifestOptions): Record<string, unknown> {
     // The token is mounted by hand below: the service account's default is off, so no other pod gets one by accident.
     automountServiceAccountToken: false,
     enableServiceLinks: false,
+    ...pullSecrets(options.imagePullSecrets),
     // Running builds are finished first (gateway.maxBuildDuration); a gateway without builds leaves at once.
     terminationGracePeriodSeconds: 7260,
     nodeSelector: { 'kubernetes.io/os': 'linux' },

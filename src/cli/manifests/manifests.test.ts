@@ -89,6 +89,7 @@ describe('options', () => {
   const changes: { readonly [K in keyof ManifestOptions]: Partial<ManifestOptions> } = {
     namespace: { namespace: 'other' },
     image: { image: 'example.com/insitu:1' },
+    imagePullSecrets: { imagePullSecrets: ['corp'] },
     replicas: { replicas: 3 },
     mode: { mode: 'rootless' },
     paths: { paths: { ...defaultOptions().paths, buildkitRoot: '/data/buildkit' } },

@@ -32,6 +32,8 @@ export type LogLevel = (typeof logLevels)[number]
 export interface ManifestOptions {
   readonly namespace: string
   readonly image: string
+  /** Secrets of the namespace with which kubelets pull it. */
+  readonly imagePullSecrets: readonly string[]
   readonly replicas: number
   readonly mode: Mode
   readonly paths: HostPaths
@@ -74,6 +76,7 @@ export const defaultBuildkitRoot = '/var/lib/buildkit'
 export const defaultOptions = (): ManifestOptions => ({
   namespace,
   image: `${image}:${version()}`,
+  imagePullSecrets: [],
   replicas: 2,
   mode: 'node',
   paths: { ...distributionPaths.kubeadm, buildkitRoot: defaultBuildkitRoot },

@@ -1,9 +1,41 @@
 import { describe, expect, it } from 'vitest'
 import { annotations, serviceAccounts } from '../../api/names.ts'
+import type { Workload } from '../cluster/objects.ts'
+import { wayOf } from '../cluster/not-cleaned.ts'
 import { cleanPod } from './clean.ts'
 import { manifests } from './manifests.ts'
 import { objectName } from './object.ts'
 import { defaultOptions } from './options.ts'
+
+describe('pull secrets for insitu’s image', () => {
+  const podsOf = (imagePullSecrets: readonly string[]) =>
+    manifests({ ...defaultOptions(), mode: 'mixed', imagePullSecrets }).flatMap(({ object }) =>
+      object.kind === 'Deployment' || object.kind === 'DaemonSet'
+        ? [(object['spec'] as { template: { spec: Record<string, unknown> } }).template.spec['imagePullSecrets']]
+        : [],
+    )
+
+  it('are in all pods: also one that waits for its image is replaced when they are said later', () => {
+    const secrets = [{ name: 'corp' }, { name: 'mirror' }]
+    expect(podsOf(['corp', 'mirror'])).toEqual([secrets, secrets, secrets, secrets])
+    expect(podsOf([])).toEqual([undefined, undefined, undefined, undefined])
+  })
+
+  it('are those of the agents in pods that clean a node', () => {
+    const { object } = manifests({ ...defaultOptions(), imagePullSecrets: ['corp'] }).find(
+      ({ object }) => object.kind === 'DaemonSet',
+    ) as { object: Workload }
+    const way = wayOf(object)
+    expect(cleanPod({ ...way, namespace: 'a', node: 'b', keepCache: false })['spec']).toMatchObject({
+      imagePullSecrets: [{ name: 'corp' }],
+    })
+    // What a run of an older release remembered says none.
+    const { imagePullSecrets: _, ...older } = way
+    expect(cleanPod({ ...older, namespace: 'a', node: 'b', keepCache: false })['spec']).not.toHaveProperty(
+      'imagePullSecrets',
+    )
+  })
+})
 
 describe('service meshes', () => {
   const off = { labels: { 'sidecar.istio.io/inject': 'false' }, annotations: { 'linkerd.io/inject': 'disabled' } }

@@ -43,6 +43,13 @@ const probe = (path: string, timing: Record<string, number>): Record<string, unk
   ...timing,
 })
 
+/**
+ * Part of a pod: what its image is pulled with. Not of service accounts: those change no pod that is there, so one that
+ * waits for its image would wait for ever, and what somebody else has given an account stays.
+ */
+export const pullSecrets = (names: readonly string[] = []): { imagePullSecrets?: readonly { name: string }[] } =>
+  names.length === 0 ? {} : { imagePullSecrets: names.map((name) => ({ name })) }
+
 /** Security contexts of a program that needs nothing of its node: as nobody, and it writes nowhere. */
 export const unprivileged = {
   pod: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },

@@ -1,7 +1,16 @@
 import { configMaps, doctorVariables, labels, ports, rootlessAgent, serviceAccounts } from '../../api/names.ts'
 import { type Manifest, objectLabels, podSelector } from './object.ts'
 import type { ManifestOptions } from './options.ts'
-import { apiToken, downwardEnv, identityToken, logArguments, podMetadata, probes, variables } from './pod.ts'
+import {
+  apiToken,
+  downwardEnv,
+  identityToken,
+  logArguments,
+  podMetadata,
+  probes,
+  pullSecrets,
+  variables,
+} from './pod.ts'
 
 /** The user of insitu's image who owns a range of subordinate users, see the Dockerfile. */
 const user = 10_001
@@ -47,6 +56,7 @@ const rootlessPod = (options: ManifestOptions, mode: Readonly<Record<string, str
   serviceAccountName: serviceAccounts.agent,
   automountServiceAccountToken: false,
   enableServiceLinks: false,
+  ...pullSecrets(options.imagePullSecrets),
   // RUN steps leave processes to the first one of the pod, and pause buries the dead.
   shareProcessNamespace: true,
   priorityClassName: options.agentPriorityClass,

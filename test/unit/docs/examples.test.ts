@@ -73,7 +73,7 @@ describe('examples of the documentation', () => {
     )
     expect(said.length).toBeGreaterThan(6)
     // Made by whoever wants them.
-    const optional = ['secret/insitu-proxy', 'secret/generic']
+    const optional = ['secret/insitu-proxy', 'secret/generic', 'secret/docker-registry']
     expect(said.filter(({ name }) => !names.has(name) && !optional.includes(name))).toEqual([])
   })
 })
