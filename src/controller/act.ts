@@ -79,7 +79,10 @@ export function createActor(options: ActorOptions): (action: Action) => Promise<
       if (isInvalid(error)) return undefined
       throw error
     })
-    const job = cleanJob(build, { recipe, image: options.image, podTemplate })
+    const { serviceAccountName: name, ...withDefault } = recipe
+    // An account that went before it could have no pod: what it wrote is removed all the same.
+    const account = name && (await client.find(resources.serviceAccounts, { namespace, name }))
+    const job = cleanJob(build, { recipe: account ? recipe : withDefault, image: options.image, podTemplate })
     await client.create(resources.jobs, { namespace }, job)
   }
 

@@ -16,6 +16,8 @@ export function cleanJob(build: Build, inputs: Pick<JobInputs, 'recipe' | 'image
   const template: PodTemplate = {
     spec: {
       restartPolicy: 'Never',
+      // With its pull secrets the Build had our image.
+      serviceAccountName: recipe.serviceAccountName ?? 'default',
       automountServiceAccountToken: false,
       enableServiceLinks: false,
       securityContext: {

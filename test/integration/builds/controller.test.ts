@@ -478,7 +478,13 @@ test('without the CA of the gateways a Build waits, says so with what to do, and
 })
 
 test('the directory on a claim is removed after the end, and with a Build that is deleted while it runs', async () => {
-  const spec = { source: { workspace: {} }, workspace: { claimName: 'models' } }
+  const account = { namespace, name: 'writer' }
+  await admin.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: account })
+  const spec = {
+    source: { workspace: {} },
+    workspace: { claimName: 'models' },
+    serviceAccountName: account.name,
+  }
   const clean = (build: Build) =>
     until('the cleaning Job', async () =>
       (await jobs.list()).find(
@@ -492,17 +498,22 @@ test('the directory on a claim is removed after the end, and with a Build that i
   await jobs.end(job, { result: 'succeeded' })
   const cleaning = await clean(first)
   expect(JSON.stringify(cleaning.spec)).toContain('"clean-workspace","--root","/claim","--directory","on-claim-')
+  expect(cleaning.spec.template.spec['serviceAccountName']).toBe(account.name)
   await jobs.finish(cleaning)
   await builds.seen('on-claim', 'is let go', (b) => (b.metadata?.finalizers ?? []).length === 0)
 
   const second = await builds.make('on-claim-2', spec)
   await jobs.start(await jobOf(second))
+  // Without its account the directory is removed in the name of another.
+  await admin.delete(resources.serviceAccounts, account)
   await admin.delete(buildResources.builds, { namespace, name: 'on-claim-2' })
   await until('its Job is gone', async () =>
     (await jobs.list()).every((one) => !one.metadata?.name?.match(/^on-claim-2-.*-1$/)),
   )
   await jobs.collect()
-  await jobs.finish(await clean(second))
+  const cleaningSecond = await clean(second)
+  expect(cleaningSecond.spec.template.spec['serviceAccountName']).toBe('default')
+  await jobs.finish(cleaningSecond)
   await until('the Build is gone', () =>
     admin.find(buildResources.builds, { namespace, name: 'on-claim-2' }).then((found) => found === undefined),
   )
