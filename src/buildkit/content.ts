@@ -1,5 +1,6 @@
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { create, toBinary } from '@bufbuild/protobuf'
 import { InsituError } from '../kernel/errors.ts'
+import { decodeBounded } from './decode.ts'
 import { InfoRequestSchema, ReadContentRequestSchema, ReadContentResponseSchema } from './gen/content_pb.ts'
 
 const service = '/containerd.services.content.v1.Content/'
@@ -8,7 +9,7 @@ const service = '/containerd.services.content.v1.Content/'
 export const contentPaths = { info: `${service}Info`, read: `${service}Read` } as const
 
 /** The digest an Info or Read asks for: both have it in the same field. */
-export const askedDigest = (message: Uint8Array): string => fromBinary(InfoRequestSchema, message).digest
+export const askedDigest = (message: Uint8Array): string => decodeBounded(InfoRequestSchema, message).digest
 
 export const readRequest = (digest: string): Uint8Array =>
   toBinary(ReadContentRequestSchema, create(ReadContentRequestSchema, { digest }))
@@ -20,11 +21,11 @@ export const readRequest = (digest: string): Uint8Array =>
  */
 export function askedOf(path: string, message: Uint8Array, digest: string): Uint8Array {
   if (path === contentPaths.info) return toBinary(InfoRequestSchema, create(InfoRequestSchema, { digest }))
-  const { offset, size } = fromBinary(ReadContentRequestSchema, message)
+  const { offset, size } = decodeBounded(ReadContentRequestSchema, message)
   return toBinary(ReadContentRequestSchema, create(ReadContentRequestSchema, { digest, offset, size }))
 }
 
-export const readData = (message: Uint8Array): Uint8Array => fromBinary(ReadContentResponseSchema, message).data
+export const readData = (message: Uint8Array): Uint8Array => decodeBounded(ReadContentResponseSchema, message).data
 
 /** Media types of blobs that name other blobs. */
 export const namesOthers = (mediaType: string): boolean =>
@@ -65,7 +66,7 @@ const isChild = (value: unknown): value is Child => {
 
 /** The part of a blob that a Read asks for, in messages as containerd cuts them. @throws InsituError CONTENT_RANGE */
 export function* readAnswer(message: Uint8Array, blob: Uint8Array): Generator<Uint8Array> {
-  const { offset, size } = fromBinary(ReadContentRequestSchema, message)
+  const { offset, size } = decodeBounded(ReadContentRequestSchema, message)
   const [from, most] = [Number(offset), Number(size)]
   if (from < 0 || most < 0 || from > blob.length) {
     throw new InsituError('CONTENT_RANGE', `the blob has ${blob.length} bytes`, { status: 'OUT_OF_RANGE' })

@@ -1,4 +1,5 @@
-import { fromBinary, toBinary } from '@bufbuild/protobuf'
+import { toBinary } from '@bufbuild/protobuf'
+import { decodeBounded } from './decode.ts'
 import { ExecMessageSchema } from './gen/gateway_pb.ts'
 import { proxyEntries, type ProxyVariables } from './proxy.ts'
 
@@ -10,7 +11,7 @@ import { proxyEntries, type ProxyVariables } from './proxy.ts'
 export function withProcessProxy(message: Uint8Array, variables: ProxyVariables): Uint8Array | undefined {
   let exec
   try {
-    exec = fromBinary(ExecMessageSchema, message)
+    exec = decodeBounded(ExecMessageSchema, message)
   } catch {
     return undefined
   }

@@ -1,6 +1,7 @@
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { create, toBinary } from '@bufbuild/protobuf'
 import { timestampMs } from '@bufbuild/protobuf/wkt'
 import { optionPrefix } from '../api/names.ts'
+import { decodeBounded } from './decode.ts'
 import {
   BuildHistoryEventSchema,
   BuildHistoryRequestSchema,
@@ -35,7 +36,7 @@ export const timestampHeader = 'buildkit-current-timestamp'
 export const nodeHeader = `${optionPrefix}node`
 
 export const decodeHistoryRequest = (message: Uint8Array): BuildHistoryRequest =>
-  fromBinary(BuildHistoryRequestSchema, message)
+  decodeBounded(BuildHistoryRequestSchema, message)
 
 export const encodeHistoryRequest = (request: BuildHistoryRequest): Uint8Array =>
   toBinary(BuildHistoryRequestSchema, request)
@@ -68,7 +69,7 @@ export const everyRecord = (): Uint8Array =>
   encodeHistoryRequest(create(BuildHistoryRequestSchema, { earlyExit: true }))
 
 export const decodeHistoryEvent = (message: Uint8Array): BuildHistoryEvent =>
-  fromBinary(BuildHistoryEventSchema, message)
+  decodeBounded(BuildHistoryEventSchema, message)
 
 /** The event as clients get it: its record says on which node it is, and nothing of proxies, which may have passwords. */
 export function encodeHistoryEvent(event: BuildHistoryEvent, node: string): Uint8Array {

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
-import { clone, create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { clone, create, toBinary } from '@bufbuild/protobuf'
+import { decodeBounded } from './decode.ts'
+import { type FieldBudget, fieldBudget } from './field-budget.ts'
 import { type Definition, DefinitionSchema, type Op, OpSchema, ProxyEnvSchema } from './gen/ops_pb.ts'
 import { InsituError } from '../kernel/errors.ts'
 
@@ -11,14 +13,14 @@ type Variables = Readonly<Record<string, string>>
  * metadata and source locations move along. Fields that insitu does not know stay.
  * @param proxy by name, either case; lower case wins, as in curl. What a step sets itself, in `env` or `proxy_env`, wins.
  * @returns the definition itself when there is nothing to change.
- * @throws InsituError LLB_MALFORMED for an op that cannot be read.
+ * @throws InsituError LLB_MALFORMED for an op that cannot be read; MESSAGE_FIELDS.
  */
 export function withProxyEnv(definition: Definition, proxy: Variables): Definition {
   const wanted = fields.flatMap(([field, name]) => {
     const value = proxy[name.toLowerCase()] ?? proxy[name]
     return value === undefined || value === '' ? [] : [{ field, name, value }]
   })
-  return wanted.length === 0 ? definition : rewrite(definition, wanted, 0)
+  return wanted.length === 0 ? definition : rewrite(definition, wanted, 0, fieldBudget())
 }
 
 const fields = [
@@ -38,14 +40,14 @@ interface Wanted {
 /** Builds within builds. Each level is read anew, so a made-up tower of them would cost its square. */
 const deepest = 8
 
-function rewrite(definition: Definition, wanted: readonly Wanted[], depth: number): Definition {
+function rewrite(definition: Definition, wanted: readonly Wanted[], depth: number, budget: FieldBudget): Definition {
   if (depth > deepest) {
     throw new InsituError('LLB_MALFORMED', `the build definition nests builds more than ${deepest} deep`, {
       status: 'INVALID_ARGUMENT',
     })
   }
   const digests = definition.def.map(digestOf)
-  const ops = new Map(definition.def.map((bytes, i) => [digests[i], { bytes, op: decode(bytes) }]))
+  const ops = new Map(definition.def.map((bytes, i) => [digests[i], { bytes, op: decode(bytes, budget) }]))
   const renamed = new Map<string, { digest: string; bytes: Uint8Array }>()
   // Not recursive: a graph may be as deep as a message is long.
   const stack = [...digests]
@@ -62,7 +64,7 @@ function rewrite(definition: Definition, wanted: readonly Wanted[], depth: numbe
       continue
     }
     const followed = followInputs(op, renamed)
-    const given = giveProxy(op, wanted, depth)
+    const given = giveProxy(op, wanted, depth, budget)
     const changed = followed || given ? toBinary(OpSchema, op) : bytes
     renamed.set(digest, { digest: followed || given ? digestOf(changed) : digest, bytes: changed })
   }
@@ -86,9 +88,9 @@ function followInputs(op: Op, renamed: ReadonlyMap<string, { readonly digest: st
   return changed
 }
 
-function giveProxy({ op }: Op, wanted: readonly Wanted[], depth: number): boolean {
+function giveProxy({ op }: Op, wanted: readonly Wanted[], depth: number, budget: FieldBudget): boolean {
   if (op.case === 'build' && op.value.def) {
-    const inner = rewrite(op.value.def, wanted, depth + 1)
+    const inner = rewrite(op.value.def, wanted, depth + 1, budget)
     const changed = inner !== op.value.def
     op.value.def = inner
     return changed
@@ -103,10 +105,11 @@ function giveProxy({ op }: Op, wanted: readonly Wanted[], depth: number): boolea
   return true
 }
 
-function decode(bytes: Uint8Array): Op {
+function decode(bytes: Uint8Array, budget: FieldBudget): Op {
   try {
-    return fromBinary(OpSchema, bytes)
+    return decodeBounded(OpSchema, bytes, budget)
   } catch (cause) {
+    if (cause instanceof InsituError) throw cause
     throw new InsituError('LLB_MALFORMED', 'a step of the build definition cannot be read', {
       status: 'INVALID_ARGUMENT',
       cause,

@@ -1,5 +1,6 @@
 import { InsituError } from '../kernel/errors.ts'
-import { fieldOf, readFields } from '../kernel/grpc/wire.ts'
+import { fieldOf, readFields, type WireField } from '../kernel/grpc/wire.ts'
+import { countField, type FieldBudget, fieldBudget } from './field-budget.ts'
 
 /** What raw LLB says that a policy has an opinion on. */
 export interface LlbFacts {
@@ -23,44 +24,55 @@ const greatestField = 2 ** 29 - 1
 
 /**
  * Reads marshalled operations. A field that occurs twice counts twice: the daemon merges them, so the worst counts.
- * @throws InsituError LLB_MALFORMED for what two decoders could read differently.
+ * @throws InsituError LLB_MALFORMED for what two decoders could read differently; MESSAGE_FIELDS.
  */
 export function readLlb(definitions: readonly (readonly Uint8Array[])[]): LlbFacts {
   const platforms = new Set<string>()
   const cgroupParents = new Set<string>()
   let nested = false
+  const budget = fieldBudget()
   for (const operation of definitions.flat()) {
-    for (const [number, value] of fields(operation)) {
+    for (const [number, value] of fields(operation, budget)) {
       if (number === op.build) nested = true
       if (typeof value === 'bigint') continue
-      if (number === op.platform) platforms.add(platformText(value))
+      if (number === op.platform) platforms.add(platformText(value, budget))
       if (number !== op.exec) continue
-      for (const meta of all(value, execMeta)) {
-        for (const parent of all(meta, metaCgroupParent)) if (parent.length > 0) cgroupParents.add(decode(parent))
+      for (const meta of all(value, execMeta, budget)) {
+        for (const parent of all(meta, metaCgroupParent, budget))
+          if (parent.length > 0) cgroupParents.add(decode(parent))
       }
     }
   }
   return { platforms: [...platforms], cgroupParents: [...cgroupParents], nested }
 }
 
-/** Whether an operation runs a program, or operations that nobody sees before. @throws InsituError LLB_MALFORMED */
-export const runsPrograms = (operations: readonly Uint8Array[]): boolean =>
-  operations.some((operation) => fields(operation).some(([number]) => number === op.exec || number === op.build))
+/** Whether an operation runs a program, or operations that nobody sees before. @throws InsituError LLB_MALFORMED, MESSAGE_FIELDS */
+export function runsPrograms(operations: readonly Uint8Array[]): boolean {
+  const budget = fieldBudget()
+  for (const operation of operations) {
+    for (const [number] of fields(operation, budget)) if (number === op.exec || number === op.build) return true
+  }
+  return false
+}
 
 /**
  * Attributes of sources, name and value. One that is there twice is there twice here.
- * @throws InsituError LLB_MALFORMED for what two decoders could read differently.
+ * @throws InsituError LLB_MALFORMED for what two decoders could read differently; MESSAGE_FIELDS.
  */
-export const readSourceAttrs = (definitions: readonly (readonly Uint8Array[])[]): (readonly [string, string])[] =>
-  definitions
+export function readSourceAttrs(definitions: readonly (readonly Uint8Array[])[]): (readonly [string, string])[] {
+  const budget = fieldBudget()
+  return definitions
     .flat()
-    .flatMap((operation) => all(operation, op.source))
-    .flatMap((source) => all(source, sourceAttrs))
-    .map(readEntry)
+    .flatMap((operation) => all(operation, op.source, budget))
+    .flatMap((source) => all(source, sourceAttrs, budget))
+    .map((entry) => readEntry(entry, budget))
+}
 
 /** An entry of a map. Daemons do not look at the types of its two fields: any but the right ones is ambiguous. */
-function readEntry(entry: Uint8Array): readonly [string, string] {
-  const parts = fields(entry).flatMap(([number, value]) => (typeof value === 'bigint' ? [] : [{ number, value }]))
+function readEntry(entry: Uint8Array, budget: FieldBudget): readonly [string, string] {
+  const parts = [...fields(entry, budget)].flatMap(([number, value]) =>
+    typeof value === 'bigint' ? [] : [{ number, value }],
+  )
   const again = Buffer.concat(parts.map(({ number, value }) => fieldOf(number, value)))
   if (!again.equals(entry)) throw malformed(new RangeError('a map entry is not as it is usually written'))
   const last = (wanted: number): string => decode(parts.findLast(({ number }) => number === wanted)?.value ?? nothing)
@@ -69,31 +81,43 @@ function readEntry(entry: Uint8Array): readonly [string, string] {
 
 const nothing = new Uint8Array()
 
-function platformText(message: Uint8Array): string {
-  const last = (number: number): string => {
-    const found = all(message, number).at(-1)
-    return found === undefined ? '' : decode(found)
-  }
-  const parts = [last(platform.os), last(platform.architecture), last(platform.variant)]
-  return parts.filter((part) => part !== '').join('/')
+function platformText(message: Uint8Array, budget: FieldBudget): string {
+  const last = new Map<number, Uint8Array>()
+  for (const [number, value] of fields(message, budget)) if (typeof value !== 'bigint') last.set(number, value)
+  const parts = [platform.os, platform.architecture, platform.variant].map((number) => last.get(number) ?? nothing)
+  return parts.flatMap((part) => (part.length === 0 ? [] : [decode(part)])).join('/')
 }
 
 const decode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('utf8')
 
-const all = (message: Uint8Array, wanted: number): Uint8Array[] =>
-  fields(message).flatMap(([number, value]) => (number === wanted && typeof value !== 'bigint' ? [value] : []))
+function all(message: Uint8Array, wanted: number, budget: FieldBudget): Uint8Array[] {
+  const found: Uint8Array[] = []
+  for (const [number, value] of fields(message, budget)) {
+    if (number === wanted && typeof value !== 'bigint') found.push(value)
+  }
+  return found
+}
 
-function fields(message: Uint8Array): (readonly [number, bigint | Uint8Array])[] {
-  const result: (readonly [number, bigint | Uint8Array])[] = []
+/** One at a time, for who counts them before he keeps any. */
+function* fields(message: Uint8Array, budget: FieldBudget): Generator<readonly [number, bigint | Uint8Array]> {
+  const read = readFields(message)
+  for (;;) {
+    const next = nextOf(read)
+    if (next.done) return
+    countField(budget)
+    yield [next.value.number, next.value.value]
+  }
+}
+
+function nextOf(read: Iterator<WireField, void>): IteratorResult<WireField, void> {
   try {
-    for (const { number, value } of readFields(message)) {
-      if (number < 1 || number > greatestField) throw new RangeError(`there is no field ${number}`)
-      result.push([number, value])
-    }
+    const next = read.next()
+    const number = next.value?.number ?? 1
+    if (number < 1 || number > greatestField) throw new RangeError(`there is no field ${number}`)
+    return next
   } catch (cause) {
     throw malformed(cause)
   }
-  return result
 }
 
 const malformed = (cause: unknown): InsituError =>

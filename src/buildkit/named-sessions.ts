@@ -1,4 +1,5 @@
-import { fromBinary, toBinary } from '@bufbuild/protobuf'
+import { toBinary } from '@bufbuild/protobuf'
+import { decodeBounded } from './decode.ts'
 import type { SolveRequest } from './gen/control_pb.ts'
 import type { SolveRequest as BridgeSolveRequest } from './gen/gateway_pb.ts'
 import { ResolveImageConfigRequestSchema, ResolveSourceMetaRequestSchema } from './gen/gateway_pb.ts'
@@ -58,11 +59,11 @@ export const asksForSource = (path: string): boolean =>
 /** @param path of one of them. */
 export function readSourceQuestion(path: string, message: Uint8Array): SourceQuestion {
   if (path === paths.bridgeResolveImage) {
-    const request = fromBinary(ResolveImageConfigRequestSchema, message)
+    const request = decodeBounded(ResolveImageConfigRequestSchema, message)
     const sessions = named([request.sessionId, ...ofPolicies(request.sourcePolicies)])
     return { message: toBinary(ResolveImageConfigRequestSchema, request), sessions }
   }
-  const request = fromBinary(ResolveSourceMetaRequestSchema, message)
+  const request = decodeBounded(ResolveSourceMetaRequestSchema, message)
   const own = ofAttributes(Object.entries(request.source?.attrs ?? {}))
   const sessions = named([...own, ...ofPolicies(request.sourcePolicies)])
   return { message: toBinary(ResolveSourceMetaRequestSchema, request), sessions }

@@ -1,5 +1,5 @@
-import { fromBinary } from '@bufbuild/protobuf'
 import { InsituError } from '../kernel/errors.ts'
+import { decodeBounded } from './decode.ts'
 import type { SolveRequest } from './gen/control_pb.ts'
 import type { SolveRequest as BridgeSolveRequest } from './gen/gateway_pb.ts'
 import { type ReturnRequest, ReturnRequestSchema } from './gen/gateway_pb.ts'
@@ -72,11 +72,12 @@ export function factsOfBridgeSolve(request: BridgeSolveRequest): RequestFacts {
   }
 }
 
-/** @throws InsituError RETURN_MALFORMED */
+/** @throws InsituError RETURN_MALFORMED, MESSAGE_FIELDS */
 export function decodeReturn(message: Uint8Array): ReturnRequest {
   try {
-    return fromBinary(ReturnRequestSchema, message)
+    return decodeBounded(ReturnRequestSchema, message)
   } catch (cause) {
+    if (cause instanceof InsituError) throw cause
     throw new InsituError('RETURN_MALFORMED', 'the Return request cannot be read', {
       status: 'INVALID_ARGUMENT',
       cause,

@@ -1,4 +1,5 @@
-import { clone, equals, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { clone, equals, toBinary } from '@bufbuild/protobuf'
+import { decodeBounded } from './decode.ts'
 import { effectiveExporters, exportedImages, firstRepository, onlyStays, withImageDefaults } from './exporters.ts'
 import { type SolveRequest, SolveRequestSchema } from './gen/control_pb.ts'
 import { type SolveRequest as BridgeSolveRequest, SolveRequestSchema as BridgeSolveSchema } from './gen/gateway_pb.ts'
@@ -48,10 +49,10 @@ export interface SolveFacts {
   readonly probe: boolean
 }
 
-/** @throws InsituError SOLVE_MALFORMED */
+/** @throws InsituError SOLVE_MALFORMED, MESSAGE_FIELDS */
 export function decodeSolve(message: Uint8Array): SolveRequest {
   try {
-    return fromBinary(SolveRequestSchema, message)
+    return decodeBounded(SolveRequestSchema, message)
   } catch (error) {
     throw malformed(error)
   }
@@ -127,10 +128,10 @@ export function rewriteSolve(request: SolveRequest, rewrite: Rewrite): Uint8Arra
   return equals(SolveRequestSchema, changed, request) ? undefined : toBinary(SolveRequestSchema, changed)
 }
 
-/** LLBBridge/Solve. @throws InsituError SOLVE_MALFORMED */
+/** LLBBridge/Solve. @throws InsituError SOLVE_MALFORMED, MESSAGE_FIELDS */
 export function decodeBridgeSolve(message: Uint8Array): BridgeSolveRequest {
   try {
-    return fromBinary(BridgeSolveSchema, message)
+    return decodeBounded(BridgeSolveSchema, message)
   } catch (error) {
     throw malformed(error)
   }
@@ -183,4 +184,6 @@ function frontendOptions(
 }
 
 const malformed = (cause: unknown): InsituError =>
-  new InsituError('SOLVE_MALFORMED', 'the Solve request cannot be read', { status: 'INVALID_ARGUMENT', cause })
+  cause instanceof InsituError
+    ? cause
+    : new InsituError('SOLVE_MALFORMED', 'the Solve request cannot be read', { status: 'INVALID_ARGUMENT', cause })

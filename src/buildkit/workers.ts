@@ -1,4 +1,5 @@
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { create, toBinary } from '@bufbuild/protobuf'
+import { decodeBounded } from './decode.ts'
 import {
   InfoResponseSchema,
   ListWorkersRequestSchema,
@@ -43,7 +44,7 @@ export function platformOf(text: string): { os: string; architecture: string; va
 
 /** The records of one daemon's own answer, marked with the node's name. */
 export function workersOf(node: string, response: Uint8Array): WorkerRecord[] {
-  return fromBinary(ListWorkersResponseSchema, response).record.map((record) => {
+  return decodeBounded(ListWorkersResponseSchema, response).record.map((record) => {
     record.labels = { ...record.labels, [nodeLabel]: node }
     return record
   })
@@ -51,7 +52,7 @@ export function workersOf(node: string, response: Uint8Array): WorkerRecord[] {
 
 /** The filter of a ListWorkers request, over the fields `id` and `labels`. @throws InsituError FILTER */
 export function workerFilter(request: Uint8Array): (worker: WorkerRecord) => boolean {
-  const matches = parseFilters(fromBinary(ListWorkersRequestSchema, request).filter)
+  const matches = parseFilters(decodeBounded(ListWorkersRequestSchema, request).filter)
   return ({ id, labels }) =>
     matches(([field, ...rest]) => (field === 'id' ? id : field === 'labels' ? labels[rest.join('.')] : undefined))
 }
@@ -70,4 +71,4 @@ export function infoResponse(versions: readonly string[]): Uint8Array {
 export const statusRequest = (ref: string): Uint8Array =>
   toBinary(StatusRequestSchema, create(StatusRequestSchema, { ref }))
 
-export const statusRef = (request: Uint8Array): string => fromBinary(StatusRequestSchema, request).ref
+export const statusRef = (request: Uint8Array): string => decodeBounded(StatusRequestSchema, request).ref

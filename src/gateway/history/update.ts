@@ -1,4 +1,5 @@
-import { fromBinary, toBinary } from '@bufbuild/protobuf'
+import { toBinary } from '@bufbuild/protobuf'
+import { decodeBounded } from '../../buildkit/decode.ts'
 import { UpdateBuildHistoryRequestSchema } from '../../buildkit/gen/control_pb.ts'
 import { paths } from '../../buildkit/methods.ts'
 import { InsituError } from '../../kernel/errors.ts'
@@ -17,7 +18,7 @@ const patience = 60_000
  * one keeps its blobs on the node for ever, which is for administrators. What was deleted a moment ago can be deleted again.
  */
 export async function answerUpdateHistory(context: RelayContext, call: Call): Promise<void> {
-  const request = fromBinary(UpdateBuildHistoryRequestSchema, unframe(await readBody(call.stream, call.messages)))
+  const request = decodeBounded(UpdateBuildHistoryRequestSchema, unframe(await readBody(call.stream, call.messages)))
   const viewer = viewerOf(context, call.caller)
   if (!request.delete && !request.finalize) context.admission.administer(call.caller, 'UpdateBuildHistory')
   const { nodes, missing } = await locate(context, call, request.ref, viewer)

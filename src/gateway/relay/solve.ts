@@ -1,4 +1,4 @@
-import { fromBinary } from '@bufbuild/protobuf'
+import { decodeBounded } from '../../buildkit/decode.ts'
 import {
   type BuildHistoryRecord,
   type SolveRequest,
@@ -129,7 +129,7 @@ async function relayTo(
           if (message?.includes(refTaken(request.ref)) && build.solve === call.signal) context.builds.forget(facts.ref)
           if (code !== grpcStatus.OK) return sayMissingBase(build, context, message)
           if (placement && !facts.exports) build.progress.step(keepHint).done()
-          const answer = fromBinary(SolveResponseSchema, unframe(Buffer.concat(response)))
+          const answer = decodeBounded(SolveResponseSchema, unframe(Buffer.concat(response)))
           const error = await imagesBuilt(build, context, call, { request, answer, upstream }, inProgress)
           return error && statusOf(error)
         } finally {

@@ -1,4 +1,5 @@
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { create, toBinary } from '@bufbuild/protobuf'
+import { decodeBounded } from '../../buildkit/decode.ts'
 import {
   CredentialsRequestSchema,
   CredentialsResponseSchema,
@@ -44,13 +45,13 @@ export function clientCredentials(session: ClientSession): ClientCredentials {
         toBinary(FetchTokenRequestSchema, message),
         signal,
       )
-      return answer && fromBinary(FetchTokenResponseSchema, answer).token
+      return answer && decodeBounded(FetchTokenResponseSchema, answer).token
     },
     async basic(host, signal) {
       const message = toBinary(CredentialsRequestSchema, create(CredentialsRequestSchema, { host }))
       const answer = await askClient(session, `${service}Credentials`, message, signal)
       if (!answer) return undefined
-      const { username, secret } = fromBinary(CredentialsResponseSchema, answer)
+      const { username, secret } = decodeBounded(CredentialsResponseSchema, answer)
       return secret === '' ? undefined : { username, secret }
     },
   }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { fromBinary, toBinary } from '@bufbuild/protobuf'
+import { toBinary } from '@bufbuild/protobuf'
+import { decodeBounded } from '../../buildkit/decode.ts'
 import { SolveRequestSchema } from '../../buildkit/gen/control_pb.ts'
 import { SolveRequestSchema as BridgeSolveSchema } from '../../buildkit/gen/gateway_pb.ts'
 import { DaemonRefusal } from './exchange.ts'
@@ -44,12 +45,12 @@ export async function exportPart({ message, asked, solve, onAgain }: Exported): 
 
 /** The Solve as of a client that leaves everything to the daemon. @returns undefined when it cannot be said that way. */
 function withFrontend(message: Uint8Array, asked: Uint8Array | undefined): Uint8Array | undefined {
-  const request = fromBinary(SolveRequestSchema, message)
+  const request = decodeBounded(SolveRequestSchema, message)
   // The daemon keeps the job of a ref for a while.
   request.ref = randomUUID()
   if (request.frontend !== '') return toBinary(SolveRequestSchema, request)
   if (!asked) return undefined
-  const { frontend, frontendOpt, frontendInputs } = fromBinary(BridgeSolveSchema, asked)
+  const { frontend, frontendOpt, frontendInputs } = decodeBounded(BridgeSolveSchema, asked)
   request.frontend = frontend
   request.frontendAttrs = { ...request.frontendAttrs, ...frontendOpt }
   request.frontendInputs = frontendInputs

@@ -1,4 +1,5 @@
-import { clone, create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { clone, create, toBinary } from '@bufbuild/protobuf'
+import { decodeBounded } from '../../buildkit/decode.ts'
 import {
   RefRequestSchema,
   ResultSchema,
@@ -38,7 +39,7 @@ export function isForAllParts({ frontend, frontendOpt }: SolveRequest, { platfor
 
 /** Whether a client returns what it was given, or an error. A result of nothing given is its own. */
 export function isFromParts(message: Uint8Array, { results }: SplitBuild): boolean {
-  return results.begun || fromBinary(ReturnRequestSchema, message).error.length > 0
+  return results.begun || decodeBounded(ReturnRequestSchema, message).error.length > 0
 }
 
 /**
@@ -62,7 +63,7 @@ export async function relaySplitBridgeSolve(
       results.asked.set(part, own)
       const upstream = await call.upstreams.to(part.node)
       const response = await exchange(upstream, call.raw, frame(own), signal)
-      return { part, response: fromBinary(SolveResponseSchema, unframe(response)) }
+      return { part, response: decodeBounded(SolveResponseSchema, unframe(response)) }
     })
     const made = answers.flatMap(({ part, response: { result } }) => (result ? [{ part, result }] : []))
     for (const { part, result } of made) {
@@ -102,7 +103,7 @@ export async function relaySplitReturn(
   body: Buffer,
 ): Promise<void> {
   const admitted = context.admission.bridgeReturn(call.caller, unframe(body))
-  const returned = fromBinary(ReturnRequestSchema, admitted)
+  const returned = decodeBounded(ReturnRequestSchema, admitted)
   try {
     const answers = await everyPart(split.parts, call.signal, async (part, signal) => {
       const own = frame(returned.error.length > 0 ? admitted : ownReturn(split, part, returned))
@@ -123,7 +124,7 @@ function ownReturn(
   const bytes = results.own.get(part)
   // A client that returns what it was never given has combined it from something else.
   if (!bytes) throw combines()
-  const result = fromBinary(ResultSchema, bytes)
+  const result = decodeBounded(ResultSchema, bytes)
   for (const [key, value] of Object.entries(returned?.metadata ?? {})) {
     if (!results.metadata.has(key)) result.metadata[key] = value
   }
@@ -139,4 +140,4 @@ export const isAboutRef = (path: string): boolean => aboutRefs.has(path)
 
 /** The part that has what such a call is about; undefined when it is not known. @param message not framed. */
 export const partOf = (message: Uint8Array, { results }: SplitBuild): BuildPart | undefined =>
-  results.refs.get(fromBinary(RefRequestSchema, message).ref)
+  results.refs.get(decodeBounded(RefRequestSchema, message).ref)

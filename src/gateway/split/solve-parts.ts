@@ -1,5 +1,6 @@
 import { checkForeignRef } from '../history/foreign-ref.ts'
-import { clone, fromBinary } from '@bufbuild/protobuf'
+import { clone } from '@bufbuild/protobuf'
+import { decodeBounded } from '../../buildkit/decode.ts'
 import { type SolveRequest, SolveRequestSchema, SolveResponseSchema } from '../../buildkit/gen/control_pb.ts'
 import type { ProxyChoice, ProxyVariables } from '../../buildkit/proxy.ts'
 import { encodeSolve, rewriteSolve } from '../../buildkit/solve.ts'
@@ -156,7 +157,7 @@ async function solveAll(context: RelayContext, call: Call, solve: SplitSolve): P
       })
     const body = await unlessTaken(build.fallback, ask, { call, ref: solve.request.ref, part, signal })
     if (!body) return {}
-    return fromBinary(SolveResponseSchema, unframe(body)).exporterResponse
+    return decodeBounded(SolveResponseSchema, unframe(body)).exporterResponse
   })
   build.begun.resolve()
   onBegun()

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { fromBinary, toBinary } from '@bufbuild/protobuf'
+import { toBinary } from '@bufbuild/protobuf'
+import { decodeBounded } from '../../buildkit/decode.ts'
 import { StatusResponseSchema } from '../../buildkit/gen/control_pb.ts'
 
 /**
@@ -19,7 +20,7 @@ export function relabel(platforms: readonly string[]): (message: Uint8Array) => 
     return made
   }
   return (message) => {
-    const status = fromBinary(StatusResponseSchema, message)
+    const status = decodeBounded(StatusResponseSchema, message)
     for (const vertex of status.vertexes) {
       vertex.digest = own(vertex.digest)
       vertex.inputs = vertex.inputs.map(own)
