@@ -16,14 +16,31 @@ test('messages are changed whatever pieces they come in', () => {
   }
 })
 
-test('a message that is too large or compressed passes unseen, and what follows it', () => {
+test('a message that is too large or compressed passes unseen, and what follows it is seen again', () => {
   for (const odd of [
     frame(Buffer.alloc(50, 'a')),
     Buffer.concat([Buffer.from([1]), frame(Buffer.from('a')).subarray(1)]),
   ]) {
-    const rewrite = messageRewriter(shout, 20)
     const sent = Buffer.concat([frame(Buffer.from('ab')), odd, frame(Buffer.from('ab'))])
-    const out = Buffer.concat([rewrite(sent.subarray(0, 9)), rewrite(sent.subarray(9))])
-    expect(out).toEqual(Buffer.concat([frame(Buffer.from('AB')), odd, frame(Buffer.from('ab'))]))
+    const expected = Buffer.concat([frame(Buffer.from('AB')), odd, frame(Buffer.from('AB'))])
+    for (let size = 1; size <= sent.length; size++) {
+      const rewrite = messageRewriter(shout, 20)
+      const out: Buffer[] = []
+      for (let at = 0; at < sent.length; at += size) out.push(rewrite(sent.subarray(at, at + size)))
+      expect(Buffer.concat(out)).toEqual(expected)
+    }
   }
+})
+
+test('it says how much it holds', () => {
+  const seen: number[] = []
+  const rewrite = messageRewriter(shout, 20, (bytes) => seen.push(bytes))
+  const sent = Buffer.concat([frame(Buffer.from('ab')), frame(Buffer.alloc(50))])
+  for (const [from, to] of [
+    [0, 6],
+    [6, 9],
+    [9, 30],
+  ])
+    rewrite(sent.subarray(from, to))
+  expect(seen).toEqual([6, 9, 2, 23, 0])
 })
