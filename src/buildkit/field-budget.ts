@@ -14,6 +14,9 @@ export interface FieldBudget {
 
 export const fieldBudget = (): FieldBudget => ({ left: mostFields })
 
+/** Bytes, about, of the objects that were made of the fields so far: most have 100 to 200. */
+export const decodedSize = (budget: FieldBudget): number => (mostFields - Math.max(0, budget.left)) * 150
+
 /** Counts one field. @throws InsituError MESSAGE_FIELDS (RESOURCE_EXHAUSTED) */
 export function countField(budget: FieldBudget): void {
   if (--budget.left >= 0) return

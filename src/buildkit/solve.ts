@@ -1,5 +1,6 @@
 import { clone, equals, toBinary } from '@bufbuild/protobuf'
 import { decodeBounded } from './decode.ts'
+import type { FieldBudget } from './field-budget.ts'
 import { effectiveExporters, exportedImages, firstRepository, onlyStays, withImageDefaults } from './exporters.ts'
 import { type SolveRequest, SolveRequestSchema } from './gen/control_pb.ts'
 import { type SolveRequest as BridgeSolveRequest, SolveRequestSchema as BridgeSolveSchema } from './gen/gateway_pb.ts'
@@ -50,9 +51,9 @@ export interface SolveFacts {
 }
 
 /** @throws InsituError SOLVE_MALFORMED, MESSAGE_FIELDS */
-export function decodeSolve(message: Uint8Array): SolveRequest {
+export function decodeSolve(message: Uint8Array, budget?: FieldBudget): SolveRequest {
   try {
-    return decodeBounded(SolveRequestSchema, message)
+    return decodeBounded(SolveRequestSchema, message, budget)
   } catch (error) {
     throw malformed(error)
   }
@@ -129,9 +130,9 @@ export function rewriteSolve(request: SolveRequest, rewrite: Rewrite): Uint8Arra
 }
 
 /** LLBBridge/Solve. @throws InsituError SOLVE_MALFORMED, MESSAGE_FIELDS */
-export function decodeBridgeSolve(message: Uint8Array): BridgeSolveRequest {
+export function decodeBridgeSolve(message: Uint8Array, budget?: FieldBudget): BridgeSolveRequest {
   try {
-    return decodeBounded(BridgeSolveSchema, message)
+    return decodeBounded(BridgeSolveSchema, message, budget)
   } catch (error) {
     throw malformed(error)
   }

@@ -30,6 +30,7 @@ import { bridgeProxy } from './proxy.ts'
 import { checkOwner, withSessions } from './owner.ts'
 import { answerPing, relayPing } from './ping.ts'
 import { pump } from './pump.ts'
+import { readMessage } from './read-message.ts'
 import { checkQuestion } from './question.ts'
 import { patience } from './tuning.ts'
 
@@ -83,7 +84,7 @@ export async function relayBridge(context: RelayContext, call: Call, kind: 'brid
     if (!(await begins(build, call.signal))) return
     const own = atDaemon(call, build)
     if (kind === 'bridge-solve') {
-      const asked = decodeBridgeSolve(unframe(await readBody(call.stream, call.messages)))
+      const asked = await readMessage(call, decodeBridgeSolve)
       checkQuestion(build, call.path, asked)
       const solve = (): Promise<void> => relayBridgeSolve(context, own, build, node, asked)
       return await withSessions(context, call, sessionsOfBridgeSolve(asked), solve)

@@ -9,7 +9,7 @@ import { namedImages, needsRecord } from '../../buildkit/named-images.ts'
 import { decodeSolve, encodeSolve, rewriteSolve, type SolveFacts, solveFacts } from '../../buildkit/solve.ts'
 import { sessionsOfSolve } from '../../buildkit/named-sessions.ts'
 import { describeError, grpcStatus, InsituError } from '../../kernel/errors.ts'
-import { frame, readBody, unframe } from '../../kernel/grpc/framing.ts'
+import { frame, unframe } from '../../kernel/grpc/framing.ts'
 import { statusOf } from '../../kernel/grpc/status.ts'
 import type { Hold } from '../correlate/bindings.ts'
 import { endedRecord } from '../history/ended-record.ts'
@@ -27,6 +27,7 @@ import { claimSession } from './owner.ts'
 import { proxyOf, sayProvenance, sayUnreachable } from './proxy.ts'
 import { isRootless } from './choose.ts'
 import { reach } from './reach.ts'
+import { readMessage } from './read-message.ts'
 import { pump, type PumpEnd } from './pump.ts'
 import type { Upstream } from './upstream.ts'
 import { waitForTurn } from './wait-turn.ts'
@@ -39,7 +40,7 @@ export async function relaySolve(context: RelayContext, call: Call): Promise<voi
   const started = context.now()
   let placed: Date | undefined
   let begun: Date | undefined
-  const asked = askPolicy(context, call, decodeSolve(unframe(await readBody(call.stream, call.messages))))
+  const asked = askPolicy(context, call, await readMessage(call, decodeSolve))
   const { request } = asked
   const facts = solveFacts(request)
   const holds: Hold<unknown>[] = []
