@@ -2,6 +2,7 @@ import type { Build } from '../api/builds/builds.ts'
 import type { Action } from './build/actions.ts'
 import { lacksTemplate, type Planned, planBuild } from './build/plan.ts'
 import { lostPods } from './build/lost-pods.ts'
+import { claimsOf } from './on-pull/claims.ts'
 import { madeByPulls } from './on-pull/made.ts'
 import { isStanding, planStanding } from './on-pull/standing.ts'
 import { beyondHistory } from './queue/history.ts'
@@ -22,9 +23,12 @@ export function plan(view: View, limits: Limits, now: Date): Plan {
   const ready = view.builds.filter((build) => !lacksTemplate(build, view))
   const order = turns(ready, view.buildNodes, limits)
   const made = madeByPulls(view.builds)
+  const claims = claimsOf(view.builds)
   const planOne = (build: Build): Planned => {
     const { uid = '' } = build.metadata ?? {}
-    if (isStanding(build)) return planStanding(build, view, made.get(uid) ?? [], now)
+    if (isStanding(build)) {
+      return planStanding(build, { templates: view.templates, claims, made: made.get(uid) ?? [], now })
+    }
     return planBuild(build, view, order.get(uid) ?? 'waits', now)
   }
   const failures: { build: Build; error: unknown }[] = []

@@ -8,6 +8,7 @@ import {
   matchName,
   namesOf,
   overlap,
+  patternOf,
   pullPrefix,
   readPull,
   refusedAnnotation,
@@ -34,11 +35,12 @@ describe('names', () => {
   })
 
   it('overlap when one name could be meant by both', () => {
-    expect(overlap(app, app)).toBe(true)
-    expect(overlap(app, `images.internal/app:git-${commit}`)).toBe(true)
-    expect(overlap('images.internal/app:${REVISION}', app)).toBe(true)
-    expect(overlap('h/a:x-${REVISION}', 'h/a:y-${REVISION}')).toBe(false)
-    expect(overlap('h/a:1', 'h/a:2')).toBe(false)
+    const both = (one: string, other: string) => overlap(patternOf(one), patternOf(other))
+    expect(both(app, app)).toBe(true)
+    expect(both(app, `images.internal/app:git-${commit}`)).toBe(true)
+    expect(both('images.internal/app:${REVISION}', app)).toBe(true)
+    expect(both('h/a:x-${REVISION}', 'h/a:y-${REVISION}')).toBe(false)
+    expect(both('h/a:1', 'h/a:2')).toBe(false)
   })
 })
 

@@ -118,9 +118,9 @@ export interface NameMatch {
 export function matchName(patterns: readonly string[], name: string): NameMatch | undefined {
   if (patterns.includes(name)) return { revision: undefined }
   for (const pattern of patterns) {
-    const [before = '', after] = pattern.split(revisionPlaceholder)
-    if (after === undefined || name.length <= before.length + after.length) continue
-    if (!name.startsWith(before) || !name.endsWith(after)) continue
+    const parts = patternOf(pattern)
+    const { before, after } = parts
+    if (after === undefined || !fits(parts, name)) continue
     return { revision: name.slice(before.length, name.length - after.length) }
   }
   return undefined
@@ -130,14 +130,30 @@ export function matchName(patterns: readonly string[], name: string): NameMatch 
 export const namesOf = (patterns: readonly string[], revision: string | undefined): readonly string[] =>
   revision === undefined ? patterns : patterns.map((pattern) => pattern.replaceAll(revisionPlaceholder, revision))
 
-/** Whether two patterns could mean the same name. */
-export function overlap(one: string, other: string): boolean {
-  const [a = '', aEnd] = one.split(revisionPlaceholder)
-  const [b = '', bEnd] = other.split(revisionPlaceholder)
-  if (aEnd === undefined) return matchName([other], one) !== undefined
-  if (bEnd === undefined) return matchName([one], other) !== undefined
-  return (a.startsWith(b) || b.startsWith(a)) && (aEnd.endsWith(bEnd) || bEnd.endsWith(aEnd))
+/** A name of a Build in two parts, so that comparing it with many takes it apart once. */
+export interface Pattern {
+  readonly before: string
+  /** What follows the placeholder; undefined where the name has none. */
+  readonly after: string | undefined
 }
+
+export function patternOf(name: string): Pattern {
+  const [before = '', after] = name.split(revisionPlaceholder)
+  return { before, after }
+}
+
+/** Whether two patterns could mean the same name. */
+export function overlap(one: Pattern, other: Pattern): boolean {
+  if (one.after === undefined) return other.after === undefined ? one.before === other.before : fits(other, one.before)
+  if (other.after === undefined) return fits(one, other.before)
+  return (
+    (one.before.startsWith(other.before) || other.before.startsWith(one.before)) &&
+    (one.after.endsWith(other.after) || other.after.endsWith(one.after))
+  )
+}
+
+const fits = ({ before, after = '' }: Pattern, name: string): boolean =>
+  name.length > before.length + after.length && name.startsWith(before) && name.endsWith(after)
 
 /**
  * Why a revision may not be put in, or undefined. A tag has no characters that mean something to git's command line or

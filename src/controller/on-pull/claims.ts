@@ -1,5 +1,5 @@
 import type { Build, BuildStatus, Recipe } from '../../api/builds/builds.ts'
-import { overlap, refusedAnnotation, revisionPlaceholder } from '../../api/builds/on-pull.ts'
+import { overlap, type Pattern, patternOf, refusedAnnotation, revisionPlaceholder } from '../../api/builds/on-pull.ts'
 import { normalizeReference } from '../../buildkit/reference.ts'
 import { InsituError } from '../../kernel/errors.ts'
 
@@ -41,20 +41,77 @@ function normalPattern(name: string): string {
 const invalid = (message: string): InsituError =>
   new InsituError('INVALID_SPEC', message, { status: 'INVALID_ARGUMENT' })
 
-/** The older of two Builds has the names that both claim. */
-export const isOlder = (one: Build, other: Build): boolean => ageKey(one) < ageKey(other)
+/** That a Build has a name. */
+interface Claim {
+  readonly build: Build
+  readonly age: string
+  readonly pattern: Pattern
+}
+
+/**
+ * With so many of the oldest other names of a repository a name is compared: all with all would take minutes where a
+ * hundred thousand are claimed. Only the note that a name is taken may be missing beyond: gateways decide by themselves.
+ */
+const compared = 200
+
+/** The oldest claim of each name of a repository, which goes before all others of that name; the oldest first. */
+interface Repository {
+  readonly claims: Map<string, Claim>
+  readonly oldest: Claim[]
+  /** Those that have the placeholder: only they overlap with other names than their own. */
+  readonly open: Claim[]
+}
+
+export type Claims = ReadonlyMap<string, Repository>
+
+/** What Builds claim, by repository, so that each is compared with few others. One that the policy refuses its names has none. */
+export function claimsOf(builds: readonly Build[]): Claims {
+  const repositories = new Map<string, Repository>()
+  const oldestFirst = builds
+    .filter(({ spec, status, metadata }) => {
+      return status?.pulls && spec.cancelled !== true && metadata?.annotations?.[refusedAnnotation] === undefined
+    })
+    .map((build) => ({ build, age: ageKey(build) }))
+    .sort((one, other) => (one.age < other.age ? -1 : 1))
+  for (const { build, age } of oldestFirst) {
+    for (const name of build.status?.pulls?.names ?? []) {
+      const at = repositoryOfPattern(name)
+      const found = repositories.get(at) ?? { claims: new Map<string, Claim>(), oldest: [], open: [] }
+      repositories.set(at, found)
+      if (found.claims.has(name)) continue
+      const claim = { build, age, pattern: patternOf(name) }
+      found.claims.set(name, claim)
+      if (found.oldest.length < compared) found.oldest.push(claim)
+      if (claim.pattern.after !== undefined && found.open.length < compared) found.open.push(claim)
+    }
+  }
+  return repositories
+}
+
+/** The oldest Build of those older than this one that have one of these names. */
+export function takenBy(build: Build, names: readonly string[], claims: Claims): Build | undefined {
+  let age = ageKey(build)
+  let oldest: Build | undefined
+  for (const name of names) {
+    const claim = oldestClaim(name, age, claims)
+    if (claim) ({ build: oldest, age } = claim)
+  }
+  return oldest
+}
+
+/** The oldest claim of what could be this name, of those before an age. */
+function oldestClaim(name: string, before: string, repositories: Claims): Claim | undefined {
+  const repository = repositories.get(repositoryOfPattern(name))
+  if (repository === undefined) return undefined
+  const pattern = patternOf(name)
+  const others = pattern.after === undefined ? repository.open : repository.oldest
+  // The first is the oldest. A Build finds itself where there is none.
+  const fitting = [repository.claims.get(name), others.find((claim) => overlap(pattern, claim.pattern))]
+  return fitting.reduce((oldest, claim) => (claim && claim.age < (oldest?.age ?? before) ? claim : oldest), undefined)
+}
 
 const ageKey = ({ metadata }: Build): string =>
   `${metadata?.creationTimestamp} ${metadata?.namespace}/${metadata?.name}`
 
-/** The older Build that has one of these names; one that the policy refuses them has none. */
-export function takenBy(build: Build, names: readonly string[], all: readonly Build[]): Build | undefined {
-  return all.find(
-    (other) =>
-      other.metadata?.uid !== build.metadata?.uid &&
-      isOlder(other, build) &&
-      other.spec.cancelled !== true &&
-      other.metadata?.annotations?.[refusedAnnotation] === undefined &&
-      other.status?.pulls?.names.some((theirs) => names.some((own) => overlap(own, theirs))) === true,
-  )
-}
+/** Names that are claimed are normalised, so each has a tag, and the placeholder is nowhere else. */
+const repositoryOfPattern = (name: string): string => name.slice(0, name.lastIndexOf(':'))

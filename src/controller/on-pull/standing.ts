@@ -7,14 +7,23 @@ import type { Planned } from '../build/plan.ts'
 import { recipeOf, templateKey } from '../build/recipe.ts'
 import { sameStatus, withConditions } from '../build/status.ts'
 import type { View } from '../view.ts'
-import { pullsOf, takenBy } from './claims.ts'
+import { type Claims, pullsOf, takenBy } from './claims.ts'
 import type { Made } from './made.ts'
 import { planPulls } from './plan.ts'
 
 export const isStanding = ({ spec }: Build): boolean => spec.trigger === 'OnPull'
 
+export interface StandingInputs {
+  readonly templates: View['templates']
+  /** What all Builds claim. */
+  readonly claims: Claims
+  /** What pulls of this Build began, oldest first. */
+  readonly made: readonly Made[]
+  readonly now: Date
+}
+
 /** What is to be done for a Build that waits for pulls. It never starts itself, so its spec may always change. */
-export function planStanding(build: Build, view: View, made: readonly Made[], now: Date): Planned {
+export function planStanding(build: Build, { templates, claims, made, now }: StandingInputs): Planned {
   // What it owns goes with it.
   if (build.metadata?.deletionTimestamp !== undefined) return { actions: [] }
   if (build.spec.cancelled === true) {
@@ -27,13 +36,13 @@ export function planStanding(build: Build, view: View, made: readonly Made[], no
     }))
     return { actions: [...write(build, { ...status, phase: 'Cancelled' }), ...ends] }
   }
-  const read = claims(build, view)
+  const read = readClaim(build, templates)
   if ('refusal' in read) {
     const message = read.refusal.message
     return { actions: write(build, { ...state(build, undefined, made, read.refusal, now), message }) }
   }
   const { recipe, pulls } = read
-  const status = state(build, pulls, made, accepted(build, pulls, view), now)
+  const status = state(build, pulls, made, accepted(build, pulls.names, claims), now)
   const planned = planPulls(build, { recipe, pulls, made, now })
   return { ...planned, actions: [...write(build, status, eventOf(build, status, made)), ...planned.actions] }
 }
@@ -46,12 +55,12 @@ interface Accepted {
 
 const refused = (reason: string, message: string): Accepted => ({ status: 'False', reason, message })
 
-function claims(
+function readClaim(
   build: Build,
-  view: View,
+  templates: View['templates'],
 ): { readonly recipe: Recipe; readonly pulls: ReturnType<typeof pullsOf> } | { readonly refusal: Accepted } {
   const key = templateKey(build)
-  const template = key === undefined ? undefined : view.templates.get(key)
+  const template = key === undefined ? undefined : templates.get(key)
   if (key !== undefined && template === undefined) {
     const { kind = 'BuildTemplate', name } = build.spec.template ?? {}
     return { refusal: refused(reasons.templateMissing, `waits for ${kind} ${name}, which does not exist`) }
@@ -64,10 +73,10 @@ function claims(
   }
 }
 
-function accepted(build: Build, { names }: ReturnType<typeof pullsOf>, view: View): Accepted {
+function accepted(build: Build, names: readonly string[], claims: Claims): Accepted {
   const said = build.metadata?.annotations?.[refusedAnnotation]
   if (said !== undefined) return refused(reasons.notAllowed, said.slice(0, 1000))
-  const other = takenBy(build, names, view.builds)
+  const other = takenBy(build, names, claims)
   if (!other) {
     const unserved = build.metadata?.annotations?.[unservedAnnotation]
     if (unserved !== undefined) return { status: 'True', reason: reasons.notServed, message: unserved.slice(0, 1000) }
