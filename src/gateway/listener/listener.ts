@@ -10,7 +10,7 @@ import { type Address, formatAddress } from './address.ts'
 import { agentOfCertificate, type AgentIdentity, callerOfCertificate, refusedCertificate } from './certificate.ts'
 import type { Caller } from './caller.ts'
 import { defaultLimits, type LimitsConfig } from '../../api/limits.ts'
-import { countHandshakes } from './handshakes.ts'
+import { limitHandshakes } from './handshakes.ts'
 import { looksLike } from './first-bytes.ts'
 import { InsituError } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
@@ -58,7 +58,9 @@ export interface Listener {
 export async function listen(options: ListenerOptions): Promise<Listener> {
   const { tls, logger, limits = defaultLimits } = options
   const handshakeTimeout = limits.handshakeTimeout * 1000
-  const handshakes = countHandshakes()
+  const handshakes = limitHandshakes(limits.pendingHandshakes)
+  /** How to say that TLS is over, of connections whose TLS has begun. */
+  const securing = new Map<string, () => void>()
 
   const serve = (socket: Socket, part: Omit<Connection, 'session'>): void => {
     const session = new Http2Server(socket, {
@@ -70,7 +72,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       if (!session.reason) return
       logger.debug({ err: session.reason.message, remote: part.remote.address }, 'connection failed')
     })
-    const over = handshakes.begins()
+    const over = handshakes.begins(roomOf(part.remote), () => session.destroy(new Error('others needed its place')))
     const timer = setTimeout(() => session.destroy(new Error('no HTTP/2 settings in time')), handshakeTimeout)
     const settled = (): void => {
       clearTimeout(timer)
@@ -82,11 +84,10 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   }
 
   const secure = tls && createSecureServer(tls, handshakeTimeout)
-  secure?.server.on('tlsClientError', () => handshakes.secured())
   secure?.server.on('secureConnection', (socket) => {
     socket.on('error', () => socket.destroy())
     const remote = { address: socket.remoteAddress ?? '', unix: false }
-    handshakes.secured()
+    securing.get(endsOf(socket))?.()
     serve(socket, { secure: true, remote, ...certificateOf(socket) })
   })
 
@@ -95,11 +96,12 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     // Nothing else notices a client whose machine vanished without a word: its build would run on for nobody.
     if (!remote.unix) socket.setKeepAlive(true, 30_000)
     socket.on('error', () => socket.destroy())
-    if (handshakes.count >= limits.pendingHandshakes) {
+    if (!handshakes.admits(roomOf(remote))) {
       logger.debug({ remote: remote.address }, 'too many handshakes at once: a client is cut off')
       return void socket.destroy()
     }
-    const over = handshakes.begins()
+    const begins = (): (() => void) => handshakes.begins(roomOf(remote), () => socket.destroy())
+    const over = begins()
     const timer = setTimeout(() => socket.destroy(), handshakeTimeout)
     const known = (): void => {
       clearTimeout(timer)
@@ -117,7 +119,14 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       socket.unshift(seen)
       if (kind === 'http2') serve(socket, { secure: false, remote, ...nobody })
       else if (kind === 'tls' && secure && !remote.unix) {
-        handshakes.securing()
+        const ends = endsOf(socket)
+        const secured = begins()
+        securing.set(ends, secured)
+        // TLS that fails closes it, also where its time is over.
+        socket.once('close', () => {
+          secured()
+          if (securing.get(ends) === secured) securing.delete(ends)
+        })
         secure.server.emit('connection', socket)
       } else socket.destroy()
     }
@@ -145,6 +154,13 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   }
   return { addresses: servers.map(({ address }) => address), close }
 }
+
+/** Clients of unix sockets have no address: together they count as one. */
+const roomOf = ({ address, unix }: Connection['remote']): string => (unix ? 'unix' : address)
+
+/** What a TCP connection and the TLS in it have in common. */
+const endsOf = (socket: Socket): string =>
+  [socket.remoteAddress, socket.remotePort, socket.localAddress, socket.localPort].join(' ')
 
 /**
  * buildx offers no ALPN, which http2.createSecureServer insists on; a plain TLS server does not. Client certificates
