@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { run } from '../../src/kernel/process/run.ts'
 import { waitFor } from '../lab/wait.ts'
 import { buildctl, ensureInstalled, type Installed, temporary } from './fixtures/insitu.ts'
-import { podStatus, runPod } from './fixtures/pods.ts'
+import { podEvents, podStatus, runPod } from './fixtures/pods.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 let insitu: Installed
@@ -63,15 +63,7 @@ describe('a build on port 2375 and the pod that uses it', () => {
       expect(done.phase).toBe('Succeeded')
       expect(await insitu.kubectl(['logs', pod])).toContain(`built for ${node}`)
       // imagePullPolicy Never: the kubelet says that the image was there; with a pull it would say "Pulling".
-      const events = await insitu.kubectl([
-        'get',
-        'events',
-        '--field-selector',
-        `involvedObject.name=${pod}`,
-        '-o',
-        'jsonpath={.items[*].reason}',
-      ])
-      expect(events).not.toContain('Pulling')
+      expect(await podEvents(insitu, pod)).not.toContain('Pulling')
     },
   )
 

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { restartKubelet } from '../lab/kubelet.ts'
 import { waitFor } from '../lab/wait.ts'
 import { buildctl, ensureInstalled, type Installed, restartAgents, temporary } from './fixtures/insitu.ts'
-import { podSays, podStatus, runPod } from './fixtures/pods.ts'
+import { podEvents, podSays, podStatus, runPod } from './fixtures/pods.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 const id = randomBytes(3).toString('hex')
@@ -41,15 +41,7 @@ const startPod = (name: string, policy: string, node = 'node2'): Promise<string>
 const says = (pod: string): Promise<string> => podSays(insitu, pod)
 
 /** Messages of the kubelet about a pod. */
-const events = (pod: string): Promise<string> =>
-  insitu.kubectl([
-    'get',
-    'events',
-    '--field-selector',
-    `involvedObject.name=${pod}`,
-    '-o',
-    'jsonpath={range .items[*]}{.reason}: {.message}{"\\n"}{end}',
-  ])
+const events = (pod: string): Promise<string> => podEvents(insitu, pod)
 
 it('starts pods on another node than the builder’s, with Always and IfNotPresent, by tag, latest, no tag and digest', async () => {
   const built = await build(image('web', ':latest'), 'hello')

@@ -8,7 +8,7 @@ import { restartKubelet } from '../lab/kubelet.ts'
 import { waitFor } from '../lab/wait.ts'
 import { templateOnly } from './fixtures/deployments.ts'
 import { buildctl, ensureInstalled, type Installed, ready, temporary } from './fixtures/insitu.ts'
-import { podSays, runPod } from './fixtures/pods.ts'
+import { podEvents, podSays, runPod } from './fixtures/pods.ts'
 import { gatewayPod, portForward } from './fixtures/port-forward.ts'
 
 const node = 'node2'
@@ -183,15 +183,7 @@ it('is waited for by a pull on another node while the agent of its only node is 
   await insitu.kubectl(['-n', 'buildkit-system', 'delete', 'pod', agent, '--timeout=120s'])
   const pod = await startPod(name, 'IfNotPresent')
   expect(await says(pod)).toBe(name)
-  const reasons = 'jsonpath={range .items[*]}{.reason}: {.message}{"\\n"}{end}'
-  const events = await insitu.kubectl([
-    'get',
-    'events',
-    '--field-selector',
-    `involvedObject.name=${pod}`,
-    '-o',
-    reasons,
-  ])
+  const events = await podEvents(insitu, pod)
   expect(events).toContain('Pulled: Successfully pulled')
   expect(events).not.toMatch(/^(Failed|BackOff):/m)
   await ready(insitu)
