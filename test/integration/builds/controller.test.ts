@@ -60,13 +60,15 @@ test('a Build becomes one Job, runs, and ends with what was built', async () => 
   expect(status).toMatchObject({ phase: 'Succeeded', digest, names: ['docker.io/a/b:1'], node: 'node-1' })
   expect(status?.commit).toBe('f'.repeat(40))
   expect(status?.completionTime).toBeDefined()
-  const events = await admin.list<KubernetesObject & { reason: string; involvedObject: { name: string } }>(
-    resources.events,
-    { namespace },
-  )
-  expect(events.filter((e) => e.involvedObject.name === 'plain').map((e) => e.reason)).toEqual(
-    expect.arrayContaining(['Started', 'BuildSucceeded']),
-  )
+  const reasons = async (): Promise<string[]> => {
+    const events = await admin.list<KubernetesObject & { reason: string; involvedObject: { name: string } }>(
+      resources.events,
+      { namespace },
+    )
+    return events.filter((e) => e.involvedObject.name === 'plain').map((e) => e.reason)
+  }
+  // They are written after the status.
+  await expect.poll(reasons, { timeout: 10_000 }).toEqual(expect.arrayContaining(['Started', 'BuildSucceeded']))
 })
 
 test('kubectl waits for it, and shows it and templates by their short names with the columns that matter', async () => {
