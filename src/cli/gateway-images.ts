@@ -153,6 +153,7 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
       ...{ index, inProgress, agents: calls, config, logger, wake },
       metrics: counters,
       able: (builder) => sameMachines(agents(), builder, running),
+      told: (name) => lookups.told(name),
       keeps: (node) => agents().get(node)?.rootless !== true,
       lost: (node) => whyLost(view().nodes.get(node), agents().get(node)),
       stuck: (names) => describeBackOff(client, podsBackingOff({ waitingFor }, names), logger),

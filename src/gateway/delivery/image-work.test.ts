@@ -18,7 +18,7 @@ async function finish(
   wish: DeliveryWish,
   pull: AgentCalls['pull'],
   built: () => Promise<BuiltAnswer> = () => Promise.resolve({ refused: [] }),
-  { lost, older = [] }: { lost?: ImageWorkOptions['lost']; older?: readonly string[] } = {},
+  { lost, told, older = [] }: Partial<Pick<ImageWorkOptions, 'lost' | 'told'>> & { older?: readonly string[] } = {},
 ) {
   const index = createImageIndex()
   for (const node of older) index.add(node, { name, digest: `sha256:${'b'.repeat(64)}`, version: 1 })
@@ -41,6 +41,7 @@ async function finish(
     wake: () => Promise.resolve(),
     stuck: () => Promise.resolve([]),
     ...(lost ? { lost } : {}),
+    ...(told ? { told } : {}),
   })
   const placed = ['n1', 'n2', 'n3']
   const { signal } = new AbortController()
@@ -114,6 +115,12 @@ test('an older image on a node that is not ready is not waited for', async () =>
     ...lostAt('n3'),
   })
   expect(dropped).toEqual(['n2'])
+})
+
+test('a node that has pulled an older image a moment ago loses it too, though its agent has not said yet that it has it', async () => {
+  const told = (asked: string): string[] => (asked === name ? ['n1', 'n3'] : [])
+  const { dropped } = await finish({ to: 'none' }, {}, () => Promise.resolve(1), built, { older: ['n2'], told })
+  expect(dropped).toEqual(['n2', 'n3'])
 })
 
 test.each([

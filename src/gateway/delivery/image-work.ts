@@ -57,6 +57,8 @@ export interface ImageWorkOptions {
   readonly able: (builder: string) => readonly string[]
   /** Whether images can be brought to a node. Default: to every one. */
   readonly keeps?: (node: string) => boolean
+  /** Nodes that may have a name of which their agents have not said so yet. Default: none. */
+  readonly told?: (name: string) => readonly string[]
   /** Why a node is not waited for now. Default: every one is. */
   readonly lost?: (node: string) => string | undefined
   /** Wakes the pods of a node that wait for images. */
@@ -83,6 +85,7 @@ export interface DeliveryCounters {
 
 export function createImageWork(options: ImageWorkOptions): ImageWork {
   const { index, agents, config, metrics, logger, telling = 30_000, lost = () => undefined } = options
+  const { told = () => [] } = options
 
   const superseded = (image: BuiltImage): string | undefined => {
     const newest = index.newest(image.name)
@@ -136,7 +139,9 @@ export function createImageWork(options: ImageWorkOptions): ImageWork {
   async function dropStale(images: readonly BuiltImage[], keep: ReadonlySet<string>): Promise<void> {
     const byNode = new Map<string, BuiltImage[]>()
     for (const image of images) {
-      for (const { node } of index.stale(image.name)) {
+      const current = new Set(index.holders(image))
+      const pulled = told(image.name).filter((node) => !current.has(node))
+      for (const node of new Set([...index.stale(image.name).map((one) => one.node), ...pulled])) {
         // One that is lost is told by the next reconciliation after it is back.
         if (!keep.has(node) && lost(node) === undefined) byNode.set(node, [...(byNode.get(node) ?? []), image])
       }

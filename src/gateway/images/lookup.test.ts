@@ -45,6 +45,18 @@ test('a name whose only node is between two agents is waited for, until the next
   expect(await inVain).toEqual({ state: 'none' })
 })
 
+test('a node that was told where a name is may have it from then on, though its agent has not said so', async () => {
+  const { index, lookups } = parts()
+  index.add('n1', image)
+  expect(lookups.told(name)).toEqual([])
+  await lookups.lookup({ name, finished: true }, 'n8', 0, never)
+  await lookups.lookup({ repository: 'docker.io/library/app', digest: image.digest }, 'n8', 0, never)
+  await lookups.lookup({ name: 'docker.io/library/other:1' }, 'n8', 0, never)
+  expect(lookups.told(name)).toEqual([])
+  await lookups.lookup({ name }, 'n9', 0, never)
+  expect(lookups.told(name)).toEqual(['n9'])
+})
+
 test('peers are those that have the newest and can be reached, the least busy first, the caller not among them', async () => {
   const { index, lookups } = parts((node) => (node === 'n1' ? 2 : 1))
   for (const node of ['n1', 'n2', 'n9', 'lost']) index.add(node, image)

@@ -53,12 +53,16 @@ export interface Lookups {
   lookup(wanted: Wanted, asking: string, wait: number, signal: AbortSignal, how?: How): Promise<Lookup>
   /** Answers that are held now. */
   readonly held: number
+  /** Nodes that were told within half a minute where the name is: they may have it before their agents say so. */
+  told(name: string): readonly string[]
 }
 
 /** Milliseconds between two looks at who else waits on a node. */
 const crowdInterval = 500
 /** … and whether the next agent of a node has said what is there. */
 const awaitedInterval = 100
+/** Milliseconds in which an agent has said what its node has pulled. */
+const toldFor = 30_000
 /** So many are enough to go on when some die. */
 const mostPeers = 8
 /** Of the nodes that have an image everybody has, so many are looked at. */
@@ -68,6 +72,21 @@ export function createLookups(options: LookupOptions): Lookups {
   const { index, inProgress, peer, load, drains = () => false, random = Math.random } = options
   const { platform = () => undefined } = options
   let held = 0
+  /** By name and node: when it was told. */
+  const told = new Map<string, Map<string, number>>()
+  let cleaned = 0
+  const note = (name: string, node: string): void => {
+    const now = performance.now()
+    if (now > cleaned + 1000) {
+      cleaned = now
+      for (const [other, nodes] of told) {
+        for (const [one, at] of nodes) if (at < now - toldFor) nodes.delete(one)
+        if (nodes.size === 0) told.delete(other)
+      }
+    }
+    const nodes = told.get(name) ?? new Map<string, number>()
+    told.set(name, nodes.set(node, now))
+  }
 
   const peersOf = (image: BuiltImage, asking: string): readonly Peer[] => {
     const first = options.assigned?.(asking, image)
@@ -87,6 +106,11 @@ export function createLookups(options: LookupOptions): Lookups {
 
   const here = (image: BuiltImage | undefined, asking: string): Lookup =>
     image ? { state: 'here', image, peers: peersOf(image, asking) } : { state: 'none' }
+  /** For a pull: the node is about to have it. */
+  const give = (image: BuiltImage | undefined, asking: string): Lookup => {
+    if (image) note(image.name, asking)
+    return here(image, asking)
+  }
 
   const pulled = async (
     name: string,
@@ -146,7 +170,7 @@ export function createLookups(options: LookupOptions): Lookups {
       if (!inProgress.of(name)) {
         const said = await pulled(name, asking, demand ? wait : 0, signal, isCrowded)
         if (said) return said
-        if (await isKnown(name, asking, end, signal, isCrowded)) return here(index.newest(name), asking)
+        if (await isKnown(name, asking, end, signal, isCrowded)) return give(index.newest(name), asking)
       }
       const left = end - performance.now()
       const failure = wait > 0 && inProgress.of(name) ? await ended(name, left, signal, isCrowded) : undefined
@@ -154,11 +178,13 @@ export function createLookups(options: LookupOptions): Lookups {
       if (building) return { state: 'building', node: building.node, ...(isCrowded() ? { crowded: true } : {}) }
       const found = index.newest(name)
       if (!found && failure !== undefined) return { state: 'failed', reason: failure }
-      return here(found, asking)
+      return give(found, asking)
     },
     get held() {
       return held
     },
+    told: (name) =>
+      [...(told.get(name) ?? [])].flatMap(([node, at]) => (at >= performance.now() - toldFor ? [node] : [])),
   }
 
   /**
