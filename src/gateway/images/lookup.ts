@@ -5,6 +5,7 @@ import type { ImageIndex } from './index.ts'
 import type { Pulls } from '../on-pull/pulls.ts'
 import type { InProgress } from './in-progress.ts'
 import type { OrdinaryImages } from './ordinary-images.ts'
+import { createTold, type Told } from './told.ts'
 
 /** What is looked for: a name, or a digest in a repository. Normalised. */
 export type Wanted =
@@ -53,16 +54,24 @@ export interface Lookups {
   lookup(wanted: Wanted, asking: string, wait: number, signal: AbortSignal, how?: How): Promise<Lookup>
   /** Answers that are held now. */
   readonly held: number
-  /** Nodes that were told within half a minute where the name is: they may have it before their agents say so. */
-  told(name: string): readonly string[]
+  /** Nodes that pulled the name a moment ago. */
+  readonly told: Told['of']
+}
+
+/** A pull of a name. */
+interface Asked {
+  readonly name: string
+  readonly asking: string
+  /** Nobody waits for the answer any more. */
+  readonly signal: AbortSignal
+  /** Others wait behind it. */
+  isCrowded(): boolean
 }
 
 /** Milliseconds between two looks at who else waits on a node. */
 const crowdInterval = 500
 /** … and whether the next agent of a node has said what is there. */
 const awaitedInterval = 100
-/** Milliseconds in which an agent has said what its node has pulled. */
-const toldFor = 30_000
 /** So many are enough to go on when some die. */
 const mostPeers = 8
 /** Of the nodes that have an image everybody has, so many are looked at. */
@@ -72,20 +81,10 @@ export function createLookups(options: LookupOptions): Lookups {
   const { index, inProgress, peer, load, drains = () => false, random = Math.random } = options
   const { platform = () => undefined } = options
   let held = 0
-  /** By name and node: when it was told. */
-  const told = new Map<string, Map<string, number>>()
-  let cleaned = 0
-  const note = (name: string, node: string): void => {
-    const now = performance.now()
-    if (now > cleaned + 1000) {
-      cleaned = now
-      for (const [other, nodes] of told) {
-        for (const [one, at] of nodes) if (at < now - toldFor) nodes.delete(one)
-        if (nodes.size === 0) told.delete(other)
-      }
-    }
-    const nodes = told.get(name) ?? new Map<string, number>()
-    told.set(name, nodes.set(node, now))
+  const told = createTold()
+  const hold = async <T>(work: () => Promise<T>): Promise<T> => {
+    held += 1
+    return work().finally(() => (held -= 1))
   }
 
   const peersOf = (image: BuiltImage, asking: string): readonly Peer[] => {
@@ -108,23 +107,16 @@ export function createLookups(options: LookupOptions): Lookups {
     image ? { state: 'here', image, peers: peersOf(image, asking) } : { state: 'none' }
   /** For a pull: the node is about to have it. */
   const give = (image: BuiltImage | undefined, asking: string): Lookup => {
-    if (image) note(image.name, asking)
+    if (image) told.note(image.name, asking)
     return here(image, asking)
   }
 
-  const pulled = async (
-    name: string,
-    asking: string,
-    wait: number,
-    signal: AbortSignal,
-    isCrowded: () => boolean,
-  ): Promise<Lookup | undefined> => {
+  const pulled = async ({ name, asking, signal, isCrowded }: Asked, wait: number): Promise<Lookup | undefined> => {
     const answer = () => options.pulls?.answer(name, asking, index.newest(name))
     let said = answer()
     if (said?.state !== 'onPull' || wait <= 0) return said
     if (!isCrowded()) {
-      held += 1
-      said = (await options.pulls?.demand(name, asking, wait, signal).finally(() => (held -= 1))) ?? answer()
+      said = (await hold(async () => options.pulls?.demand(name, asking, wait, signal))) ?? answer()
     }
     return said?.state === 'onPull' && isCrowded() ? { ...said, crowded: true } : said
   }
@@ -136,21 +128,13 @@ export function createLookups(options: LookupOptions): Lookups {
     return nodes.length > 0 && !nodes.includes(asking)
   }
   /** Waits while somebody may have it of whom nobody knows. @returns false when that goes on, or it is being built. */
-  const isKnown = async (
-    name: string,
-    asking: string,
-    end: number,
-    signal: AbortSignal,
-    isCrowded: () => boolean,
-  ): Promise<boolean> => {
+  const isKnown = async ({ name, asking, signal, isCrowded }: Asked, end: number): Promise<boolean> => {
     const waits = (): boolean => !inProgress.of(name) && isAwaited(name, asking)
-    held += 1
-    try {
-      while (waits() && performance.now() < end && !signal.aborted && !isCrowded()) await sleep(awaitedInterval)
-    } finally {
-      held -= 1
-    }
-    return !inProgress.of(name) && !waits()
+    const mayWait = (): boolean => performance.now() < end && !signal.aborted && !isCrowded()
+    await hold(async () => {
+      while (waits() && mayWait()) await sleep(awaitedInterval)
+    })
+    return !inProgress.of(name) && !isAwaited(name, asking)
   }
 
   return {
@@ -167,13 +151,13 @@ export function createLookups(options: LookupOptions): Lookups {
       if (finished) return here(index.newest(name), asking)
       const end = performance.now() + wait
       const isCrowded = (): boolean => serial && options.crowded?.(asking, name) === true
+      const asked: Asked = { name, asking, signal, isCrowded }
       if (!inProgress.of(name)) {
-        const said = await pulled(name, asking, demand ? wait : 0, signal, isCrowded)
+        const said = await pulled(asked, demand ? wait : 0)
         if (said) return said
-        if (await isKnown(name, asking, end, signal, isCrowded)) return give(index.newest(name), asking)
+        if (await isKnown(asked, end)) return give(index.newest(name), asking)
       }
-      const left = end - performance.now()
-      const failure = wait > 0 && inProgress.of(name) ? await ended(name, left, signal, isCrowded) : undefined
+      const failure = wait > 0 && inProgress.of(name) ? await hold(() => ended(asked, end)) : undefined
       const building = inProgress.of(name) ?? (isAwaited(name, asking) ? { node: undefined } : undefined)
       if (building) return { state: 'building', node: building.node, ...(isCrowded() ? { crowded: true } : {}) }
       const found = index.newest(name)
@@ -183,25 +167,18 @@ export function createLookups(options: LookupOptions): Lookups {
     get held() {
       return held
     },
-    told: (name) =>
-      [...(told.get(name) ?? [])].flatMap(([node, at]) => (at >= performance.now() - toldFor ? [node] : [])),
+    told: told.of,
   }
 
   /**
    * Waits until no build of the name is left, the time is over, nobody listens, or others wait behind it.
    * @returns why the last one failed.
    */
-  async function ended(
-    name: string,
-    wait: number,
-    signal: AbortSignal,
-    isCrowded: () => boolean,
-  ): Promise<string | undefined> {
+  async function ended({ name, signal, isCrowded }: Asked, end: number): Promise<string | undefined> {
     if (signal.aborted || isCrowded()) return undefined
-    held += 1
     const { promise, resolve } = Promise.withResolvers<string | undefined>()
     const over = (): void => resolve(undefined)
-    const timer = setTimeout(over, wait)
+    const timer = setTimeout(over, end - performance.now())
     const looks = setInterval(() => isCrowded() && over(), crowdInterval)
     signal.addEventListener('abort', over, { once: true })
     const stop = inProgress.next(name, (failure) => {
@@ -210,7 +187,6 @@ export function createLookups(options: LookupOptions): Lookups {
     try {
       return await promise
     } finally {
-      held -= 1
       stop()
       clearTimeout(timer)
       clearInterval(looks)
