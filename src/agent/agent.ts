@@ -99,7 +99,7 @@ export function createAgent(options: AgentOptions): Agent {
     return taken
   }
 
-  const now = () => ({ locked: lock !== undefined, daemonPid, findings: state.current().findings })
+  const rootUse = () => ({ locked: lock !== undefined, daemonPid, findings: state.current().findings })
 
   const startParts = (plan: Plan): Promise<void> =>
     parts.start({
@@ -108,7 +108,7 @@ export function createAgent(options: AgentOptions): Agent {
       tmpdir: plan.rendered.tmpdir,
       socket: place.socket,
       daemonPid: () => daemonPid,
-      alone: () => isAlone(now()),
+      alone: () => isAlone(rootUse()),
       changed: () => state.refresh(),
     })
 
@@ -154,7 +154,7 @@ export function createAgent(options: AgentOptions): Agent {
       for (const step of [
         () => front?.close(),
         () => parts.stop(),
-        ...(last ? farewell(last, options, () => mayCleanUp(now())) : []),
+        ...(last ? farewell(last, options, () => mayCleanUp(rootUse())) : []),
         () => network?.undo(),
         () => lock?.release(),
         () => reporter.close(),

@@ -109,9 +109,11 @@ export function imageParts(options: ImagePartsOptions): ImageParts {
       lost: (node) => view().nodes.get(node)?.ready === false,
       unmirrored: () => unmirroredPulls(view(), agents()),
       refusal: (...of) => policy().refusesName(...of),
-      // A node that never answers is not waited for.
-      awaited: (name) => awaited(name).length > 0,
-      unsure: () => !orders.synced || (inventories.pending > 0 && Date.now() - started < inventoriesWithin),
+      unsure(name) {
+        if (!orders.synced || awaited(name).length > 0) return true
+        // A node that never answers is not waited for.
+        return inventories.pending > 0 && Date.now() - started < inventoriesWithin
+      },
     })
   const lookups = createLookups({
     pulls,

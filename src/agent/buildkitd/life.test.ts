@@ -7,12 +7,12 @@ import type { Finding } from '../../api/node-report.ts'
 import { fieldOf } from '../../kernel/grpc/wire.ts'
 import { createLogger } from '../../kernel/log.ts'
 import type { Plan } from '../plan.ts'
-import { farewell, isAlone, mayCleanUp } from './life.ts'
+import { farewell, isAlone, mayCleanUp, type RootUse } from './life.ts'
 
 const fatal = (code: string): Finding => ({ code, severity: 'fatal', message: code })
 const warning: Finding = { code: 'DISK_LOW', severity: 'warning', message: '' }
 
-test.each<[string, boolean, Partial<Parameters<typeof isAlone>[0]>]>([
+test.each<[string, boolean, Partial<RootUse>]>([
   ['holds the lock and runs no daemon', true, {}],
   ['holds it on a full disk', true, { findings: [fatal('DISK_FULL'), warning] }],
   ['could not start a daemon for another reason', true, { findings: [fatal('START_FAILED')] }],
@@ -26,7 +26,7 @@ test.each<[string, boolean, Partial<Parameters<typeof isAlone>[0]>]>([
   expect(isAlone({ locked: true, daemonPid: undefined, findings: [], ...more })).toBe(alone)
 })
 
-test.each<[string, boolean, Partial<Parameters<typeof mayCleanUp>[0]>]>([
+test.each<[string, boolean, Partial<RootUse>]>([
   ['holds the lock and runs no daemon', true, {}],
   ['has a wrong configuration by now', true, { findings: [fatal('CONFIG_TYPE')] }],
   ['lost the lock', false, { locked: false }],

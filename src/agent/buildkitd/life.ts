@@ -210,18 +210,24 @@ const orphansOf = (plan: Plan, agent: AgentOptions): OrphanOptions => ({
   log: agent.log,
 })
 
+/** What an agent knows of who uses its root. */
+export interface RootUse {
+  readonly locked: boolean
+  readonly daemonPid: number | undefined
+  /** Of its last look. */
+  readonly findings: readonly Finding[]
+}
+
+/** It is ours, no daemon of ours runs there, and each fatal finding is one with which nobody else's does. */
+const isFree = ({ locked, daemonPid, findings }: RootUse, harmless: (finding: Finding) => boolean): boolean =>
+  locked && daemonPid === undefined && fatal(findings).every(harmless)
+
 /**
  * No daemon of ours runs, and nobody else's may: whatever else is wrong with a node may be somebody else's buildkitd, on
  * our root.
  */
-export const isAlone = (now: {
-  readonly locked: boolean
-  readonly daemonPid: number | undefined
-  readonly findings: readonly Finding[]
-}): boolean =>
-  now.locked &&
-  now.daemonPid === undefined &&
-  fatal(now.findings).every((finding) => isAboutSpace(finding) || finding.code === 'START_FAILED')
+export const isAlone = (use: RootUse): boolean =>
+  isFree(use, (finding) => isAboutSpace(finding) || finding.code === 'START_FAILED')
 
 /** What is said where somebody else uses the root or the namespace, or where nobody could look. */
 const othersMayBeThere: ReadonlySet<string> = new Set([
@@ -230,8 +236,7 @@ const othersMayBeThere: ReadonlySet<string> = new Set([
 ])
 
 /** Whether what our last daemon left is still nobody else's: what is wrong with a node may well be our configuration. */
-export const mayCleanUp = (now: Parameters<typeof isAlone>[0]): boolean =>
-  now.locked && now.daemonPid === undefined && fatal(now.findings).every(({ code }) => !othersMayBeThere.has(code))
+export const mayCleanUp = (use: RootUse): boolean => isFree(use, ({ code }) => !othersMayBeThere.has(code))
 
 /**
  * What puts away the rest of the last daemon, each step on its own: one that fails keeps no other from being done.

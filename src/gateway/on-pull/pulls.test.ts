@@ -24,7 +24,7 @@ const begun: Begun = {
 }
 
 /** A gateway in whose cluster one Build waits for pulls, and was built for one long ago. */
-function gateway(lost: ReadonlySet<string>, own: Partial<Order> = {}, awaited?: (name: string) => boolean) {
+function gateway(lost: ReadonlySet<string>, own: Partial<Order> = {}, unsure: (name: string) => boolean = () => false) {
   const index = createImageIndex()
   const written: unknown[] = []
   const pulls = createPulls({
@@ -39,7 +39,7 @@ function gateway(lost: ReadonlySet<string>, own: Partial<Order> = {}, awaited?: 
     index,
     asking: (node) => ({ node, platform: 'linux/amd64', cannotBuild: undefined }),
     lost: (node) => lost.has(node),
-    ...{ unsure: () => false, refusal: () => undefined, ...(awaited && { awaited }) },
+    ...{ unsure, refusal: () => undefined },
     ...{ logger: createLogger({ level: 'silent' }), metrics: createMetrics() },
   })
   onTestFinished(() => pulls.close())

@@ -36,10 +36,8 @@ export interface PullsOptions {
   readonly lost: (node: string) => boolean
   /** Pulls of nodes that have no mirror. Default: there are none. */
   readonly unmirrored?: () => readonly UnmirroredPull[]
-  /** The images of some nodes are not known yet: one of them may have what is asked for. */
-  readonly unsure: () => boolean
-  /** A node that is there had the name a moment ago, and its next agent has not said yet what it has. */
-  readonly awaited?: (name: string) => boolean
+  /** The images of some nodes are not known yet: one of them may have the name. */
+  readonly unsure: (name: string) => boolean
   /** Why the policy does not let an account of a namespace have a name. */
   readonly refusal: (namespace: string, serviceAccount: string, name: string) => string | undefined
   readonly logger: Logger
@@ -73,8 +71,7 @@ export function createPulls(options: PullsOptions): Pulls {
       ...{ ...question, found, now: now(), asking: options.asking(node, order) },
       begun: (one) => orders.begun(one),
     })
-    const mayBeThere = (): boolean => options.unsure() || (options.awaited?.(name) ?? false)
-    return verdict.kind === 'demand' && mayBeThere() ? { kind: 'pending' } : verdict
+    return verdict.kind === 'demand' && options.unsure(name) ? { kind: 'pending' } : verdict
   }
   const annotate = ({ namespace, name }: Order, key: string, value: string | null): Promise<unknown> =>
     client.patch(
