@@ -1,4 +1,4 @@
-import { Agent as PlainAgent, type IncomingMessage, request as plain } from 'node:http'
+import { Agent as PlainAgent, type AgentOptions, type IncomingMessage, request as plain } from 'node:http'
 import { Agent as SecureAgent, request as secure } from 'node:https'
 import type { Env } from '../config/env.ts'
 import { proxyFor } from './proxy-for.ts'
@@ -28,7 +28,9 @@ export function send(url: URL, request: HttpRequest): Promise<IncomingMessage> {
   signal.addEventListener('abort', giveUp, { once: true })
   try {
     signal.throwIfAborted()
-    const common = { method, headers, signal, timeout, ...throughProxy(url, proxies) }
+    const proxy = proxyFor(url, proxies)
+    const agent = proxy === undefined ? {} : { agent: agentThrough(url, proxy) }
+    const common = { method, headers, signal, timeout, ...agent }
     const outgoing =
       url.protocol === 'https:' ? secure(url, { ...common, rejectUnauthorized: !insecure }) : plain(url, common)
     outgoing.once('timeout', () => outgoing.destroy(new Error('no answer in time')))
@@ -41,12 +43,17 @@ export function send(url: URL, request: HttpRequest): Promise<IncomingMessage> {
   return promise.finally(() => signal.removeEventListener('abort', giveUp))
 }
 
-/** Node's own agents know no ranges in NO_PROXY, so that is decided here. They know no SOCKS, and then use no proxy. */
-function throughProxy(url: URL, proxies: Env): { readonly agent?: PlainAgent | SecureAgent } {
-  const proxy = proxyFor(url, proxies)
-  if (proxy === undefined) return {}
-  // Node would quote it, and with it a password.
-  if (!URL.canParse(proxy)) throw new Error('the address of the proxy is not a URL')
-  const proxyEnv = { HTTP_PROXY: proxy, HTTPS_PROXY: proxy }
-  return { agent: url.protocol === 'https:' ? new SecureAgent({ proxyEnv }) : new PlainAgent({ proxyEnv }) }
+/**
+ * Connections to servers of a URL's kind, by a proxy if one is given. Node's own agents know no ranges in NO_PROXY, so that is
+ * `proxyFor`'s to decide. They know no SOCKS, and then use no proxy.
+ * @throws Error for what is no URL. Node would quote it, and with it a password.
+ */
+export function agentThrough(
+  { protocol }: URL,
+  proxy: string | undefined,
+  options: AgentOptions = {},
+): PlainAgent | SecureAgent {
+  if (proxy !== undefined && !URL.canParse(proxy)) throw new Error('the address of the proxy is not a URL')
+  const proxyEnv = proxy === undefined ? {} : { HTTP_PROXY: proxy, HTTPS_PROXY: proxy }
+  return protocol === 'https:' ? new SecureAgent({ ...options, proxyEnv }) : new PlainAgent({ ...options, proxyEnv })
 }

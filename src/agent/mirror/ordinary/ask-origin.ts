@@ -1,9 +1,10 @@
-import { Agent as PlainAgent, request as plain } from 'node:http'
-import { Agent as SecureAgent, request as secure } from 'node:https'
+import { type Agent, request as plain } from 'node:http'
+import { request as secure } from 'node:https'
 import type { ProxyVariables } from '../../../buildkit/proxy.ts'
 import { type HttpAnswer, readAnswer } from '../../../kernel/http/answer.ts'
 import type { OriginHost } from './origin-hosts.ts'
 import { proxyFor } from '../../../kernel/http/proxy-for.ts'
+import { agentThrough } from '../../../kernel/http/send.ts'
 
 export interface OriginRequest {
   readonly method: 'HEAD' | 'GET'
@@ -23,15 +24,13 @@ export interface OriginClient {
  * @param authorities PEM of those that the node trusts.
  */
 export function originClient(proxies: ProxyVariables, authorities: string | undefined): OriginClient {
-  const agents = new Map<string, PlainAgent | SecureAgent>()
-  const agentOf = (url: URL): PlainAgent | SecureAgent => {
+  const agents = new Map<string, Agent>()
+  const agentOf = (url: URL): Agent => {
     const proxy = proxyFor(url, proxies)
     const key = `${url.protocol} ${proxy ?? ''}`
     const known = agents.get(key)
     if (known) return known
-    const proxyEnv = proxy === undefined ? {} : { HTTP_PROXY: proxy, HTTPS_PROXY: proxy }
-    const options = { keepAlive: true, maxFreeSockets: 2, timeout: 30_000, proxyEnv }
-    const made = url.protocol === 'https:' ? new SecureAgent(options) : new PlainAgent(options)
+    const made = agentThrough(url, proxy, { keepAlive: true, maxFreeSockets: 2, timeout: 30_000 })
     agents.set(key, made)
     return made
   }
