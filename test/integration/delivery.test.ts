@@ -176,11 +176,16 @@ test('a client that goes away ends its deliveries, and nothing is left in progre
 
 test('who looks for a name waits while it is built, and is answered when the build ends or fails', async () => {
   const name = 'docker.io/a/wait:1'
+  const { promise: held, resolve: release } = Promise.withResolvers<void>()
+  const last = pull
+  pull = async (...args) => held.then(() => last(...args))
   const context = await work.context('COPY flag /flag\nRUN sleep 1\n', { flag: String(Math.random()) })
   const client = buildctl(gateway.address, context, ['--output=type=image,name=a/wait:1'])
   await until('it is being built', () => inProgress.of(name)?.node === 'n1')
   const found = await lookups.lookup({ name }, 'n9', 60_000, never)
+  // The other targets do not have it yet.
   expect(found).toMatchObject({ state: 'here', peers: [{ node: 'n1' }] })
+  release()
   expect((await client.ended).exitCode).toBe(0)
   const failing = await work.context('RUN sleep 1 && false\n')
   const bad = buildctl(gateway.address, failing, ['--output=type=image,name=a/bad:1'])

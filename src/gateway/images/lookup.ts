@@ -65,7 +65,7 @@ interface Asked {
   /** Nobody waits for the answer any more. */
   readonly signal: AbortSignal
   /** Others wait behind it. */
-  isCrowded(): boolean
+  readonly isCrowded: () => boolean
 }
 
 /** Milliseconds between two looks at who else waits on a node. */

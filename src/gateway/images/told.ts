@@ -1,8 +1,8 @@
 /** Which nodes were told where a name is: they may have it before their agents say so. */
 export interface Told {
-  note(name: string, node: string): void
+  readonly note: (name: string, node: string) => void
   /** Those of the last half minute, in which an agent has said what its node has pulled. */
-  of(name: string): readonly string[]
+  readonly of: (name: string) => readonly string[]
 }
 
 /** Milliseconds that it is remembered. */
