@@ -57,6 +57,10 @@ export const benches: Record<
     what: 'one COPY for two platforms through gateway and agents, against buildx splitting between the same two daemons (needs root)',
     load: async () => (await import('./split.ts')).benchSplit,
   },
+  'put-back': {
+    what: 'how long a name points to another image that somebody has tagged so on a node (needs root; uses the lab)',
+    load: async () => (await import('./put-back.ts')).benchPutBack,
+  },
   rebuild: {
     what: 'a mass rebuild in the lab, in three levels; --images 200 --nodes 3 (needs root; uses the lab)',
     load: async () => (await import('./rebuild.ts')).benchRebuild,
