@@ -1,4 +1,5 @@
 import { UsageError } from '../../kernel/errors.ts'
+import { truthOf } from './truth.ts'
 
 /** A container of an old object, as far as it is read. */
 export interface OldStep {
@@ -21,15 +22,18 @@ export interface BuildAction {
   readonly dockerfile?: string
   readonly subPath?: string
   readonly target?: string
+  readonly noCache?: true
   readonly args: readonly { readonly name: string; readonly value: string }[]
 }
 
+type Meaning = 'name' | 'file' | 'target' | 'arg' | 'context' | 'no-cache' | 'drop' | 'flag'
+
 /** Options of `docker build`, `img build`, `buildah bud` and kaniko that say something to us; the rest are refused. */
-const meanings: Readonly<Record<string, 'name' | 'file' | 'target' | 'arg' | 'context' | 'drop' | 'flag'>> = {
+const meanings: Readonly<Record<string, Meaning>> = {
   ...{ t: 'name', tag: 'name', destination: 'name', d: 'name' },
   ...{ f: 'file', file: 'file', dockerfile: 'file' },
   ...{ target: 'target', 'build-arg': 'arg', context: 'context', c: 'context' },
-  ...{ cache: 'flag', 'no-cache': 'flag', pull: 'flag', rm: 'flag', 'force-rm': 'flag', q: 'flag', quiet: 'flag' },
+  ...{ 'no-cache': 'no-cache', cache: 'flag', pull: 'flag', rm: 'flag', 'force-rm': 'flag', q: 'flag', quiet: 'flag' },
   ...{ 'insecure-registry': 'drop', progress: 'drop', verbosity: 'drop', 'cache-repo': 'drop', 'cache-ttl': 'drop' },
   ...{ 'skip-tls-verify': 'flag', insecure: 'flag', 'tls-verify': 'flag', reproducible: 'flag' },
 }
@@ -84,13 +88,9 @@ function read(step: OldStep, words: readonly string[], push: boolean): Read {
       continue
     }
     const meaning = meanings[option]
-    if (meaning === undefined) {
-      throw new UsageError(`step ${step.name ?? step.image}: what ${word} means would be lost`, {
-        fix: 'take it out of the file, and see docs/templates.md for what a BuildTemplate can say',
-      })
-    }
+    if (meaning === undefined) throw lost(step, word)
     if (meaning === 'flag') continue
-    const value = given ?? words[++i] ?? ''
+    const value = given ?? (meaning === 'no-cache' ? 'true' : (words[++i] ?? ''))
     ;(found[meaning] ??= []).push(value)
   }
   const [dockerfile] = found['file'] ?? []
@@ -101,11 +101,25 @@ function read(step: OldStep, words: readonly string[], push: boolean): Read {
     ...(dockerfile === undefined ? {} : { dockerfile: directory(dockerfile) ?? dockerfile }),
     ...(target === undefined ? {} : { target }),
     ...(subPath === undefined ? {} : { subPath }),
+    ...(readNoCache(step, found['no-cache']) ? { noCache: true } : {}),
     args: (found['arg'] ?? []).map((text) => {
       const [name = '', ...value] = text.split('=')
       return { name, value: value.join('=') }
     }),
   }
+}
+
+const lost = (step: OldStep, word: string): UsageError =>
+  new UsageError(`step ${step.name ?? step.image}: what ${word} means would be lost`, {
+    fix: 'take it out of the file, and see docs/templates.md for what a BuildTemplate can say',
+  })
+
+/** The last one counts. A parameter cannot say it: it is no text in a template. */
+function readNoCache(step: OldStep, said: readonly string[] = ['false']): boolean {
+  const text = said.at(-1) ?? ''
+  const truth = truthOf(text)
+  if (truth === undefined) throw lost(step, `--no-cache=${text}`)
+  return truth
 }
 
 /** A path below the source; undefined for the source itself. */

@@ -137,6 +137,19 @@ describe('a template', () => {
     expect(convert({ steps }).object['spec']).not.toHaveProperty('source')
   })
 
+  const built = (image: string, ...args: string[]) =>
+    convert({ parameters: undefined, steps: [{ image, args: ['build', '-t', 'a', ...args] }] }).object['spec']
+
+  test.each(['docker', 'img', 'quay.io/buildah/stable'])('of %s that uses no cache does so here', (image) => {
+    expect(built(image, '--no-cache', '.')).toEqual({ noCache: true, output: { names: ['a'] } })
+    expect(built(image, '--no-cache=true', '.')).toHaveProperty('noCache', true)
+    expect(built(image, '--no-cache', '--no-cache=false', '.')).not.toHaveProperty('noCache')
+  })
+
+  test('whose cache a parameter decides about is refused', () => {
+    expect(() => built('docker', '--no-cache=${FRESH}', '.')).toThrow('--no-cache=${FRESH}')
+  })
+
   test.each<[string, object, RegExp]>([
     [
       'an option whose meaning would be lost',

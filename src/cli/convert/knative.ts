@@ -99,7 +99,9 @@ function readSource({ source }: OldSpec, { subPath }: Steps, label: string): obj
 }
 
 interface Steps {
-  readonly recipe: Partial<Pick<Recipe, 'dockerfile' | 'target' | 'args' | 'output' | 'steps' | 'podTemplate'>>
+  readonly recipe: Partial<
+    Pick<Recipe, 'dockerfile' | 'target' | 'noCache' | 'args' | 'output' | 'steps' | 'podTemplate'>
+  >
   readonly subPath?: string | undefined
 }
 
@@ -122,7 +124,7 @@ function readSteps(spec: OldSpec, label: string, { push }: ConvertOptions, remar
     if ((spec.steps ?? []).length === 0) return { recipe: {} }
     throw new UsageError(`${label}: none of its steps builds an image with docker, img, buildah or kaniko`)
   }
-  const { names, dockerfile, target, args, subPath } = build
+  const { names, dockerfile, target, noCache, args, subPath } = build
   const isPushed = push || build.push || names.some((name) => pushed.has(name))
   if (names.length > 0 && !isPushed) {
     remarks.push(`${label}: ${names.join(', ')} is not pushed: it stays on the nodes that run it (--push changes that)`)
@@ -137,6 +139,7 @@ function readSteps(spec: OldSpec, label: string, { push }: ConvertOptions, remar
     recipe: {
       ...(dockerfile === undefined ? {} : { dockerfile }),
       ...(target === undefined ? {} : { target }),
+      ...(noCache === undefined ? {} : { noCache }),
       ...(args.length === 0 ? {} : { args: [...args] }),
       ...(names.length === 0
         ? {}
