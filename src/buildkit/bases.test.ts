@@ -27,6 +27,19 @@ test('SLSA v0.2, and the image of a frontend is no base', () => {
   expect(imagesInProvenance(document).map(({ name }) => name)).toEqual(['docker.io/library/busybox:latest'])
 })
 
+test.each([
+  ['attest:sbom', '', 'docker/buildkit-syft-scanner@stable-1'],
+  ['attest:sbom', 'type=sbom,disabled=false', 'docker/buildkit-syft-scanner@stable-1'],
+  ['attest:sbom', 'generator=r.example/scan', 'r.example/scan@latest'],
+  ['attest:sbom', `"generator=r.example:5000/scan:1@sha256:${c}"`, `r.example%3A5000/scan@1?digest=sha256:${c}`],
+  ['build-arg:BUILDKIT_ATTEST_SBOM', 'generator=other,generator=scan:2', 'scan@2'],
+])('the scanner of an SBOM is no base: %s=%s', (option, value, scanner) => {
+  const document = { materials: [material(`pkg:docker/${scanner}`, a), material('pkg:docker/busybox@latest', b)] }
+  const names = (options: Record<string, string>) => imagesInProvenance(document, options).map(({ name }) => name)
+  expect(names({ [option]: value })).toEqual(['docker.io/library/busybox:latest'])
+  expect(names({ 'attest:provenance': 'mode=max' })).toHaveLength(2)
+})
+
 test('two digests of one name are both told', () => {
   const materials = [material('pkg:docker/busybox@1', a), material('pkg:docker/busybox@1', b)]
   expect(imagesInProvenance({ materials })).toHaveLength(2)

@@ -1,4 +1,5 @@
 import { normalizeReference } from './reference.ts'
+import { scannersIn } from './sbom.ts'
 
 /** An image that a build was made from: in FROM, COPY --from and RUN --mount=from. */
 export interface UsedImage {
@@ -28,19 +29,20 @@ interface Provenance {
 
 /**
  * The images in a provenance document, as BuildKit v0.33.1 writes it (solver/llbsolver/provenance/predicate.go: package
- * URLs of type docker): those of every platform, without the image of the frontend itself.
+ * URLs of type docker): those of every platform, without the images of the frontend itself and of the scanner of an SBOM.
+ * @param options of the frontend, as the record of the build has them: the document says nothing of attestations.
  * @returns nothing for other JSON.
  */
-export function imagesInProvenance(document: unknown): UsedImage[] {
+export function imagesInProvenance(document: unknown, options: Readonly<Record<string, string>> = {}): UsedImage[] {
   if (typeof document !== 'object' || document === null) return []
   const { buildDefinition, materials, invocation } = document as Provenance
   const args = buildDefinition?.externalParameters?.request?.args ?? invocation?.parameters?.args
   const source = args?.['source']
-  const frontend = typeof source === 'string' ? nameOf(source) : undefined
+  const tools = new Set([...(typeof source === 'string' ? [source] : []), ...scannersIn(options)].map(nameOf))
   const listed = buildDefinition?.resolvedDependencies ?? materials ?? []
   const found = (Array.isArray(listed) ? (listed as readonly Material[]) : []).flatMap(readMaterial)
   const known = new Map<string, UsedImage>()
-  for (const image of found) if (image.name !== frontend) known.set(`${image.name}@${image.digest}`, image)
+  for (const image of found) if (!tools.has(image.name)) known.set(`${image.name}@${image.digest}`, image)
   return [...known.values()]
 }
 

@@ -23,13 +23,13 @@ export async function readProvenance(socket: string, ref: string): Promise<Prove
   const connection = grpcConnection(socket)
   try {
     const digests = new Set<string>()
-    let owner: string | undefined
+    const options: Record<string, string> = {}
     // BuildHistoryRequest: Ref, EarlyExit.
     const request = Buffer.concat([fieldOf(2, ref), fieldOf(3, 1)])
     const method = '/moby.buildkit.v1.Control/ListenBuildHistory'
     await connection.stream({ method, request, timeout }, (event) => {
       for (const record of messages(event, 2)) {
-        owner = stringMap(record, 3)[`${optionPrefix}owner`] ?? owner
+        Object.assign(options, stringMap(record, 3))
         const infos = [...messages(record, 10), ...messages(record, 11).flatMap((entry) => messages(entry, 2))]
         for (const attestation of infos.flatMap((info) => messages(info, 2))) {
           if (string(attestation, 1) === attestationType) digests.add(string(attestation, 2))
@@ -39,11 +39,11 @@ export async function readProvenance(socket: string, ref: string): Promise<Prove
     if (digests.size === 0) return undefined
     const bases = new Map<string, BuiltOn>()
     for (const digest of digests) {
-      for (const base of imagesInProvenance(await readDocument(connection, digest))) {
+      for (const base of imagesInProvenance(await readDocument(connection, digest), options)) {
         bases.set(`${base.name}@${base.digest}`, base)
       }
     }
-    return { owner, bases: [...bases.values()] }
+    return { owner: options[`${optionPrefix}owner`], bases: [...bases.values()] }
   } finally {
     connection.close()
   }

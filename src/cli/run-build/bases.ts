@@ -31,11 +31,12 @@ export async function basesOf(
   try {
     const ref = (await readFile(files.ref, 'utf8')).trim()
     connection = await connectTo(work, files.tls)
-    const digests = await provenanceOf(connection, ref, node)
+    const { digests, options } = await provenanceOf(connection, ref, node)
     const used = new Map<string, { name: string; digest: string; pinned?: true }>()
     const ours = new Set((work.recipe.bases ?? []).map(({ name }) => normalizeReference(name)))
     for (const digest of digests) {
-      for (const { name, digest: found, pinned } of imagesInProvenance(await readDocument(connection, digest))) {
+      const images = imagesInProvenance(await readDocument(connection, digest), options)
+      for (const { name, digest: found, pinned } of images) {
         used.set(`${name}@${found}`, { name, digest: found, ...(pinned && !ours.has(name) ? { pinned } : {}) })
       }
     }
@@ -70,18 +71,20 @@ async function provenanceOf(
   connection: GrpcConnection,
   ref: string,
   node: string | undefined,
-): Promise<ReadonlySet<string>> {
+): Promise<{ readonly digests: ReadonlySet<string>; readonly options: Readonly<Record<string, string>> }> {
   const digests = new Set<string>()
+  const options: Record<string, string> = {}
   const metadata = node === undefined ? {} : { [nodeHeader]: node }
   const call = { method: paths.listenBuildHistory, request: historyRequestFor(ref), metadata, timeout }
   await connection.stream(call, (message) => {
     const { record } = decodeHistoryEvent(message)
+    Object.assign(options, record?.frontendAttrs)
     const infos = [record?.result, ...Object.values(record?.results ?? {})]
     for (const { mediaType, digest } of infos.flatMap((info) => info?.attestations ?? [])) {
       if (mediaType === attestationType) digests.add(digest)
     }
   })
-  return digests
+  return { digests, options }
 }
 
 async function readDocument(connection: GrpcConnection, digest: string): Promise<unknown> {
