@@ -98,6 +98,29 @@ const labelKeys = {
   message: 'a label has a name of at most 253 characters, without = and control characters',
 }
 
+const attestations = object(
+  'Statements about the image that are kept beside it: it is an index then, with a manifest of them for each platform.',
+  {
+    provenance: oneOf(
+      'How it was built, as SLSA provenance: Min, or Max with its steps, the Dockerfile and the values of build arguments.',
+      ['Min', 'Max'],
+    ),
+    sbom: object('What software is in it (SBOM), as a scanner says: a step after the build, in a container.', {
+      generator: string('The image of the scanner. Default docker/buildkit-syft-scanner:stable-1, of docker.io.', {
+        min: 1,
+        max: 512,
+        pattern: imageName,
+      }),
+    }),
+  },
+  {
+    rules: [
+      // `sbom:` without {} is null, which the API server takes out without a word.
+      { rule: 'has(self.provenance) || has(self.sbom)', message: 'attestations are provenance, sbom ({}) or both' },
+    ],
+  },
+)
+
 const cacheEntry = string("As buildctl's --import-cache and --export-cache take it: type=registry,ref=…", {
   min: 1,
   max: 1024,
@@ -134,6 +157,7 @@ export const recipe = {
     labels: map('Labels of the image, over those of the Dockerfile.', string('Its value.', labelValue), {
       rules: [labelKeys],
     }),
+    attestations,
   }),
   noCache: boolean('Every step runs, whatever caches have. What it makes is kept for later builds.'),
   cache: object('Caches besides those of the nodes.', {

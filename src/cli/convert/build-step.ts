@@ -1,4 +1,5 @@
 import { UsageError } from '../../kernel/errors.ts'
+import { type Attestations, readAttestation } from './attestations.ts'
 import { truthOf } from './truth.ts'
 
 /** A container of an old object, as far as it is read. */
@@ -23,16 +24,18 @@ export interface BuildAction {
   readonly subPath?: string
   readonly target?: string
   readonly noCache?: true
+  readonly attestations?: Attestations
   readonly args: readonly { readonly name: string; readonly value: string }[]
 }
 
-type Meaning = 'name' | 'file' | 'target' | 'arg' | 'context' | 'no-cache' | 'drop' | 'flag'
+type Meaning = 'name' | 'file' | 'target' | 'arg' | 'context' | 'attest' | 'no-cache' | 'drop' | 'flag'
 
 /** Options of `docker build`, `img build`, `buildah bud` and kaniko that say something to us; the rest are refused. */
 const meanings: Readonly<Record<string, Meaning>> = {
   ...{ t: 'name', tag: 'name', destination: 'name', d: 'name' },
   ...{ f: 'file', file: 'file', dockerfile: 'file' },
   ...{ target: 'target', 'build-arg': 'arg', context: 'context', c: 'context' },
+  ...{ provenance: 'attest', sbom: 'attest', attest: 'attest' },
   ...{ 'no-cache': 'no-cache', cache: 'flag', pull: 'flag', rm: 'flag', 'force-rm': 'flag', q: 'flag', quiet: 'flag' },
   ...{ 'insecure-registry': 'drop', progress: 'drop', verbosity: 'drop', 'cache-repo': 'drop', 'cache-ttl': 'drop' },
   ...{ 'skip-tls-verify': 'flag', insecure: 'flag', 'tls-verify': 'flag', reproducible: 'flag' },
@@ -91,7 +94,7 @@ function read(step: OldStep, words: readonly string[], push: boolean): Read {
     if (meaning === undefined) throw lost(step, word)
     if (meaning === 'flag') continue
     const value = given ?? (meaning === 'no-cache' ? 'true' : (words[++i] ?? ''))
-    ;(found[meaning] ??= []).push(value)
+    ;(found[meaning] ??= []).push(meaning === 'attest' ? `${option}=${value}` : value)
   }
   const [dockerfile] = found['file'] ?? []
   const [target] = found['target'] ?? []
@@ -102,6 +105,7 @@ function read(step: OldStep, words: readonly string[], push: boolean): Read {
     ...(target === undefined ? {} : { target }),
     ...(subPath === undefined ? {} : { subPath }),
     ...(readNoCache(step, found['no-cache']) ? { noCache: true } : {}),
+    ...readAttestations(step, found['attest']),
     args: (found['arg'] ?? []).map((text) => {
       const [name = '', ...value] = text.split('=')
       return { name, value: value.join('=') }
@@ -120,6 +124,18 @@ function readNoCache(step: OldStep, said: readonly string[] = ['false']): boolea
   const truth = truthOf(text)
   if (truth === undefined) throw lost(step, `--no-cache=${text}`)
   return truth
+}
+
+function readAttestations(step: OldStep, said: readonly string[] = []): Pick<Read, 'attestations'> {
+  let all: Attestations = {}
+  for (const text of said) {
+    const one = readAttestation(text)
+    if (one === undefined) throw lost(step, `--${text}`)
+    all = { ...all, ...one }
+  }
+  const { provenance, sbom } = all
+  if (provenance === undefined && sbom === undefined) return {}
+  return { attestations: { ...(provenance && { provenance }), ...(sbom && { sbom }) } }
 }
 
 /** A path below the source; undefined for the source itself. */

@@ -146,8 +146,29 @@ describe('a template', () => {
     expect(built(image, '--no-cache', '--no-cache=false', '.')).not.toHaveProperty('noCache')
   })
 
-  test('whose cache a parameter decides about is refused', () => {
-    expect(() => built('docker', '--no-cache=${FRESH}', '.')).toThrow('--no-cache=${FRESH}')
+  test.each<[string, object | undefined]>([
+    ['--provenance=true', { provenance: 'Max' }],
+    ['--provenance mode=min', { provenance: 'Min' }],
+    ['--provenance=mode=max --sbom=true', { provenance: 'Max', sbom: {} }],
+    ['--sbom=generator=r.example/scan:1@sha256:aa', { sbom: { generator: 'r.example/scan:1@sha256:aa' } }],
+    ['--attest type=sbom --attest=type=provenance,mode=max', { provenance: 'Max', sbom: {} }],
+    ['--attest type=sbom,generator=scan --sbom=false', undefined],
+    ['--attest=type=provenance,disabled=true --sbom=0', undefined],
+  ])('that says %s', (options, attestations) => {
+    const output = { names: ['a'], ...(attestations === undefined ? {} : { attestations }) }
+    expect(built('docker:27', ...options.split(' '), '.')).toEqual({ output })
+  })
+
+  test.each([
+    '--no-cache=${FRESH}',
+    '--provenance=mode=max,builder-id=me',
+    '--provenance=${MODE}',
+    '--sbom=syft',
+    '--attest=type=other',
+    '--attest=provenance',
+    '--attest=type=sbom,generator=a,format=b',
+  ])('is refused for %s, whose meaning would be lost', (option) => {
+    expect(() => built('docker', option, '.')).toThrow(option)
   })
 
   test.each<[string, object, RegExp]>([

@@ -141,9 +141,7 @@ function readSteps(spec: OldSpec, label: string, { push }: ConvertOptions, remar
       ...(target === undefined ? {} : { target }),
       ...(noCache === undefined ? {} : { noCache }),
       ...(args.length === 0 ? {} : { args: [...args] }),
-      ...(names.length === 0
-        ? {}
-        : { output: { names: [...names], ...(isPushed ? { push: true, ...(insecure ? { insecure } : {}) } : {}) } }),
+      ...(names.length === 0 ? {} : { output: outputOf(build, isPushed, insecure) }),
       ...(before.length + after.length === 0
         ? {}
         : { steps: { ...(before.length ? { before } : {}), ...(after.length ? { after } : {}) } }),
@@ -151,3 +149,9 @@ function readSteps(spec: OldSpec, label: string, { push }: ConvertOptions, remar
     },
   }
 }
+
+const outputOf = ({ names, attestations }: BuildAction, push: boolean, insecure: boolean): Recipe['output'] => ({
+  names: [...names],
+  ...(push ? { push, ...(insecure ? { insecure } : {}) } : {}),
+  ...(attestations === undefined ? {} : { attestations }),
+})

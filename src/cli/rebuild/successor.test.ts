@@ -29,7 +29,8 @@ function pulledBy(waits: string, sketch: BuildSketch = {}): Build {
 
 describe('the Build that does another one again', () => {
   it('has its spec, owners and labels, the new bases, and says whose rebuild it is', () => {
-    const output = { names: ['r.io/app:1'], push: true, labels: { team: 'a' } }
+    const attestations = { provenance: 'Max', sbom: {} } as const
+    const output = { names: ['r.io/app:1'], push: true, labels: { team: 'a' }, attestations }
     const build = builtOn(
       'app',
       sha('a'),

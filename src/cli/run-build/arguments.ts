@@ -21,6 +21,8 @@ export interface Files {
   readonly sourcePolicy?: string | undefined
 }
 
+type Output = NonNullable<Work['recipe']['output']>
+
 const option = (key: string, value: string): string[] => ['--opt', `${key}=${value}`]
 
 /** Where the gateway is and who we are to it. */
@@ -43,6 +45,7 @@ export function buildArguments(work: Work, files: Files, secrets: string = paths
     ...(recipe.platforms?.length ? option('platform', recipe.platforms.join(',')) : []),
     ...(recipe.args ?? []).flatMap(({ name, value }) => option(`build-arg:${name}`, value)),
     ...Object.entries(output?.labels ?? {}).flatMap(([key, value]) => option(`label:${key}`, value)),
+    ...attestations(output?.attestations),
     ...(recipe.noCache === true ? ['--no-cache'] : []),
     ...hints(work),
     ...(recipe.secrets ?? []).flatMap(({ id, secretName, key }) => [
@@ -78,6 +81,14 @@ const hints = ({ recipe, perNode }: Work): string[] => [
   ...(perNode === undefined ? [] : option(`${optionPrefix}builds-per-node`, String(perNode))),
   ...(recipe.node === undefined ? [] : option(`${optionPrefix}node`, recipe.node)),
   ...(recipe.for === undefined ? [] : option(`${optionPrefix}for`, recipe.for)),
+]
+
+/** Source: BuildKit v0.33.1, frontend/attestations/parse.go. */
+const attestations = ({ provenance, sbom }: NonNullable<Output['attestations']> = {}): string[] => [
+  ...(provenance === undefined ? [] : option('attest:provenance', `mode=${provenance.toLowerCase()}`)),
+  ...(sbom === undefined
+    ? []
+    : option('attest:sbom', sbom.generator === undefined ? '' : `generator=${sbom.generator}`)),
 ]
 
 function contextArguments({ recipe }: Work, { context, workspace = paths.workspace }: Files): string[] {
@@ -118,7 +129,7 @@ export function gitContext({ url, revision, subPath }: GitSource): string {
   return `${remote}#${revision ?? ''}${subPath === undefined ? '' : `:${subPath.replace(/\/$/, '')}`}`
 }
 
-function outputArgument(output: NonNullable<Work['recipe']['output']>): string {
+function outputArgument(output: Output): string {
   const names = output.names.join(',')
   return [
     'type=image',

@@ -46,6 +46,18 @@ describe('the arguments of buildctl', () => {
       { output: { names: ['a:1'], labels: { 'org.example/a': 'b=c, d', e: '' } } },
       ['--opt', 'label:org.example/a=b=c, d', '--opt', 'label:e='],
     ],
+    provenance: [
+      { output: { names: ['a:1'], attestations: { provenance: 'Max' } } },
+      ['--opt', 'attest:provenance=mode=max'],
+    ],
+    sbom: [
+      { output: { names: ['a:1'], attestations: { provenance: 'Min', sbom: {} } } },
+      ['--opt', 'attest:provenance=mode=min', '--opt', 'attest:sbom='],
+    ],
+    generator: [
+      { output: { names: ['a:1'], attestations: { sbom: { generator: 'r:5000/scan:1' } } } },
+      ['--opt', 'attest:sbom=generator=r:5000/scan:1'],
+    ],
     noCache: [{ noCache: true }, ['--no-cache']],
     cache: [{ cache: { from: ['type=registry,ref=c'] } }, ['--import-cache', 'type=registry,ref=c']],
     secrets: [
@@ -62,6 +74,11 @@ describe('the arguments of buildctl', () => {
   it.each(Object.entries(changes))('%s', (_, [change, expected]) => {
     const args = buildArguments(work({ ...base, ...change }), files).join('\n')
     expect(args).toContain(expected.join('\n'))
+  })
+
+  it('ask for no attestations by themselves', () => {
+    const args = buildArguments(work({ ...base, output: { names: ['a:1'] } }), files)
+    expect(args.filter((arg) => arg.startsWith('attest:'))).toEqual([])
   })
 
   it('give names of images the digests that they shall stand for', () => {

@@ -28,6 +28,11 @@ describe('arguments of a template', () => {
     ['a directory above', { workspace: { claimName: 'c', directory: 'a/${X}' } }, '..'],
     ['a platform that is none', { platforms: ['${X}'] }, 'linux/amd64,linux/arm64'],
     ['a label that is too long', { output: { names: ['a'], labels: { a: '${X}${X}' } } }, 'x'.repeat(4000)],
+    [
+      'another field of a scanner',
+      { output: { names: ['a'], attestations: { sbom: { generator: '${X}' } } } },
+      'scan,BUILDKIT=x',
+    ],
     ['a cache that is none', { cache: { to: ['${X}'] } }, 'other\ntype=local'],
   ])('cannot be %s', (_, spec, value) => {
     expect(() => recipe(spec, value)).toThrow(expect.objectContaining({ code: 'INVALID_SPEC' }))

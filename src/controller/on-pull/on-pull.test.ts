@@ -234,8 +234,9 @@ describe('a Build that waits for a pull', () => {
     const world = simulate()
     const git = { url: 'https://git.example.com/a.git' }
     const args = [{ name: 'COMMIT', value: '${REVISION}' }]
+    const attestations = { provenance: 'Min' } as const
     const output = {
-      names: ['images.internal/app:git-${REVISION}'],
+      ...{ names: ['images.internal/app:git-${REVISION}'], attestations },
       labels: { commit: '${REVISION}', '${REVISION}': 'x' },
     }
     world.add('a/app', { source: { git }, args, output, noCache: true })
@@ -250,7 +251,7 @@ describe('a Build that waits for a pull', () => {
         source: { git: { ...git, revision: commit('a') } },
         args: [{ name: 'COMMIT', value: commit('a') }],
         output: {
-          names: [`images.internal/app:git-${commit('a')}`],
+          ...{ names: [`images.internal/app:git-${commit('a')}`], attestations },
           labels: { commit: commit('a'), '${REVISION}': 'x' },
         },
         noCache: true,

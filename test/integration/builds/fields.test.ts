@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { readProvenance } from '../../../src/agent/images/provenance.ts'
 import type { Recipe } from '../../../src/api/builds/builds.ts'
 import { startClient } from '../fixtures/clients.ts'
 import { type Registry, registryUser, startRegistry } from '../fixtures/registry.ts'
@@ -33,6 +34,29 @@ const output = (...names: string[]): Pick<Recipe, 'output'> => ({
   output: { names: names.map((name) => `${registry.address}/${name}`), push: true, insecure: true },
 })
 const there = (repository: string) => registry.manifest(repository, '1')
+const blob = async (repository: string, digest: string): Promise<unknown> => {
+  const authorization = `Basic ${btoa(`${registryUser.name}:${registryUser.password}`)}`
+  return (
+    await fetch(`http://${registry.address}/v2/${repository}/blobs/${digest}`, { headers: { authorization } })
+  ).json()
+}
+/** What is attested to an image of one platform: predicate type → statement. */
+async function attestationsOf(repository: string): Promise<Readonly<Record<string, string>>> {
+  const { manifests = [] } = (await there(repository)) as {
+    manifests?: readonly { digest: string; annotations?: Record<string, string> }[]
+  }
+  const about = manifests.find(
+    ({ annotations }) => annotations?.['vnd.docker.reference.type'] === 'attestation-manifest',
+  )
+  const { layers } = (await registry.manifest(repository, about?.digest ?? '')) as {
+    layers: readonly { digest: string; annotations: Record<string, string> }[]
+  }
+  const all = layers.map(async ({ digest, annotations }) => {
+    const type = annotations['in-toto.io/predicate-type'] ?? ''
+    return [type, JSON.stringify(await blob(repository, digest))] as const
+  })
+  return Object.fromEntries(await Promise.all(all))
+}
 
 beforeAll(async () => {
   ;[pods, registry, busybox] = await Promise.all([
@@ -138,15 +162,58 @@ describe('what a Build says takes effect:', () => {
     const first = await pods.run(recipe, inputs)
     expect(first, first.output).toMatchObject({ exitCode: 0 })
     const manifest = (await there('a/labels')) as { config: { digest: string } }
-    const blob = await fetch(`http://${registry.address}/v2/a/labels/blobs/${manifest.config.digest}`, {
-      headers: { authorization: `Basic ${btoa(`${registryUser.name}:${registryUser.password}`)}` },
-    })
-    expect(await blob.json()).toMatchObject({ config: { Labels: labels } })
+    expect(await blob('a/labels', manifest.config.digest)).toMatchObject({ config: { Labels: labels } })
     expect((await pods.run(recipe, inputs)).output).toMatch(/CACHED/)
     const again = await pods.run({ ...recipe, noCache: true }, inputs)
     expect(again, again.output).toMatchObject({ exitCode: 0 })
     expect(again.output).toMatch(/it ran$/m)
     expect(again.output).not.toMatch(/CACHED/)
+  })
+
+  test('attestations are in the image, whose digest is that of an index; the scanner is none of its bases', async () => {
+    const statement = { _type: 'https://in-toto.io/Statement/v0.1', predicateType: 'https://spdx.dev/Document' }
+    const sbom = JSON.stringify({ ...statement, subject: [], predicate: { SPDXID: 'SPDXRef-DOCUMENT', name: 'tiny' } })
+    const scan = `echo '${sbom}' > "$BUILDKIT_SCAN_DESTINATION/sbom.spdx.json"\n`
+    const image = 'FROM scratch\nCOPY --chmod=755 busybox scan /\nENTRYPOINT ["/busybox", "sh", "/scan"]\n'
+    const inputs = { ...context(image, { scan }), registries: credentials() }
+    const scanner = await pods.run({ ...workspace, ...output('a/scanner:1', 'a/under:1') }, inputs)
+    expect(scanner, scanner.output).toMatchObject({ exitCode: 0 })
+    const [generator = '', base = ''] = scanner.outcome.names ?? []
+    const attested = async (
+      name: string,
+      from: string,
+      attestations: NonNullable<Recipe['output']>['attestations'],
+    ) => {
+      const { names, ...rest } = output(name).output as NonNullable<Recipe['output']>
+      const recipe = {
+        ...workspace,
+        args: [{ name: 'A', value: 'an argument' }],
+        output: { names, ...rest, attestations },
+      }
+      const ran = await pods.run(recipe, { ...inputs, ...context(`FROM ${from}\nARG A\nCOPY Dockerfile /\n`) })
+      expect(ran, ran.output).toMatchObject({ exitCode: 0 })
+      return ran.outcome
+    }
+    const outcome = await attested('a/max:1', base, { provenance: 'Max', sbom: { generator } })
+    expect(await registry.manifest('a/max', outcome.digest ?? '')).toEqual(await there('a/max'))
+    const under = { name: base, digest: scanner.outcome.digest }
+    expect(outcome.bases).toEqual([under])
+    // So it is to the agent of a node, which asks the daemon itself.
+    const records = ['--addr', pods.daemon.address, 'debug', 'histories', '--format', '{{json .}}']
+    const record = (await startClient('buildctl', records).ended).output
+      .split('\n')
+      .find((r) => r.includes('attest:sbom'))
+    const [, ref = ''] = /"ref":"([^"]+)"/i.exec(record ?? '') ?? []
+    expect((await readProvenance(pods.daemon.socket, ref))?.bases).toMatchObject([under])
+    const all = await attestationsOf('a/max')
+    expect(Object.keys(all).toSorted()).toEqual(['https://slsa.dev/provenance/v1', 'https://spdx.dev/Document'])
+    expect(all['https://slsa.dev/provenance/v1']).toContain('an argument')
+    const [max = ''] = outcome.names ?? []
+    const upon = await attested('a/min:1', max, { provenance: 'Min' })
+    expect(upon.bases).toEqual([{ name: max, digest: outcome.digest }])
+    const { 'https://slsa.dev/provenance/v1': min, ...others } = await attestationsOf('a/min')
+    expect(others).toEqual({})
+    expect(min).not.toContain('an argument')
   })
 
   test('a cache is written to a registry, and used by a daemon that has nothing', async () => {

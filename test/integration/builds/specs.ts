@@ -19,6 +19,7 @@ export const sensible: readonly (readonly [string, BuildSpec])[] = [
         names: ['registry.example.com:5000/a/b:v1@sha256'],
         push: true,
         labels: { 'org.example/ä b': 'c=d\n' },
+        attestations: { provenance: 'Min', sbom: { generator: 'registry.example.com:5000/scan:1' } },
       },
       noCache: true,
       cache: { from: ['type=registry,ref=r/c'], to: ['type=inline'] },
@@ -33,12 +34,14 @@ export const sensible: readonly (readonly [string, BuildSpec])[] = [
       podTemplate: { spec: { nodeSelector: { a: 'b' } } },
     },
   ],
+  ['an SBOM', { ...dockerfile, output: { names: ['a'], attestations: { sbom: {} } } }],
   ['git over ssh', { source: { git: { url: 'git@git.example.com:a/b.git' } } }],
   ['an image as context', { source: { image: { name: 'docker.io/library/busybox:1' } } }],
   ['a tarball', { source: { http: { url: 'http://files.example.com/a.tar.gz' } } }],
   ['a workspace', { source: { workspace: {} }, workspace: { claimName: 'models', directory: 'publish-1' } }],
 ]
 
+const attested = (attestations: object): object => ({ ...dockerfile, output: { names: ['a'], attestations } })
 const labeled = (labels: object): object => ({ ...dockerfile, output: { names: ['a'], labels } })
 
 /** What the API server refuses by itself: what it is, the spec, and what the refusal says. */
@@ -64,6 +67,10 @@ export const nonsense: readonly (readonly [string, object, string])[] = [
   ['a label that is no text', labeled({ a: 1 }), 'spec.output.labels.a'],
   ['a label with a NUL', labeled({ a: 'b\u0000' }), 'spec.output.labels.a'],
   ['65 labels', labeled(Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`a${i}`, '']))), 'spec.output.labels'],
+  ['no attestations', attested({}), 'attestations are'],
+  ['an SBOM that is null', attested({ sbom: null }), 'attestations are'],
+  ['another mode of provenance', attested({ provenance: 'max' }), 'spec.output.attestations.provenance'],
+  ['a list as scanner', attested({ sbom: { generator: 'a,b=c' } }), 'spec.output.attestations.sbom.generator'],
   ['output without names', { ...dockerfile, output: {} }, 'spec.output.names'],
   [
     'an argument twice',
