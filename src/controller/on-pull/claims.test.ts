@@ -5,7 +5,10 @@ import { plan } from '../plan.ts'
 const most = 4000
 
 /** A look at so many Builds that wait for pulls, as they are when each has said in its status what it claims. */
-function settled(nameOf: (i: number) => string): { readonly builds: readonly Build[]; readonly seconds: number } {
+function settled(nameOf: (i: number) => string | readonly string[]): {
+  readonly builds: readonly Build[]
+  readonly seconds: number
+} {
   const source = { git: { url: 'https://h/a.git' } }
   const look = (builds: readonly Build[]): readonly Build[] => {
     const view = { builds, templates: new Map(), jobs: new Map(), pods: new Map(), buildNodes: 3 }
@@ -17,7 +20,7 @@ function settled(nameOf: (i: number) => string): { readonly builds: readonly Bui
     // The oldest is the last, since nothing says in which order a watch has them.
     const creationTimestamp = new Date(Date.parse('2026-01-01T00:00:00Z') - i * 1000).toISOString()
     const metadata = { namespace: 'team', name: `b-${i}`, uid: `u-${i}`, creationTimestamp }
-    return { metadata, spec: { source, trigger: 'OnPull', output: { names: [nameOf(i)] } } }
+    return { metadata, spec: { source, trigger: 'OnPull', output: { names: [nameOf(i)].flat() } } }
   })
   const first = look(made)
   // Not the time of the clock, of which others on the machine may take any part.
@@ -36,6 +39,12 @@ describe('thousands of Builds that wait for pulls', () => {
     ['a repository each', (i: number) => `images.internal/x${i}:v1`],
     ['tags of one repository', (i: number) => `images.internal/x:v${i}`],
     ['revisions in one repository', (i: number) => `images.internal/x:v${i}-\${REVISION}`],
+    // Comparing the repositories, too, took 17 s of a look.
+    [
+      'revisions in one repository of a long name, ten each',
+      (i: number) =>
+        Array.from({ length: 10 }, (_, n) => `images.internal/${'team/'.repeat(40)}x:v${i}-${n}-\${REVISION}`),
+    ],
   ] as const)('are looked at in no time: %s', ([, nameOf]) => {
     const { builds, seconds } = settled(nameOf)
     expect(refused(builds)).toEqual([])

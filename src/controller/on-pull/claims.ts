@@ -45,6 +45,7 @@ const invalid = (message: string): InsituError =>
 interface Claim {
   readonly build: Build
   readonly age: string
+  /** Of its tag: the repository is the same for all that it is compared with, and may be long. */
   readonly pattern: Pattern
 }
 
@@ -52,7 +53,7 @@ interface Claim {
  * With so many of the oldest other names of a repository a name is compared: all with all would take minutes where a
  * hundred thousand are claimed. Only the note that a name is taken may be missing beyond: gateways decide by themselves.
  */
-const compared = 200
+const compared = 50
 
 /** The oldest claim of each name of a repository, which goes before all others of that name; the oldest first. */
 interface Repository {
@@ -79,7 +80,7 @@ export function claimsOf(builds: readonly Build[]): Claims {
       const found = repositories.get(at) ?? { claims: new Map<string, Claim>(), oldest: [], open: [] }
       repositories.set(at, found)
       if (found.claims.has(name)) continue
-      const claim = { build, age, pattern: patternOf(name) }
+      const claim = { build, age, pattern: tagPattern(name, at) }
       found.claims.set(name, claim)
       if (found.oldest.length < compared) found.oldest.push(claim)
       if (claim.pattern.after !== undefined && found.open.length < compared) found.open.push(claim)
@@ -101,9 +102,10 @@ export function takenBy(build: Build, names: readonly string[], claims: Claims):
 
 /** The oldest claim of what could be this name, of those before an age. */
 function oldestClaim(name: string, before: string, repositories: Claims): Claim | undefined {
-  const repository = repositories.get(repositoryOfPattern(name))
+  const at = repositoryOfPattern(name)
+  const repository = repositories.get(at)
   if (repository === undefined) return undefined
-  const pattern = patternOf(name)
+  const pattern = tagPattern(name, at)
   const others = pattern.after === undefined ? repository.open : repository.oldest
   // The first is the oldest. A Build finds itself where there is none.
   const fitting = [repository.claims.get(name), others.find((claim) => overlap(pattern, claim.pattern))]
@@ -115,3 +117,5 @@ const ageKey = ({ metadata }: Build): string =>
 
 /** Names that are claimed are normalised, so each has a tag, and the placeholder is nowhere else. */
 const repositoryOfPattern = (name: string): string => name.slice(0, name.lastIndexOf(':'))
+
+const tagPattern = (name: string, repository: string): Pattern => patternOf(name.slice(repository.length))
