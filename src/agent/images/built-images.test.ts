@@ -86,6 +86,16 @@ it('an older copy whose name containerd does not delete now stays a built image,
   await keeper.stop()
 })
 
+it('a copy of the same image, built again, stays and is of that build, so that the next build takes it away', async () => {
+  const { names, keeper, built } = open()
+  names.set(name, image('sha256:same'))
+  await built.built([{ name, digest: 'sha256:same', version: 1 }])
+  expect(await built.drop([{ name, digest: 'sha256:same', version: 2 }])).toEqual([])
+  expect(built.find(name)).toEqual({ name, digest: 'sha256:same', version: 2 })
+  expect(await built.drop([{ name, digest: 'sha256:other', version: 3 }])).toEqual([name])
+  await keeper.stop()
+})
+
 it('a wanted image that is gone with its content comes back by its digest, and gets its name again', async () => {
   const { names, lost, pulls, keeper, built } = open()
   names.set(name, image('sha256:own'))

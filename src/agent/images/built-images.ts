@@ -116,7 +116,12 @@ export function builtImages(options: BuiltImagesOptions): BuiltImages {
       for (const { name, version, digest } of list) {
         await keeper.change(async () => {
           const record = memory.records.get(name)
-          if (!record || record.version >= version || record.digest === digest) return
+          if (!record || record.version >= version) return
+          if (record.digest === digest) {
+            // The same image, built again: whoever asked believes that it is gone, until this node says what it has.
+            memory.records.set(name, { ...record, version })
+            return keeper.revise(true)
+          }
           // First the name: a copy without a record would count as somebody else's, and nobody would take it away again.
           // What is done here is one thing for the keeper, so it does not put the name back in between.
           await images.delete(name)

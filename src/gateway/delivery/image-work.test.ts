@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { GatewayConfig } from '../../api/config.ts'
-import type { BuiltAnswer } from '../../api/images.ts'
+import type { BuiltAnswer, BuiltImage } from '../../api/images.ts'
 import { createLogger } from '../../kernel/log.ts'
 import { createInProgress } from '../images/in-progress.ts'
 import { createImageIndex } from '../images/index.ts'
@@ -18,7 +18,16 @@ async function finish(
   wish: DeliveryWish,
   pull: AgentCalls['pull'],
   built: () => Promise<BuiltAnswer> = () => Promise.resolve({ refused: [] }),
-  { lost, told, older = [] }: Partial<Pick<ImageWorkOptions, 'lost' | 'told'>> & { older?: readonly string[] } = {},
+  {
+    lost,
+    told,
+    older = [],
+    meanwhile = [],
+  }: Partial<Pick<ImageWorkOptions, 'lost' | 'told'>> & {
+    readonly older?: readonly string[]
+    /** What a node turns out to have while it is told to give up older images. */
+    readonly meanwhile?: readonly BuiltImage[]
+  } = {},
 ) {
   const index = createImageIndex()
   for (const node of older) index.add(node, { name, digest: `sha256:${'b'.repeat(64)}`, version: 1 })
@@ -33,7 +42,11 @@ async function finish(
     config: { to: 'targets', required: false, timeout: 600, perSource: 2, ...config },
     agents: {
       built,
-      drop: (node) => Promise.resolve(void dropped.push(node)),
+      drop(node) {
+        dropped.push(node)
+        for (const image of meanwhile) index.add(node, image)
+        return Promise.resolve()
+      },
       retract: () => Promise.resolve(),
       pull,
     },
@@ -71,6 +84,13 @@ test('a node that does not get it within the time is named, and the build succee
 })
 
 const sentence = `${name} is on node n1 and could not be delivered to n3`
+
+test('a node that got the newest image while it was told to give up older ones still counts as one that has it', async () => {
+  const told = (): string[] => ['n3']
+  const meanwhile = [{ name, digest, version: Number.MAX_SAFE_INTEGER }]
+  const { nodes } = await finish({ to: 'none' }, {}, () => Promise.resolve(1), built, { told, meanwhile })
+  expect(nodes).toEqual(['n1', 'n3'])
+})
 
 test.each([
   ['the configuration', { required: true }, {}, [sentence]],
