@@ -46,14 +46,15 @@ export function send(url: URL, request: HttpRequest): Promise<IncomingMessage> {
 /**
  * Connections to servers of a URL's kind, by a proxy if one is given. Node's own agents know no ranges in NO_PROXY, so that is
  * `proxyFor`'s to decide. They know no SOCKS, and then use no proxy.
- * @throws Error for what is no URL. Node would quote it, and with it a password.
+ * @throws Error for what is no URL. Node would quote it, and with it a password, also where it is one with a line break inside.
  */
 export function agentThrough(
   { protocol }: URL,
   proxy: string | undefined,
   options: AgentOptions = {},
 ): PlainAgent | SecureAgent {
-  if (proxy !== undefined && !URL.canParse(proxy)) throw new Error('the address of the proxy is not a URL')
-  const proxyEnv = proxy === undefined ? {} : { HTTP_PROXY: proxy, HTTPS_PROXY: proxy }
+  const href = proxy === undefined ? undefined : URL.parse(proxy)?.href
+  if (proxy !== undefined && href === undefined) throw new Error('the address of the proxy is not a URL')
+  const proxyEnv = href === undefined ? {} : { HTTP_PROXY: href, HTTPS_PROXY: href }
   return protocol === 'https:' ? new SecureAgent({ ...options, proxyEnv }) : new PlainAgent({ ...options, proxyEnv })
 }
