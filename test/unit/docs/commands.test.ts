@@ -72,7 +72,7 @@ describe('programs of the repository that the documentation names', () => {
     texts.flatMap(({ file, text }) => [...text.matchAll(pattern)].map((match) => ({ file, match })))
 
   it('benchmarks exist, with their options', () => {
-    const found = named(/npm run -s bench -- (\w+)([^`|#]*)/g).filter(({ match }) => match[1] !== 'NAME')
+    const found = named(/npm run -s bench -- ([\w-]+)([^`|#]*)/g).filter(({ match }) => match[1] !== 'NAME')
     expect(found.length).toBeGreaterThan(5)
     const wrong = found.filter(
       ({ match: [, name = '', rest = ''] }) =>
@@ -82,7 +82,7 @@ describe('programs of the repository that the documentation names', () => {
   })
 
   it('parts of benchmarks exist', () => {
-    const parts = named(/bench -- (\w+)([^`]*--only [^`]*)/g).flatMap(({ match: [, name = '', rest = ''] }) =>
+    const parts = named(/bench -- ([\w-]+)([^`]*--only [^`]*)/g).flatMap(({ match: [, name = '', rest = ''] }) =>
       [...rest.matchAll(/--only ([a-z]+)/g)].map(([, part = '']) => ({ name, part })),
     )
     expect(parts.length).toBeGreaterThan(3)
