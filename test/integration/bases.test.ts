@@ -191,7 +191,7 @@ test('registries are asked when nothing else answers: the node that has it, the 
   index.add('a', { name, digest, version: (version += 1) })
   const nodeFails = await buildOnB(name)
   expect(nodeFails.text, nodeFails.output).toBe('registry')
-  index.remove('a', name)
+  index.remove('a', name, version + 1)
   gateways.answer('one', undefined)
   const noGateway = await buildOnB(name)
   expect(noGateway.text, noGateway.output).toBe('registry')

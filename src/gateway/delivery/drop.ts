@@ -18,9 +18,7 @@ export async function dropOn(
 ): Promise<void> {
   try {
     await agents.drop(node, images)
-    const known = new Map(index.of(node).map((image) => [image.name, image.version]))
-    // The node may have got the newest meanwhile.
-    for (const { name, version } of images) if ((known.get(name) ?? version) < version) index.remove(node, name)
+    for (const { name, version } of images) index.remove(node, name, version)
     logger.info({ node, images }, 'a node has been told to give up older images, the next pod there gets the newest')
   } catch (error) {
     logger.warn({ node, images, err: describeError(error) }, 'a node keeps an older image for now')

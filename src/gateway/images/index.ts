@@ -15,8 +15,8 @@ export interface ImageIndex {
   nextVersion(name: string): number
   /** A node has an image as of now, whatever its inventory said before; unless it is known to have a newer one. */
   add(node: string, image: BuiltImage): void
-  /** A node does not have the name any more. */
-  remove(node: string, name: string): void
+  /** A node has no copy of the name any more that is older than this version. A newer one stays. */
+  remove(node: string, name: string, version: number): void
   /** Starts to read a node's inventory. @returns a function that takes what was read; what was added since stays. */
   reading(node: string): (images: readonly BuiltImage[]) => void
   /** A node is gone with all it had. */
@@ -128,7 +128,9 @@ export function createImageIndex({ now = Date.now }: ImageIndexOptions = {}): Im
       for (const read of reads.get(node) ?? []) read.add(image.name)
       if (put(node, image)) changed(image.name)
     },
-    remove(node, name) {
+    remove(node, name, version) {
+      const copy = names.get(name)?.copies.get(node)
+      if (!copy || copy.version >= version) return
       for (const read of reads.get(node) ?? []) read.add(name)
       if (take(node, name)) changed(name)
     },
