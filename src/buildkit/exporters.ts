@@ -1,5 +1,6 @@
 import type { SolveRequest } from './gen/control_pb.ts'
 import { hasTag, normalizeReference, repositoryOf } from './reference.ts'
+import { truthOf } from './truth.ts'
 
 type Attributes = Readonly<Record<string, string>>
 
@@ -20,7 +21,7 @@ export const isImage = ({ type }: ExporterLike): boolean => ['image', 'oci', 'do
 
 /** As BuildKit reads switches: absent is false, present without a value is true. */
 export const isOn = (value: string | undefined): boolean =>
-  value !== undefined && /^(|1|t|T|TRUE|true|True)$/.test(value)
+  value !== undefined && (value === '' || truthOf(value) === true)
 
 export const isPushed = (attrs: Attributes): boolean => isOn(attrs['push']) || isOn(attrs['push-by-digest'])
 

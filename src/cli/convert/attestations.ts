@@ -1,5 +1,5 @@
 import type { Recipe } from '../../api/builds/builds.ts'
-import { truthOf } from './truth.ts'
+import { truthOf } from '../../buildkit/truth.ts'
 
 export type Attestations = NonNullable<NonNullable<Recipe['output']>['attestations']>
 

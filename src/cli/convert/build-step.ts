@@ -1,6 +1,6 @@
+import { truthOf } from '../../buildkit/truth.ts'
 import { UsageError } from '../../kernel/errors.ts'
 import { type Attestations, readAttestation } from './attestations.ts'
-import { truthOf } from './truth.ts'
 
 /** A container of an old object, as far as it is read. */
 export interface OldStep {
