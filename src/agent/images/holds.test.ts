@@ -1,5 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { type FakeLeases, fakeLeases } from '../../../test/unit/fake-leases.ts'
 import { createLogger } from '../../kernel/log.ts'
 import type { ContainerdImages } from './containerd-images.ts'
@@ -116,8 +115,9 @@ test('a layer of the last agent’s that arrives anew while the others are let g
   const all = images(1, 40)
   containerd.write = 10
   const holds = open(all)
+  const before = inLease().length
   const letGo = holds.keep(new Set())
-  await sleep(50)
+  await vi.waitFor(() => expect(inLease().length).toBeLessThan(before))
   await holds.arriving('sha256:0-39')
   await letGo
   expect(inLease()).toEqual(['sha256:0-39'])
