@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { defaultOptions } from '../../src/cli/manifests/options.ts'
 import { buildctl, ensureInstalled, type Installed, temporary } from '../e2e/fixtures/insitu.ts'
+import { digestOn } from '../e2e/fixtures/node-images.ts'
 import { portForward } from '../e2e/fixtures/port-forward.ts'
 import { waitFor } from '../lab/wait.ts'
 import type { BenchOptions } from './benches.ts'
@@ -21,9 +22,9 @@ const interval = 10
 export async function benchPutBack({ runs, progress }: BenchOptions): Promise<Report> {
   progress('lab and install')
   const insitu = await ensureInstalled()
-  const { ctr, digest, put } = namesOf(insitu)
+  const { ctr, put } = namesOf(insitu)
   const id = randomBytes(3).toString('hex')
-  // An ordinary image under a name of this run: as kubelets pull it, only that nobody starts anything from it.
+  // As kubelets pull it, only that nobody starts anything from it.
   const pulled = 'quay.io/library/busybox:latest'
   const built = `put-back.example.test/${id}:1`
   await ctr('pull', '--hosts-dir', '/etc/containerd/certs.d', pulled)
@@ -40,7 +41,8 @@ export async function benchPutBack({ runs, progress }: BenchOptions): Promise<Re
       ['a name that the node has pulled', pulled],
       ['a name that insitu built', built],
     ] as const) {
-      const right = await digest(name)
+      const right = await digestOn(insitu.lab, node, name)
+      if (right === undefined) throw new Error(`${node} does not have ${name}`)
       progress(`${name}: ${right}`)
       // The agent sees what has just come a moment later; the first time is not counted.
       await sleep(2000)
@@ -60,17 +62,15 @@ export async function benchPutBack({ runs, progress }: BenchOptions): Promise<Re
 
 function namesOf({ lab }: Installed) {
   const ctr = (...args: string[]) => lab.exec(node, ['ctr', '-n', 'k8s.io', 'images', ...args])
-  const digest = async (name: string): Promise<string> =>
-    /sha256:[0-9a-f]{64}/.exec((await ctr('ls', `name==${name}`)).stdout)?.[0] ?? ''
   /** Tags another image with the name. @returns milliseconds until it is right again. */
   const put = async (name: string, right: string): Promise<number> => {
     const begun = performance.now()
     await ctr('tag', '--force', defaultOptions().image, name)
-    await waitFor('the name to be put back', async () => (await digest(name)) === right || undefined, {
+    await waitFor('the name to be put back', async () => (await digestOn(lab, node, name)) === right || undefined, {
       timeout: 30_000,
       interval,
     })
     return performance.now() - begun
   }
-  return { ctr, digest, put }
+  return { ctr, put }
 }

@@ -9,6 +9,7 @@ import { run } from '../../src/kernel/process/run.ts'
 import { toolsBin } from '../lab/lab.ts'
 import { waitFor } from '../lab/wait.ts'
 import { buildArguments, buildctl, ensureInstalled, type Installed, repository, temporary } from './fixtures/insitu.ts'
+import { digestOn } from './fixtures/node-images.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
 const id = randomBytes(3).toString('hex')
@@ -247,10 +248,7 @@ it('a name that the node has and insitu did not build is refused even to an admi
   await using context = await temporary()
   await writeFile(join(context.path, 'Dockerfile'), 'FROM busybox\nRUN echo stolen > /who\n')
   const name = defaultOptions().image
-  const digest = async (): Promise<string> => {
-    const list = await insitu.lab.exec('node1', ['ctr', '-n', 'k8s.io', 'images', 'ls', `name==${name}`])
-    return /sha256:[0-9a-f]{64}/.exec(list.stdout)?.[0] ?? 'none'
-  }
+  const digest = () => digestOn(insitu.lab, 'node1', name)
   const before = await digest()
   const attempt = { addr: door.addr, context: context.path, name, opt: { 'insitu.node': 'node1' }, allow: [1] }
   const result = await buildctl(attempt)
@@ -263,8 +261,7 @@ it('a name of the node that somebody tags with another image there is put back a
   // As kubelets do it, only that nobody starts anything from it.
   const name = 'quay.io/library/busybox:latest'
   const ctr = (...args: string[]) => insitu.lab.exec('node1', ['ctr', '-n', 'k8s.io', 'images', ...args])
-  const digest = async (): Promise<string> =>
-    /sha256:[0-9a-f]{64}/.exec((await ctr('ls', `name==${name}`)).stdout)?.[0] ?? ''
+  const digest = () => digestOn(insitu.lab, 'node1', name)
   const reported = async (): Promise<boolean> =>
     (await insitu.agents())
       .get('node1')

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { restartKubelet } from '../lab/kubelet.ts'
 import { waitFor } from '../lab/wait.ts'
 import { buildctl, ensureInstalled, type Installed, restartAgents, temporary } from './fixtures/insitu.ts'
+import { digestOn } from './fixtures/node-images.ts'
 import { podEvents, podSays, podStatus, runPod } from './fixtures/pods.ts'
 import { portForward } from './fixtures/port-forward.ts'
 
@@ -46,15 +47,7 @@ const events = (pod: string): Promise<string> => podEvents(insitu, pod)
 it('starts pods on another node than the builder’s, with Always and IfNotPresent, by tag, latest, no tag and digest', async () => {
   const built = await build(image('web', ':latest'), 'hello')
   expect(built.stderr).toContain('node node1')
-  const list = await insitu.lab.exec('node1', [
-    'ctr',
-    '-n',
-    'k8s.io',
-    'images',
-    'ls',
-    `name==${image('web', ':latest')}`,
-  ])
-  const digest = /sha256:[0-9a-f]{64}/.exec(list.stdout)?.[0] ?? ''
+  const digest = await digestOn(insitu.lab, 'node1', image('web', ':latest'))
   const pods = [
     await startPod(image('web', ':latest'), 'Always'),
     await startPod(image('web', ''), 'IfNotPresent'),

@@ -9,6 +9,7 @@ import { switchOff, switchOn } from '../lab/reboot.ts'
 import { waitFor } from '../lab/wait.ts'
 import { startBuild } from './fixtures/background.ts'
 import { buildctl, type BuildOptions, ensureInstalled, type Installed, ready, temporary } from './fixtures/insitu.ts'
+import { holders as holdersOn } from './fixtures/node-images.ts'
 import { podSays, runPod } from './fixtures/pods.ts'
 import { gatewayPod, portForward } from './fixtures/port-forward.ts'
 
@@ -60,15 +61,7 @@ async function build(name: string, { says, size, ...more }: Asked) {
 }
 
 /** Nodes whose containerd has the name, with its digest. */
-async function holders(name: string, on: readonly string[] = nodes): Promise<Map<string, string>> {
-  const found = new Map<string, string>()
-  for (const node of on) {
-    const list = await insitu.lab.exec(node, ['ctr', '-n', 'k8s.io', 'images', 'ls', `name==${name}`])
-    const digest = /sha256:[0-9a-f]{64}/.exec(list.stdout)?.[0]
-    if (digest !== undefined) found.set(node, digest)
-  }
-  return found
-}
+const holders = (name: string, on: readonly string[] = nodes) => holdersOn(insitu.lab, name, on)
 
 const startPod = (name: string, node: string, policy: string): Promise<string> =>
   runPod(insitu, { label: id, image: name, policy, node, restart: 'Always' })
